@@ -11,7 +11,7 @@ process dies, by SIGKILL too: they are never stale, as pid files are.
     server.lock    exclusive, by valkey-server, which inherits it from the guard
     start.lock     exclusive, by whoever is inside hold(): one start at a time
 
-Twice a second the guard asks for holders.lock exclusively. Once it gets it, nobody holds the
+Four times a second the guard asks for holders.lock exclusively. Once it gets it, nobody holds the
 server: it stops Valkey and exits, and keeps the lock until then, so that a holder who arrives
 meanwhile waits, finds no guard and starts a new one. guard.lock free and server.lock taken is a
 Valkey whose guard was killed: the next start shuts it down, which keeps its data.
@@ -41,9 +41,9 @@ NOT_RUNNING: Final = (
 _MAX_SOCKET_PATH: Final = 100
 _START_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 10.0
-_GUARD_POLL_SECONDS: Final = 0.5
+_GUARD_POLL_SECONDS: Final = 0.25
 # A server that dies this many times in a row, each time this soon, will not come up at all.
-_QUICK_DEATHS: Final = 5
+_QUICK_DEATHS: Final = 3
 _QUICK_DEATH_SECONDS: Final = 5.0
 _MAX_LOG_BYTES: Final = 1024 * 1024
 
@@ -313,7 +313,10 @@ def _main() -> None:
     os.umask(0o077)
     # Unwinds through _guard, which stops the server on its way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    directory, socket_file, binary, _guard_lock, server_lock = sys.argv[1:]
+    directory, socket_file, binary, guard_lock, server_lock = sys.argv[1:]
+    # For the reader of the directory only: the lock says whether the guard lives.
+    os.ftruncate(int(guard_lock), 0)
+    os.write(int(guard_lock), f"{os.getpid()}\n".encode())
     _guard(Path(directory), socket_file, binary, int(server_lock))
 
 
