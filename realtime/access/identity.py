@@ -1,0 +1,275 @@
+"""Who a client is, what it may do, and how a credential proves it.
+
+`authenticate` (and `aauthenticate` on an event loop) cost one database query at most; for
+CACHE_SECONDS the same process answers without any.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+from channels.db import database_sync_to_async
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractUser, AnonymousUser, Permission
+from django.db import DatabaseError
+from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
+from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
+from rest_framework_simplejwt.tokens import AccessToken
+
+from realtime.access.cache import RecentCache
+from realtime.access.credentials import Credential
+from realtime.models import ApiKey
+from realtime.scopes import READ_SCOPES, SCOPES, matches
+
+logger = logging.getLogger(__name__)
+
+CACHE_SECONDS: Final = 5.0
+CACHE_SIZE: Final = 10_000
+MAX_SECRET_LENGTH: Final = 4096
+Account = AbstractUser | AnonymousUser
+IdentityKind = Literal["anonymous", "jwt", "api_key", "session"]
+_EVERY_SYMBOL: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A credential that was accepted.
+
+    `symbols` limits a scope to the symbols that match one of its patterns; a scope that is not in
+    it is for every symbol. `allowed_origins` is empty where the key has no list of its own.
+    `credential_id` names the credential in logs, limits and revocations: `key:12`,
+    `jwt:<jti>`, `session:7`, `anonymous`. It is not secret.
+    """
+
+    kind: IdentityKind
+    user: Account
+    scopes: frozenset[str]
+    credential_id: str
+    expires_at: datetime | None = None
+    symbols: Mapping[str, tuple[str, ...]] = field(default=_EVERY_SYMBOL, hash=False)
+    allowed_origins: tuple[str, ...] = ()
+    key_id: int | None = None
+    key_prefix: str | None = None
+
+    @property
+    def is_authenticated(self) -> bool:
+        return self.kind != "anonymous"
+
+    @property
+    def user_id(self) -> int | None:
+        return self.user.pk
+
+    def allows(self, scope: str, symbol: str | None = None) -> bool:
+        """May this one use the scope: at all, for this symbol, or (`*`) for every symbol?"""
+        if scope not in self.scopes:
+            return False
+        if self.kind == "anonymous" and not settings.REALTIME_ALLOW_ANONYMOUS:
+            return False
+        patterns = self.symbols.get(scope)
+        return symbol is None or patterns is None or matches(patterns, symbol)
+
+    def is_expired(self, now: datetime) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
+
+
+ANONYMOUS: Final = Identity("anonymous", AnonymousUser(), READ_SCOPES, "anonymous")
+
+
+def identity_of_key(key: ApiKey, expires_at: datetime | None) -> Identity:
+    """`expires_at` is that of the secret presented, which a rotation may end before the key."""
+    return Identity(
+        kind="api_key",
+        user=key.owner,
+        scopes=frozenset(key.scopes),
+        credential_id=f"key:{key.pk}",
+        expires_at=expires_at,
+        symbols={scope: tuple(patterns) for scope, patterns in key.symbols.items()},
+        allowed_origins=tuple(key.allowed_origins),
+        key_id=key.pk,
+        key_prefix=key.visible,
+    )
+
+
+def identity_of_token(
+    user: AbstractUser, jti: str, expires_at: datetime, *, may_publish: bool
+) -> Identity:
+    return Identity(
+        kind="jwt",
+        user=user,
+        scopes=_scopes_of_user(may_publish=may_publish),
+        credential_id=f"jwt:{jti}",
+        expires_at=expires_at,
+    )
+
+
+def identity_of_user(user: Account) -> Identity:
+    """Somebody who is logged in with a session, as in the admin; costs the permission queries."""
+    if not user.is_authenticated or user.pk is None:
+        return ANONYMOUS
+    may_publish = getattr(user, "is_staff", False) or user.has_perm("realtime.publish")
+    return Identity(
+        kind="session",
+        user=user,
+        scopes=_scopes_of_user(may_publish=may_publish),
+        credential_id=f"session:{user.pk}",
+    )
+
+
+def _scopes_of_user(*, may_publish: bool) -> frozenset[str]:
+    return frozenset(SCOPES) if may_publish else READ_SCOPES
+
+
+class InvalidCredential(Exception):
+    """Raised when a credential is not accepted.
+
+    Wrong, unknown and revoked read the same. Only a token that we did sign may say `expired`.
+    """
+
+    def __init__(self, *, expired: bool = False) -> None:
+        super().__init__(expired)
+        self.expired = expired
+
+    def __str__(self) -> str:
+        if self.expired:
+            return "The token has expired. Refresh it, or obtain a new one."
+        return "The credential is invalid, expired or revoked. Obtain a new one."
+
+
+# By hash of the credential: memory holds no secrets either.
+_recent: RecentCache[Identity] = RecentCache(CACHE_SECONDS, CACHE_SIZE)
+# Strong references: the event loop keeps only weak ones.
+_background: set[asyncio.Task[None]] = set()
+
+
+def authenticate(credential: Credential | None) -> Identity:
+    """The identity behind a credential, ANONYMOUS for none; raises InvalidCredential."""
+    if credential is None:
+        return ANONYMOUS
+    digest = _digest(credential)
+    identity = _recalled(digest)
+    if identity is None:
+        identity, key = _look_up(credential, digest, _verify(credential))
+        _note_use(key)
+    return identity
+
+
+async def aauthenticate(credential: Credential | None) -> Identity:
+    """`authenticate` on an event loop: one thread hop when the cache is cold, none otherwise."""
+    if credential is None:
+        return ANONYMOUS
+    digest = _digest(credential)
+    identity = _recalled(digest)
+    if identity is None:
+        token = _verify(credential)
+        identity, key = await database_sync_to_async(_look_up)(credential, digest, token)
+        if key is not None:
+            # The client need not wait for this write.
+            task = asyncio.create_task(database_sync_to_async(_note_use)(key))
+            _background.add(task)
+            task.add_done_callback(_background.discard)
+    return identity
+
+
+def forget(*, credential_id: str | None = None, user_id: int | None = None) -> None:
+    """Ask the database again for this credential, for all of this user's, or for all.
+
+    For this process; others ask again after CACHE_SECONDS.
+    """
+    _recent.forget(
+        lambda identity: (
+            (credential_id is None and user_id is None)
+            or identity.credential_id == credential_id
+            or identity.user_id == user_id
+        )
+    )
+
+
+def _recalled(digest: bytes) -> Identity | None:
+    identity = _recent.get(digest)
+    return None if identity is None or identity.is_expired(timezone.now()) else identity
+
+
+def _digest(credential: Credential) -> bytes:
+    if len(credential.secret) > MAX_SECRET_LENGTH or not credential.secret.isascii():
+        raise InvalidCredential
+    return hashlib.sha256(f"{credential.kind}:{credential.secret}".encode()).digest()
+
+
+def _verify(credential: Credential) -> AccessToken | None:
+    """All that can be said without the database: signature, algorithm, type and expiry of a JWT."""
+    if credential.kind != "jwt":
+        return None
+    try:
+        return AccessToken(credential.secret)  # type: ignore[arg-type]
+    except ExpiredTokenError as exc:
+        raise InvalidCredential(expired=True) from exc
+    # Claims of odd types, and a header nested deeper than the JSON parser goes.
+    except (TokenError, ValueError, TypeError, OverflowError, RecursionError) as exc:
+        raise InvalidCredential from exc
+
+
+def _look_up(
+    credential: Credential, digest: bytes, token: AccessToken | None
+) -> tuple[Identity, ApiKey | None]:
+    """The identity, and the key if its use is to be noted."""
+    generation = _recent.generation
+    # Sockets of one credential that reconnect together wait here for the same thread.
+    identity = _recalled(digest)
+    if identity is not None:
+        return identity, None
+    key = None
+    if token is not None:
+        identity = _look_up_token(token)
+    elif credential.kind == "api_key":
+        key = ApiKey.objects.find(credential.secret)
+        identity = _check_key(key, credential.secret)
+    else:
+        raise InvalidCredential
+    _recent.put(digest, identity, generation)
+    return identity, key
+
+
+def _check_key(key: ApiKey | None, secret: str) -> Identity:
+    if key is None or not key.owner.is_active:
+        raise InvalidCredential
+    now = timezone.now()
+    identity = identity_of_key(key, key.expiry_of(secret))
+    if key.status_at(now) != ApiKey.Status.ACTIVE or identity.is_expired(now):
+        raise InvalidCredential
+    return identity
+
+
+def _look_up_token(token: AccessToken) -> Identity:
+    permission = Permission.objects.filter(
+        Q(user=OuterRef("pk")) | Q(group__user=OuterRef("pk")),
+        content_type__app_label="realtime",
+        codename="publish",
+    )
+    users = get_user_model()._default_manager.annotate(may_publish=Exists(permission))
+    try:
+        user: Any = users.filter(pk=token["user_id"], is_active=True).first()
+        expires_at = datetime.fromtimestamp(token["exp"], UTC)
+        jti = str(token["jti"])
+    except (KeyError, ValueError, TypeError, OverflowError) as exc:
+        raise InvalidCredential from exc
+    if user is None:
+        raise InvalidCredential
+    may_publish = user.may_publish or user.is_staff or user.is_superuser
+    return identity_of_token(user, jti, expires_at, may_publish=may_publish)
+
+
+def _note_use(key: ApiKey | None) -> None:
+    if key is None:
+        return
+    try:
+        key.touch(timezone.now())
+    except DatabaseError:
+        # The credential is good, and somebody waits for an answer.
+        logger.warning("Could not note the use of %s", key.visible, exc_info=True)

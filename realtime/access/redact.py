@@ -1,0 +1,124 @@
+"""Keeps tokens, tickets and API keys out of log records.
+
+Servers log the whole URL of a WebSocket, and a traceback may quote a header: the filter sits on
+the handlers, where every record of ours, of Django's and of the server's passes.
+"""
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Final
+
+REDACTED: Final = "[redacted]"
+
+# One of these is in every text that a pattern below matches; looking for them is what an
+# ordinary record costs.
+_HINTS: Final = (
+    "token", "ticket", "eyj", "ara_", "arat_", "bearer", "api-key", "api_key", "apikey",
+    "authorization", "password", "secret",
+)  # fmt: skip
+_NAMES: Final = r"(?:access_|refresh_)?token|ticket|api[-_]?key|x[-_]api[-_]key|password|secret"
+
+# Every quantifier is over one class that the next element cannot match: linear on any input.
+_PATTERNS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
+    # The visible part of a key says which key it was, and is no secret.
+    (re.compile(r"\bara_([0-9A-Za-z]{8})_[^\s\"'&,;<>\\]+"), rf"ara_\1_{REDACTED}"),
+    (re.compile(r"\barat_[0-9A-Za-z]+"), REDACTED),
+    (re.compile(r"\bara\.token\.[^\s\"',;\\]+"), f"ara.token.{REDACTED}"),
+    # A JSON Web Token: base64url of `{"`, a dot, the claims, a dot, the signature.
+    (re.compile(r"(?<![\w-])eyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?"), REDACTED),
+    # `Authorization: Bearer x`, `(b'authorization', b'Bearer x')`, `"HTTP_AUTHORIZATION": "x"`
+    (
+        re.compile(
+            r"(?i)(authorization(?:\s*[:=]|\\?[\"']\s*[,:])\s*(?:b(?=[\"']))?\\?[\"']?)[^\s\"'\\][^\"'\r\n\\]*"
+        ),
+        rf"\1{REDACTED}",
+    ),
+    (re.compile(r"(?i)\b(bearer|api-key)\s+[\w.~+/=-]{8,}"), rf"\1 {REDACTED}"),
+    # `?token=x`, `"token": "x"`, `'token': 'x'`, `(b'x-api-key', b'x')`, `X-API-Key: x`
+    (re.compile(rf"(?i)\b({_NAMES})=(?!\[redacted\])[^\s\"'&;#<>\\]+"), rf"\1={REDACTED}"),
+    (
+        re.compile(rf"(?i)\b((?:{_NAMES})(\\?[\"'])\s*[:,]\s*b?\\?[\"'])[^\"'\\\r\n]+"),
+        rf"\1{REDACTED}",
+    ),
+    (re.compile(r"(?i)\b(x[-_]api[-_]key\s*:\s*)[^\s\"',\[]+"), rf"\1{REDACTED}"),
+)
+
+
+def redact(text: str) -> str:
+    """The text with each secret value in it replaced by `[redacted]`."""
+    lowered = text.lower()
+    for hint in _HINTS:
+        if hint in lowered:
+            break
+    else:
+        return text
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+class RedactFilter(logging.Filter):
+    """Lets every record pass, without the secrets in it. Never raises."""
+
+    _formatter = logging.Formatter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        try:
+            self._redact_message(record)
+            self._redact_tracebacks(record)
+        except Exception:
+            # A filter that raises takes the caller down. What cannot be checked is not logged.
+            record.msg, record.args = f"{REDACTED}: a log record that could not be read", None
+            record.exc_info = record.exc_text = record.stack_info = None
+        return True
+
+    def _redact_message(self, record: logging.LogRecord) -> None:
+        try:
+            message = record.getMessage()
+        except Exception:
+            # Wrong arguments: the handler will report the record with its parts.
+            record.msg, record.args = redact(str(record.msg)), _redact_args(record.args)
+            return
+        if redact(message) == message:
+            return
+        # Some formatters (uvicorn's access log) read the arguments: they keep their shape.
+        args = record.args
+        record.msg, record.args = redact(str(record.msg)), _redact_args(args)
+        try:
+            message = record.getMessage()
+            clean = redact(message)
+        except Exception:  # a `%s` went with a value in the format string
+            record.msg, record.args = redact(message), None
+            return
+        if clean != message:  # the name in one part, the secret in another
+            record.msg, record.args = clean, None
+
+    def _redact_tracebacks(self, record: logging.LogRecord) -> None:
+        if record.exc_info and not record.exc_text and isinstance(record.exc_info, tuple):
+            record.exc_text = self._formatter.formatException(record.exc_info)
+        if record.exc_text and (clean := redact(record.exc_text)) != record.exc_text:
+            # Formatters of other handlers would render exc_info anew.
+            record.exc_text, record.exc_info = clean, None
+        if record.stack_info:
+            record.stack_info = redact(record.stack_info)
+
+
+_Args = tuple[object, ...] | Mapping[str, object] | None
+
+
+def _redact_args(args: _Args) -> _Args:
+    if isinstance(args, Mapping):
+        return {name: _redact_value(value) for name, value in args.items()}
+    return tuple(_redact_value(value) for value in args) if args else args
+
+
+def _redact_value(value: object) -> object:
+    if isinstance(value, str):
+        return redact(value)
+    # Numbers stay numbers for `%d`; anything else that shows a secret is shown as text.
+    if value is None or isinstance(value, int | float):
+        return value
+    text = str(value)
+    clean = redact(text)
+    return value if clean == text else clean

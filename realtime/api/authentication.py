@@ -1,0 +1,67 @@
+"""REST knows the same credentials and scopes as the WebSockets."""
+
+from typing import Any
+
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from realtime.access.credentials import find_in_headers
+from realtime.access.identity import (
+    Account,
+    Identity,
+    InvalidCredential,
+    authenticate,
+    identity_of_user,
+)
+
+
+class CredentialAuthentication(BaseAuthentication):
+    """`Authorization: Bearer …`, `Authorization: Api-Key …` or `X-API-Key: …`.
+
+    Not the query string: URLs of ordinary requests end up in histories and logs.
+    `request.user` is the JWT's user or the key's owner, `request.auth` the Identity.
+    """
+
+    def authenticate(self, request: Request) -> tuple[Account, Identity] | None:
+        headers = [
+            (name, request.META[key].encode("latin-1", "replace"))
+            for name, key in (
+                (b"authorization", "HTTP_AUTHORIZATION"),
+                (b"x-api-key", "HTTP_X_API_KEY"),
+            )
+            if key in request.META
+        ]
+        credential = find_in_headers(headers)
+        if credential is None:
+            return None
+        try:
+            identity = authenticate(credential)
+        except InvalidCredential as exc:
+            raise AuthenticationFailed(str(exc)) from exc
+        return identity.user, identity
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="api"'
+
+
+def identity_of(request: Request) -> Identity:
+    """Who asks: by credential, or by the session of a logged-in user."""
+    if isinstance(request.auth, Identity):
+        return request.auth
+    return identity_of_user(request.user)
+
+
+class HasScope(BasePermission):
+    """Base: a subclass names the scope that the view asks for."""
+
+    scope: str
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        self.message = f"This credential lacks the scope {self.scope}."
+        return identity_of(request).allows(self.scope)
+
+
+class HasPublishScope(HasScope):
+    scope = "publish"

@@ -1,0 +1,247 @@
+"""API keys: who may connect without a password, to what, and until when."""
+
+import hashlib
+import hmac
+import re
+import secrets
+import string
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Final
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from realtime.scopes import READ_SCOPES, InvalidScope, parse_scopes, parse_symbols
+
+_VISIBLE_LENGTH: Final = 8
+_VISIBLE_ALPHABET: Final = string.ascii_lowercase + string.digits
+_SECRET_ALPHABET: Final = string.ascii_letters + string.digits
+_SECRET_LENGTH: Final = 32  # 62 ** 32 is 190.5 bits
+_RAW: Final = re.compile(
+    rf"ara_(?P<prefix>[a-z0-9]{{{_VISIBLE_LENGTH}}})_[A-Za-z0-9]{{{_SECRET_LENGTH}}}", re.ASCII
+)
+LAST_USED_EVERY: Final = timedelta(minutes=1)
+
+
+def _random_text(alphabet: str, length: int) -> str:
+    return "".join(secrets.choice(alphabet) for _ in range(length))
+
+
+def _hash(raw: str) -> str:
+    """SHA-512, as 128 hexadecimal digits.
+
+    A fast hash is enough: 190 random bits cannot be guessed however cheap one try is, and a
+    password hasher would cost every connection 200 ms.
+    """
+    return hashlib.sha512(raw.encode()).hexdigest()
+
+
+# Compared with when no row is found, so that an unknown key takes as long as a wrong one.
+_NO_HASH: Final = _hash("")
+
+
+def _validate_scopes(value: object) -> None:
+    try:
+        parse_scopes(value)
+    except InvalidScope as exc:
+        raise ValidationError(str(exc)) from exc
+
+
+def _validate_symbols(value: object) -> None:
+    try:
+        parse_symbols(value)
+    except InvalidScope as exc:
+        raise ValidationError(str(exc)) from exc
+
+
+def validate_origins(value: object) -> None:
+    """A list of `https://host` or `https://host:port`, as browsers send in `Origin`."""
+    if not isinstance(value, list):
+        raise ValidationError("Origins must be a list.")
+    for origin in value:
+        try:
+            parts = urlsplit(origin)
+            plain = f"{parts.scheme}://{parts.netloc}" == origin
+            valid = plain and parts.scheme in ("http", "https") and bool(parts.hostname)
+            _ = parts.port  # raises where it is no number
+        except (ValueError, TypeError, AttributeError):
+            valid = False
+        if not valid:
+            raise ValidationError(
+                f"{origin!r} is no origin; write scheme, host and port only: https://example.com"
+            )
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def active(self, now: datetime | None = None) -> "ApiKeyQuerySet":
+        now = now or timezone.now()
+        return self.filter(revoked_at__isnull=True).exclude(expires_at__lte=now)
+
+    def expired(self, now: datetime | None = None) -> "ApiKeyQuerySet":
+        return self.filter(revoked_at__isnull=True, expires_at__lte=now or timezone.now())
+
+    def revoked(self) -> "ApiKeyQuerySet":
+        return self.filter(revoked_at__isnull=False)
+
+
+class ApiKeyManager(models.Manager["ApiKey"]):
+    def get_queryset(self) -> ApiKeyQuerySet:
+        return ApiKeyQuerySet(self.model, using=self._db)
+
+    def create_key(
+        self,
+        owner: Any,
+        name: str,
+        *,
+        scopes: Sequence[str] = tuple(sorted(READ_SCOPES)),
+        symbols: Mapping[str, Sequence[str]] | None = None,
+        allowed_origins: Sequence[str] = (),
+        expires_at: datetime | None = None,
+    ) -> tuple["ApiKey", str]:
+        """The saved key and its raw text, which is known here and never again.
+
+        Raises ValidationError, by field.
+        """
+        key = self.model(
+            owner=owner,
+            name=name,
+            scopes=list(scopes),
+            symbols={scope: list(patterns) for scope, patterns in (symbols or {}).items()},
+            allowed_origins=list(allowed_origins),
+            expires_at=expires_at,
+        )
+        raw = key.issue()
+        key.full_clean()
+        key.save()
+        return key, raw
+
+    def find(self, raw: str) -> "ApiKey | None":
+        """The key that this text opens, also an expired or revoked one: see `status`.
+
+        One query, with the owner. None for anything that is no key of ours.
+        """
+        parts = _RAW.fullmatch(raw)
+        if parts is None:
+            return None
+        key = self.select_related("owner").filter(prefix=parts["prefix"]).first()
+        if key is None:
+            hmac.compare_digest(_hash(raw), _NO_HASH)
+            return None
+        return key if key.is_opened_by(raw) else None
+
+
+class ApiKey(models.Model):
+    """`ara_<8 visible characters>_<32 secret characters>`; only a hash of it is kept."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        EXPIRED = "expired"
+        REVOKED = "revoked"
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_keys"
+    )
+    name = models.CharField(max_length=100, help_text="What uses this key: “Trading desk, Berlin”.")
+    prefix = models.CharField(max_length=_VISIBLE_LENGTH, unique=True, editable=False)
+    hash = models.CharField(max_length=128, editable=False)
+    scopes = models.JSONField(default=list, validators=[_validate_scopes])
+    symbols = models.JSONField(default=dict, blank=True, validators=[_validate_symbols])
+    allowed_origins = models.JSONField(default=list, blank=True, validators=[validate_origins])
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
+    # The secret before the last rotation, which stays good until previous_expires_at.
+    previous_hash = models.CharField(max_length=128, blank=True, editable=False)
+    previous_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects: ClassVar[ApiKeyManager] = ApiKeyManager()
+
+    class Meta:
+        verbose_name = "API key"
+        ordering = ["-created_at", "-id"]
+        permissions = [("publish", "Can publish updates")]
+        constraints = [
+            # Also what keeps a form that is sent twice from making two keys.
+            models.UniqueConstraint(
+                fields=["owner", "name"],
+                condition=Q(revoked_at__isnull=True),
+                name="one_live_key_per_owner_and_name",
+                violation_error_message="This owner has a key of this name that is not revoked.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.visible})"
+
+    @property
+    def visible(self) -> str:
+        """What people may see of the key: `ara_k3f9a2bc`."""
+        return f"ara_{self.prefix}"
+
+    def issue(self) -> str:
+        """Give the key a new secret and return the raw key; the caller saves."""
+        self.prefix = self.prefix or _random_text(_VISIBLE_ALPHABET, _VISIBLE_LENGTH)
+        raw = f"ara_{self.prefix}_{_random_text(_SECRET_ALPHABET, _SECRET_LENGTH)}"
+        self.hash = _hash(raw)
+        return raw
+
+    def rotate(self, overlap: timedelta = timedelta(0)) -> str:
+        """Give the key a new secret, saved, and return the new raw key.
+
+        The visible part stays. The old secret stays good for `overlap`; the one before it does not.
+        """
+        self.previous_hash = self.hash if overlap else ""
+        self.previous_expires_at = timezone.now() + overlap if overlap else None
+        raw = self.issue()
+        self.save(update_fields=["hash", "previous_hash", "previous_expires_at"])
+        return raw
+
+    def is_opened_by(self, raw: str) -> bool:
+        """Is this the key's secret, or the one before it? Says nothing about expiry."""
+        candidate = _hash(raw)
+        # Always both: the time taken says nothing about which one it was.
+        current = hmac.compare_digest(self.hash, candidate)
+        previous = hmac.compare_digest(self.previous_hash or _NO_HASH, candidate)
+        return current or previous
+
+    def expiry_of(self, raw: str) -> datetime | None:
+        """When this secret of the key stops working: a rotated one before the key itself."""
+        if self.previous_expires_at is None or hmac.compare_digest(self.hash, _hash(raw)):
+            return self.expires_at
+        return min(self.previous_expires_at, self.expires_at or self.previous_expires_at)
+
+    def status_at(self, now: datetime) -> Status:
+        if self.revoked_at is not None:
+            return self.Status.REVOKED
+        if self.expires_at is not None and self.expires_at <= now:
+            return self.Status.EXPIRED
+        return self.Status.ACTIVE
+
+    @property
+    def status(self) -> Status:
+        return self.status_at(timezone.now())
+
+    def revoke(self) -> bool:
+        """From now on nobody gets in with this key; False when it was revoked already."""
+        now = timezone.now()
+        changed = (
+            type(self).objects.filter(pk=self.pk, revoked_at__isnull=True).update(revoked_at=now)
+        )
+        if changed:
+            self.revoked_at = now
+        return bool(changed)
+
+    def touch(self, now: datetime) -> bool:
+        """Note that the key was used; False when that was noted less than a minute ago."""
+        earlier = now - LAST_USED_EVERY
+        if self.last_used_at is not None and self.last_used_at > earlier:
+            return False
+        # The condition again in SQL: other processes see the same key used.
+        stale = Q(last_used_at__isnull=True) | Q(last_used_at__lte=earlier)
+        return bool(type(self).objects.filter(stale, pk=self.pk).update(last_used_at=now))
