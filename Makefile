@@ -1,0 +1,63 @@
+# Needs python3 (3.11 or later, with venv) and git. The plain commands are in README.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run test check style types lock
+
+help:
+	@echo "make run    start everything on http://localhost:8000/ (another port: PORT=9000 make run)"
+	@echo "make test   run the tests (some of them: make test ARGS=tests/delivery)"
+	@echo "make check  run style, types and test"
+	@echo "make style  check the style with ruff"
+	@echo "make types  check the types with mypy"
+	@echo "make lock   write requirements.lock and requirements-dev.lock anew with uv (newer packages: ARGS=--upgrade)"
+
+run: .venv/installed
+	@$(BIN)/python manage.py up
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+check: style types test
+
+style: .venv/installed-dev
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+types: .venv/installed-dev
+	$(BIN)/python -m mypy
+
+lock:
+	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
+	$(COMPILE) requirements.txt --output-file requirements.lock
+	$(COMPILE) requirements-dev.txt --constraints requirements.lock --output-file requirements-dev.lock
+
+# Of PyPI alone, for every platform, whatever indexes this machine is configured with.
+COMPILE = env -u UV_INDEX -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS uv pip compile --quiet --no-config \
+	--default-index https://pypi.org/simple --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(ARGS)
+
+# The stamps make a second run start at once, and a changed lock install again.
+.venv/installed: requirements.lock | .venv/bin/pip
+	@echo "Installing the packages of $<; the first time takes a minute or two."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.venv/installed-dev: requirements-dev.lock | .venv/bin/pip
+	@echo "Installing the packages of $<; the first time takes a minute or two."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.venv/bin/pip:
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "$(PYTHON) is not installed; ARA Realtime needs Python 3.11 or later." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "ARA Realtime needs Python 3.11 or later, and $(PYTHON) is `$(PYTHON) -V`." >&2; \
+		echo "Name another one: PYTHON=python3.12 make run" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments: its venv module is incomplete." >&2; \
+		echo "On Debian and Ubuntu install it with: apt install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
