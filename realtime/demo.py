@@ -1,0 +1,75 @@
+"""The demo login and API key of `make run`, made once and kept in a file of mode 0600.
+
+The file is needed because the database has hashes of both only.
+"""
+
+import json
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from django.contrib.auth.models import User
+
+from realtime.delivery.embedded import private_opener
+from realtime.models import ApiKey
+from realtime.scopes import SCOPES
+
+USERNAME: Final = "admin"
+KEY_NAME: Final = "Demo key of make run"
+
+
+@dataclass(frozen=True)
+class Demo:
+    """`password` is None when the account has one that was not made here."""
+
+    username: str
+    password: str | None
+    api_key: str
+
+
+def ensure_demo(path: Path) -> Demo:
+    """Make the account and the key where they are missing; an existing password is left alone."""
+    saved = _load(path)
+    user, password = _ensure_user(saved.get("password"))
+    demo = Demo(user.get_username(), password, _ensure_key(user, saved.get("api_key")))
+    if asdict(demo) != saved:
+        _store(path, demo)
+    return demo
+
+
+def _ensure_user(saved: str | None) -> tuple[User, str | None]:
+    user = User.objects.filter(username=USERNAME).first()
+    if user is None:
+        password = saved or secrets.token_urlsafe(9)
+        return User.objects.create_superuser(USERNAME, password=password), password
+    return user, saved if saved and user.check_password(saved) else None
+
+
+def _ensure_key(owner: User, saved: str | None) -> str:
+    key = ApiKey.objects.find(saved) if saved else None
+    if saved and key is not None and key.status == ApiKey.Status.ACTIVE:
+        return saved
+    # One whose text is lost: only a hash of it is kept, so nobody can use it any more.
+    for lost in ApiKey.objects.filter(owner=owner, name=KEY_NAME, revoked_at__isnull=True):
+        lost.revoke()
+    _, raw = ApiKey.objects.create_key(owner, KEY_NAME, scopes=SCOPES)
+    return raw
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        saved = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return saved if isinstance(saved, dict) else {}
+
+
+def _store(path: Path, demo: Demo) -> None:
+    # Whole or not at all: the password cannot be made a second time.
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    with open(new, "x", opener=private_opener) as file:
+        json.dump(asdict(demo), file, indent=2)
+        file.write("\n")
+    new.replace(path)

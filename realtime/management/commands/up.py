@@ -1,0 +1,200 @@
+"""Everything on one machine, in one terminal: what `make run` starts."""
+
+import contextlib
+import errno
+import http.client
+import os
+import shlex
+import signal
+import socket
+import sys
+import time
+from argparse import ArgumentTypeError
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from realtime.delivery import embedded
+from realtime.demo import Demo, ensure_demo
+from realtime.supervision import Program, Supervisor
+
+_TICK_SECONDS = 0.1
+_START_SECONDS = 60.0
+# A web server that died this often before it ever answered will not come up.
+_MAX_DEATHS_AT_START = 3
+
+_BANNER = """
+ARA Realtime is running. Ctrl-C stops everything.
+
+  Dashboard  {base}/
+  Admin      {base}/admin/
+             {login}
+  API key    {key}
+
+Try it in a second terminal, in this directory:
+  {python} -m websockets 'ws://localhost:{port}/ws/market-data/AAPL{token}'
+  {python} manage.py broadcast_market_data AAPL '{{"price": 149.5, "volume": 1000000}}'
+  {python} -m webbrowser {base}/admin/
+"""
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise ArgumentTypeError(f"{text!r} is no port; choose one of 1 to 65535")
+    return int(text)
+
+
+class Command(BaseCommand):
+    help = (
+        "Start everything on this machine: the database's migrations, the embedded Valkey (unless "
+        "REDIS_URL is set), the web server, the replay of real market data and a Celery worker. "
+        "What dies is started again; Ctrl-C stops all of it."
+    )
+    # `migrate` runs them; twice would only cost time.
+    requires_system_checks: list[str] = []
+
+    _stopping = False
+    _supervisor: Supervisor | None = None
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--port",
+            type=_port,
+            default=os.environ.get("PORT") or "8000",
+            help="of the web server, on localhost (default: $PORT, else 8000)",
+        )
+        parser.add_argument(
+            "--no-feed",
+            action="store_true",
+            help="without the replayed market data and its predictions",
+        )
+        parser.add_argument("--no-worker", action="store_true", help="without the Celery worker")
+
+    def handle(self, *, port: int, no_feed: bool, no_worker: bool, **options: Any) -> None:
+        _require_free(port)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        call_command("migrate", verbosity=0, interactive=False)
+        with contextlib.ExitStack() as stack:
+            if settings.EMBEDDED_VALKEY:
+                try:
+                    stack.enter_context(embedded.hold(settings.VALKEY_DIR))
+                except embedded.EmbeddedServerError as exc:
+                    raise CommandError(str(exc)) from exc
+            # A production database gets no account whose password lies in a file.
+            sqlite = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
+            demo = ensure_demo(settings.VAR_DIR / "demo.json") if sqlite else None
+            self._supervisor = supervisor = stack.enter_context(
+                Supervisor(cwd=settings.BASE_DIR, environment=_environment(), say=self._say)
+            )
+            web, *others = _programs(port, feed=not no_feed, worker=not no_worker)
+            supervisor.start(web)
+            if self._wait_until_it_answers(supervisor, web, port):
+                for program in others:
+                    supervisor.start(program)
+                self.stdout.write(_banner(port, demo))
+                self.stdout.flush()
+            while not self._stopping:
+                supervisor.tick()
+                time.sleep(_TICK_SECONDS)
+            self._say("stopping")
+
+    def _wait_until_it_answers(self, supervisor: Supervisor, web: Program, port: int) -> bool:
+        """False when somebody has stopped the command meanwhile."""
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._stopping:
+            supervisor.tick()
+            if supervisor.deaths(web.name) >= _MAX_DEATHS_AT_START:
+                raise CommandError("The web server does not start; its own words are above.")
+            if _answers(port):
+                return True
+            if time.monotonic() > deadline:
+                raise CommandError(f"The web server did not answer in {_START_SECONDS:g} seconds.")
+            time.sleep(_TICK_SECONDS)
+        return False
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._stopping and self._supervisor is not None:
+            self._supervisor.hurry()  # the second Ctrl-C
+        self._stopping = True
+
+    def _say(self, line: str) -> None:
+        self.stderr.write(f"up: {line}")
+
+
+def _programs(port: int, *, feed: bool, worker: bool) -> list[Program]:
+    """The web server, then what needs it."""
+    manage = [sys.executable, str(settings.BASE_DIR / "manage.py")]
+    programs = [
+        Program("web server", [*manage, "serve", "--host", "127.0.0.1", "--port", str(port)])
+    ]
+    if feed:
+        programs.append(Program("feed", [*manage, "run_feed", "--source", "replay"]))
+    if worker:
+        celery = [sys.executable, "-m", "celery", "--quiet", "--app", "ara_project", "worker"]
+        # One process and one task at a time; nothing to tell other workers, as there are none.
+        options = ["--pool", "solo", "--loglevel", "WARNING"]
+        options += ["--without-mingle", "--without-gossip", "--without-heartbeat"]
+        programs.append(Program("worker", [*celery, *options]))
+    return programs
+
+
+def _environment() -> dict[str, str]:
+    """A quiet terminal, and a Ctrl-C that does not take the seconds that production takes."""
+    return {"LOG_LEVEL": "WARNING", "REALTIME_DRAIN_SECONDS": "0.5", **os.environ}
+
+
+def _require_free(port: int) -> None:
+    """Raise CommandError unless localhost, in IPv4 and IPv6, can listen on the port."""
+    another = "choose another one: PORT=9000 make run (or python manage.py up --port 9000)"
+    for family, kind, protocol, _, address in socket.getaddrinfo(
+        "localhost", port, type=socket.SOCK_STREAM
+    ):
+        with socket.socket(family, kind, protocol) as probe:
+            # As servers do: connections of the last run that are still closing do not matter.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(address)
+            except OSError as exc:
+                if exc.errno == errno.EADDRINUSE:
+                    raise CommandError(f"Port {port} is in use; {another}") from exc
+                if exc.errno == errno.EACCES:
+                    raise CommandError(f"Port {port} needs privileges; {another}") from exc
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("localhost", port, timeout=1)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _banner(port: int, demo: Demo | None) -> str:
+    if demo is None:
+        login = "log in with your account (python manage.py createsuperuser makes one)"
+    elif demo.password is None:
+        login = f"log in as {demo.username} with the password that you have set"
+    else:
+        login = f"log in as {demo.username} with password {demo.password}"
+    python = Path(sys.executable)
+    if python.is_relative_to(settings.BASE_DIR):
+        python = python.relative_to(settings.BASE_DIR)
+    command = shlex.quote(str(python))
+    if "VAR_DIR" in os.environ:
+        command = f"VAR_DIR={shlex.quote(str(settings.VAR_DIR))} {command}"
+    return _BANNER.format(
+        base=f"http://localhost:{port}",
+        port=port,
+        login=login,
+        key=demo.api_key if demo else "make one in the admin",
+        token=f"?token={demo.api_key}" if demo else "",
+        python=command,
+    )
