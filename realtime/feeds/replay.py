@@ -1,0 +1,171 @@
+"""Real daily bars, played again on a compressed clock.
+
+Each bar is played as four ticks: open, the extreme nearer to the open, the other extreme, close.
+The file does not say which extreme of a day came first, nor when: both are assumptions, and so is
+the volume before the close, a quarter of the day's for each tick. The four timestamps are nominal,
+14:30, 16:40, 18:50 and 21:00 UTC (the New York session in winter). A tick does not tell what a
+later one brings: its high, low and close are those so far.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as time_of_day
+from typing import Final
+
+from realtime.feeds.bars import Bar, FeedError
+from realtime.feeds.ticks import Tick
+
+SOURCE: Final = "replay"
+# Bars before its start that a lap publishes at once, one tick each. The predictor reads the
+# history that clients see, so that a prediction can be checked against it; without these it would
+# have nothing to work with for a minute, and a chart nothing to draw.
+BACKFILL_BARS: Final = 100
+# Without a start date, a lap starts where every symbol has this many bars behind it.
+LEAD_BARS: Final = 30
+
+_STEPS_PER_BAR: Final = 4
+_OPENING: Final = time_of_day(14, 30, tzinfo=UTC)
+_STEP: Final = timedelta(hours=2, minutes=10)
+# A reader that held the replay up for longer (Redis away) gets no burst to catch up with.
+_MAX_LATENESS: Final = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """A feed from daily bars by symbol, each symbol's in the order of their days.
+
+    `rate`: ticks per second and symbol. `start`: the first day of a lap; without it, the first
+    day on which every symbol asked for has LEAD_BARS bars behind it. `loop`: begin again at the
+    end. `clock` (seconds) and `sleep` are for tests.
+    """
+
+    bars: Mapping[str, Sequence[Bar]]
+    rate: float = 2.0
+    start: date | None = None
+    loop: bool = True
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    source: str = SOURCE
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate <= 10_000:
+            raise FeedError(f"rate is {self.rate}; it must lie above 0 and up to 10000")
+
+    async def ticks(
+        self, symbols: Sequence[str], after: Mapping[str, datetime] | None = None
+    ) -> AsyncGenerator[Tick, None]:
+        """Laps of paced ticks, each with its backfill first; raises FeedError.
+
+        `after` (the last published timestamp of each symbol) continues the lap it belongs to.
+        """
+        start = self._first_day(symbols)
+        chosen = {symbol: self.bars[symbol] for symbol in symbols}
+        lap = resumed_lap(chosen, after) if after else new_lap(chosen, start)
+        while True:
+            origin: float | None = None
+            for place, tick in lap:
+                if place is not None:
+                    due = place / self.rate
+                    now = self.clock()
+                    if origin is None or now - origin - due > _MAX_LATENESS:
+                        origin = now - due
+                    if (wait := origin + due - now) > 0:
+                        await self.sleep(wait)
+                yield tick
+            if not self.loop:
+                return
+            lap = new_lap(chosen, start)
+
+    def _first_day(self, symbols: Sequence[str]) -> date:
+        unknown = sorted(set(symbols) - set(self.bars))
+        if unknown or not symbols:
+            what = f"no bars for {', '.join(unknown)}" if unknown else "no symbol given"
+            raise FeedError(f"{what}; available: {', '.join(sorted(self.bars))}")
+        if self.start is None:
+            return max(
+                bars[min(LEAD_BARS, len(bars) // 2)].day
+                for bars in (self.bars[symbol] for symbol in symbols)
+            )
+        last = max(self.bars[symbol][-1].day for symbol in symbols)
+        if self.start > last:
+            raise FeedError(f"start {self.start} is after the last bar of {last}")
+        return self.start
+
+
+# A tick and its place in the lap, counted in steps; None: at once.
+Lap = Iterator[tuple[float | None, Tick]]
+
+
+def new_lap(bars: Mapping[str, Sequence[Bar]], start: date) -> Lap:
+    """The backfill of every symbol, then all bars from `start` on."""
+    for symbol in bars:
+        yield from _backfill(symbol, bars[symbol], start, None)
+    yield from _live(bars, start)
+
+
+def resumed_lap(bars: Mapping[str, Sequence[Bar]], after: Mapping[str, datetime]) -> Lap:
+    """The rest of a lap of which each symbol's ticks up to `after[symbol]` are published.
+
+    Ticks are published in order, so the newest of these timestamps is where the lap stood; a
+    symbol that is new or was left behind gets the bars it lacks as its backfill.
+    """
+    newest = max(after.values())
+    for symbol in bars:
+        yield from _backfill(symbol, bars[symbol], newest.date(), after.get(symbol))
+    for place, tick in _live(bars, newest.date()):
+        if tick.timestamp > newest or (
+            tick.timestamp == newest and after.get(tick.symbol) != newest
+        ):
+            yield place, tick
+
+
+def _backfill(symbol: str, bars: Sequence[Bar], before: date, after: datetime | None) -> Lap:
+    past = [index for index, bar in enumerate(bars) if bar.day < before]
+    for index in past[-BACKFILL_BARS:]:
+        tick = bar_tick(symbol, bars, index, _STEPS_PER_BAR - 1, backfill=True)
+        if after is None or tick.timestamp > after:
+            yield None, tick
+
+
+def _live(bars: Mapping[str, Sequence[Bar]], start: date) -> Lap:
+    """Day by day, and within a step the symbols one after the other, evenly spread."""
+    places = {symbol: {bar.day: n for n, bar in enumerate(bars[symbol])} for symbol in bars}
+    days = sorted({day for known in places.values() for day in known if day >= start})
+    for number, day in enumerate(days):
+        for step in range(_STEPS_PER_BAR):
+            for turn, symbol in enumerate(bars):
+                if (index := places[symbol].get(day)) is not None:
+                    place = number * _STEPS_PER_BAR + step + turn / len(bars)
+                    yield place, bar_tick(symbol, bars[symbol], index, step)
+
+
+def bar_tick(
+    symbol: str, bars: Sequence[Bar], index: int, step: int, *, backfill: bool = False
+) -> Tick:
+    """The tick of one step (0 to 3) of a bar; the last one has the whole bar."""
+    bar = bars[index]
+    so_far = prices_of(bar)[: step + 1]
+    return Tick(
+        symbol=symbol,
+        price=so_far[-1],
+        volume=bar.volume * (step + 1) // _STEPS_PER_BAR,
+        timestamp=datetime.combine(bar.day, _OPENING) + step * _STEP,
+        source=SOURCE,
+        open=bar.open,
+        high=max(so_far),
+        low=min(so_far),
+        close=so_far[-1],
+        previous_close=bars[index - 1].close if index else None,
+        bar_date=bar.day,
+        backfill=backfill,
+    )
+
+
+def prices_of(bar: Bar) -> tuple[float, float, float, float]:
+    """A bar's prices in the order in which they are played."""
+    if bar.high - bar.open < bar.open - bar.low:
+        return bar.open, bar.high, bar.low, bar.close
+    return bar.open, bar.low, bar.high, bar.close

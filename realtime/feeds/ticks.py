@@ -1,0 +1,78 @@
+"""What every feed yields, and what it becomes on the wire. Pure."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Protocol
+
+from realtime import protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One change of a symbol's price.
+
+    `open`, `high`, `low` and `close` are those of the bar so far, up to and including this tick;
+    `volume` likewise is the bar's so far. None where a feed does not know. `timestamp` is aware,
+    on the clock of the market: for a replay it lies in the past. No two ticks of a symbol from one
+    source have the same timestamp.
+    """
+
+    symbol: str
+    price: float
+    volume: float
+    timestamp: datetime
+    source: str
+    open: float | None = None
+    high: float | None = None
+    low: float | None = None
+    close: float | None = None
+    previous_close: float | None = None
+    bar_date: date | None = None
+    # Published at once, ahead of the live part, so that readers have a past to look at.
+    backfill: bool = False
+
+    def as_data(self) -> dict[str, Any]:
+        """`data` of a `market_data_update`; what is unknown is left out."""
+        fields = {
+            "price": _round(self.price),
+            "volume": self.volume,
+            "timestamp": protocol.timestamp(self.timestamp),
+            "open": _round(self.open),
+            "high": _round(self.high),
+            "low": _round(self.low),
+            "close": _round(self.close),
+            "change_percent": self.change_percent,
+            "bar_date": self.bar_date and self.bar_date.isoformat(),
+            "source": self.source,
+            "backfill": self.backfill or None,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+    @property
+    def change_percent(self) -> float | None:
+        """Against the close of the bar before; None for the first bar."""
+        if self.previous_close is None:
+            return None
+        return round((self.price / self.previous_close - 1) * 100, 4)
+
+
+def _round(price: float | None) -> float | None:
+    """Eight significant digits: enough for any quote, and without the tail of a division."""
+    return None if price is None else float(f"{price:.8g}")
+
+
+class Feed(Protocol):
+    """Where ticks come from. `source` is what they carry."""
+
+    @property
+    def source(self) -> str: ...
+
+    def ticks(
+        self, symbols: Sequence[str], after: Mapping[str, datetime] | None = None
+    ) -> AsyncGenerator[Tick, None]:
+        """Ticks as they come, at their own pace; raises FeedError.
+
+        `after`: the timestamp up to which a symbol's ticks are published already.
+        """
+        ...
