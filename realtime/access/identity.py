@@ -10,7 +10,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from channels.db import database_sync_to_async
@@ -35,7 +34,6 @@ CACHE_SIZE: Final = 10_000
 MAX_SECRET_LENGTH: Final = 4096
 Account = AbstractUser | AnonymousUser
 IdentityKind = Literal["anonymous", "jwt", "api_key", "session"]
-_EVERY_SYMBOL: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ class Identity:
     scopes: frozenset[str]
     credential_id: str
     expires_at: datetime | None = None
-    symbols: Mapping[str, tuple[str, ...]] = field(default=_EVERY_SYMBOL, hash=False)
+    symbols: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     allowed_origins: tuple[str, ...] = ()
     key_id: int | None = None
     key_prefix: str | None = None

@@ -36,12 +36,12 @@ _PATTERNS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     ),
     (re.compile(r"(?i)\b(bearer|api-key)\s+[\w.~+/=-]{8,}"), rf"\1 {REDACTED}"),
     # `?token=x`, `"token": "x"`, `'token': 'x'`, `(b'x-api-key', b'x')`, `X-API-Key: x`
-    (re.compile(rf"(?i)\b({_NAMES})=(?!\[redacted\])[^\s\"'&;#<>\\]+"), rf"\1={REDACTED}"),
+    (re.compile(rf"(?i)(?<![a-z])({_NAMES})=(?!\[redacted\])[^\s\"'&;#<>\\]+"), rf"\1={REDACTED}"),
     (
-        re.compile(rf"(?i)\b((?:{_NAMES})(\\?[\"'])\s*[:,]\s*b?\\?[\"'])[^\"'\\\r\n]+"),
+        re.compile(rf"(?i)(?<![a-z])((?:{_NAMES})(\\?[\"'])\s*[:,]\s*b?\\?[\"'])[^\"'\\\r\n]+"),
         rf"\1{REDACTED}",
     ),
-    (re.compile(r"(?i)\b(x[-_]api[-_]key\s*:\s*)[^\s\"',\[]+"), rf"\1{REDACTED}"),
+    (re.compile(r"(?i)(?<![a-z])(x[-_]api[-_]key\s*:\s*)[^\s\"',\[]+"), rf"\1{REDACTED}"),
 )
 
 

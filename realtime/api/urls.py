@@ -1,4 +1,18 @@
-from django.urls import URLPattern
+from django.urls import path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from realtime.api import schema  # noqa: F401  # registers the credentials with the document
+from realtime.api.publish import PublishView
+from realtime.api.statistics import ConnectionsView
+from realtime.api.tokens import ObtainTokenView, RefreshTokenView, VerifyTokenView
 
 app_name = "api"
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("auth/token", ObtainTokenView.as_view(), name="token"),
+    path("auth/token/refresh", RefreshTokenView.as_view(), name="token-refresh"),
+    path("auth/token/verify", VerifyTokenView.as_view(), name="token-verify"),
+    path("publish", PublishView.as_view(), name="publish"),
+    path("connections", ConnectionsView.as_view(), name="connections"),
+    path("schema", SpectacularAPIView.as_view(), name="schema"),
+    path("docs", SpectacularSwaggerSplitView.as_view(url_name="api:schema"), name="docs"),
+]

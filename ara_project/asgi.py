@@ -1,0 +1,14 @@
+"""The ASGI application: HTTP to Django, WebSockets to the consumers."""
+
+import os
+
+from channels.routing import ProtocolTypeRouter
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ara_project.settings")
+# Before the imports below: it fills the app registry that models need.
+http_application = get_asgi_application()
+
+from realtime.routing import websocket_application  # noqa: E402
+
+application = ProtocolTypeRouter({"http": http_application, "websocket": websocket_application})

@@ -1,0 +1,239 @@
+"""Every setting of the project, from the environment, in one flat file.
+
+A variable that is absent has a default that works on a newcomer's machine: SQLite and an
+embedded Valkey, both below `var/`. A bad value stops the start and names the variable.
+README's "Settings" table lists them all; a test compares it with this file.
+"""
+
+import secrets
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import environ
+
+from realtime.delivery import embedded
+
+env = environ.Env()
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var"))).resolve()
+VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _secret_key() -> str:
+    """SECRET_KEY from the environment, else one made once for this checkout and kept in var/."""
+    key: str = env.str("SECRET_KEY", default="")
+    path = VAR_DIR / "secret_key"
+    if not key:
+        try:
+            with open(path, "x", opener=embedded.private_opener) as file:
+                file.write(secrets.token_urlsafe(50))
+        except FileExistsError:
+            pass
+        key = path.read_text()
+    return key
+
+
+# Django ---------------------------------------------------------------------------------------
+
+SECRET_KEY = _secret_key()
+DEBUG = env.bool("DEBUG", default=False)
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+INSTALLED_APPS = [
+    # Before daphne, whose `runserver` ours extends; daphne before staticfiles, which has one too.
+    "realtime",
+    "daphne",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "rest_framework",
+    "rest_framework_simplejwt",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "ara_project.urls"
+ASGI_APPLICATION = "ara_project.asgi.application"
+WSGI_APPLICATION = "ara_project.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": env.db("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'db.sqlite3'}")
+}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # WAL: readers do not wait for the writer. IMMEDIATE: two writers queue up (busy_timeout)
+    # instead of one failing when its read transaction turns into a write.
+    DATABASES["default"].setdefault("OPTIONS", {}).update(
+        init_command="PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=10000;",
+        transaction_mode="IMMEDIATE",
+    )
+    # Tests that start real servers need a file that a second process can open.
+    DATABASES["default"]["TEST"] = {"NAME": str(VAR_DIR / "test.sqlite3")}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = env.str("TIME_ZONE", default="UTC")
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = VAR_DIR / "static"
+STATIC_ROOT.mkdir(exist_ok=True)
+# Served from the apps' own folders: no collectstatic step to forget.
+WHITENOISE_USE_FINDERS = True
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"redact": {"()": "realtime.access.redact.RedactFilter"}},
+    "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": "plain", "filters": ["redact"]}
+    },
+    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "loggers": {"django": {"handlers": ["console"], "level": "INFO", "propagate": False}},
+}
+
+# Redis, Channels, Celery ----------------------------------------------------------------------
+
+# Empty: the embedded Valkey, on a unix socket in VAR_DIR. Several URLs (comma-separated): shards.
+REDIS_URL: list[str] = env.list("REDIS_URL", default=[])
+EMBEDDED_VALKEY = not REDIS_URL
+VALKEY_DIR = VAR_DIR / "valkey"
+_redis_hosts: list[str] = REDIS_URL or [f"unix://{embedded.socket_path(VALKEY_DIR)}?db=0"]
+
+CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
+    "default": {
+        "BACKEND": env.str(
+            "CHANNEL_LAYER", default="realtime.delivery.layers.RedisStreamLayer"
+        ),
+        "CONFIG": {"hosts": _redis_hosts},
+    }
+}
+if CHANNEL_LAYERS["default"]["BACKEND"].endswith(("MemoryStreamLayer", "InMemoryChannelLayer")):
+    CHANNEL_LAYERS["default"]["CONFIG"] = {}
+
+# kombu spells a unix socket `redis+socket://`.
+CELERY_BROKER_URL = env.str(
+    "CELERY_BROKER_URL",
+    default=_redis_hosts[0].replace("unix://", "redis+socket://").replace("?db=", "?virtual_host="),
+)
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = TIME_ZONE
+
+# REST and tokens ------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "realtime.api.authentication.CredentialAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.CursorPagination",
+    "PAGE_SIZE": 100,
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "ARA Realtime",
+    "DESCRIPTION": "Publish to WebSocket clients, obtain credentials, read statistics.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+SIMPLE_JWT = {
+    "ACCESS_TOKEN_LIFETIME": timedelta(seconds=env.int("JWT_ACCESS_SECONDS", default=900)),
+    "REFRESH_TOKEN_LIFETIME": timedelta(seconds=env.int("JWT_REFRESH_SECONDS", default=7 * 86400)),
+    "ALGORITHM": "HS256",
+    "UPDATE_LAST_LOGIN": False,
+}
+
+# ARA Realtime ---------------------------------------------------------------------------------
+
+# May a socket without a credential receive? The customer's document says "optional": yes.
+REALTIME_ALLOW_ANONYMOUS = env.bool("REALTIME_ALLOW_ANONYMOUS", default=True)
+# Seconds that a socket without a credential has to send `auth` where anonymous is not allowed.
+REALTIME_AUTH_TIMEOUT = env.float("REALTIME_AUTH_TIMEOUT", default=10.0)
+# Seconds between two `ping`; two of them without a `pong` close the socket (4504).
+REALTIME_HEARTBEAT_INTERVAL = env.float("REALTIME_HEARTBEAT_INTERVAL", default=30.0)
+# Largest message that a client may send, and largest update that a publisher may send, in bytes.
+REALTIME_MAX_MESSAGE_BYTES = env.int("REALTIME_MAX_MESSAGE_BYTES", default=65536)
+# Subscriptions that one socket may hold.
+REALTIME_MAX_SUBSCRIPTIONS = env.int("REALTIME_MAX_SUBSCRIPTIONS", default=200)
+# Invalid messages in one minute after which a socket is closed (4400).
+REALTIME_MAX_INVALID_PER_MINUTE = env.int("REALTIME_MAX_INVALID_PER_MINUTE", default=20)
+# Bytes that may wait for one slow reader before it is closed (4508).
+REALTIME_OUTBOX_BYTES = env.int("REALTIME_OUTBOX_BYTES", default=1024 * 1024)
+# Updates kept per stream for `since`, and for how many seconds after the last one.
+REALTIME_HISTORY_LENGTH = {
+    "predictions": env.int("REALTIME_HISTORY_LENGTH_PREDICTIONS", default=1000),
+    "market-data": env.int("REALTIME_HISTORY_LENGTH_MARKET_DATA", default=1000),
+    "alerts": env.int("REALTIME_HISTORY_LENGTH_ALERTS", default=1000),
+}
+REALTIME_HISTORY_SECONDS = {
+    "predictions": env.int("REALTIME_HISTORY_SECONDS_PREDICTIONS", default=7 * 86400),
+    "market-data": env.int("REALTIME_HISTORY_SECONDS_MARKET_DATA", default=86400),
+    "alerts": env.int("REALTIME_HISTORY_SECONDS_ALERTS", default=7 * 86400),
+}
+# Missed updates that one `since` may replay; more than that gets a snapshot.
+REALTIME_RECOVERY_LIMIT = env.int("REALTIME_RECOVERY_LIMIT", default=300)
+# Seconds over which a stopping server spreads its goodbyes.
+REALTIME_DRAIN_SECONDS = env.float("REALTIME_DRAIN_SECONDS", default=5.0)
+# Predictions that one socket may request in a minute.
+REALTIME_PREDICTIONS_PER_MINUTE = env.int("REALTIME_PREDICTIONS_PER_MINUTE", default=30)
+# Seconds that one requested prediction may take.
+REALTIME_PREDICTION_TIMEOUT = env.float("REALTIME_PREDICTION_TIMEOUT", default=10.0)
+# Dotted path of the callable that makes a prediction: (symbol, closes, horizon) -> Prediction.
+REALTIME_PREDICTOR = env.str(
+    "REALTIME_PREDICTOR", default="realtime.predictions.predictors.random_walk"
+)
+# Origins whose pages may open a WebSocket; empty: the hosts in ALLOWED_HOSTS. `*`: any.
+REALTIME_ALLOWED_ORIGINS = env.list("REALTIME_ALLOWED_ORIGINS", default=[])

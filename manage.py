@@ -1,0 +1,22 @@
+#!/usr/bin/env python
+"""Django's command line for ARA Realtime: `python manage.py help`."""
+
+import os
+import sys
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ara_project.settings")
+    try:
+        from django.core.management import execute_from_command_line
+    except ImportError as exc:
+        raise SystemExit(
+            "Django is not installed in this Python. Run `make run` once, or\n"
+            "  python3 -m venv .venv && .venv/bin/pip install --require-hashes -r requirements.lock\n"
+            "and use .venv/bin/python."
+        ) from exc
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Shapes of the REST API's bodies."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from realtime.streams import InvalidSymbol, parse_symbol
+
+UPDATE_TYPES = ("prediction_update", "market_data_update", "alert")
+
+
+class UpdateSerializer(serializers.Serializer[Any]):
+    """One update, with the same `type` as the message that clients will receive."""
+
+    type = serializers.ChoiceField(choices=UPDATE_TYPES)
+    symbol = serializers.CharField(
+        required=False, help_text="For every type but `alert`; there it belongs into `data`."
+    )
+    # `Serializer.data` is shadowed for declared fields by DRF itself: the metaclass takes them out.
+    data = serializers.DictField(  # type: ignore[assignment]
+        help_text="Any JSON object; it reaches the clients as it is."
+    )
+    user_id = serializers.IntegerField(
+        required=False,
+        allow_null=True,
+        min_value=1,
+        max_value=2**63 - 1,
+        help_text="For `alert` only: the one user who gets it. Absent: everybody.",
+    )
+
+    def validate_symbol(self, symbol: str) -> str:
+        try:
+            return parse_symbol(symbol)
+        except InvalidSymbol as exc:
+            raise serializers.ValidationError(str(exc)) from exc
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        unknown = set(self.initial_data) - set(self.fields)
+        if unknown:
+            known = ", ".join(self.fields)
+            raise serializers.ValidationError(
+                {str(name): [f"Unknown field; there are {known}."] for name in unknown}
+            )
+        alert = attrs["type"] == "alert"
+        if alert and "symbol" in attrs:
+            raise serializers.ValidationError({"symbol": ["Belongs into data for an alert."]})
+        if not alert and "symbol" not in attrs:
+            raise serializers.ValidationError({"symbol": ["This field is required."]})
+        if not alert and "user_id" in attrs:
+            raise serializers.ValidationError({"user_id": ["Only an alert has a user."]})
+        return attrs
+
+
+class PublicationSerializer(serializers.Serializer[Any]):
+    """Where an update went."""
+
+    channel = serializers.CharField()
+    stream = serializers.CharField(help_text="The symbol; for alerts `all` or `user`.")
+    epoch = serializers.CharField(help_text="One life of the stream: its numbering began with it.")
+    offset = serializers.IntegerField(help_text="The update's number in the stream.")
+    receivers = serializers.IntegerField(help_text="Server processes that received it.")
+
+
+class ConnectionsSerializer(serializers.Serializer[Any]):
+    """Open WebSockets over all processes."""
+
+    total = serializers.IntegerField()
+    counts = serializers.DictField(child=serializers.IntegerField(), help_text="By channel.")
+    channels = serializers.ListField(
+        child=serializers.CharField(), help_text="Channels with at least one connection."
+    )
+
+
+class ProblemSerializer(serializers.Serializer[Any]):
+    """What is wrong, in words."""
+
+    detail = serializers.CharField()

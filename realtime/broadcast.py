@@ -1,0 +1,390 @@
+"""The functions that publish.
+
+Who may call them: any code of this project that runs on the server side: views, management
+commands, Celery tasks, feeds. They check what they are given, not who asks; an entry point that a
+stranger can reach (the REST API) checks the `publish` scope first.
+
+In synchronous code a call has published when it returns, or raises. Inside `transaction.atomic()`
+it publishes on commit: nobody hears of rows that roll back. Inside a running event loop the same
+call starts at once and returns something to await; the `a…` functions are the plain coroutines.
+"""
+
+import asyncio
+import math
+import uuid
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final, NoReturn
+
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+from django.conf import settings
+from django.db import transaction
+
+from realtime import protocol
+from realtime.delivery.history import Published
+from realtime.delivery.layers import EXTENSION, MemoryStreamLayer
+from realtime.delivery.local import UPDATE
+from realtime.delivery.publisher import BackendUnavailable
+from realtime.protocol import Position, update_data
+from realtime.streams import (  # fmt: skip
+    ALERTS_ALL,
+    WILDCARD,
+    Channel,
+    InvalidSymbol,
+    Stream,
+    parse_symbol,
+    user_alerts,
+)
+
+
+class InvalidUpdate(ValueError):
+    """Raised for data that must not be published. Nothing was sent."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(field, reason)
+        self.field = field
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}"
+
+
+class PublishFailed(Exception):
+    """Raised when the channel layer did not confirm. `published` are those that it did confirm.
+
+    An update whose confirmation was lost may still arrive: whether to send it again is the
+    caller's choice.
+    """
+
+    def __init__(self, reason: object, published: Sequence[Published] = ()) -> None:
+        super().__init__(reason, published)
+        self.reason = reason
+        self.published = list(published)
+
+    def __str__(self) -> str:
+        return f"not published: {self.reason}. {self._way_out()}"
+
+    @staticmethod
+    def _way_out() -> str:
+        if settings.EMBEDDED_VALKEY:
+            return "Start the server first: make run (or python manage.py serve)."
+        return "Check REDIS_URL and that the server it names is reachable."
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """One checked and encoded update, ready to be published. Made by the three functions below."""
+
+    stream: Stream
+    body: bytes
+
+
+class Publication:
+    """What became of one update; `await` it in asynchronous code.
+
+    `offset`, `epoch` and `receivers` (server processes that heard it) are known once it was
+    published; before (inside a transaction, or not yet awaited) they are None.
+    """
+
+    __slots__ = ("_result", "_task", "stream")
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self._result: Published | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Publication {self.stream.group} {self.epoch}:{self.offset}>"
+
+    @property
+    def offset(self) -> int | None:
+        return None if self._result is None else self._result.offset
+
+    @property
+    def epoch(self) -> str | None:
+        return None if self._result is None else self._result.epoch
+
+    @property
+    def receivers(self) -> int | None:
+        return None if self._result is None else self._result.receivers
+
+    def __await__(self) -> Generator[Any, None, "Publication"]:
+        if self._task is not None:
+            yield from self._task.__await__()
+        return self
+
+
+# What can be published ------------------------------------------------------------------------
+
+
+def prediction_update(symbol: str, prediction_data: Mapping[str, Any]) -> Broadcast:
+    """A new prediction for a symbol, for `broadcast_many`. Raises InvalidUpdate."""
+    stream = _stream("predictions", symbol)
+    data = _checked(prediction_data, "prediction_data")
+    return _broadcast(stream, protocol.prediction_body(stream.symbol, data), "prediction_data")
+
+
+def market_data_update(symbol: str, market_data: Mapping[str, Any]) -> Broadcast:
+    """New market data for a symbol, for `broadcast_many`. Raises InvalidUpdate."""
+    stream = _stream("market-data", symbol)
+    data = _checked(market_data, "market_data")
+    return _broadcast(stream, protocol.market_data_body(stream.symbol, data), "market_data")
+
+
+def alert_update(
+    alert_data: Mapping[str, Any], user_id: int | None = None, *, id: str | None = None
+) -> Broadcast:
+    """An alert for one user, or for everybody, for `broadcast_many`. Raises InvalidUpdate."""
+    if user_id is not None and (isinstance(user_id, bool) or not isinstance(user_id, int)):
+        raise InvalidUpdate("user_id", "must be a user's primary key (an integer), or None")
+    if user_id is not None and user_id < 1:
+        raise InvalidUpdate("user_id", "must be positive")
+    data = _checked(alert_data, "alert_data")
+    stream = ALERTS_ALL if user_id is None else user_alerts(user_id)
+    audience = "all" if user_id is None else "user"
+    return _broadcast(
+        stream, protocol.alert_body(id or uuid.uuid4().hex, audience, data), "alert_data"
+    )
+
+
+# Synchronous ----------------------------------------------------------------------------------
+
+
+def broadcast_prediction_update(symbol: str, prediction_data: Mapping[str, Any]) -> Publication:
+    """Tell the subscribers of a symbol about a new prediction.
+
+    `prediction_data` is a JSON object of any shape. Raises InvalidUpdate and PublishFailed.
+    """
+    return _publish([prediction_update(symbol, prediction_data)])[0]
+
+
+def broadcast_market_data(symbol: str, market_data: Mapping[str, Any]) -> Publication:
+    """Tell the subscribers of a symbol about new market data.
+
+    `market_data` is a JSON object of any shape. Raises InvalidUpdate and PublishFailed.
+    """
+    return _publish([market_data_update(symbol, market_data)])[0]
+
+
+def send_alert(alert_data: Mapping[str, Any], user_id: int | None = None) -> Publication:
+    """Send an alert to the sockets of one user, or to everybody on `/ws/alerts`.
+
+    `alert_data` is a JSON object of any shape; `severity` (low, medium, high, critical) and
+    `symbol` in it are what sockets filter by. Raises InvalidUpdate and PublishFailed.
+    """
+    return _publish([alert_update(alert_data, user_id)])[0]
+
+
+def broadcast_many(broadcasts: Sequence[Broadcast]) -> list[Publication]:
+    """Publish any number of updates, in order, in few round trips. Raises PublishFailed."""
+    return _publish(broadcasts)
+
+
+# Asynchronous ---------------------------------------------------------------------------------
+
+
+async def abroadcast_prediction_update(
+    symbol: str, prediction_data: Mapping[str, Any]
+) -> Publication:
+    """`broadcast_prediction_update` for asynchronous code."""
+    return (await abroadcast_many([prediction_update(symbol, prediction_data)]))[0]
+
+
+async def abroadcast_market_data(symbol: str, market_data: Mapping[str, Any]) -> Publication:
+    """`broadcast_market_data` for asynchronous code."""
+    return (await abroadcast_many([market_data_update(symbol, market_data)]))[0]
+
+
+async def asend_alert(alert_data: Mapping[str, Any], user_id: int | None = None) -> Publication:
+    """`send_alert` for asynchronous code."""
+    return (await abroadcast_many([alert_update(alert_data, user_id)]))[0]
+
+
+async def abroadcast_many(broadcasts: Sequence[Broadcast]) -> list[Publication]:
+    """`broadcast_many` for asynchronous code. Django has no asynchronous transactions: at once."""
+    publications = [Publication(item.stream) for item in broadcasts]
+    await _send(broadcasts, publications)
+    return publications
+
+
+async def recent_updates(channel: Channel, symbol: str, limit: int = 300) -> list[dict[str, Any]]:
+    """The `data` of the newest updates of a stream, oldest first, at most 300.
+
+    Empty with a channel layer that keeps no history. Raises InvalidSymbol.
+    """
+    layer = _layer()
+    if EXTENSION not in layer.extensions:
+        return []
+    stream = Stream(channel, parse_symbol(symbol))
+    head = await layer.read_history(stream, None)
+    if not head.updates:
+        return []
+    since = Position(head.epoch, max(0, head.offset - limit))
+    page = await layer.read_history(stream, since)
+    return [update_data(update.body) for update in page.updates]
+
+
+# How they do it -------------------------------------------------------------------------------
+
+
+def _publish(broadcasts: Sequence[Broadcast]) -> list[Publication]:
+    publications = [Publication(item.stream) for item in broadcasts]
+    if not broadcasts:
+        return publications
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        # The task runs whether or not anybody awaits it; who awaits hears of its errors.
+        task = loop.create_task(_send(broadcasts, publications))
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+        for publication in publications:
+            publication._task = task
+        return publications
+    connection = transaction.get_connection()
+    if connection.in_atomic_block:
+        transaction.on_commit(lambda: _send_sync(broadcasts, publications))
+    else:
+        _send_sync(broadcasts, publications)
+    return publications
+
+
+# Keeps running tasks alive: the event loop itself holds only weak references.
+_tasks: Final[set[asyncio.Task[None]]] = set()
+
+
+def _send_sync(broadcasts: Sequence[Broadcast], publications: Sequence[Publication]) -> None:
+    layer = _layer()
+    send: Callable[..., list[Published]] | None = getattr(type(layer), "send_updates_sync", None)
+    if send is None:
+        # The card's own way, for channel layers that have no synchronous one.
+        async_to_sync(_send)(broadcasts, publications)
+        return
+    try:
+        results = send(layer, [(item.stream, item.body) for item in broadcasts])
+    except BackendUnavailable as exc:
+        _failed(exc, publications)
+    _confirm(publications, results)
+
+
+async def _send(broadcasts: Sequence[Broadcast], publications: Sequence[Publication]) -> None:
+    layer = _layer()
+    if EXTENSION not in layer.extensions:
+        for item in broadcasts:
+            await _send_plainly(layer, item)
+        return
+    try:
+        results = await layer.send_updates([(item.stream, item.body) for item in broadcasts])
+    except BackendUnavailable as exc:
+        _failed(exc, publications)
+    _confirm(publications, results)
+
+
+async def _send_plainly(layer: Any, item: Broadcast) -> None:
+    """Through a stock channel layer: an ordinary group message, without offset and history."""
+    text = protocol.update_text(item.body, None).decode()
+    groups = [item.stream.group]
+    if item.stream.channel != "alerts":
+        groups.append(Stream(item.stream.channel, WILDCARD).group)
+    try:
+        for group in groups:
+            await layer.group_send(group, {"type": UPDATE, "text": text})
+    except OSError as exc:
+        raise PublishFailed(exc) from exc
+
+
+def _confirm(publications: Sequence[Publication], results: Sequence[Published]) -> None:
+    for publication, result in zip(publications, results, strict=False):
+        publication._result = result
+
+
+def _failed(exc: BackendUnavailable, publications: Sequence[Publication]) -> NoReturn:
+    _confirm(publications, exc.published)
+    raise PublishFailed(exc.reason, exc.published) from exc
+
+
+def _layer() -> Any:
+    layer = get_channel_layer()
+    if layer is None:
+        raise PublishFailed("CHANNEL_LAYERS is not configured")
+    return layer
+
+
+def reaches_other_processes() -> bool:
+    """False with a layer that lives in one process: a command that publishes would reach nobody."""
+    name = type(_layer()).__name__
+    return not isinstance(_layer(), MemoryStreamLayer) and name != "InMemoryChannelLayer"
+
+
+# Checking -------------------------------------------------------------------------------------
+
+
+def _stream(channel: Channel, symbol: str) -> Stream:
+    try:
+        return Stream(channel, parse_symbol(symbol))
+    except InvalidSymbol as exc:
+        raise InvalidUpdate("symbol", exc.reason) from None
+
+
+def _broadcast(stream: Stream, body: bytes, field: str) -> Broadcast:
+    if len(body) > settings.REALTIME_MAX_MESSAGE_BYTES:
+        raise InvalidUpdate(
+            field,
+            f"{len(body)} bytes as JSON; an update may have {settings.REALTIME_MAX_MESSAGE_BYTES} "
+            "(REALTIME_MAX_MESSAGE_BYTES)",
+        )
+    return Broadcast(stream, body)
+
+
+def _checked(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    if not isinstance(data, Mapping):
+        raise InvalidUpdate(name, f"must be a JSON object (a dict), not {type(data).__name__}")
+    _check_value(data, name, 0)
+    return data
+
+
+MAX_DEPTH: Final = 32
+
+
+def _check_value(value: Any, path: str, depth: int) -> None:
+    """Refuse what JSON cannot say, with the path of it: `market_data.bids[0].price`."""
+    if value is None or isinstance(value, str | bool | int | datetime):
+        if isinstance(value, str):
+            _check_text(value, path)
+        return
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidUpdate(path, f"{value} is not JSON; send null or leave the field out")
+        return
+    if isinstance(value, Decimal):
+        if not value.is_finite():
+            raise InvalidUpdate(path, f"{value} is not JSON; send null or leave the field out")
+        return
+    if depth == MAX_DEPTH:
+        raise InvalidUpdate(path, f"is nested more than {MAX_DEPTH} levels deep")
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise InvalidUpdate(path, f"has the key {key!r}; JSON keys are strings")
+            _check_text(key, path)
+            _check_value(item, f"{path}.{key}", depth + 1)
+        return
+    if isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _check_value(item, f"{path}[{index}]", depth + 1)
+        return
+    raise InvalidUpdate(
+        path, f"a {type(value).__name__} is not JSON; convert it to a number, a string or a list"
+    )
+
+
+def _check_text(text: str, path: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidUpdate(path, "holds half of a surrogate pair, which is not UTF-8") from None

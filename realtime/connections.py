@@ -1,0 +1,153 @@
+"""How many sockets are connected, over all processes of the project.
+
+Each process keeps a lease in Redis: its own counts, with a time to live. A process that dies
+without a word stops renewing it and is counted no more LEASE_SECONDS later; no counter can drift.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from typing import Any, Final
+
+from asgiref.sync import sync_to_async
+from channels.layers import get_channel_layer
+
+from realtime.delivery.layers import RedisStreamLayer
+from realtime.delivery.publisher import BackendUnavailable
+from realtime.streams import CHANNELS
+
+logger = logging.getLogger(__name__)
+
+LEASE_SECONDS: Final = 15.0
+RENEW_SECONDS: Final = 5.0
+# Changes of this many seconds are written together.
+WRITE_DELAY: Final = 0.05
+
+
+class StatisticsUnavailable(Exception):
+    """Raised when the leases of the other processes cannot be read."""
+
+
+class _Lease:
+    """The counts of one event loop, written soon after a change and again before they expire."""
+
+    def __init__(self, layer: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self.counts: Counter[str] = Counter()
+        self.server: str | None = None
+        self._layer = layer if isinstance(layer, RedisStreamLayer) else None
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        if self._layer is not None:
+            self.server = self._layer.loop_layer.local.process
+
+    def change(self, channel: str, by: int) -> None:
+        self.counts[channel] += by
+        self._schedule(WRITE_DELAY)
+
+    def _schedule(self, delay: float) -> None:
+        if self._layer is None:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= self._loop.time() + delay:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_later(delay, self._start_write)
+
+    def _start_write(self) -> None:
+        self._timer = None
+        if self._task is not None and not self._task.done():
+            self._schedule(WRITE_DELAY)
+        else:
+            self._task = self._loop.create_task(self._write())
+
+    async def _write(self) -> None:
+        assert self._layer is not None
+        counts = {channel: count for channel, count in self.counts.items() if count > 0}
+        try:
+            await self._layer.loop_layer.write_lease(counts, LEASE_SECONDS)
+        except BackendUnavailable as exc:
+            logger.debug("connection counts not written: %s", exc)
+        if counts:
+            self._schedule(RENEW_SECONDS)
+
+
+class ConnectionManager:
+    """Statistics over all processes; `connection_manager` is the one to use."""
+
+    def __init__(self) -> None:
+        self._leases: dict[asyncio.AbstractEventLoop, _Lease] = {}
+
+    def get_connection_count(self, channel: str | None = None) -> int:
+        """The number of sockets that are connected, in all or to one channel.
+
+        `channel` is `predictions`, `market-data` (or `market_data`) or `alerts`. Raises ValueError
+        for another one and StatisticsUnavailable while Redis is away.
+        """
+        if channel is None:
+            return sum(self.get_counts().values())
+        name = channel.replace("_", "-")
+        if name not in CHANNELS:
+            raise ValueError(f"unknown channel {channel!r}; there are {', '.join(CHANNELS)}")
+        return self.get_counts().get(name, 0)
+
+    def get_channels(self) -> list[str]:
+        """The channels that somebody is connected to, in alphabetical order."""
+        return sorted(self.get_counts())
+
+    def get_counts(self) -> dict[str, int]:
+        """Connected sockets by channel; channels without any are absent."""
+        counts: Counter[str] = Counter()
+        own: set[str] = set()
+        for lease in list(self._leases.values()):
+            counts.update(lease.counts)
+            if lease.server is not None:
+                own.add(lease.server)
+        layer = get_channel_layer()
+        if isinstance(layer, RedisStreamLayer):
+            try:
+                leases = layer.read_leases()
+            except BackendUnavailable as exc:
+                raise StatisticsUnavailable(f"no statistics: {exc.reason}") from exc
+            for server, fields in leases.items():
+                if server not in own:
+                    counts.update(fields)
+        return {channel: count for channel, count in counts.items() if count > 0}
+
+    async def aget_connection_count(self, channel: str | None = None) -> int:
+        """`get_connection_count` for asynchronous code."""
+        return await _in_thread(self.get_connection_count)(channel)
+
+    async def aget_channels(self) -> list[str]:
+        """`get_channels` for asynchronous code."""
+        return await _in_thread(self.get_channels)()
+
+    async def aget_counts(self) -> dict[str, int]:
+        """`get_counts` for asynchronous code."""
+        return await _in_thread(self.get_counts)()
+
+    # Called by the consumers ------------------------------------------------------------------
+
+    def opened(self, channel: str) -> None:
+        self._lease().change(channel, 1)
+
+    def closed(self, channel: str) -> None:
+        self._lease().change(channel, -1)
+
+    def _lease(self) -> _Lease:
+        loop = asyncio.get_running_loop()
+        lease = self._leases.get(loop)
+        if lease is None:
+            # Loops that are closed take their sockets with them.
+            for other in [other for other in self._leases if other.is_closed()]:
+                del self._leases[other]
+            lease = self._leases[loop] = _Lease(get_channel_layer(), loop)
+        return lease
+
+
+def _in_thread(function: Any) -> Any:
+    # Not thread-sensitive: it touches Redis only, and must not wait for somebody's view.
+    return sync_to_async(function, thread_sensitive=False)
+
+
+connection_manager: Final = ConnectionManager()

@@ -1,0 +1,384 @@
+"""The local part of a channel layer: who is here, where each stream stands, who gets an update.
+
+Every update has its stream's next offset. A process that sees an offset beyond the next one has
+missed something (a reconnect, a failover, a dropped pub/sub message): it asks the layer for the
+history and delivers nothing later until the hole is filled. `gap` is for what is gone for good.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+from realtime.delivery.updates import NO_EPOCH, Reader, Update
+from realtime.protocol import Position, StreamStatus, encode, timestamp
+from realtime.streams import Stream
+
+logger = logging.getLogger(__name__)
+
+# Updates kept in the process per stream, so that a crowd that reconnects does not ask Redis.
+RECENT: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What the history of a stream holds: its head, and updates in order, without a hole.
+
+    `updates` ends at `offset`, or is empty. `epoch` is "" if the stream has none yet.
+    """
+
+    epoch: str
+    offset: int
+    updates: Sequence[Update]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a subscription begins.
+
+    `recovered` is None if the reader did not ask to resume. `updates` are the missed ones if it
+    was recovered, else at most one: the snapshot.
+    """
+
+    epoch: str
+    offset: int
+    recovered: bool | None
+    updates: Sequence[Update]
+
+
+class StreamState:
+    """One stream as this process has delivered it."""
+
+    __slots__ = (
+        "epoch",
+        "idle_since",
+        "last_update",
+        "offset",
+        "readers",
+        "ready",
+        "recent",
+        "resync",
+        "stale",
+        "stream",
+        "waiting",
+    )
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.epoch = NO_EPOCH
+        self.offset = 0
+        self.ready = False  # the position was read from the history at least once
+        self.recent: deque[Update] = deque(maxlen=RECENT)
+        self.readers: dict[Reader, None] = {}
+        # Updates that came while a hole is being filled; None while there is no hole.
+        self.waiting: list[Update] | None = None
+        self.resync: asyncio.Task[None] | None = None
+        self.last_update: float | None = None
+        self.stale = False
+        self.idle_since = 0.0
+
+    def continues(self, since: Position) -> bool:
+        """Is this the numbering that a reader knows?
+
+        One that joined before the first update has the empty epoch and offset 0.
+        """
+        return since.epoch == self.epoch or (since.epoch == NO_EPOCH and since.offset == 0)
+
+    def covers(self, offset: int) -> bool:
+        """Can everything after `offset` be told from memory?"""
+        if offset >= self.offset:
+            return True
+        return bool(self.recent) and self.recent[0].offset <= offset + 1
+
+    def needs_history(self, since: Position | None) -> bool:
+        """Would a reader at `since` get more if the history were asked?"""
+        return (
+            since is not None
+            and self.continues(since)
+            and not self.covers(since.offset)
+            and self.offset - since.offset <= RECENT
+        )
+
+    def after(self, offset: int) -> list[Update]:
+        if offset >= self.offset:
+            return []
+        return [update for update in self.recent if update.offset > offset]
+
+    def adopt(self, update: Update) -> None:
+        self.epoch = update.epoch
+        self.offset = update.offset
+        self.last_update = time.time()
+        self.recent.append(update)
+
+
+class History(Protocol):
+    """What a backend keeps of each stream."""
+
+    async def read_history(self, stream: Stream, since: Position | None) -> Page:
+        """Everything after `since` that is held, at most RECENT updates.
+
+        The newest one only if `since` is None or further back. Another epoch's position, and the
+        empty one, stand before the first update.
+        """
+
+    async def restart_stream(self, stream: Stream, epoch: str) -> None:
+        """End `epoch` (unless that has happened): the history went back behind what was sent."""
+
+
+class Fanout:
+    """Streams and their readers in one process and event loop."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self.streams: dict[str, StreamState] = {}
+        # Readers of every symbol of a channel, by channel.
+        self.wildcards: dict[str, dict[Reader, None]] = {}
+        # Channels whose streams are all known here: one that appears later is a new stream.
+        self.complete: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def state(self, stream: Stream) -> StreamState:
+        """The state of a stream, made at its first mention."""
+        group = stream.group
+        state = self.streams.get(group)
+        if state is None:
+            state = self.streams[group] = StreamState(stream)
+            state.ready = stream.channel in self.complete
+        return state
+
+    # Updates in -----------------------------------------------------------------------------
+
+    def receive(self, update: Update) -> None:
+        """Take an update from the backend, in whatever order and however often it comes."""
+        state = self.state(update.stream)
+        if state.waiting is not None:
+            state.waiting.append(update)
+        elif update.epoch == state.epoch and update.offset == state.offset + 1:
+            self._deliver(state, update)
+        elif update.epoch == state.epoch and update.offset <= state.offset:
+            pass  # already filled from the history
+        elif state.epoch == NO_EPOCH and update.offset == 1:
+            state.ready = True
+            self._deliver(state, update)
+        else:
+            state.waiting = [update]
+            self._start_resync(state)
+
+    def _deliver(self, state: StreamState, update: Update) -> None:
+        state.adopt(update)
+        if state.stale:
+            self.tell_fresh(state)
+        for reader in tuple(state.readers):
+            reader.deliver(update)
+        wildcards = self.wildcards.get(update.stream.channel)
+        if wildcards:
+            for reader in tuple(wildcards):
+                if reader not in state.readers:
+                    reader.deliver(update)
+
+    def _audience(self, state: StreamState) -> list[Reader]:
+        wildcards = self.wildcards.get(state.stream.channel, {})
+        return [*state.readers, *(reader for reader in wildcards if reader not in state.readers)]
+
+    # Holes ----------------------------------------------------------------------------------
+
+    def _start_resync(self, state: StreamState) -> asyncio.Task[None]:
+        if state.resync is None:
+            if state.waiting is None:
+                state.waiting = []
+            state.resync = asyncio.get_running_loop().create_task(self._resync(state))
+            self._tasks.add(state.resync)
+            state.resync.add_done_callback(self._tasks.discard)
+        return state.resync
+
+    async def _resync(self, state: StreamState) -> None:
+        """Bring a stream to the head of its history, then deliver what came meanwhile."""
+        try:
+            page = await self._read_page(state)
+        except Exception as exc:
+            # The backend went away. Reconnecting synchronises every stream again; until then
+            # updates wait, and the history has them anyway.
+            logger.warning("history of %s not readable: %s", state.stream.group, exc)
+            state.waiting = []
+            return
+        finally:
+            state.resync = None
+        first_look = not state.ready
+        state.ready = True
+        if page.epoch:
+            self._apply(state, page, first_look=first_look)
+        waiting, state.waiting = state.waiting or [], None
+        for update in waiting:
+            self.receive(update)
+
+    async def _read_page(self, state: StreamState) -> Page:
+        """The history from the state's position on, checked against what was delivered.
+
+        A backend that comes back with older data (a replica that lagged, a restored dump) numbers
+        again what was numbered before: other updates under offsets that clients have seen.
+        """
+        if not state.ready:
+            return await self._history.read_history(state.stream, None)
+        last = state.recent[-1] if state.recent else None
+        since = Position(state.epoch, state.offset - 1 if last else state.offset)
+        page = await self._history.read_history(state.stream, since)
+        if page.epoch != state.epoch:
+            return page
+        again = next((update for update in page.updates if update.offset == state.offset), None)
+        if page.offset < state.offset or (last and again and again.body != last.body):
+            logger.warning("%s went back in time: a new epoch begins", state.stream.group)
+            await self._history.restart_stream(state.stream, state.epoch)
+            page = await self._history.read_history(state.stream, since)
+        return page
+
+    def _apply(self, state: StreamState, page: Page, *, first_look: bool) -> None:
+        """Deliver what a page has beyond the state; name what it lacks."""
+        if first_look and state.epoch == NO_EPOCH:
+            # Nobody here has a position yet: those who wait for one get the newest as a snapshot.
+            state.epoch, state.offset = page.epoch, page.offset
+            state.recent.extend(page.updates)
+            if page.updates:
+                for reader in self._audience(state):
+                    reader.deliver_snapshot(page.updates[-1])
+            return
+        same = state.epoch in (page.epoch, NO_EPOCH)
+        known = state.offset if same else 0
+        if same and page.offset <= known:
+            return
+        updates = [update for update in page.updates if update.offset > known]
+        next_offset = updates[0].offset if updates else page.offset + 1
+        lost = not same or next_offset != known + 1
+        if lost:
+            logger.warning(
+                "%s: updates %d to %d of epoch %s are lost",
+                state.stream.group, known + 1, next_offset - 1, page.epoch,
+            )  # fmt: skip
+            for reader in self._audience(state):
+                reader.deliver_gap(state.stream, known + 1, next_offset - 1, page.epoch)
+            state.recent.clear()
+            state.epoch, state.offset = page.epoch, next_offset - 1
+        for update in updates[:-1] if lost else updates:
+            self._deliver(state, update)
+        if lost and updates:
+            # After a gap the newest one is marked: whatever the reader had is out of date.
+            state.adopt(updates[-1])
+            for reader in self._audience(state):
+                reader.deliver_snapshot(updates[-1])
+        state.offset = page.offset
+
+    def resync_all(self, groups: Iterable[str] | None = None) -> list[asyncio.Task[None]]:
+        """After a reconnect: compare every stream with its history. Returns what runs."""
+        return [
+            self._start_resync(self.streams[group])
+            for group in (list(self.streams) if groups is None else groups)
+            if group in self.streams
+        ]
+
+    async def ready(self, state: StreamState) -> None:
+        """Wait until the position of a stream is known. The caller bounds the time."""
+        while not state.ready:
+            await asyncio.wait([self._start_resync(state)])
+            if not state.ready:
+                await asyncio.sleep(0.1)  # the backend is away; the layer reconnects by itself
+
+    async def cover(self, state: StreamState, since: Position) -> None:
+        """Bring into memory what a reader at `since` has missed, if it is held at all."""
+        if not state.needs_history(since):
+            return
+        page = await self._history.read_history(state.stream, since)
+        if page.epoch == state.epoch and page.updates:
+            # Only what lies before the memory: later ones come, or came, by the usual way.
+            first = state.recent[0].offset if state.recent else state.offset + 1
+            older = [update for update in page.updates if update.offset < first]
+            if older and older[-1].offset == first - 1:
+                state.recent = deque([*older, *state.recent], maxlen=RECENT)
+
+    # Readers --------------------------------------------------------------------------------
+
+    def start(self, state: StreamState, since: Position | None, limit: int) -> Start:
+        """Where a new reader stands. Synchronous: nothing falls between this and `join`."""
+        if since is not None:
+            missed = state.offset - since.offset
+            if state.continues(since) and 0 <= missed <= limit and state.covers(since.offset):
+                return Start(state.epoch, state.offset, True, state.after(since.offset))
+        newest = [state.recent[-1]] if state.recent else []
+        return Start(state.epoch, state.offset, None if since is None else False, newest)
+
+    def join(self, stream: Stream, reader: Reader) -> None:
+        if stream.wildcard:
+            self.wildcards.setdefault(stream.channel, {})[reader] = None
+        else:
+            self.state(stream).readers[reader] = None
+
+    def leave(self, stream: Stream, reader: Reader) -> None:
+        if stream.wildcard:
+            self.wildcards.get(stream.channel, {}).pop(reader, None)
+        elif (state := self.streams.get(stream.group)) is not None:
+            state.readers.pop(reader, None)
+
+    def channel_states(self, channel: str) -> list[StreamState]:
+        return [state for state in self.streams.values() if state.stream.channel == channel]
+
+    def heads(self, streams: Iterable[Stream]) -> dict[str, int]:
+        """The newest offset of each stream that was delivered here; for `ping`."""
+        result: dict[str, int] = {}
+        for stream in streams:
+            states = (
+                self.channel_states(stream.channel)
+                if stream.wildcard
+                else [self.streams[stream.group]]
+                if stream.group in self.streams
+                else []
+            )
+            result.update({state.stream.symbol: state.offset for state in states})
+        return result
+
+    # Freshness ------------------------------------------------------------------------------
+
+    def tell_stale(self, groups: Iterable[str], reason: str) -> None:
+        """Tell the readers that nothing can arrive for now, once per stream."""
+        for group in groups:
+            state = self.streams.get(group)
+            if state is not None and not state.stale:
+                state.stale = True
+                self._tell(state, "stale", reason)
+
+    def tell_fresh(self, state: StreamState) -> None:
+        if state.stale:
+            state.stale = False
+            self._tell(state, "fresh", "")
+
+    def _tell(self, state: StreamState, word: str, reason: str) -> None:
+        audience = self._audience(state)
+        if not audience:
+            return
+        last = None if state.last_update is None else _rfc3339(state.last_update)
+        message = StreamStatus(
+            symbol=state.stream.symbol, state=word, last_update=last, expected_every=None
+        )
+        if reason:
+            message.reason = reason
+        text = encode(message)
+        for reader in audience:
+            reader.deliver_state(state.stream, text)
+
+    # Housekeeping ---------------------------------------------------------------------------
+
+    def forget(self, group: str) -> None:
+        state = self.streams.pop(group, None)
+        if state is not None and state.resync is not None:
+            state.resync.cancel()
+
+    def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self.streams.clear()
+        self.wildcards.clear()
+
+
+def _rfc3339(seconds: float) -> str:
+    return timestamp(datetime.fromtimestamp(seconds, UTC))

@@ -1,0 +1,78 @@
+"""One timer per event loop for the heartbeats of all its sockets."""
+
+import asyncio
+import logging
+import weakref
+from typing import Final, Protocol
+
+logger = logging.getLogger(__name__)
+
+# The interval is cut into slices, so that thousands of sockets are not pinged in one turn.
+MAX_SLICES: Final = 30
+# Pings that may stay unanswered before the socket is closed.
+MAX_MISSED: Final = 2
+
+
+class Beating(Protocol):
+    """A connection with a heartbeat."""
+
+    def beat(self, heads: dict[tuple[str, ...], bytes]) -> None:
+        """Send a ping, or close for want of a pong.
+
+        `heads` caches the texts of this slice: sockets with the same subscriptions share one.
+        """
+
+
+class Heartbeat:
+    """Calls `beat` of each connection once per interval, the first time after a whole one."""
+
+    def __init__(self, interval: float) -> None:
+        self.interval = interval
+        self._slices: list[dict[Beating, None]] = [
+            {} for _ in range(max(1, min(MAX_SLICES, int(interval))))
+        ]
+        self._members: dict[Beating, int] = {}
+        self._position = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, connection: Beating) -> None:
+        # The slice that was served last is the one whose turn is a whole interval away.
+        self._members[connection] = self._position
+        self._slices[self._position][connection] = None
+        if self._timer is None:
+            self._schedule()
+
+    def remove(self, connection: Beating) -> None:
+        position = self._members.pop(connection, None)
+        if position is not None:
+            del self._slices[position][connection]
+
+    def _schedule(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self.interval / len(self._slices), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if not self._members:
+            return
+        self._schedule()
+        self._position = (self._position + 1) % len(self._slices)
+        heads: dict[tuple[str, ...], bytes] = {}
+        for connection in tuple(self._slices[self._position]):
+            try:
+                connection.beat(heads)
+            except Exception:
+                logger.exception("a heartbeat failed")
+
+
+_heartbeats: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[float, Heartbeat]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def heartbeat(interval: float) -> Heartbeat:
+    """The heartbeat of the running event loop."""
+    by_interval = _heartbeats.setdefault(asyncio.get_running_loop(), {})
+    if interval not in by_interval:
+        by_interval[interval] = Heartbeat(interval)
+    return by_interval[interval]

@@ -1,0 +1,494 @@
+"""The channel layers: Redis (or Valkey) for everything that runs, memory for tests.
+
+Both are complete channel layers. Beside the specification they have the extension `streams`:
+updates get offsets, a history, and a way to sockets that passes no queue and no JSON parser.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from channels.layers import BaseChannelLayer
+from channels_redis.pubsub import RedisPubSubChannelLayer
+from channels_redis.utils import _consistent_hash, _wrap_close, decode_hosts
+from django.conf import settings
+from redis.exceptions import RedisError
+
+from realtime.delivery import history
+from realtime.delivery.fanout import RECENT, Page, Start
+from realtime.delivery.history import Published
+from realtime.delivery.link import Link
+from realtime.delivery.local import UPDATE, Local, Message
+from realtime.delivery.publisher import BackendUnavailable, SyncPublisher
+from realtime.delivery.updates import NO_EPOCH, Reader, Update
+from realtime.protocol import Position
+from realtime.streams import CHANNELS, Stream
+
+logger = logging.getLogger(__name__)
+
+EXTENSION: Final = "streams"
+# Seconds for which a group without members stays subscribed. A client that reconnects finds its
+# stream in memory, and a crowd that comes and goes costs no SUBSCRIBE.
+LINGER: Final = 10.0
+
+Item = tuple[Stream, bytes]
+
+
+class StreamLayer(BaseChannelLayer):
+    """What the two backends have in common; one instance belongs to one event loop."""
+
+    extensions = ["groups", "flush", EXTENSION]
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__(capacity=capacity)
+        self.local = Local(self, capacity)
+
+    # The extension "streams" ------------------------------------------------------------------
+
+    async def send_updates(self, items: Sequence[Item]) -> list[Published]:
+        """Publish updates; each gets its stream's next offset."""
+        raise NotImplementedError
+
+    async def read_history(self, stream: Stream, since: Position | None) -> Page:
+        raise NotImplementedError
+
+    async def restart_stream(self, stream: Stream, epoch: str) -> None:
+        raise NotImplementedError
+
+    def attach(self, channel: str, callback: Callable[[Message], None]) -> None:
+        """Give messages for `channel` to `callback` instead of a queue."""
+        self.local.attach(channel, callback)
+
+    def detach(self, channel: str) -> None:
+        """Forget a channel and all its groups; for a socket that has closed."""
+        self._linger(self.local.detach(channel))
+
+    def is_ready(self, stream: Stream, since: Mapping[str, Position]) -> bool:
+        return self.local.is_ready(stream, since)
+
+    async def prepare(self, stream: Stream, since: Mapping[str, Position]) -> None:
+        await self.local.prepare(stream, since)
+
+    def start(
+        self, stream: Stream, reader: Reader, since: Mapping[str, Position]
+    ) -> dict[str, Start]:
+        return self.local.start(stream, reader, since, settings.REALTIME_RECOVERY_LIMIT)
+
+    def leave(self, stream: Stream, reader: Reader) -> None:
+        self.local.fanout.leave(stream, reader)
+
+    def heads(self, streams: Sequence[Stream]) -> dict[str, int]:
+        return self.local.fanout.heads(streams)
+
+    def _linger(self, groups: Sequence[str]) -> None:
+        """These groups have no members any more."""
+
+    # Channels and groups ----------------------------------------------------------------------
+
+    async def new_channel(self, prefix: str = "specific.") -> str:
+        return self.local.new_channel(prefix)
+
+    async def receive(self, channel: str) -> Message:
+        return await self.local.mailbox(channel).get()
+
+    async def group_add(self, group: str, channel: str) -> None:
+        self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
+        if channel not in self.local.mailboxes:
+            raise RuntimeError(
+                f"group_add() takes channels of this process, and {channel!r} is none. Consumers "
+                f"call self.channel_layer.group_add({group!r}, self.channel_name)."
+            )
+        self.local.add(group, channel)
+        stream = Stream.from_group(group)
+        await self._watch(group, stream)
+        if stream is not None:
+            self.local.read_by_mailbox(stream, channel)
+
+    async def _watch(self, group: str, stream: Stream | None) -> None:
+        """Hear what is sent to a group from now on."""
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        self.require_valid_group_name(group)
+        if self.local.discard(group, channel):
+            self._linger([group])
+
+
+def update_of(group: str, message: Message) -> Item | None:
+    """The stream and body of a `stream.update` message to a stream's group; else None."""
+    if message.get("type") != UPDATE or "body" not in message:
+        return None
+    stream = Stream.from_group(group)
+    return None if stream is None or stream.wildcard else (stream, message["body"].encode())
+
+
+class MemoryStreamLayer(StreamLayer):
+    """Everything in one process: for tests. A second process hears nothing of it."""
+
+    def __init__(self, capacity: int = 100, **kwargs: Any) -> None:
+        super().__init__(capacity)
+        self._streams: dict[str, tuple[str, deque[Update]]] = {}
+        self.local.fanout.complete.update(CHANNELS)
+
+    async def send(self, channel: str, message: Message) -> None:
+        self.require_valid_channel_name(channel)
+        self.local.mailbox(channel).put(dict(message))
+
+    async def group_send(self, group: str, message: Message) -> None:
+        self.require_valid_group_name(group)
+        item = update_of(group, message)
+        if item is not None:
+            await self.send_updates([item])
+        else:
+            self.local.deliver_group(group, message)
+
+    async def send_updates(self, items: Sequence[Item]) -> list[Published]:
+        published = []
+        for stream, body in items:
+            length = settings.REALTIME_HISTORY_LENGTH[stream.channel]
+            epoch, kept = self._streams.setdefault(
+                stream.group, (history.new_epoch(), deque(maxlen=length))
+            )
+            update = Update(stream, epoch, kept[-1].offset + 1 if kept else 1, body)
+            kept.append(update)
+            self.local.fanout.receive(update)
+            published.append(Published(epoch, update.offset, 1))
+        return published
+
+    async def read_history(self, stream: Stream, since: Position | None) -> Page:
+        epoch, kept = self._streams.get(stream.group, (NO_EPOCH, deque()))
+        if not kept:
+            return Page(epoch, 0, [])
+        head = kept[-1].offset
+        known = 0 if since is None or since.epoch != epoch else since.offset
+        most = 1 if since is None or head - known > RECENT else head - known
+        return Page(epoch, head, list(kept)[-most:] if most > 0 else [])
+
+    async def restart_stream(self, stream: Stream, epoch: str) -> None:
+        if self._streams.get(stream.group, (None,))[0] == epoch:
+            del self._streams[stream.group]
+
+    async def flush(self) -> None:
+        self.local.fanout.close()
+        self._streams.clear()
+        self.local = Local(self, self.local.capacity)
+        self.local.fanout.complete.update(CHANNELS)
+
+    async def close(self) -> None:
+        self.local.fanout.close()
+
+
+class RedisLoopLayer(StreamLayer):
+    """The Redis layer of one event loop: a link to each shard, and the local part."""
+
+    def __init__(self, outer: "RedisStreamLayer", capacity: int) -> None:
+        super().__init__(capacity)
+        self.outer = outer
+        self.prefix = outer.prefix
+        self.links = [Link(host, self) for host in outer.hosts]
+        self._lingering: dict[str, asyncio.TimerHandle] = {}
+        self._plain: set[str] = set()
+
+    # What arrives, called by the links --------------------------------------------------------
+
+    def received(self, name: str, data: bytes, *, twice: bool) -> None:
+        """One message of a pub/sub channel."""
+        group = self.outer.group_of(name)
+        if group is not None:
+            if data[:1] == history.MARK:
+                stream = Stream.from_group(group)
+                if stream is not None:
+                    self.local.fanout.receive(self.outer.open(history.decode_message(stream, data)))
+            elif not twice:
+                self.local.deliver_group(group, self.outer.deserialize(data))
+            return
+        message = self.outer.deserialize(data)
+        channel = message.pop("__channel__", name)
+        mailbox = self.local.mailboxes.get(channel)
+        if mailbox is None:
+            return  # its consumer has gone
+        try:
+            mailbox.put(message)
+        except Exception:
+            logger.warning("channel %s is full: a message was dropped", channel)
+
+    def link_down(self, link: Link) -> None:
+        groups = [group for group in self.local.fanout.streams if self._link(group) is link]
+        self.local.fanout.tell_stale(groups, "backend_unavailable")
+
+    async def link_up(self, link: Link) -> None:
+        """Subscribed again: fill what was missed, then say that the streams are alive."""
+        fanout = self.local.fanout
+        groups = [group for group in fanout.streams if self._link(group) is link]
+        tasks = fanout.resync_all(groups)
+        if tasks:
+            await asyncio.wait(tasks)
+        for group in groups:
+            state = fanout.streams.get(group)
+            if state is not None and state.ready:
+                fanout.tell_fresh(state)
+
+    # Channels and groups ----------------------------------------------------------------------
+
+    def _link(self, group: str) -> Link:
+        return self.links[_consistent_hash(self.outer.group_channel(group), len(self.links))]
+
+    def _channel_link(self, channel: str) -> Link:
+        return self.links[_consistent_hash(channel, len(self.links))]
+
+    def _direct(self, process: str) -> str:
+        """The one pub/sub channel of a process, for all its consumers' own channels."""
+        return f"{self.prefix}__direct__{process}"
+
+    async def new_channel(self, prefix: str = "specific.") -> str:
+        name = self.local.new_channel(prefix)
+        direct = self._direct(self.local.process)
+        self._channel_link(direct).want(direct)
+        return name
+
+    async def send(self, channel: str, message: Message) -> None:
+        self.require_valid_channel_name(channel)
+        if self.local.owns(channel):
+            self.local.mailbox(channel).put(dict(message))
+            return
+        name = channel
+        if "!" in channel:
+            # prefix + 32 hexadecimal digits of the process + ! + number
+            name = self._direct(channel.partition("!")[0][-32:])
+            message = {**message, "__channel__": channel}
+        await self._channel_link(name).publish(name, self.outer.serialize(message))
+
+    async def receive(self, channel: str) -> Message:
+        if "!" not in channel and channel not in self._plain:
+            self._plain.add(channel)
+            self.local.mailbox(channel)
+            await self._channel_link(channel).subscribe(channel)
+        return await self.local.mailbox(channel).get()
+
+    async def group_send(self, group: str, message: Message) -> None:
+        self.require_valid_group_name(group)
+        item = update_of(group, message)
+        if item is not None:
+            await self.send_updates([item])
+        else:
+            name = self.outer.group_channel(group)
+            await self._link(group).publish(name, self.outer.serialize(message))
+
+    async def _watch(self, group: str, stream: Stream | None) -> None:
+        timer = self._lingering.pop(group, None)
+        if timer is not None:
+            timer.cancel()
+        name = self.outer.group_channel(group)
+        if stream is None:
+            await self._link(group).subscribe(name)
+        elif stream.wildcard:
+            await self._watch_every(stream)
+        else:
+            # Not awaited here: `prepare` waits for the history, which is read after this
+            # subscription has been confirmed, and the caller decides for how long.
+            self._link(group).want(name)
+            self.local.fanout.state(stream)
+
+    async def _watch_every(self, stream: Stream) -> None:
+        """All symbols of a channel: a pattern on every shard, then the streams there are."""
+        pattern = self.outer.group_channel(f"{stream.channel}.*")
+        for link in self.links:
+            await link.subscribe(pattern, pattern=True)
+        if stream.channel in self.local.fanout.complete:
+            return
+        for link in self.links:
+            key = history.index_key(self.prefix, stream.channel)
+            for symbol in await link.redis.smembers(key):
+                self.local.fanout.state(Stream(stream.channel, symbol.decode()))
+        self.local.fanout.complete.add(stream.channel)
+
+    def _linger(self, groups: Sequence[str]) -> None:
+        loop = asyncio.get_running_loop()
+        for group in groups:
+            if group not in self._lingering:
+                self._lingering[group] = loop.call_later(LINGER, self._unwatch, group)
+
+    def _unwatch(self, group: str) -> None:
+        self._lingering.pop(group, None)
+        if group in self.local.groups:
+            return
+        stream = Stream.from_group(group)
+        if stream is not None and stream.wildcard:
+            return  # kept: a process that once served every symbol is asked for it again
+        self._link(group).unwant(self.outer.group_channel(group))
+        if stream is None or stream.channel not in self.local.fanout.complete:
+            self.local.fanout.forget(group)
+
+    # Streams ----------------------------------------------------------------------------------
+
+    async def send_updates(self, items: Sequence[Item]) -> list[Published]:
+        results: dict[int, Published] = {}
+        by_link: dict[Link, list[int]] = {}
+        for index, (stream, _) in enumerate(items):
+            by_link.setdefault(self._link(stream.group), []).append(index)
+        for link, indexes in by_link.items():
+            commands = [self.outer.publish_command(*items[index]) for index in indexes]
+            for index, answer in zip(indexes, await link.publish_updates(commands), strict=True):
+                results[index] = answer
+        return [results[index] for index in range(len(items))]
+
+    async def read_history(self, stream: Stream, since: Position | None) -> Page:
+        link = self._link(stream.group)
+        # After the subscription: what is published from now on arrives by itself.
+        name = self.outer.group_channel(stream.group)
+        await link.confirmed(name)
+        names = self.outer.keys(stream)
+        epoch, head, entries = await link.read_script(
+            keys=[names.meta, names.history],
+            args=[since.epoch if since else "", since.offset if since else -1, RECENT],
+        )
+        text = epoch.decode()
+        updates = history.decode_entries(stream, text, entries, int(head))
+        return Page(text, int(head), [self.outer.open(update) for update in updates])
+
+    async def restart_stream(self, stream: Stream, epoch: str) -> None:
+        names = self.outer.keys(stream)
+        await self._link(stream.group).restart_script(
+            keys=[names.meta, names.history], args=[epoch, history.new_epoch()]
+        )
+
+    async def write_lease(self, fields: Mapping[str, int], seconds: float) -> None:
+        """Publish numbers about this process that expire with it; raises BackendUnavailable."""
+        key = history.lease_key(self.prefix, self.local.process)
+        index = history.lease_index(self.prefix)
+        try:
+            async with self.links[0].redis.pipeline(transaction=True) as pipeline:
+                pipeline.delete(key)
+                if fields:
+                    pipeline.hset(key, mapping=dict(fields))
+                    pipeline.pexpire(key, int(seconds * 1000))
+                    pipeline.zadd(index, {self.local.process: time.time() + seconds})
+                else:
+                    pipeline.zrem(index, self.local.process)
+                await pipeline.execute()
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+
+    async def flush(self) -> None:
+        for timer in self._lingering.values():
+            timer.cancel()
+        self._lingering.clear()
+        self._plain.clear()
+        self.local.fanout.close()
+        self.local = Local(self, self.local.capacity)
+        for link in self.links:
+            await link.close()
+
+
+class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
+    """channels_redis' pub/sub layer with streams: its hosts, sharding, sentinel, serialisation.
+
+    Configuration as for `RedisPubSubChannelLayer`; `capacity` as the specification has it.
+    Coroutines run on the part of the layer that belongs to the running event loop;
+    `send_updates_sync` needs none.
+    """
+
+    extensions = ["groups", "flush", EXTENSION]
+
+    def __init__(
+        self,
+        hosts: Sequence[Any] | None = None,
+        prefix: str = "asgi",
+        capacity: int = 100,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(hosts=hosts, prefix=prefix, **kwargs)
+        self.hosts: list[dict[str, Any]] = decode_hosts(hosts)
+        self.prefix = prefix
+        self.capacity = capacity
+        self._publishers = [SyncPublisher(host) for host in self.hosts]
+        self._group_prefix = f"{prefix}__group__"
+        self._layers: dict[asyncio.AbstractEventLoop, RedisLoopLayer] = {}
+
+    def _get_layer(self) -> RedisLoopLayer:
+        loop = asyncio.get_running_loop()
+        layer = self._layers.get(loop)
+        if layer is None:
+            layer = self._layers[loop] = RedisLoopLayer(self, self.capacity)
+            _wrap_close(self, loop)
+        return layer
+
+    @property
+    def loop_layer(self) -> RedisLoopLayer:
+        """The part that belongs to the running event loop."""
+        return self._get_layer()
+
+    # Names ------------------------------------------------------------------------------------
+
+    def group_channel(self, group: str) -> str:
+        return f"{self._group_prefix}{group}"
+
+    def group_of(self, pubsub_channel: str) -> str | None:
+        if pubsub_channel.startswith(self._group_prefix):
+            return pubsub_channel[len(self._group_prefix) :]
+        return None
+
+    def keys(self, stream: Stream) -> history.Keys:
+        return history.keys(self.prefix, stream, self.group_channel(stream.group))
+
+    # Encryption -------------------------------------------------------------------------------
+
+    def seal(self, body: bytes) -> bytes:
+        """A body as it goes to Redis: encrypted if `symmetric_encryption_keys` are configured."""
+        crypter = self._serializer.crypter
+        return body if crypter is None else crypter.encrypt(body)
+
+    def open(self, update: Update) -> Update:
+        crypter = self._serializer.crypter
+        if crypter is not None:
+            update.body = crypter.decrypt(update.body)
+        return update
+
+    # Publishing without an event loop ---------------------------------------------------------
+
+    def publish_command(self, stream: Stream, body: bytes) -> list[Any]:
+        return history.publish_arguments(stream, self.keys(stream), self.seal(body))
+
+    def send_updates_sync(self, items: Sequence[Item]) -> list[Published]:
+        """Publish from synchronous code: one round trip for one update, pipelines for many."""
+        if len(items) == 1:
+            stream, body = items[0]
+            return [self._publisher(stream).publish(self.publish_command(stream, body))]
+        results: dict[int, Published] = {}
+        by_publisher: dict[SyncPublisher, list[int]] = {}
+        for index, (stream, _) in enumerate(items):
+            by_publisher.setdefault(self._publisher(stream), []).append(index)
+        for publisher, indexes in by_publisher.items():
+            commands = [self.publish_command(*items[index]) for index in indexes]
+            results.update(zip(indexes, publisher.publish_many(commands), strict=True))
+        return [results[index] for index in range(len(items))]
+
+    def _publisher(self, stream: Stream) -> SyncPublisher:
+        name = self.group_channel(stream.group)
+        return self._publishers[_consistent_hash(name, len(self._publishers))]
+
+    def read_leases(self) -> dict[str, dict[str, int]]:
+        """The numbers of all living processes, by process; raises BackendUnavailable."""
+        client = self._publishers[0].redis
+        index = history.lease_index(self.prefix)
+        try:
+            client.zremrangebyscore(index, "-inf", time.time())
+            processes = [name.decode() for name in client.zrange(index, 0, -1)]
+            with client.pipeline(transaction=False) as pipeline:
+                for process in processes:
+                    pipeline.hgetall(history.lease_key(self.prefix, process))
+                answers = pipeline.execute()
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+        return {
+            process: {name.decode(): int(number) for name, number in fields.items()}
+            for process, fields in zip(processes, answers, strict=True)
+        }
+
+    @property
+    def sync_client(self) -> Any:
+        """A pooled synchronous client of the first shard, for what is not a stream."""
+        return self._publishers[0].redis

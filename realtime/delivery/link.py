@@ -1,0 +1,252 @@
+"""One process' connection to one Redis shard: subscriptions that survive, and commands.
+
+A subscription is a wish: the link holds the set of them and makes Redis agree, again after every
+reconnect, and then lets the layer compare each stream with its history.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+from channels_redis.utils import create_pool
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, RedisError
+
+from realtime.delivery import history
+from realtime.delivery.history import Published
+from realtime.delivery.publisher import CHUNK, BackendUnavailable, pool_options
+
+logger = logging.getLogger(__name__)
+
+# Seconds of silence after which the link asks whether Redis is still there, and as many again in
+# which it must answer. A paused or unplugged server closes nothing by itself.
+SILENCE: Final = 2.0
+RECONNECT_BASE: Final = 0.05
+RECONNECT_MOST: Final = 1.0
+
+
+class LinkUser(Protocol):
+    """The layer that a link reports to."""
+
+    def received(self, name: str, data: bytes, *, twice: bool) -> None:
+        """A message; `twice` if it comes once more, since a pattern matched it as well."""
+
+    def link_down(self, link: "Link") -> None: ...
+
+    async def link_up(self, link: "Link") -> None: ...
+
+
+class Link:
+    """Subscriptions and commands of one shard, in one event loop."""
+
+    def __init__(self, host: dict[str, Any], user: LinkUser) -> None:
+        self._user = user
+        pool = create_pool(pool_options(host))
+        self.redis = Redis(connection_pool=pool)
+        # The subscriber's own connection speaks RESP2, where a message is a plain list.
+        self._pool = create_pool({"protocol": 2, **pool_options(host)})
+        self.read_script = self.redis.register_script(history.READ)
+        self.restart_script = self.redis.register_script(history.RESTART)
+        # What is wanted; the future is done when Redis has confirmed it.
+        self._names: dict[str, asyncio.Future[None]] = {}
+        self._patterns: dict[str, asyncio.Future[None]] = {}
+        self._unsent: list[tuple[str, str]] = []
+        self._connection: Any = None
+        self._task: asyncio.Task[None] | None = None
+        self._up_task: asyncio.Task[None] | None = None
+
+    # Commands ---------------------------------------------------------------------------------
+
+    async def publish(self, name: str, data: bytes) -> None:
+        """An ordinary channel-layer message; raises BackendUnavailable."""
+        try:
+            await self.redis.publish(name, data)
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+
+    async def publish_updates(self, commands: Sequence[list[Any]]) -> list[Published]:
+        """Updates of streams, in order; raises BackendUnavailable with those confirmed."""
+        published: list[Published] = []
+        for begin in range(0, len(commands), CHUNK):
+            chunk = commands[begin : begin + CHUNK]
+            try:
+                answers = await self._pipeline(chunk)
+                if answers and isinstance(answers[0], NoScriptError):
+                    await self.redis.script_load(history.PUBLISH)
+                    answers = await self._pipeline(chunk)
+            except (RedisError, OSError) as exc:
+                raise BackendUnavailable(exc, published) from exc
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise BackendUnavailable(answer, published) from answer
+                published.append(history.decode_published(answer))
+        return published
+
+    async def _pipeline(self, chunk: Sequence[list[Any]]) -> list[Any]:
+        async with self.redis.pipeline(transaction=False) as pipeline:
+            for arguments in chunk:
+                pipeline.execute_command("EVALSHA", history.PUBLISH_SHA, *arguments)
+            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            return answers
+
+    # Subscriptions ----------------------------------------------------------------------------
+
+    def want(self, name: str, *, pattern: bool = False) -> "asyncio.Future[None]":
+        """Subscribe; the future is done when nothing published afterwards can be missed."""
+        wanted = self._patterns if pattern else self._names
+        confirmed = wanted.get(name)
+        if confirmed is None:
+            loop = asyncio.get_running_loop()
+            confirmed = wanted[name] = loop.create_future()
+            self._command("PSUBSCRIBE" if pattern else "SUBSCRIBE", name)
+            if self._task is None:
+                self._task = loop.create_task(self._run())
+        return confirmed
+
+    async def subscribe(self, name: str, *, pattern: bool = False) -> None:
+        await asyncio.shield(self.want(name, pattern=pattern))
+
+    async def confirmed(self, name: str) -> None:
+        """Wait until a wanted subscription is in force; at once if it is not wanted."""
+        future = self._names.get(name)
+        if future is not None:
+            await asyncio.shield(future)
+
+    def unwant(self, name: str) -> None:
+        if self._names.pop(name, None) is not None:
+            self._command("UNSUBSCRIBE", name)
+
+    def _command(self, verb: str, name: str) -> None:
+        """Send with the next batch: a thousand joins in one turn of the loop are one write."""
+        if self._connection is None:
+            return  # a new connection subscribes to everything that is wanted
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent.append((verb, name))
+
+    def _flush(self) -> None:
+        if self._connection is not None and self._unsent:
+            asyncio.get_running_loop().create_task(self._send_commands())
+
+    async def _send_commands(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        connection = self._connection
+        if connection is None:
+            return
+        # The reading side sees the same errors, and reconnects.
+        with contextlib.suppress(RedisError, OSError):
+            for verb, names in _runs(unsent):
+                await connection.send_command(verb, *names, check_health=False)
+
+    # The connection ---------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        attempt = 0
+        connection: Any = None
+        while True:
+            connected = False
+            try:
+                connection = self._pool.make_connection()
+                await connection.connect()
+                await self._resubscribe(connection)
+                connected = True
+                if attempt:
+                    logger.info("Redis is back")
+                attempt = 0
+                await self._read(connection)
+            except (TimeoutError, RedisError, OSError) as exc:
+                if connected or attempt == 0:
+                    logger.warning("Redis is away (%s); sockets stay open, reconnecting", exc)
+            finally:
+                self._disconnected(connection)
+            self._user.link_down(self)
+            attempt += 1
+            most = min(RECONNECT_MOST, RECONNECT_BASE * 2**attempt)
+            await asyncio.sleep(random.uniform(RECONNECT_BASE, most))
+
+    async def _resubscribe(self, connection: Any) -> None:
+        """Everything that is wanted, in force again; then the layer fills the holes."""
+        loop = asyncio.get_running_loop()
+        for wanted in (self._names, self._patterns):
+            for name, future in wanted.items():
+                if future.done():
+                    wanted[name] = loop.create_future()
+        self._unsent = []
+        for verb, wanted in (("SUBSCRIBE", self._names), ("PSUBSCRIBE", self._patterns)):
+            names = list(wanted)
+            for begin in range(0, len(names), 1000):
+                await connection.send_command(
+                    verb, *names[begin : begin + 1000], check_health=False
+                )
+        self._connection = connection
+        self._up_task = loop.create_task(self._user.link_up(self))
+
+    async def _read(self, connection: Any) -> None:
+        asked = False
+        while True:
+            answer = await connection.read_response(
+                timeout=SILENCE, disconnect_on_error=False, push_request=True
+            )
+            if answer is None:
+                if asked:
+                    raise ConnectionError(f"no answer within {SILENCE:g} s")
+                await connection.send_command("PING", check_health=False)
+                asked = True
+                continue
+            asked = False
+            kind = answer[0]
+            if kind == b"message":
+                self._safely(answer[1].decode(), answer[2], twice=False)
+            elif kind == b"pmessage":
+                name = answer[2].decode()
+                self._safely(name, answer[3], twice=name in self._names)
+            elif kind in (b"subscribe", b"psubscribe"):
+                wanted = self._names if kind == b"subscribe" else self._patterns
+                future = wanted.get(answer[1].decode())
+                if future is not None and not future.done():
+                    future.set_result(None)
+
+    def _safely(self, name: str, data: bytes, *, twice: bool) -> None:
+        try:
+            self._user.received(name, data, twice=twice)
+        except Exception:
+            logger.exception("a message on %s could not be delivered", name)
+
+    def _disconnected(self, connection: Any) -> None:
+        self._connection = None
+        self._unsent = []
+        if self._up_task is not None:
+            self._up_task.cancel()
+            self._up_task = None
+        asyncio.get_running_loop().create_task(_disconnect(connection))
+
+    async def close(self) -> None:
+        """End the connections; subscriptions that are wanted again open new ones."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        for future in (*self._names.values(), *self._patterns.values()):
+            future.cancel()
+        self._names.clear()
+        self._patterns.clear()
+        await self.redis.aclose(close_connection_pool=True)
+
+
+async def _disconnect(connection: Any) -> None:
+    with contextlib.suppress(RedisError, OSError):
+        await connection.disconnect(nowait=True)
+
+
+def _runs(commands: Sequence[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    """Neighbouring commands of one verb as one command; their order stays."""
+    runs: list[tuple[str, list[str]]] = []
+    for verb, name in commands:
+        if runs and runs[-1][0] == verb:
+            runs[-1][1].append(name)
+        else:
+            runs.append((verb, [name]))
+    return runs

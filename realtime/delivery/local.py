@@ -1,0 +1,197 @@
+"""The part of a channel layer that lives in one process and event loop, shared by both backends.
+
+Channels, groups and capacity as the channel-layer specification has them; streams beside them,
+for sockets that attach themselves.
+"""
+
+import asyncio
+import itertools
+import logging
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from channels.exceptions import ChannelFull
+
+from realtime.delivery.fanout import Fanout, History, Start, StreamState
+from realtime.delivery.updates import Reader, Update
+from realtime.protocol import Position
+from realtime.streams import Stream
+
+logger = logging.getLogger(__name__)
+
+Message = dict[str, Any]
+UPDATE: Final = "stream.update"
+
+
+class Mailbox:
+    """One channel of this process: a bounded queue, or a callback of an attached consumer."""
+
+    __slots__ = ("callback", "capacity", "queue", "receivers")
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.queue: asyncio.Queue[Message] | None = None
+        self.callback: Callable[[Message], None] | None = None
+        self.receivers = 0
+
+    def put(self, message: Message) -> None:
+        """Raises ChannelFull when `capacity` messages wait."""
+        if self.callback is not None:
+            self.callback(message)
+            return
+        if self.queue is None:
+            self.queue = asyncio.Queue()
+        if self.queue.qsize() >= self.capacity:
+            raise ChannelFull
+        self.queue.put_nowait(message)
+
+    async def get(self) -> Message:
+        if self.queue is None:
+            self.queue = asyncio.Queue()
+        return await self.queue.get()
+
+
+class MailboxReader:
+    """Stream updates for a consumer that did not attach: ordinary `stream.update` events."""
+
+    def __init__(self, mailbox: Mailbox, group: str) -> None:
+        self._mailbox = mailbox
+        self._group = group
+
+    def deliver(self, update: Update) -> None:
+        self._put(update.text)
+
+    def deliver_snapshot(self, update: Update) -> None:
+        self._put(update.snapshot_text)
+
+    def deliver_gap(self, stream: Stream, first: int, last: int, epoch: str) -> None:
+        pass  # such a consumer has no offsets to compare
+
+    def deliver_state(self, stream: Stream, text: bytes) -> None:
+        self._put(text)
+
+    def _put(self, text: bytes) -> None:
+        try:
+            self._mailbox.put({"type": UPDATE, "text": text.decode()})
+        except ChannelFull:
+            logger.warning("a channel of group %s is full: an update was dropped", self._group)
+
+
+class Local:
+    """Mailboxes, groups and streams of one event loop."""
+
+    def __init__(self, history: History, capacity: int) -> None:
+        self.capacity = capacity
+        self.process = uuid.uuid4().hex
+        self.mailboxes: dict[str, Mailbox] = {}
+        self.groups: dict[str, dict[str, None]] = {}
+        self.fanout = Fanout(history)
+        self._numbers = itertools.count(1)
+        self._readers: dict[tuple[str, str], MailboxReader] = {}
+
+    # Channels ---------------------------------------------------------------------------------
+
+    def new_channel(self, prefix: str) -> str:
+        name = f"{prefix}{self.process}!{next(self._numbers):x}"
+        self.mailboxes[name] = Mailbox(self.capacity)
+        return name
+
+    def mailbox(self, channel: str) -> Mailbox:
+        mailbox = self.mailboxes.get(channel)
+        if mailbox is None:
+            mailbox = self.mailboxes[channel] = Mailbox(self.capacity)
+        return mailbox
+
+    def owns(self, channel: str) -> bool:
+        """Is this a process-local channel (it holds a `!`) of ours?"""
+        return f"{self.process}!" in channel
+
+    def attach(self, channel: str, callback: Callable[[Message], None]) -> None:
+        """Messages for `channel` go to `callback` as they come, instead of waiting for receive."""
+        self.mailbox(channel).callback = callback
+
+    def detach(self, channel: str) -> list[str]:
+        """Forget a channel. Returns the groups that it leaves empty."""
+        self.mailboxes.pop(channel, None)
+        joined = [group for group, members in self.groups.items() if channel in members]
+        return [group for group in joined if self.discard(group, channel)]
+
+    # Groups -----------------------------------------------------------------------------------
+
+    def add(self, group: str, channel: str) -> None:
+        self.groups.setdefault(group, {})[channel] = None
+
+    def discard(self, group: str, channel: str) -> bool:
+        """Take a channel out of a group; True if the group is empty now."""
+        members = self.groups.get(group)
+        if members is None or channel not in members:
+            return False
+        del members[channel]
+        reader = self._readers.pop((group, channel), None)
+        stream = Stream.from_group(group)
+        if reader is not None and stream is not None:
+            self.fanout.leave(stream, reader)
+        if members:
+            return False
+        del self.groups[group]
+        return True
+
+    def deliver_group(self, group: str, message: Message) -> None:
+        """An ordinary group message. A full channel loses it, as the specification says."""
+        for channel in tuple(self.groups.get(group, ())):
+            mailbox = self.mailboxes.get(channel)
+            if mailbox is None:
+                continue
+            try:
+                mailbox.put(dict(message))
+            except ChannelFull:
+                logger.warning(
+                    "channel %s of group %s is full: a message was dropped", channel, group
+                )
+
+    # Streams ----------------------------------------------------------------------------------
+
+    def read_by_mailbox(self, stream: Stream, channel: str) -> None:
+        """Let a consumer that did not attach read a stream through its channel."""
+        mailbox = self.mailbox(channel)
+        if mailbox.callback is None and (stream.group, channel) not in self._readers:
+            reader = MailboxReader(mailbox, stream.group)
+            self._readers[stream.group, channel] = reader
+            self.fanout.join(stream, reader)
+
+    async def prepare(self, stream: Stream, since: Mapping[str, Position]) -> None:
+        """Know the position of a stream (or of all streams of `*`), and what `since` missed."""
+
+        async def one(state: StreamState) -> None:
+            await self.fanout.ready(state)
+            position = since.get(state.stream.symbol)
+            if position is not None:
+                await self.fanout.cover(state, position)
+
+        await asyncio.gather(*(one(state) for state in self._states(stream)))
+
+    def is_ready(self, stream: Stream, since: Mapping[str, Position]) -> bool:
+        """May `start` be called without `prepare`?"""
+        if stream.wildcard and stream.channel not in self.fanout.complete:
+            return False
+        return all(
+            state.ready and not state.needs_history(since.get(state.stream.symbol))
+            for state in self._states(stream)
+        )
+
+    def start(
+        self, stream: Stream, reader: Reader, since: Mapping[str, Position], limit: int
+    ) -> dict[str, Start]:
+        """Join a reader; returns where it stands in each stream, by symbol."""
+        starts = {
+            state.stream.symbol: self.fanout.start(state, since.get(state.stream.symbol), limit)
+            for state in self._states(stream)
+        }
+        self.fanout.join(stream, reader)
+        return starts
+
+    def _states(self, stream: Stream) -> list[StreamState]:
+        if stream.wildcard:
+            return self.fanout.channel_states(stream.channel)
+        return [self.fanout.state(stream)]

@@ -1,0 +1,103 @@
+"""Publishing from synchronous code: a pooled client, no event loop, no new connection per call."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
+
+from realtime.delivery import history
+from realtime.delivery.history import Published
+
+# Updates in one pipeline: enough to make the round trip cheap, few enough to keep Redis answering
+# others in between.
+CHUNK: Final = 500
+
+
+class BackendUnavailable(Exception):
+    """Raised when Redis did not take an update, or did not say so in time.
+
+    `published` has an entry for each update that was confirmed before.
+    """
+
+    def __init__(self, reason: object, published: Sequence[Published] = ()) -> None:
+        super().__init__(reason, published)
+        self.reason = reason
+        self.published = list(published)
+
+    def __str__(self) -> str:
+        return f"the channel layer's Redis did not take the update: {self.reason}"
+
+
+def pool_options(host: dict[str, Any]) -> dict[str, Any]:
+    """A host entry with the time limits and the retry policy of publishing.
+
+    Never retried by the client: a publish whose answer was lost may have happened, and sending it
+    again would give it a second offset. Whoever publishes decides.
+    """
+    return {
+        "socket_timeout": 5,
+        "socket_connect_timeout": 2,
+        "retry": Retry(NoBackoff(), 0),
+        **host,
+    }
+
+
+class SyncPublisher:
+    """One shard. Thread-safe; after a fork the pool opens its own connections."""
+
+    def __init__(self, host: dict[str, Any]) -> None:
+        self.redis = redis.Redis(connection_pool=_create_pool(pool_options(host)))
+
+    def publish(self, arguments: list[Any]) -> Published:
+        """One update; raises BackendUnavailable."""
+        try:
+            try:
+                answer = self.redis.execute_command("EVALSHA", history.PUBLISH_SHA, *arguments)
+            except NoScriptError:
+                answer = self.redis.execute_command("EVAL", history.PUBLISH, *arguments)
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+        return history.decode_published(answer)
+
+    def publish_many(self, commands: Sequence[list[Any]]) -> list[Published]:
+        """Any number of updates, in order; raises BackendUnavailable with those confirmed."""
+        published: list[Published] = []
+        for begin in range(0, len(commands), CHUNK):
+            chunk = commands[begin : begin + CHUNK]
+            try:
+                answers = self._pipeline("EVALSHA", history.PUBLISH_SHA, chunk)
+                if answers and isinstance(answers[0], NoScriptError):
+                    self.redis.script_load(history.PUBLISH)
+                    answers = self._pipeline("EVALSHA", history.PUBLISH_SHA, chunk)
+            except (RedisError, OSError) as exc:
+                raise BackendUnavailable(exc, published) from exc
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise BackendUnavailable(answer, published) from answer
+                published.append(history.decode_published(answer))
+        return published
+
+    def _pipeline(self, command: str, script: str, chunk: Sequence[list[Any]]) -> list[Any]:
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for arguments in chunk:
+                pipeline.execute_command(command, script, *arguments)
+            answers: list[Any] = pipeline.execute(raise_on_error=False)
+            return answers
+
+
+def _create_pool(host: dict[str, Any]) -> redis.ConnectionPool:
+    """The synchronous twin of channels_redis.utils.create_pool, from the same host entry."""
+    if "address" in host:
+        return redis.ConnectionPool.from_url(host.pop("address"), **host)
+    if "master_name" in host:
+        sentinel = Sentinel(
+            host.pop("sentinels"), sentinel_kwargs=host.pop("sentinel_kwargs", None)
+        )
+        return SentinelConnectionPool(host.pop("master_name"), sentinel, **host)
+    if "path" in host:
+        return redis.ConnectionPool(connection_class=redis.UnixDomainSocketConnection, **host)
+    return redis.ConnectionPool(**host)

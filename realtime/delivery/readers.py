@@ -1,0 +1,133 @@
+"""Readers that stand between a stream and a socket: a rate limit, an alert filter.
+
+Both let the offsets that a client sees jump, and both say by how much (`folded`, `filtered`). For
+`ping` they know the newest offset that they let through, so that a client does not look for more.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import Final
+
+from realtime.delivery.sockets import Socket
+from realtime.delivery.updates import Update
+from realtime.protocol import SEVERITIES
+from realtime.streams import Stream
+
+_SEVERITY: Final = {name: rank for rank, name in enumerate(SEVERITIES)}
+
+
+class SocketReader:
+    """What both have in common: gaps, snapshots and states pass as they are."""
+
+    def __init__(self, socket: Socket) -> None:
+        self.socket = socket
+        # The newest offset that the client was sent, by symbol.
+        self.heads: dict[str, int] = {}
+
+    def deliver(self, update: Update) -> None:
+        raise NotImplementedError
+
+    def deliver_snapshot(self, update: Update) -> None:
+        self.heads[update.stream.symbol] = update.offset
+        self.socket.deliver_snapshot(update)
+
+    def deliver_gap(self, stream: Stream, first: int, last: int, epoch: str) -> None:
+        self.heads[stream.symbol] = last
+        self.socket.deliver_gap(stream, first, last, epoch)
+
+    def deliver_state(self, stream: Stream, text: bytes) -> None:
+        self.socket.deliver_state(stream, text)
+
+    def close(self) -> None:
+        """Nothing more comes through here."""
+
+
+class RateLimitedReader(SocketReader):
+    """At most `rate` updates per second of each symbol; the newest waits for its turn."""
+
+    def __init__(
+        self, socket: Socket, rate: float, clock: Callable[[], float] | None = None
+    ) -> None:
+        super().__init__(socket)
+        self._loop = asyncio.get_running_loop()
+        self._clock = clock or self._loop.time
+        self._interval = 1.0 / rate
+        self._sent_at: dict[str, float] = {}
+        self._held: dict[str, tuple[Update, int]] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    def deliver(self, update: Update) -> None:
+        symbol = update.stream.symbol
+        held = self._held.get(symbol)
+        if held is not None:
+            self._held[symbol] = (update, held[1] + 1)
+            return
+        wait = self._sent_at.get(symbol, -self._interval) + self._interval - self._clock()
+        if wait <= 0:
+            self._send(update, 0)
+        else:
+            self._held[symbol] = (update, 0)
+            self._timers[symbol] = self._loop.call_later(wait, self._release, symbol)
+
+    def deliver_gap(self, stream: Stream, first: int, last: int, epoch: str) -> None:
+        self._release(stream.symbol)
+        super().deliver_gap(stream, first, last, epoch)
+
+    def _release(self, symbol: str) -> None:
+        timer = self._timers.pop(symbol, None)
+        if timer is not None:
+            timer.cancel()
+        held = self._held.pop(symbol, None)
+        if held is not None:
+            self._send(*held)
+
+    def _send(self, update: Update, folded: int) -> None:
+        symbol = update.stream.symbol
+        self._sent_at[symbol] = self._clock()
+        self.heads[symbol] = update.offset
+        self.socket.outbox.folded += folded
+        self.socket.deliver_folded(update, folded)
+
+    def close(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self._held.clear()
+
+
+class AlertFilter(SocketReader):
+    """Alerts of some severity and above, of some symbols.
+
+    An alert without a known severity, or without a symbol, is not held back by that condition.
+    """
+
+    def __init__(
+        self, socket: Socket, min_severity: str | None, symbols: Collection[str] | None
+    ) -> None:
+        super().__init__(socket)
+        self._rank = -1 if min_severity is None else _SEVERITY[min_severity]
+        self._symbols = None if symbols is None else frozenset(symbols)
+        self._filtered: dict[str, int] = {}
+
+    def wants(self, update: Update) -> bool:
+        data = update.data
+        severity = data.get("severity")
+        rank = _SEVERITY.get(severity) if isinstance(severity, str) else None
+        if rank is not None and rank < self._rank:
+            return False
+        symbol = data.get("symbol")
+        if self._symbols is None or not isinstance(symbol, str):
+            return True
+        return symbol.upper() in self._symbols
+
+    def deliver(self, update: Update) -> None:
+        name = update.stream.symbol
+        if not self.wants(update):
+            self._filtered[name] = self._filtered.get(name, 0) + 1
+            return
+        count = self._filtered.pop(name, 0)
+        self.heads[name] = update.offset
+        if count:
+            self.socket.send(update.filtered_text(count))
+        else:
+            self.socket.deliver(update)

@@ -1,0 +1,271 @@
+"""Two ways of sending to one WebSocket, behind one small interface.
+
+`PreparedSocket` writes ready-made frames to the transport of `delivery/uvicorn.py`; `AsgiSocket`
+uses the ASGI `send` of any other server. Both keep what the peer does not take in an Outbox.
+"""
+
+import asyncio
+import contextlib
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from typing import Any, Final, Protocol
+
+from realtime.delivery.outbox import Outbox
+from realtime.delivery.updates import Update, frame
+from realtime.protocol import Gap, encode
+from realtime.streams import Stream
+
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+# The key in scope["extensions"] under which a server offers its prepared transport.
+EXTENSION: Final = "ara.prepared"
+# How much is taken from the outbox for one write. Small enough that a slow reader's waiting
+# updates still fold, large enough that one system call carries many.
+WRITE_BYTES: Final = 65536
+# How long a goodbye waits for a peer that does not read.
+DRAIN_SECONDS: Final = 2.0
+
+
+class PreparedTransport(Protocol):
+    """What `delivery/uvicorn.py` offers to the application."""
+
+    transport: asyncio.Transport
+    paused: bool
+    socket: "PreparedSocket | None"
+
+    def end(self, code: int, reason: str) -> None:
+        """Send a close frame behind what is already written; drop the connection if it hangs."""
+
+
+class Socket:
+    """The common part: counters, the outbox, and what happens when it is over its limit."""
+
+    __slots__ = ("closing", "on_overflow", "outbox", "sent")
+
+    def __init__(self, limit: int, on_overflow: Callable[[], None]) -> None:
+        self.outbox = Outbox(limit)
+        self.on_overflow = on_overflow
+        self.sent = 0  # messages handed to the peer
+        self.closing = False
+
+    def send(self, text: bytes) -> None:
+        """Send a message that is never dropped or folded."""
+        raise NotImplementedError
+
+    def deliver(self, update: Update) -> None:
+        """Send an update of a stream; it may fold while the peer does not read."""
+        raise NotImplementedError
+
+    def deliver_folded(self, update: Update, count: int) -> None:
+        """An update that replaced `count` older ones before it came here."""
+        if count:
+            self.send(update.folded_text(count))
+        else:
+            self.deliver(update)
+
+    def deliver_snapshot(self, update: Update) -> None:
+        if update.stream.channel == "alerts":
+            self.send(update.replayed_text)
+        else:
+            self.send(update.snapshot_text)
+
+    def deliver_gap(self, stream: Stream, first: int, last: int, epoch: str) -> None:
+        self.send(encode(Gap(symbol=stream.symbol, from_offset=first, to_offset=last, epoch=epoch)))
+
+    def deliver_state(self, stream: Stream, text: bytes) -> None:
+        self.send(text)
+
+    def hold(self) -> None:
+        """Queue until `release`: messages that belong together leave in one write."""
+
+    def release(self) -> None:
+        """End `hold`."""
+
+    async def drain(self) -> None:
+        """Wait until everything queued before now was taken by the server."""
+
+    async def end(self, code: int, reason: str) -> None:
+        """Close the WebSocket. Does not wait for a peer that does not read."""
+        raise NotImplementedError
+
+    def _overflow(self) -> None:
+        self.outbox.clear()
+        self.closing = True
+        self.on_overflow()
+
+    def send_last(self, text: bytes) -> None:
+        """Send to a peer whose outbox was cleared: the reason, before the close."""
+        self.closing = False
+        self.send(text)
+        self.closing = True
+
+    def close(self) -> None:
+        """Nothing more goes out through here; the close frame is the server's part."""
+        self.closing = True
+        self.outbox.clear()
+
+
+class PreparedSocket(Socket):
+    """Frames written straight to the transport."""
+
+    __slots__ = ("_held", "_loop", "_peer", "_write")
+
+    def __init__(
+        self, peer: PreparedTransport, limit: int, on_overflow: Callable[[], None]
+    ) -> None:
+        super().__init__(limit, on_overflow)
+        self._peer = peer
+        self._write = peer.transport.write
+        self._held = False
+        peer.socket = self
+
+    def deliver(self, update: Update) -> None:
+        if self.outbox or self._peer.paused or self._held:
+            if not self.closing:
+                self.outbox.put_update(update)
+                if self.outbox.full:
+                    self._overflow()
+        elif not self.closing:
+            self._write(update.frame)
+            self.sent += 1
+
+    def send(self, text: bytes) -> None:
+        if self.closing:
+            return
+        if self.outbox or self._peer.paused or self._held:
+            self.outbox.put(text)
+            if self.outbox.full:
+                self._overflow()
+        else:
+            self._write(frame(text))
+            self.sent += 1
+
+    def hold(self) -> None:
+        self._held = True
+
+    def release(self) -> None:
+        self._held = False
+        self.writable()
+
+    def writable(self) -> None:
+        """Write what waits, until the transport says that it is full again."""
+        while self.outbox and not self._peer.paused and not self.closing:
+            texts = self.outbox.take(WRITE_BYTES)
+            self.sent += len(texts)
+            self._write(b"".join([frame(text) for text in texts]))
+
+    def close(self) -> None:
+        if not self.closing:
+            # What the peer still takes goes before the close frame: an error that says why.
+            self.release()
+        super().close()
+
+    async def end(self, code: int, reason: str) -> None:
+        self.close()
+        self._peer.end(code, reason)
+
+
+class AsgiSocket(Socket):
+    """One `await send(...)` after the other, for daphne and every other ASGI server."""
+
+    __slots__ = ("_send", "_task")
+
+    def __init__(self, send: Send, limit: int, on_overflow: Callable[[], None]) -> None:
+        super().__init__(limit, on_overflow)
+        self._send = send
+        self._task: asyncio.Task[None] | None = None
+
+    def deliver(self, update: Update) -> None:
+        if self.closing:
+            return
+        if self._task is not None:
+            self.outbox.put_update(update)
+            if self.outbox.full:
+                self._overflow()
+        else:
+            self._start(update.text)
+
+    def send(self, text: bytes) -> None:
+        if self.closing:
+            return
+        if self._task is not None:
+            self.outbox.put(text)
+            if self.outbox.full:
+                self._overflow()
+        else:
+            self._start(text)
+
+    def _start(self, text: bytes) -> None:
+        """Send at once if the server takes it without waiting, else go on in a task."""
+        self.sent += 1
+        coroutine = _as_coroutine(self._send({"type": "websocket.send", "text": text.decode()}))
+        try:
+            waiting_for = coroutine.send(None)
+        except StopIteration:
+            return
+        except Exception:
+            self.closing = True  # the peer is gone; its disconnect is on the way
+            return
+        self._task = asyncio.get_running_loop().create_task(
+            self._pump(_resume(coroutine, waiting_for))
+        )
+
+    async def _pump(self, first: Awaitable[None]) -> None:
+        try:
+            await first
+            while self.outbox and not self.closing:
+                for text in self.outbox.take(1):
+                    self.sent += 1
+                    await self._send({"type": "websocket.send", "text": text.decode()})
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            self.closing = True  # the peer is gone; its disconnect is on the way
+        finally:
+            self._task = None
+
+    async def drain(self) -> None:
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=DRAIN_SECONDS)
+
+    async def end(self, code: int, reason: str) -> None:
+        await self.drain()
+        self.close()
+        with contextlib.suppress(Exception):  # the peer was faster
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+
+def _as_coroutine(awaitable: Awaitable[None]) -> Coroutine[Any, Any, None]:
+    if isinstance(awaitable, types.CoroutineType):
+        return awaitable
+
+    async def run() -> None:
+        await awaitable
+
+    return run()
+
+
+@types.coroutine
+def _resume(coroutine: Coroutine[Any, Any, None], first: Any) -> Generator[Any, Any, None]:
+    """Go on with a coroutine that was started by hand and waits for `first`."""
+    try:
+        value = yield first
+    except BaseException as exc:
+        coroutine.throw(exc)
+        return
+    while True:
+        try:
+            pending = coroutine.send(value)
+        except StopIteration:
+            return
+        value = yield pending
+
+
+def open_socket(
+    scope: Mapping[str, Any], send: Send, limit: int, on_overflow: Callable[[], None]
+) -> Socket:
+    """The fastest way of sending that the server offers for this connection."""
+    peer = (scope.get("extensions") or {}).get(EXTENSION)
+    if peer is not None:
+        return PreparedSocket(peer, limit, on_overflow)
+    return AsgiSocket(send, limit, on_overflow)

@@ -1,0 +1,102 @@
+"""One update of one stream, built once in each process and shared by every socket in it."""
+
+from typing import Any, Final, Protocol
+
+from realtime.protocol import (
+    SUFFIX_REPLAYED,
+    SUFFIX_SNAPSHOT,
+    filtered,
+    folded,
+    update_data,
+    update_text,
+)
+from realtime.streams import Stream
+
+
+def frame(text: bytes) -> bytes:
+    """A whole WebSocket text frame from the server: final, unmasked (RFC 6455, section 5.2).
+
+    Server frames carry no mask, so the same bytes serve every socket.
+    """
+    size = len(text)
+    if size < 126:
+        return b"\x81%c%b" % (size, text)
+    if size < 65536:
+        return b"\x81\x7e%b%b" % (size.to_bytes(2, "big"), text)
+    return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), text)
+
+
+class Update:
+    """`body` is the JSON text up to the offset, see `protocol.update_text`."""
+
+    __slots__ = ("_data", "_frame", "body", "epoch", "offset", "stream")
+
+    def __init__(self, stream: Stream, epoch: str, offset: int, body: bytes) -> None:
+        self.stream = stream
+        self.epoch = epoch
+        self.offset = offset
+        self.body = body
+        self._frame: bytes | None = None
+        self._data: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Update {self.stream.group} {self.epoch}:{self.offset}>"
+
+    @property
+    def foldable(self) -> bool:
+        """A newer price replaces an older one; an alert replaces nothing."""
+        return self.stream.channel != "alerts"
+
+    @property
+    def text(self) -> bytes:
+        return update_text(self.body, self.offset)
+
+    @property
+    def frame(self) -> bytes:
+        if self._frame is None:
+            self._frame = frame(update_text(self.body, self.offset))
+        return self._frame
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The `data` object, for filters and for readers inside the server. Parsed once."""
+        if self._data is None:
+            self._data = update_data(self.body)
+        return self._data
+
+    def folded_text(self, count: int) -> bytes:
+        """With `folded`, the number of older updates that this one replaced."""
+        return update_text(self.body, self.offset, folded(count))
+
+    def filtered_text(self, count: int) -> bytes:
+        """With `filtered`, the number of updates before this one that the reader did not want."""
+        return update_text(self.body, self.offset, filtered(count))
+
+    @property
+    def snapshot_text(self) -> bytes:
+        return update_text(self.body, self.offset, SUFFIX_SNAPSHOT)
+
+    @property
+    def replayed_text(self) -> bytes:
+        """Alerts say that they are late; other updates are told by their offsets."""
+        suffix = SUFFIX_REPLAYED if self.stream.channel == "alerts" else b""
+        return update_text(self.body, self.offset, suffix)
+
+
+class Reader(Protocol):
+    """What a stream delivers to: a socket, a rate-limited subscription, an iterator."""
+
+    def deliver(self, update: Update) -> None:
+        """Take the next update. Must not raise and must not block."""
+
+    def deliver_snapshot(self, update: Update) -> None:
+        """Take the newest update after a gap."""
+
+    def deliver_gap(self, stream: Stream, first: int, last: int, epoch: str) -> None:
+        """Updates `first` to `last` of `epoch` are lost for good."""
+
+    def deliver_state(self, stream: Stream, text: bytes) -> None:
+        """A `stream_status` message."""
+
+
+NO_EPOCH: Final = ""

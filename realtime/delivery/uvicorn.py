@@ -1,0 +1,111 @@
+"""The WebSocket protocol class of `manage.py serve`: prepared frames, write-buffer awareness, drain.
+
+It adds to uvicorn's own class only what the ASGI interface cannot say: that a frame is ready to be
+written as it is, when the transport is full, and that the server is about to stop.
+"""
+
+import asyncio
+import contextlib
+import random
+import socket
+from typing import Any, Final
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from realtime.delivery.sockets import EXTENSION, PreparedSocket
+from realtime.protocol import CloseCode, ServerShutdown, encode
+
+# Above this many bytes in the transport's buffer updates go to the outbox, where they fold.
+HIGH_WATER: Final = 32768
+# Bytes that the kernel may hold unsent for one socket before it says "full". Without it a stalled
+# reader hides behind megabytes of kernel buffer, all of it stale when it is read at last.
+UNSENT_BYTES: Final = 65536
+# How long a closed connection may linger for the peer's close frame.
+CLOSE_SECONDS: Final = 5.0
+
+
+class PreparedProtocol(WebSocketsSansIOProtocol):
+    """One connection. `drain_seconds` is set by the server before it starts."""
+
+    drain_seconds: float = 5.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.paused = False
+        self.socket: PreparedSocket | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.set_write_buffer_limits(high=HIGH_WATER)
+        raw = transport.get_extra_info("socket")
+        lowat = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+        if raw is not None and lowat is not None:
+            with contextlib.suppress(OSError):  # a unix socket has no such option
+                raw.setsockopt(socket.IPPROTO_TCP, lowat, UNSENT_BYTES)
+
+    async def run_asgi(self) -> None:
+        extensions: dict[str, Any] = self.scope["extensions"]  # type: ignore[assignment]
+        extensions[EXTENSION] = self
+        await super().run_asgi()
+
+    def send_receive_event_to_app(self) -> None:
+        # uvicorn ends the connection on invalid UTF-8, with a traceback in the log. The protocol
+        # answers it like any other bad message: hand it over as bytes.
+        if self.curr_msg_data_type == "text":
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.curr_msg_data_type = "bytes"
+        super().send_receive_event_to_app()
+
+    def pause_writing(self) -> None:
+        self.paused = True
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        super().resume_writing()
+        if self.socket is not None:
+            self.socket.writable()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.socket is not None:
+            self.socket.close()
+            self.socket = None
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Say goodbye with a time to come back, then close at a moment of this socket's own.
+
+        All clients of a stopping server would otherwise reconnect to its neighbours at once.
+        """
+        if self.socket is None or not self.handshake_complete or self.close_sent:
+            super().shutdown()
+            return
+        delay = random.uniform(0, self.drain_seconds)
+        reconnect_in_ms = int(random.uniform(0, self.drain_seconds) * 1000)
+        self.socket.send(encode(ServerShutdown(reconnect_in_ms=reconnect_in_ms)))
+        self.loop.call_later(delay, self._goodbye)
+
+    def _goodbye(self) -> None:
+        if self.socket is not None:
+            self.socket.close()
+        self.end(CloseCode.SERVICE_RESTART, "server restarting")
+
+    def end(self, code: int, reason: str) -> None:
+        """Send a close frame behind what is written already.
+
+        uvicorn's own `send` would wait until the peer reads, which a slow consumer never does.
+        """
+        if self.close_sent or self.disconnected or self.transport.is_closing():
+            return
+        self.stop_keepalive()
+        self.close_sent = True
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.conn.send_close(code, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        # The peer's own close frame ends the connection; one that never comes does not keep it.
+        self.close_timer = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)

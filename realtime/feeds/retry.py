@@ -1,0 +1,74 @@
+"""Try again with full-jitter backoff while a backend is away, until told to stop."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from redis.exceptions import RedisError
+
+from realtime.broadcast import PublishFailed
+from realtime.delivery.publisher import BackendUnavailable
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# What publishing and reading a history raise while the backend is away.
+AWAY: Final = (PublishFailed, BackendUnavailable, RedisError, OSError)
+# Seconds: the bound of the first pause, and what doubling it ends at.
+FIRST: Final = 0.5
+MOST: Final = 20.0
+
+
+def full_jitter(attempt: int, chance: float) -> float:
+    """Seconds before try `attempt` (0, 1, 2, ...); `chance` lies within 0 to 1.
+
+    Any time up to the bound: publishers that lost the same server do not all return at once.
+    """
+    return chance * min(MOST, FIRST * 2.0 ** min(attempt, 16))
+
+
+class Stopped(Exception):
+    """Raised when `stop` was set while something was being tried again."""
+
+
+@dataclass
+class Retry:
+    """One caller's patience. An outage is reported once when it begins and once when it is over."""
+
+    stop: asyncio.Event
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    random: Callable[[], float] = random.random
+    away: bool = field(default=False, init=False)
+
+    async def until_done(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """The operation's result; repeats it while the backend is away. Raises Stopped."""
+        attempt = 0
+        while True:
+            try:
+                result = await operation()
+            except AWAY as exc:
+                if not self.away:
+                    logger.warning("%s (trying again until it is back)", exc)
+                self.away = True
+            else:
+                if self.away:
+                    logger.warning("back after %d more tries", attempt)
+                self.away = False
+                return result
+            await self._pause(full_jitter(attempt, self.random()))
+            attempt += 1
+
+    async def _pause(self, seconds: float) -> None:
+        sleeping = asyncio.ensure_future(self.sleep(seconds))
+        stopping = asyncio.ensure_future(self.stop.wait())
+        try:
+            await asyncio.wait((sleeping, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            stopping.cancel()
+        if self.stop.is_set():
+            raise Stopped

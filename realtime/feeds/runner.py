@@ -1,0 +1,191 @@
+"""From a feed to the streams: publish its ticks, and now and then a prediction for each symbol.
+
+A reader task puts ticks into a short queue; everything waiting there goes out in one
+`abroadcast_many`. While the backend is away the queue fills and the reader waits: a replay pauses.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+from realtime import broadcast
+from realtime.broadcast import Broadcast, InvalidUpdate
+from realtime.feeds.bars import FeedError
+from realtime.feeds.progress import Progress
+from realtime.feeds.retry import AWAY, Retry, Stopped
+from realtime.feeds.ticks import Feed, Tick
+from realtime.predictions.predictors import PredictionFailed
+from realtime.predictions.prices import HISTORY, RecentPrices, gathered, market_data
+from realtime.predictions.requests import predict_from
+
+logger = logging.getLogger(__name__)
+
+SymbolData = tuple[str, dict[str, Any]]
+
+# Ticks that may wait, and that one publication carries at most.
+BATCH: Final = 200
+
+
+@dataclass(kw_only=True)
+class FeedRunner:
+    """Runs a feed until it ends or `stop` is set.
+
+    `resume`: continue after what the streams hold from this feed. `predict_every`: seconds
+    between two predictions of a symbol, None for none. `horizon`: of these predictions, in steps.
+    `history` (symbol, limit) gives the newest market data, oldest first.
+    """
+
+    feed: Feed
+    symbols: Sequence[str]
+    resume: bool = True
+    predict_every: float | None = 5.0
+    horizon: int = 5
+    report: Callable[[str], None] = logger.info
+    report_every: float = 10.0
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    publish: Callable[[Sequence[Broadcast]], Awaitable[object]] = broadcast.abroadcast_many
+    history: Callable[[str, int], Awaitable[Sequence[Mapping[str, Any]]]] = market_data
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    def __post_init__(self) -> None:
+        self.progress = Progress(self.clock())
+        self._prices = {symbol: RecentPrices() for symbol in self.symbols}
+        self._queue: asyncio.Queue[tuple[Tick, float] | None] = asyncio.Queue(BATCH)
+        self._retry = Retry(self.stop, self.sleep)
+        self._predicted: dict[str, str | None] = {}
+        self._unpredictable: dict[str, str] = {}
+        self._failure: FeedError | None = None
+
+    async def run(self) -> None:
+        """Publish to the end of the feed or until `stop`; raises FeedError."""
+        try:
+            after = await self._take_up() if self.resume else {}
+            async with asyncio.TaskGroup() as group:
+                reading = group.create_task(self._read(after))
+                others = [group.create_task(self._stop(reading)), group.create_task(self._report())]
+                if self.predict_every:
+                    others.append(group.create_task(self._predict_all(self.predict_every)))
+                await self._publish_all()
+                for task in others:
+                    task.cancel()
+        except* Stopped:
+            logger.info("stopped while the backend was away")
+        if self._failure:
+            raise self._failure
+
+    async def _take_up(self) -> dict[str, datetime]:
+        """The last timestamp that each symbol got from this feed; its past becomes ours."""
+        after: dict[str, datetime] = {}
+        for symbol in self.symbols:
+            held = await self._retry.until_done(partial(self.history, symbol, HISTORY))
+            prices = gathered(data for data in held if data.get("source") == self.feed.source)
+            if prices.closes:
+                self._prices[symbol] = prices
+                after[symbol] = prices.as_of
+        return after
+
+    async def _read(self, after: Mapping[str, datetime]) -> None:
+        try:
+            async with aclosing(self.feed.ticks(self.symbols, after)) as ticks:
+                async for tick in ticks:
+                    await self._queue.put((tick, self.clock()))
+        except FeedError as exc:
+            self._failure = exc
+        finally:
+            await self._queue.put(None)
+
+    async def _stop(self, reading: "asyncio.Task[None]") -> None:
+        await self.stop.wait()
+        reading.cancel()
+
+    async def _report(self) -> None:
+        while True:
+            await self.sleep(self.report_every)
+            self.report(self.progress.line(self.clock()))
+
+    async def _publish_all(self) -> None:
+        """Publish what the reader brings, as much at a time as is there."""
+        more = True
+        while more:
+            arrived = [await self._queue.get()]
+            while not self._queue.empty():
+                arrived.append(self._queue.get_nowait())
+            more = arrived[-1] is not None
+            ticks = [item for item in arrived if item]
+            if ticks:
+                await self._publish([tick for tick, _ in ticks])
+            now = self.clock()
+            for tick, arrival in ticks:
+                self.progress.published(tick, now - arrival)
+
+    async def _publish(self, ticks: Sequence[Tick]) -> None:
+        """Publish ticks in order, each once, however often that has to be tried."""
+        datas = [(tick.symbol, tick.as_data()) for tick in ticks]
+        pending = datas
+        unsure = False
+
+        async def publish() -> None:
+            nonlocal pending, unsure
+            if unsure:
+                pending = await self._unpublished(pending)
+            unsure = True
+            await self.publish(checked_updates(pending))
+
+        await self._retry.until_done(publish)
+        for symbol, data in datas:
+            self._prices[symbol].add(data)
+
+    async def _unpublished(self, pending: Sequence[SymbolData]) -> list[SymbolData]:
+        """What is left to publish: a connection may break after the backend took everything."""
+        published: set[tuple[str, Any]] = set()
+        for symbol in {symbol for symbol, _ in pending}:
+            held = await self.history(symbol, len(pending))
+            published.update((symbol, data.get("timestamp")) for data in held)
+        return [
+            (symbol, data)
+            for symbol, data in pending
+            if (symbol, data["timestamp"]) not in published
+        ]
+
+    async def _predict_all(self, every: float) -> None:
+        """One symbol after the other, evenly spread over `every` seconds."""
+        while True:
+            for symbol in self.symbols:
+                await self.sleep(every / len(self.symbols))
+                await self._predict(symbol)
+
+    async def _predict(self, symbol: str) -> None:
+        prices = self._prices[symbol]
+        if not prices.closes or self._predicted.get(symbol) == prices.timestamp:
+            return  # nothing new to say
+        self._predicted[symbol] = prices.timestamp
+        try:
+            prediction = await predict_from(symbol, prices, self.horizon)
+            await self.publish([broadcast.prediction_update(symbol, prediction.as_data())])
+        except PredictionFailed as exc:
+            if self._unpredictable.get(symbol) != exc.kind:
+                logger.warning("no prediction for %s: %s", symbol, exc)
+            self._unpredictable[symbol] = exc.kind
+        except AWAY:
+            pass  # the ticks report the outage; a late prediction is worth nothing
+        else:
+            self._unpredictable.pop(symbol, None)
+            self.progress.predictions += 1
+
+
+def checked_updates(ticks: Sequence[SymbolData]) -> list[Broadcast]:
+    """As updates; what may not be published is left out, so that the rest is."""
+    updates = []
+    for symbol, data in ticks:
+        try:
+            updates.append(broadcast.market_data_update(symbol, data))
+        except InvalidUpdate as exc:
+            logger.warning("a tick of %s is left out: %s", symbol, exc)
+    return updates

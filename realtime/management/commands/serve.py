@@ -1,0 +1,93 @@
+"""`manage.py serve`: the production server, uvicorn with this project's WebSocket protocol."""
+
+import contextlib
+import errno
+import socket
+from argparse import ArgumentParser
+from typing import Any
+
+import uvicorn
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from realtime.delivery import embedded
+
+
+class Command(BaseCommand):
+    help = (
+        "Serve HTTP and WebSockets in production. Starts the embedded Valkey if REDIS_URL is not "
+        "set. SIGTERM says goodbye to every socket, spread over REALTIME_DRAIN_SECONDS."
+    )
+    requires_system_checks = "__all__"
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+        parser.add_argument("--port", type=int, default=8000, help="port (%(default)s)")
+        parser.add_argument(
+            "--workers", type=int, default=1, help="processes that share the port (%(default)s)"
+        )
+        parser.add_argument(
+            "--access-log", action="store_true", help="log every request, without credentials"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        host, port, workers = options["host"], options["port"], options["workers"]
+        if workers < 1:
+            raise CommandError("--workers must be at least 1")
+        _require_free(host, port)
+        with hold_valkey():
+            self.stdout.write(f"Serving on http://{host}:{port}/ with {workers} worker(s)")
+            # A signal that ends uvicorn is raised again when it has finished; it did its work.
+            with contextlib.suppress(KeyboardInterrupt):
+                run(host, port, workers, access_log=options["access_log"])
+
+
+def run(host: str, port: int, workers: int, *, access_log: bool) -> None:
+    uvicorn.run(
+        "ara_project.asgi:application",
+        host=host,
+        port=port,
+        workers=workers,
+        ws="realtime.delivery.uvicorn:PreparedProtocol",
+        ws_max_size=settings.REALTIME_MAX_MESSAGE_BYTES,
+        # Prepared frames are shared by all sockets, so none is compressed for one of them; and a
+        # compressor would cost each socket more memory than all the rest.
+        ws_per_message_deflate=False,
+        # The protocol's own `ping` and `pong` find dead peers; a second timer per socket would not
+        # find more.
+        ws_ping_interval=None,
+        lifespan="off",
+        # Django's LOGGING stands; its handler redacts credentials from query strings.
+        log_config=None,
+        log_level="info" if access_log else "warning",
+        access_log=access_log,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.REALTIME_DRAIN_SECONDS) + 5,
+    )
+
+
+def _require_free(host: str, port: int) -> None:
+    """One line for a taken port, instead of uvicorn's log and exit code."""
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, number) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as exc:
+        if exc.errno == errno.EADDRINUSE:
+            raise CommandError(f"Port {port} is taken; choose another one with --port.") from None
+        raise CommandError(f"Cannot listen on {host}:{port}: {exc.strerror or exc}") from None
+    except OverflowError:
+        raise CommandError(f"--port must be 0 to 65535, not {port}") from None
+
+
+def hold_valkey() -> contextlib.AbstractContextManager[Any]:
+    if not settings.EMBEDDED_VALKEY:
+        return contextlib.nullcontext()
+    try:
+        return embedded.hold(settings.VALKEY_DIR)
+    except embedded.EmbeddedServerError as exc:
+        raise CommandError(str(exc)) from None

@@ -1,0 +1,58 @@
+// The newest alerts, newest first.
+
+import * as format from "./format.js";
+
+const KEPT = 50;
+// The text names the severity as well: the colour is not needed to read it.
+const SEVERITIES = ["low", "medium", "high", "critical"];
+
+export class AlertList {
+  #ids = new Set();
+
+  /** `announce(text)` is called for alerts that are not from the past. */
+  constructor(list, emptyNote, announce) {
+    this.list = list;
+    this.emptyNote = emptyNote;
+    this.announce = announce;
+  }
+
+  add(message) {
+    if (this.#ids.has(message.id)) return;
+    this.#ids.add(message.id);
+    const item = this.#item(message);
+    const after = [...this.list.children].find((other) => other.dataset.time <= message.timestamp);
+    this.list.insertBefore(item, after ?? null);
+    while (this.list.children.length > KEPT) {
+      this.#ids.delete(this.list.lastElementChild.dataset.id);
+      this.list.lastElementChild.remove();
+    }
+    this.emptyNote.hidden = true;
+    if (!message.replayed) {
+      item.classList.add("new");
+      this.announce(`Alert: ${item.textContent.replace(/\s+/g, " ")}`);
+    }
+  }
+
+  /** Another user's alerts are none of this one's business. */
+  clear() {
+    this.#ids.clear();
+    this.list.replaceChildren();
+    this.emptyNote.hidden = false;
+  }
+
+  #item({ id, data, audience, timestamp }) {
+    const item = document.getElementById("alert").content.firstElementChild.cloneNode(true);
+    item.dataset.id = id;
+    item.dataset.time = timestamp;
+    const part = (selector) => item.querySelector(selector);
+    const severity = String(data.severity ?? "alert");
+    item.dataset.severity = SEVERITIES.includes(severity) ? severity : "other";
+    part(".severity").textContent = severity;
+    part(".alert-symbol").textContent = data.symbol ?? "";
+    part(".audience").hidden = audience !== "user";
+    part("time").dateTime = timestamp;
+    part("time").textContent = format.timeOfDay(timestamp);
+    part(".alert-message").textContent = data.message ?? JSON.stringify(data);
+    return item;
+  }
+}

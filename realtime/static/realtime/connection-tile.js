@@ -1,0 +1,99 @@
+// The state of one socket, and what to do when it is not live.
+
+import * as format from "./format.js";
+import { Rate } from "./rate.js";
+
+const STATE_TEXT = { idle: "Not connected", connecting: "Connecting", live: "Live" };
+
+export class ConnectionTile {
+  #client;
+  #parts;
+  #deadline = null; // of the wait for a reconnect, on performance.now()'s clock
+  #heard = null; // the last heartbeat
+  roundTripMs = null;
+  rate = new Rate();
+
+  /** `onPhase(phase)`: for what else depends on it. */
+  constructor(name, client, { onPhase }) {
+    this.name = name;
+    this.#client = client;
+    this.element = document.getElementById("socket").content.firstElementChild.cloneNode(true);
+    const part = (selector) => this.element.querySelector(selector);
+    this.#parts = {
+      state: part(".socket-state"),
+      facts: part(".socket-facts"),
+      advice: part(".socket-advice"),
+      button: part("button"),
+    };
+    part(".socket-name").textContent = name;
+    this.#parts.button.setAttribute("aria-label", `Reconnect ${name} now`);
+    this.#parts.button.addEventListener("click", () => client.connect());
+    client.addEventListener("state", ({ detail }) => {
+      this.#deadline = detail.phase === "waiting" ? performance.now() + detail.ms : null;
+      if (detail.phase !== "live") this.#heard = this.roundTripMs = null;
+      this.#explain(detail);
+      this.render();
+      onPhase(detail.phase);
+    });
+    client.addEventListener("ping", () => {
+      this.#heard = performance.now();
+      this.render();
+    });
+    client.addEventListener("error", ({ detail }) => this.#warn(detail.message));
+    client.addEventListener("token_expiring", () => {
+      this.#warn("The token has expired. Enter a new one.");
+    });
+    client.addEventListener("gap", ({ detail }) => {
+      const lost = detail.to_offset - detail.from_offset + 1;
+      this.#warn(`${detail.symbol}: ${lost} updates are lost for good; the newest one is shown.`);
+    });
+    client.addEventListener("server_shutdown", () => this.#warn("The server is about to restart."));
+  }
+
+  async measureRoundTrip() {
+    if (this.#client.state.phase !== "live") return;
+    const start = performance.now();
+    try {
+      await this.#client.status();
+      this.roundTripMs = performance.now() - start;
+    } catch {
+      this.roundTripMs = null; // lost meanwhile: the state says so
+    }
+    this.render();
+  }
+
+  render() {
+    const { phase } = this.#client.state;
+    const now = performance.now();
+    this.element.dataset.phase = phase;
+    this.#parts.state.textContent = this.#stateText(phase, now);
+    this.#parts.facts.textContent = phase === "live" ? this.#facts(now) : "";
+    this.#parts.button.hidden = phase !== "waiting" && phase !== "closed";
+  }
+
+  #stateText(phase, now) {
+    if (phase === "waiting") {
+      return `Reconnecting in ${Math.ceil(Math.max(0, this.#deadline - now) / 1000)} s`;
+    }
+    if (phase === "closed") return `Closed (${this.#client.state.code})`;
+    return STATE_TEXT[phase];
+  }
+
+  #facts(now) {
+    const facts = [`${this.rate.perSecond(now).toFixed(1)}/s`];
+    if (this.roundTripMs !== null) facts.push(format.milliseconds(this.roundTripMs));
+    if (this.#heard === null) facts.push("waiting for heartbeat");
+    else facts.push(`heartbeat ${format.age(now - this.#heard)} ago`);
+    return facts.join(" · ");
+  }
+
+  #explain({ phase, reason, advice }) {
+    if (phase === "live" || phase === "idle") this.#warn("");
+    else if (advice) this.#warn(`${format.sentence(reason)} ${advice}`.trim());
+  }
+
+  #warn(text) {
+    this.#parts.advice.textContent = text;
+    this.#parts.advice.hidden = text === "";
+  }
+}

@@ -1,0 +1,72 @@
+// Numbers and times as text. Pure.
+
+const NOTHING = "–";
+
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
+const day = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeZone: "UTC" });
+
+/** Two decimals; more below 1, where two would hide the movement. */
+export function price(value) {
+  if (!Number.isFinite(value)) return NOTHING;
+  const digits = Math.abs(value) < 1 && value !== 0 ? 5 : 2;
+  return value.toLocaleString("en", {
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+  });
+}
+
+/** `▲ 1.25 %`: the direction is in the sign and the arrow, not in the colour alone. */
+export function change(percent) {
+  if (!Number.isFinite(percent)) return NOTHING;
+  const text = `${Math.abs(percent).toFixed(2)} %`;
+  if (Number(percent.toFixed(2)) === 0) return text;
+  return percent > 0 ? `▲ +${text}` : `▼ −${text}`;
+}
+
+export function volume(value) {
+  return Number.isFinite(value) ? compact.format(value) : NOTHING;
+}
+
+/** 0.9 -> `90 %`. */
+export function share(value) {
+  if (!Number.isFinite(value)) return NOTHING;
+  return `${Number((value * 100).toFixed(1))} %`;
+}
+
+/** A horizon in steps (bars), or whatever text a publisher wrote there. */
+export function horizon(value) {
+  if (!Number.isFinite(value)) return typeof value === "string" ? value : "";
+  return value === 1 ? "1 step ahead" : `${value} steps ahead`;
+}
+
+/** `3 ms`, `1.2 s`. */
+export function milliseconds(ms) {
+  if (!Number.isFinite(ms)) return NOTHING;
+  return ms < 1000 ? `${Math.max(1, Math.round(ms))} ms` : `${(ms / 1000).toFixed(1)} s`;
+}
+
+/** Whole seconds up to a minute and a half, then minutes. */
+export function age(ms) {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  return seconds < 90 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
+}
+
+/** The time of day, here, of an RFC 3339 text; the text itself if it is none. */
+export function timeOfDay(text) {
+  const moment = new Date(text);
+  return Number.isNaN(moment.getTime()) ? String(text ?? "") : clock.format(moment);
+}
+
+/** `3 May 2004` for `2004-05-03`. */
+export function date(text) {
+  const moment = new Date(text);
+  return Number.isNaN(moment.getTime()) ? String(text ?? "") : day.format(moment);
+}
+
+/** A message of the server as a sentence of the page. */
+export function sentence(text) {
+  const trimmed = text.trim();
+  const start = trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
+  return /[.!?]$/.test(start) || start === "" ? start : `${start}.`;
+}

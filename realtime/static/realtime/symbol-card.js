@@ -1,0 +1,183 @@
+// One symbol: its price and its latest prediction. Messages only change the state; `render()`,
+// once per frame at most, draws it.
+
+import { areaPath, linePath, placesOnBar } from "./charts.js";
+import { commandFor } from "./commands.js";
+import * as format from "./format.js";
+
+const POINTS = 120; // prices in the small chart
+
+export class SymbolCard {
+  #prices = [];
+  #quote = null; // `data` of the newest market_data_update
+  #quoteTime = null;
+  #prediction = null; // the newest prediction_update
+  #drawn = null; // the price on the screen
+  #dirty = false;
+  #parts;
+
+  /** `onChange`: something is to be drawn. */
+  constructor(symbol, { onPredict, onRemove, onChange }) {
+    this.symbol = symbol;
+    this.onChange = onChange;
+    const template = document.getElementById("card");
+    this.element = template.content.firstElementChild.cloneNode(true);
+    this.element.dataset.symbol = symbol;
+    this.#parts = new Map();
+    for (const part of this.element.querySelectorAll("[data-part], [data-value], [data-chip]")) {
+      this.#parts.set(part.dataset.part ?? part.dataset.value ?? part.dataset.chip, part);
+    }
+    this.element.querySelector("h3").textContent = symbol;
+    this.element.querySelector(".command code").textContent = commandFor(symbol);
+    this.predictButton = this.#button("predict", `Request prediction for ${symbol}`, onPredict);
+    this.#button("remove", `Remove ${symbol}`, onRemove);
+  }
+
+  /** The `source` that the newest price names, such as `replay`. */
+  get source() {
+    return this.#quote?.source ?? null;
+  }
+
+  get barDate() {
+    return this.#quote?.bar_date ?? null;
+  }
+
+  applyMarketData({ data, timestamp }) {
+    // A replay that begins again is no crash from the last price to the first.
+    if (data.bar_date < this.#quote?.bar_date) this.#prices = [];
+    this.#quote = data;
+    this.#quoteTime = timestamp;
+    if (Number.isFinite(data.price)) this.#prices.push(data.price);
+    if (this.#prices.length > POINTS) this.#prices.shift();
+    this.#changed();
+  }
+
+  applyPrediction(message) {
+    this.#prediction = message;
+    this.#changed();
+  }
+
+  applyStreamStatus({ state, last_update: lastUpdate }) {
+    const since = lastUpdate ? ` since ${format.timeOfDay(lastUpdate)}` : "";
+    this.#chip("stale", state === "stale" ? `No update${since}` : null);
+  }
+
+  /** Beside the button: how a request goes. */
+  showRequest(text, { busy = false, failed = false } = {}) {
+    const note = this.#parts.get("request");
+    note.textContent = text;
+    note.classList.toggle("problem", failed);
+    this.predictButton.disabled = busy;
+  }
+
+  render() {
+    if (!this.#dirty) return;
+    this.#dirty = false;
+    if (this.#quote !== null) this.#renderQuote(this.#quote);
+    if (this.#prediction !== null) this.#renderPrediction(this.#prediction);
+  }
+
+  #renderQuote(quote) {
+    this.#show("quote", "no-quote");
+    this.#flash(quote.price);
+    this.#text("price", format.price(quote.price));
+    const first = this.#prices[0];
+    const named = Number.isFinite(quote.change_percent);
+    this.#change("change", named ? quote.change_percent : percentBetween(first, quote.price));
+    this.#parts.get("change").title = named ? "since the previous close" : "since the first price";
+    this.#text("volume", `Volume ${format.volume(quote.volume)}`);
+    const { bar_date: day } = quote;
+    this.#text("time", day ? format.date(day) : format.timeOfDay(this.#quoteTime));
+    this.#chip("source", quote.source ?? null);
+    this.element.querySelector(".spark-line").setAttribute("d", linePath(this.#prices, 200, 40));
+    this.element.querySelector(".spark-area").setAttribute("d", areaPath(this.#prices, 200, 40));
+    const low = format.price(Math.min(...this.#prices));
+    const high = format.price(Math.max(...this.#prices));
+    const label = `The last ${this.#prices.length} prices, from ${low} to ${high}`;
+    this.element.querySelector(".spark").setAttribute("aria-label", label);
+  }
+
+  #renderPrediction({ data, timestamp }) {
+    this.#show("prediction", "no-prediction");
+    const now = this.#quote?.price;
+    this.#text("point", format.price(data.predicted_price));
+    this.#change("expected", percentBetween(now, data.predicted_price));
+    const bounded = Number.isFinite(data.lower_bound) && Number.isFinite(data.upper_bound);
+    this.#text("lower", bounded ? format.price(data.lower_bound) : "no bounds given");
+    this.#text("upper", bounded ? format.price(data.upper_bound) : "");
+    this.#renderRange(data, now);
+    const known = Number.isFinite(data.confidence);
+    const confidence = known ? `${format.share(data.confidence)} confidence` : "";
+    this.#text("confidence", joined(confidence, format.horizon(data.horizon)));
+    this.#text("model", joined(data.model, format.timeOfDay(timestamp)));
+  }
+
+  #renderRange({ predicted_price: point, lower_bound: lower, upper_bound: upper }, now) {
+    const at = placesOnBar({ lower, upper, point, now });
+    const place = (name, attribute, value) => {
+      const mark = this.element.querySelector(`.range-${name}`);
+      mark.toggleAttribute("hidden", value === undefined);
+      if (value !== undefined) mark.setAttribute(attribute, `${value}%`);
+    };
+    place("band", "x", at.lower === undefined || at.upper === undefined ? undefined : at.lower);
+    place("band", "width", at.upper - at.lower || undefined);
+    place("point", "x", at.point);
+    place("now", "cx", at.now);
+    const bounds = `between ${format.price(lower)} and ${format.price(upper)}`;
+    const label = `Predicted ${format.price(point)}, ${bounds}; the price is ${format.price(now)}`;
+    this.element.querySelector(".range").setAttribute("aria-label", label);
+  }
+
+  /** A short change of background; the arrow beside the price says the same without colour. */
+  #flash(price) {
+    const before = this.#drawn;
+    this.#drawn = price;
+    if (before === null || before === price) return;
+    const element = this.#parts.get("price");
+    element.classList.remove("up", "down");
+    void element.offsetWidth; // lets the same animation start again
+    element.classList.add(price > before ? "up" : "down");
+  }
+
+  #change(name, percent) {
+    const element = this.#parts.get(name);
+    element.textContent = format.change(percent);
+    element.classList.toggle("rise", percent > 0);
+    element.classList.toggle("fall", percent < 0);
+  }
+
+  #button(name, label, action) {
+    const button = this.element.querySelector(`[data-do="${name}"]`);
+    button.setAttribute("aria-label", label);
+    button.addEventListener("click", () => action(this));
+    return button;
+  }
+
+  #chip(name, text) {
+    const chip = this.#parts.get(name);
+    chip.hidden = text === null;
+    chip.textContent = text ?? "";
+  }
+
+  #show(part, instead) {
+    this.#parts.get(part).hidden = false;
+    this.#parts.get(instead).hidden = true;
+  }
+
+  #text(name, text) {
+    this.#parts.get(name).textContent = text;
+  }
+
+  #changed() {
+    this.#dirty = true;
+    this.onChange();
+  }
+}
+
+function percentBetween(before, after) {
+  return before > 0 ? (after / before - 1) * 100 : NaN;
+}
+
+function joined(...texts) {
+  return texts.filter(Boolean).join(" · ");
+}

@@ -1,0 +1,118 @@
+"""Fixtures: real servers, a real Valkey, channel layers, and what a machine may lack."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.processes import LiveServer, Valkey, start_live_server
+
+STRICT = os.environ.get("STRICT") == "1"
+MEMORY = "realtime.delivery.layers.MemoryStreamLayer"
+REDIS = "realtime.delivery.layers.RedisStreamLayer"
+
+
+def require(available: object, reason: str) -> None:
+    """Skip, with the reason; under STRICT=1 (CI) fail, so that nothing goes untested unseen."""
+    if not available:
+        if STRICT:
+            pytest.fail(f"STRICT=1 and {reason}", pytrace=False)
+        pytest.skip(reason)
+
+
+def require_program(name: str) -> str:
+    """The path of a program, or a skip."""
+    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    require(path, f"{name} is not installed")
+    assert path is not None
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _memory_layer(settings: Any) -> None:
+    """Tests publish to nobody outside; those that want Redis say so."""
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": MEMORY}}
+
+
+@pytest.fixture(autouse=True)
+def _no_remembered_credentials() -> None:
+    from realtime.access import identity
+
+    identity.forget()
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A Valkey of this test session, on a unix socket."""
+    with Valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_layer(settings: Any, valkey: Valkey) -> Iterator[None]:
+    """The Redis channel layer on the session's Valkey, which is empty."""
+    valkey.client().flushall()
+    settings.CHANNEL_LAYERS = {
+        "default": {"BACKEND": REDIS, "CONFIG": {"hosts": [valkey.url]}},
+    }
+    yield
+
+
+@pytest.fixture(params=["memory", "redis"])
+def each_layer(request: pytest.FixtureRequest) -> str:
+    """Both layers of this project, one after the other."""
+    if request.param == "redis":
+        request.getfixturevalue("redis_layer")
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with all tables, to copy for each server."""
+    from tests.processes import manage
+
+    directory = tmp_path_factory.mktemp("database")
+    manage(directory, "migrate", "-v0", REDIS_URL="redis://127.0.0.1:1")
+    return directory / "db.sqlite3"
+
+
+@pytest.fixture
+def start_server(
+    tmp_path_factory: pytest.TempPathFactory, valkey: Valkey, migrated_database: Path
+) -> Iterator[Callable[..., LiveServer]]:
+    """A function that starts a server process: `start_server("uvicorn", REALTIME_…="…")`.
+
+    Several share one database and one Valkey unless REDIS_URL says otherwise.
+    """
+    directory = tmp_path_factory.mktemp("server")
+    shutil.copy(migrated_database, directory / "db.sqlite3")
+    servers: list[LiveServer] = []
+
+    def start(kind: str = "uvicorn", **environment: str) -> LiveServer:
+        environment.setdefault("REDIS_URL", valkey.url)
+        server = start_live_server(kind, directory, environment)
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture(scope="session", params=["uvicorn", "daphne"])
+def server(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    migrated_database: Path,
+) -> Iterator[LiveServer]:
+    """A server with default settings, of each kind, with a Valkey of its own."""
+    directory = tmp_path_factory.mktemp(request.param)
+    shutil.copy(migrated_database, directory / "db.sqlite3")
+    with Valkey(directory / "valkey") as valkey:
+        server = start_live_server(request.param, directory, {"REDIS_URL": valkey.url})
+        yield server
+        server.stop()
