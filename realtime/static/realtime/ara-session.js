@@ -48,9 +48,12 @@ export class Session {
     return this.phase === "live" ? 2 * this.heartbeatMs + 5_000 : CONNECT_LIMIT_MS;
   }
 
+  /** Open a socket; one that is there is given up by the caller. */
   start() {
     this.#lastError = "";
-    return [...this.#enter("connecting"), { do: "open" }];
+    this.#liveSince = null;
+    const lost = this.#fail((request) => !request.repeat, "the connection was replaced");
+    return [...lost, ...this.#enter("connecting"), { do: "open" }];
   }
 
   /** Ends for good; requests without an answer fail. */

@@ -1,0 +1,110 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { areaPath, linePath, placesOnBar } from "../../realtime/static/realtime/charts.js";
+import { commandFor } from "../../realtime/static/realtime/commands.js";
+import * as format from "../../realtime/static/realtime/format.js";
+import { closeCodeName, parseSymbol } from "../../realtime/static/realtime/protocol.js";
+import { Rate } from "../../realtime/static/realtime/rate.js";
+
+test("a line spans its box, the highest value on top", () => {
+  assert.equal(linePath([1, 3, 2], 100, 40), "M0 40L50 0L100 20");
+});
+
+test("a flat line lies in the middle", () => {
+  assert.equal(linePath([2, 2], 100, 40), "M0 20L100 20");
+});
+
+test("one value draws nothing", () => {
+  assert.equal(linePath([1], 100, 40), "");
+  assert.equal(areaPath([1], 100, 40), "");
+});
+
+test("the places on a bar keep their order and leave room at the ends", () => {
+  const at = placesOnBar({ lower: 90, now: 100, point: 105, upper: 110 });
+  assert.deepEqual(at, { lower: 6, now: 50, point: 72, upper: 94 });
+});
+
+test("a value that is missing has no place", () => {
+  assert.deepEqual(placesOnBar({ lower: undefined, point: 5, now: 5 }), { point: 50, now: 50 });
+});
+
+test("prices have two decimals, and more below 1", () => {
+  assert.equal(format.price(1234.5), "1,234.50");
+  assert.equal(format.price(0.01234), "0.01234");
+  assert.equal(format.price(0), "0.00");
+});
+
+test("what is no number is a dash", () => {
+  const { price, change, volume, share, milliseconds } = format;
+  for (const shown of [price, change, volume, share, milliseconds]) {
+    assert.equal(shown(undefined), "–");
+    assert.equal(shown("12"), "–");
+  }
+});
+
+test("a change says its direction without colour", () => {
+  assert.equal(format.change(1.254), "▲ +1.25 %");
+  assert.equal(format.change(-0.5), "▼ −0.50 %");
+  assert.equal(format.change(-0.001), "0.00 %");
+});
+
+test("shares, volumes, horizons and times are short", () => {
+  assert.equal(format.share(0.9), "90 %");
+  assert.equal(format.volume(1_000_000), "1M");
+  assert.equal(format.horizon(1), "1 step ahead");
+  assert.equal(format.horizon(5), "5 steps ahead");
+  assert.equal(format.horizon("1 week"), "1 week");
+  assert.equal(format.milliseconds(0.2), "1 ms");
+  assert.equal(format.milliseconds(1240), "1.2 s");
+  assert.equal(format.age(12_300), "12 s");
+  assert.equal(format.date("2004-05-03"), "3 May 2004");
+});
+
+test("a text that is no time is shown as it is", () => {
+  assert.equal(format.timeOfDay("soon"), "soon");
+  assert.equal(format.timeOfDay(undefined), "");
+});
+
+test("a message of the server becomes a sentence", () => {
+  assert.equal(format.sentence("the token has expired"), "The token has expired.");
+  assert.equal(format.sentence("Wait!"), "Wait!");
+  assert.equal(format.sentence(""), "");
+});
+
+test("symbols are upper-cased", () => {
+  assert.equal(parseSymbol(" brk.b "), "BRK.B");
+  for (const symbol of ["AAPL", "BTC-USD", "BTC/USD", "EURUSD=X", "^GSPC", "A".repeat(32)]) {
+    assert.equal(parseSymbol(symbol), symbol);
+  }
+});
+
+test("what is no symbol is refused with the rule", () => {
+  assert.throws(() => parseSymbol("  "), /Enter a symbol/);
+  assert.throws(() => parseSymbol("A B"), /A-Z 0-9/);
+  assert.throws(() => parseSymbol("-A"), /starts with/);
+  assert.throws(() => parseSymbol("A".repeat(33)), /32/);
+});
+
+test("a symbol that a shell would read is quoted in the command", () => {
+  assert.match(commandFor("AAPL"), /^python manage.py broadcast_market_data AAPL '\{/);
+  assert.match(commandFor("^GSPC"), / '\^GSPC' /);
+});
+
+test("the rate counts whole seconds of its window", () => {
+  const rate = new Rate(5);
+  for (let ms = 0; ms < 3000; ms += 100) rate.count(ms);
+  assert.equal(rate.perSecond(3050), 10);
+  assert.equal(rate.perSecond(8500), 0);
+});
+
+test("the rate is zero before the first whole second", () => {
+  const rate = new Rate();
+  rate.count(100);
+  assert.equal(rate.perSecond(200), 0);
+});
+
+test("close codes have names, and unknown ones do not", () => {
+  assert.equal(closeCodeName(4401), "unauthorized");
+  assert.equal(closeCodeName(1006), "");
+});

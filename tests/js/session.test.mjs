@@ -1,0 +1,308 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+
+import { Backoff } from "../../realtime/static/realtime/ara-core.js";
+import { NOT_CONNECTED, Session } from "../../realtime/static/realtime/ara-session.js";
+import { CLIENT_TYPES, SERVER_TYPES } from "../../realtime/static/realtime/protocol.js";
+
+const wire = JSON.parse(readFileSync(new URL("../wire_examples.json", import.meta.url)));
+
+const sent = (effects) => effects.filter((e) => e.do === "send").map((e) => e.message);
+const emitted = (effects) => effects.filter((e) => e.do === "emit").map((e) => e.type);
+const settled = (effects) => effects.filter((e) => e.do === "settle");
+const states = (effects) => effects.filter((e) => e.type === "state").map((e) => e.detail);
+
+function connected(streams = {}, more = {}) {
+  return {
+    type: "connected",
+    symbols: Object.keys(streams),
+    heartbeat_interval: 30,
+    authenticated: false,
+    streams,
+    ...more,
+  };
+}
+
+function subscribed(streams, more = {}) {
+  return { type: "subscribed", symbols: Object.keys(streams), streams, ...more };
+}
+
+function price(offset, more = {}) {
+  return { type: "market_data_update", symbol: "AAPL", data: { price: 1 }, offset, ...more };
+}
+
+/** A session that is live and subscribed to AAPL at offset 5. */
+function live({ channel = "market-data", history = 0 } = {}) {
+  const session = new Session({ channel, history, backoff: new Backoff({ random: () => 1 }) });
+  session.start();
+  session.received(connected(), 0);
+  const { id } = session.subscribe(["AAPL"]);
+  session.received(subscribed({ AAPL: { epoch: "e", offset: 5 } }, { id }), 0);
+  return session;
+}
+
+test("start opens a socket", () => {
+  const effects = new Session({ channel: "alerts" }).start();
+  assert.deepEqual(effects.at(-1), { do: "open" });
+  assert.deepEqual(states(effects), [{ phase: "connecting" }]);
+});
+
+test("connected makes it live", () => {
+  const session = new Session({ channel: "market-data" });
+  session.start();
+  const effects = session.received(connected({}, { authenticated: true }), 0);
+  assert.deepEqual(states(effects), [{ phase: "live", authenticated: true }]);
+});
+
+test("a ping is answered with a pong", () => {
+  const effects = live().received({ type: "ping", heads: { AAPL: 5 } }, 0);
+  assert.deepEqual(sent(effects), [{ type: "pong" }]);
+});
+
+test("a head beyond the position asks for the tail", () => {
+  const effects = live().received({ type: "ping", heads: { AAPL: 7 } }, 0);
+  const [, request] = sent(effects);
+  assert.deepEqual(request.since, { AAPL: { epoch: "e", offset: 5 } });
+});
+
+test("symbols asked for before the connection are subscribed with it", () => {
+  const session = new Session({ channel: "market-data" });
+  const { id, effects } = session.subscribe(["AAPL", "MSFT"]);
+  assert.deepEqual(effects, []);
+  session.start();
+  const [message] = sent(session.received(connected(), 0));
+  assert.deepEqual(message, { type: "subscribe", symbols: ["AAPL", "MSFT"], id });
+});
+
+test("an answer settles its request", () => {
+  const session = live();
+  const { id } = session.subscribe(["MSFT"]);
+  const answer = subscribed({ MSFT: { epoch: "e", offset: 0 } }, { id });
+  assert.deepEqual(settled(session.received(answer, 0)), [{ do: "settle", id, answer }]);
+});
+
+test("an error settles its request with code, message and details", () => {
+  const session = live();
+  const { id } = session.subscribe(["A B"]);
+  const details = { symbols: { "A B": "no" } };
+  const message = { type: "error", code: "invalid_symbol", message: "no", retry: false };
+  const [{ error }] = settled(session.received({ ...message, details, id }, 0));
+  assert.equal(error.code, "invalid_symbol");
+  assert.deepEqual(error.details, details);
+});
+
+test("a gap asks for what is missing, and what comes meanwhile waits for the replay", () => {
+  const session = live();
+  const effects = session.received(price(8), 0);
+  assert.deepEqual(emitted(effects), []);
+  const [{ id, ...request }] = sent(effects);
+  assert.deepEqual(request, {
+    type: "subscribe",
+    symbols: ["AAPL"],
+    since: { AAPL: { epoch: "e", offset: 5 } },
+  });
+  assert.deepEqual(session.received(price(9), 0), []);
+  const streams = { AAPL: { epoch: "e", offset: 9, recovered: true, replayed: 4 } };
+  session.received(subscribed(streams, { id }), 0);
+  for (const offset of [6, 7, 8, 9]) {
+    assert.deepEqual(emitted(session.received(price(offset), 0)), ["market_data_update"]);
+  }
+});
+
+test("a refused since does not stop the stream", () => {
+  const session = live();
+  const [{ id }] = sent(session.received(price(8), 0));
+  const error = { type: "error", code: "internal_error", message: "x", retry: true, id };
+  assert.deepEqual(emitted(session.received(error, 0)), ["error"]);
+  assert.deepEqual(emitted(session.received(price(9), 0)), ["market_data_update"]);
+});
+
+test("a lost connection is resumed where it was", () => {
+  const session = live();
+  session.received(price(6), 0);
+  const effects = session.dropped({ code: 1006, reason: "" }, 1000);
+  assert.deepEqual(effects.at(-1), { do: "wait", ms: 500 });
+  session.start();
+  const [message] = sent(session.received(connected(), 2000));
+  assert.deepEqual(message.symbols, ["AAPL"]);
+  assert.deepEqual(message.since, { AAPL: { epoch: "e", offset: 6 } });
+});
+
+test("repeated failures wait longer, and a connection that held for long starts over", () => {
+  const session = live();
+  const drop = (now) => session.dropped({ code: 1006, reason: "" }, now).at(-1).ms;
+  assert.deepEqual([drop(0), drop(0), drop(0)], [500, 1000, 2000]);
+  session.start();
+  session.received(connected(), 0);
+  assert.equal(drop(60_000), 500);
+});
+
+test("a connection that breaks at once is one more failure", () => {
+  const session = live();
+  session.dropped({ code: 1006, reason: "" }, 0);
+  session.start();
+  session.received(connected(), 0);
+  assert.equal(session.dropped({ code: 1006, reason: "" }, 100).at(-1).ms, 1000);
+});
+
+test("a bad credential closes for good, with the reason of the server", () => {
+  const session = new Session({ channel: "alerts" });
+  session.start();
+  session.received({ type: "error", code: "invalid_token", message: "expired", retry: false }, 0);
+  const effects = session.dropped({ code: 4401, reason: "" }, 0);
+  assert.equal(effects.some((effect) => effect.do === "wait"), false);
+  const [state] = states(effects);
+  assert.equal(state.phase, "closed");
+  assert.equal(state.code, 4401);
+  assert.equal(state.reason, "expired");
+  assert.match(state.advice, /credential/);
+});
+
+test("what was subscribed to outlives a refusal", () => {
+  const session = live();
+  session.dropped({ code: 4401, reason: "" }, 0);
+  session.start();
+  assert.deepEqual(sent(session.received(connected(), 0))[0].symbols, ["AAPL"]);
+});
+
+test("server_shutdown says when to come back, from when it said so", () => {
+  const session = live();
+  session.received({ type: "server_shutdown", reconnect_in_ms: 1730 }, 1000);
+  assert.equal(session.dropped({ code: 1012, reason: "" }, 1500).at(-1).ms, 1230);
+});
+
+test("a shutdown announced to one connection does not count for the next", () => {
+  const session = live();
+  session.received({ type: "server_shutdown", reconnect_in_ms: 1730 }, 0);
+  session.dropped({ code: 1012, reason: "" }, 0);
+  assert.equal(session.dropped({ code: 1006, reason: "" }, 0).at(-1).ms, 500);
+});
+
+test("a connection limit is tried again after the time that the server names", () => {
+  const session = new Session({ channel: "alerts" });
+  session.start();
+  const error = { type: "error", code: "connection_limit", message: "x", retry: true };
+  session.received({ ...error, retry_after_ms: 5000 }, 0);
+  assert.equal(session.dropped({ code: 4429, reason: "" }, 0).at(-1).ms, 5000);
+});
+
+test("a request in flight fails with the connection", () => {
+  const session = live();
+  const { id } = session.request({ type: "request_prediction", symbol: "AAPL", horizon: 1 });
+  const [{ id: failed, error }] = settled(session.dropped({ code: 1006, reason: "" }, 0));
+  assert.equal(failed, id);
+  assert.equal(error.code, NOT_CONNECTED);
+});
+
+test("a subscribe in flight is sent again instead", () => {
+  const session = live();
+  const { id } = session.subscribe(["MSFT"]);
+  assert.deepEqual(settled(session.dropped({ code: 1006, reason: "" }, 0)), []);
+  session.start();
+  const messages = sent(session.received(connected(), 0));
+  assert.deepEqual(messages.at(-1), { type: "subscribe", symbols: ["MSFT"], id });
+});
+
+test("without a connection a request fails at once", () => {
+  const { effects } = new Session({ channel: "predictions" }).request({ type: "status" });
+  assert.equal(settled(effects)[0].error.code, NOT_CONNECTED);
+});
+
+test("what was unsubscribed from is not asked for again", () => {
+  const session = live();
+  session.unsubscribe(["AAPL"]);
+  session.dropped({ code: 1006, reason: "" }, 0);
+  session.start();
+  assert.deepEqual(sent(session.received(connected(), 0)), []);
+});
+
+test("alerts ask for earlier ones, by audience", () => {
+  const session = new Session({ channel: "alerts", history: 20 });
+  session.start();
+  const streams = { all: { epoch: "e", offset: 57 }, user: { epoch: "f", offset: 0 } };
+  const [{ id, ...message }] = sent(session.received(connected(streams), 0));
+  assert.ok(Number.isInteger(id));
+  assert.deepEqual(message, {
+    type: "subscribe",
+    symbols: ["all"],
+    since: { all: { epoch: "e", offset: 37 } },
+  });
+});
+
+test("the streams of alerts are never subscribed to as symbols", () => {
+  const session = new Session({ channel: "alerts" });
+  session.start();
+  session.received(connected({ all: { epoch: "e", offset: 1 } }), 0);
+  session.received(subscribed({ all: { epoch: "e", offset: 1 } }), 0);
+  session.dropped({ code: 1006, reason: "" }, 0);
+  session.start();
+  assert.deepEqual(sent(session.received(connected({}), 0)), []);
+});
+
+test("updates lost for good are told, and the stream goes on", () => {
+  const session = live();
+  const gap = { type: "gap", symbol: "AAPL", from_offset: 6, to_offset: 9, epoch: "e" };
+  assert.deepEqual(emitted(session.received(gap, 0)), ["gap"]);
+  assert.deepEqual(emitted(session.received(price(9, { snapshot: true }), 0)), [
+    "market_data_update",
+  ]);
+});
+
+test("another credential knows nothing of the streams of the one before", () => {
+  const session = live();
+  session.forget();
+  session.start();
+  const [message] = sent(session.received(connected(), 0));
+  assert.equal(message.since, undefined);
+});
+
+test("a silent connection is given up after two heartbeats and a little", () => {
+  assert.equal(live().silenceLimitMs, 65_000);
+  assert.equal(new Session({ channel: "alerts" }).silenceLimitMs, 15_000);
+});
+
+test("stop fails what is open and is idle", () => {
+  const session = live();
+  const { id } = session.subscribe(["MSFT"]);
+  const effects = session.stop();
+  assert.deepEqual(settled(effects).map((effect) => effect.id), [id]);
+  assert.equal(session.phase, "idle");
+});
+
+for (const message of wire.server_to_client) {
+  test(`${message.type} of the shared examples reaches the page`, () => {
+    const channel = message.type === "alert" ? "alerts" : "market-data";
+    const session = new Session({ channel });
+    session.start();
+    session.received(connected(), 0);
+    const effects = session.received(message, 0);
+    assert.ok(emitted(effects).includes(message.type));
+  });
+}
+
+test("every message of the protocol has a shared example", () => {
+  const types = (examples) => [...new Set(examples.map((message) => message.type))].sort();
+  assert.deepEqual(types(wire.server_to_client), [...SERVER_TYPES].sort());
+  assert.deepEqual(types(wire.client_to_server), [...CLIENT_TYPES].sort());
+});
+
+test("what the session sends has the shape of the shared examples", () => {
+  const fields = (message) => Object.keys(message).sort().join();
+  const shape = (message) => `${message.type}: ${fields(message)}`;
+  const known = new Set(wire.client_to_server.map(shape));
+  const session = live();
+  const messages = [
+    ...sent(session.received({ type: "ping", heads: {} }, 0)),
+    ...sent(session.subscribe(["MSFT"]).effects),
+    ...sent(session.unsubscribe(["MSFT"]).effects),
+    ...sent(session.request({ type: "request_prediction", symbol: "A", horizon: 1 }).effects),
+    ...sent(session.request({ type: "configure_alerts", config: {} }).effects),
+    ...sent(session.request({ type: "ack", ids: [] }).effects),
+    ...sent(session.request({ type: "auth", token: "t" }).effects),
+    ...sent(session.request({ type: "status" }).effects),
+  ];
+  for (const message of messages) {
+    assert.ok(known.has(shape(message)), JSON.stringify(message));
+  }
+});
