@@ -1,0 +1,59 @@
+"""Alice has a JWT, Bob an API key, Mallory a revoked one, and Olga operates the place."""
+
+import datetime as dt
+from typing import Any
+
+import jwt
+from django.conf import settings
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.contrib.auth.models import User
+from rest_framework_simplejwt.tokens import AccessToken
+
+from realtime.models import ApiKey
+
+READ = ("predictions", "market-data", "alerts")
+PASSWORD = "correct horse battery staple"
+
+
+def alice(**fields: Any) -> User:
+    return _user("alice", **fields)
+
+
+def bob_key(**arguments: Any) -> tuple[ApiKey, str]:
+    """A key, and its raw text."""
+    return ApiKey.objects.create_key(_user("bob"), arguments.pop("name", "desk"), **arguments)
+
+
+def mallory_key(**arguments: Any) -> tuple[ApiKey, str]:
+    key, raw = ApiKey.objects.create_key(_user("mallory"), "stolen", **arguments)
+    key.revoke()
+    return key, raw
+
+
+def olga(**fields: Any) -> User:
+    return _user("olga", is_staff=True, is_superuser=True, **fields)
+
+
+def token(user: User) -> str:
+    return str(AccessToken.for_user(user))
+
+
+def expired_token(user: User) -> str:
+    access = AccessToken.for_user(user)
+    access.set_exp(lifetime=-dt.timedelta(seconds=1))
+    return str(access)
+
+
+def forged_token(user: User, *, key: str = "", algorithm: str = "HS256", **claims: Any) -> str:
+    """A token with one thing wrong with it: the key, the algorithm, or a claim (None: absent)."""
+    payload = {**AccessToken.for_user(user).payload, **claims}
+    payload = {name: value for name, value in payload.items() if value is not None}
+    secret = "" if algorithm == "none" else key or settings.SECRET_KEY
+    return jwt.encode(payload, secret, algorithm=algorithm)
+
+
+def _user(name: str, **fields: Any) -> User:
+    # One iteration: nobody's password but the tests'.
+    password = PBKDF2PasswordHasher().encode(PASSWORD, "salt", iterations=1)
+    user, _ = User.objects.get_or_create(username=name, defaults={"password": password, **fields})
+    return user
