@@ -114,17 +114,19 @@ class ConnectionManager:
                     counts.update(fields)
         return {channel: count for channel, count in counts.items() if count > 0}
 
+    # Not thread-sensitive: these touch Redis only, and must not wait for somebody's view.
+
     async def aget_connection_count(self, channel: str | None = None) -> int:
         """`get_connection_count` for asynchronous code."""
-        return await _in_thread(self.get_connection_count)(channel)
+        return await sync_to_async(self.get_connection_count, thread_sensitive=False)(channel)
 
     async def aget_channels(self) -> list[str]:
         """`get_channels` for asynchronous code."""
-        return await _in_thread(self.get_channels)()
+        return await sync_to_async(self.get_channels, thread_sensitive=False)()
 
     async def aget_counts(self) -> dict[str, int]:
         """`get_counts` for asynchronous code."""
-        return await _in_thread(self.get_counts)()
+        return await sync_to_async(self.get_counts, thread_sensitive=False)()
 
     # Called by the consumers ------------------------------------------------------------------
 
@@ -143,11 +145,6 @@ class ConnectionManager:
                 del self._leases[other]
             lease = self._leases[loop] = _Lease(get_channel_layer(), loop)
         return lease
-
-
-def _in_thread(function: Any) -> Any:
-    # Not thread-sensitive: it touches Redis only, and must not wait for somebody's view.
-    return sync_to_async(function, thread_sensitive=False)
 
 
 connection_manager: Final = ConnectionManager()

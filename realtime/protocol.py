@@ -8,7 +8,7 @@ import enum
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar, cast
 from urllib.parse import parse_qs
 
 import msgspec
@@ -246,7 +246,7 @@ def parse(text: str | bytes) -> AnyClientMessage:
             details={"field": "symbols"},
             id=message.id,
         )
-    return message
+    return cast(AnyClientMessage, message)
 
 
 def _valid_id(id: object) -> bool:
@@ -434,6 +434,16 @@ class Error(ServerMessage, tag="error", omit_defaults=False, kw_only=True):
     retry_after_ms: int | UnsetType = UNSET
     details: dict[str, Any] | UnsetType = UNSET
     id: str | int | UnsetType = UNSET
+
+
+Answered = TypeVar("Answered", bound=ServerMessage)
+
+
+def answering(message: Answered, id: str | int | None) -> Answered:
+    """The message with the `id` of the request that it answers, if that had one."""
+    if id is not None:
+        msgspec.structs.force_setattr(message, "id", id)
+    return message
 
 
 _encoder: Final = msgspec.json.Encoder(decimal_format="number")

@@ -1,5 +1,7 @@
 """Which consumer serves which path. Nothing else imports the consumers."""
 
+from typing import Any, cast
+
 from channels.routing import URLRouter
 from django.urls import re_path
 
@@ -11,12 +13,15 @@ from realtime.consumers import (
 )
 from realtime.middleware import TokenAuthMiddleware
 
+# Django's types know views only in a URL pattern, Channels' router takes ASGI applications.
+_path: Any = re_path
+
 # A symbol may hold `/`, which arrives decoded; what is no symbol is told so by the consumer.
-websocket_urlpatterns = [
-    re_path(r"^ws/predictions(?:/(?P<symbol>.*?))?/?$", PredictionsConsumer.as_asgi()),
-    re_path(r"^ws/market-data(?:/(?P<symbol>.*?))?/?$", MarketDataConsumer.as_asgi()),
-    re_path(r"^ws/alerts/?$", AlertsConsumer.as_asgi()),
-    re_path(r"", NotFoundConsumer.as_asgi()),
+websocket_urlpatterns: Any = [
+    _path(r"^ws/predictions(?:/(?P<symbol>.*?))?/?$", PredictionsConsumer.as_asgi()),
+    _path(r"^ws/market-data(?:/(?P<symbol>.*?))?/?$", MarketDataConsumer.as_asgi()),
+    _path(r"^ws/alerts/?$", AlertsConsumer.as_asgi()),
+    _path(r"", NotFoundConsumer.as_asgi()),
 ]
 
-websocket_application = TokenAuthMiddleware(URLRouter(websocket_urlpatterns))
+websocket_application = TokenAuthMiddleware(cast(Any, URLRouter(websocket_urlpatterns)))

@@ -323,18 +323,16 @@ class Fanout:
     def channel_states(self, channel: str) -> list[StreamState]:
         return [state for state in self.streams.values() if state.stream.channel == channel]
 
-    def heads(self, streams: Iterable[Stream]) -> dict[str, int]:
-        """The newest offset of each stream that was delivered here; for `ping`."""
-        result: dict[str, int] = {}
+    def positions(self, streams: Iterable[Stream]) -> dict[str, tuple[str, int]]:
+        """Epoch and newest offset that was delivered here, by symbol."""
+        result: dict[str, tuple[str, int]] = {}
         for stream in streams:
-            states = (
-                self.channel_states(stream.channel)
-                if stream.wildcard
-                else [self.streams[stream.group]]
-                if stream.group in self.streams
-                else []
-            )
-            result.update({state.stream.symbol: state.offset for state in states})
+            if stream.wildcard:
+                states = self.channel_states(stream.channel)
+            else:
+                state = self.streams.get(stream.group)
+                states = [] if state is None else [state]
+            result.update({state.stream.symbol: (state.epoch, state.offset) for state in states})
         return result
 
     # Freshness ------------------------------------------------------------------------------

@@ -9,17 +9,15 @@ logger = logging.getLogger(__name__)
 
 # The interval is cut into slices, so that thousands of sockets are not pinged in one turn.
 MAX_SLICES: Final = 30
-# Pings that may stay unanswered before the socket is closed.
-MAX_MISSED: Final = 2
 
 
 class Beating(Protocol):
     """A connection with a heartbeat."""
 
-    def beat(self, heads: dict[tuple[str, ...], bytes]) -> None:
+    def beat(self, texts: dict[tuple[str, ...], bytes]) -> None:
         """Send a ping, or close for want of a pong.
 
-        `heads` caches the texts of this slice: sockets with the same subscriptions share one.
+        `texts` caches the pings of this slice: sockets with the same subscriptions share one.
         """
 
 

@@ -1,7 +1,7 @@
 """How streams are kept in Redis or Valkey: the keys, the scripts, the bytes on the pub/sub channel.
 
 Publishing an update is ONE script: it takes the next offset, appends to the capped history and
-publishes, so that no reader can see one without the other, and two publishers cannot share a number.
+publishes. No reader sees one without the other, and two publishers cannot share a number.
 """
 
 import hashlib
@@ -37,7 +37,8 @@ local number = string.format('%.0f', offset)
 redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[4], number .. '-0', 'b', ARGV[2])
 redis.call('PEXPIRE', KEYS[2], ARGV[5])
 redis.call('PEXPIRE', KEYS[1], ARGV[6])
-local receivers = redis.call('PUBLISH', ARGV[1], '\\193' .. epoch .. ' ' .. number .. ' ' .. ARGV[2])
+local message = '\\193' .. epoch .. ' ' .. number .. ' ' .. ARGV[2]
+local receivers = redis.call('PUBLISH', ARGV[1], message)
 return {epoch, offset, receivers}
 """
 PUBLISH_SHA: Final = hashlib.sha1(PUBLISH.encode()).hexdigest()

@@ -77,11 +77,20 @@ class StreamLayer(BaseChannelLayer):
     ) -> dict[str, Start]:
         return self.local.start(stream, reader, since, settings.REALTIME_RECOVERY_LIMIT)
 
+    def join(self, stream: Stream, reader: Reader) -> None:
+        """Join without a start: for a reader that takes the place of another one."""
+        self.local.fanout.join(stream, reader)
+
     def leave(self, stream: Stream, reader: Reader) -> None:
         self.local.fanout.leave(stream, reader)
 
+    def positions(self, streams: Sequence[Stream]) -> dict[str, tuple[str, int]]:
+        """Epoch and newest offset of each stream (all streams, for `*`), by symbol."""
+        return self.local.fanout.positions(streams)
+
     def heads(self, streams: Sequence[Stream]) -> dict[str, int]:
-        return self.local.fanout.heads(streams)
+        """The newest offset of each stream, by symbol."""
+        return {name: offset for name, (_, offset) in self.positions(streams).items()}
 
     def _linger(self, groups: Sequence[str]) -> None:
         """These groups have no members any more."""
@@ -234,10 +243,11 @@ class RedisLoopLayer(StreamLayer):
     # Channels and groups ----------------------------------------------------------------------
 
     def _link(self, group: str) -> Link:
-        return self.links[_consistent_hash(self.outer.group_channel(group), len(self.links))]
+        return self._channel_link(self.outer.group_channel(group))
 
     def _channel_link(self, channel: str) -> Link:
-        return self.links[_consistent_hash(channel, len(self.links))]
+        index: int = _consistent_hash(channel, len(self.links))
+        return self.links[index]
 
     def _direct(self, process: str) -> str:
         """The one pub/sub channel of a process, for all its consumers' own channels."""
@@ -468,7 +478,8 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
 
     def _publisher(self, stream: Stream) -> SyncPublisher:
         name = self.group_channel(stream.group)
-        return self._publishers[_consistent_hash(name, len(self._publishers))]
+        index: int = _consistent_hash(name, len(self._publishers))
+        return self._publishers[index]
 
     def read_leases(self) -> dict[str, dict[str, int]]:
         """The numbers of all living processes, by process; raises BackendUnavailable."""

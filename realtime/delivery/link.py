@@ -45,7 +45,8 @@ class Link:
     def __init__(self, host: dict[str, Any], user: LinkUser) -> None:
         self._user = user
         pool = create_pool(pool_options(host))
-        self.redis = Redis(connection_pool=pool)
+        # Any: redis-py types every answer as a union of all.
+        self.redis: Any = Redis(connection_pool=pool)
         # The subscriber's own connection speaks RESP2, where a message is a plain list.
         self._pool = create_pool({"protocol": 2, **pool_options(host)})
         self.read_script = self.redis.register_script(history.READ)

@@ -50,7 +50,8 @@ class SyncPublisher:
     """One shard. Thread-safe; after a fork the pool opens its own connections."""
 
     def __init__(self, host: dict[str, Any]) -> None:
-        self.redis = redis.Redis(connection_pool=_create_pool(pool_options(host)))
+        # Any: redis-py types one client for both worlds, and every answer as a union of all.
+        self.redis: Any = redis.Redis(connection_pool=_create_pool(pool_options(host)))
 
     def publish(self, arguments: list[Any]) -> Published:
         """One update; raises BackendUnavailable."""
@@ -94,7 +95,7 @@ def _create_pool(host: dict[str, Any]) -> redis.ConnectionPool:
     if "address" in host:
         return redis.ConnectionPool.from_url(host.pop("address"), **host)
     if "master_name" in host:
-        sentinel = Sentinel(
+        sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
             host.pop("sentinels"), sentinel_kwargs=host.pop("sentinel_kwargs", None)
         )
         return SentinelConnectionPool(host.pop("master_name"), sentinel, **host)

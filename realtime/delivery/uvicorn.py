@@ -1,4 +1,4 @@
-"""The WebSocket protocol class of `manage.py serve`: prepared frames, write-buffer awareness, drain.
+"""The WebSocket protocol class of `manage.py serve`: prepared frames, write buffer, drain.
 
 It adds to uvicorn's own class only what the ASGI interface cannot say: that a frame is ready to be
 written as it is, when the transport is full, and that the server is about to stop.
@@ -44,7 +44,7 @@ class PreparedProtocol(WebSocketsSansIOProtocol):
                 raw.setsockopt(socket.IPPROTO_TCP, lowat, UNSENT_BYTES)
 
     async def run_asgi(self) -> None:
-        extensions: dict[str, Any] = self.scope["extensions"]  # type: ignore[assignment]
+        extensions: dict[str, Any] = self.scope["extensions"]
         extensions[EXTENSION] = self
         await super().run_asgi()
 

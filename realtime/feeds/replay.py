@@ -59,11 +59,13 @@ class Replay:
     ) -> AsyncGenerator[Tick, None]:
         """Laps of paced ticks, each with its backfill first; raises FeedError.
 
-        `after` (the last published timestamp of each symbol) continues the lap it belongs to.
+        `after` (the last published timestamp of each symbol) continues the lap it belongs to,
+        unless it lies before where these symbols begin theirs.
         """
         start = self._first_day(symbols)
         chosen = {symbol: self.bars[symbol] for symbol in symbols}
-        lap = resumed_lap(chosen, after) if after else new_lap(chosen, start)
+        resumes = after and max(after.values()).date() >= start
+        lap = resumed_lap(chosen, after) if after and resumes else new_lap(chosen, start)
         while True:
             origin: float | None = None
             for place, tick in lap:

@@ -7,17 +7,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from redis.exceptions import RedisError
-
 from realtime.broadcast import PublishFailed
-from realtime.delivery.publisher import BackendUnavailable
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# What publishing and reading a history raise while the backend is away.
-AWAY: Final = (PublishFailed, BackendUnavailable, RedisError, OSError)
 # Seconds: the bound of the first pause, and what doubling it ends at.
 FIRST: Final = 0.5
 MOST: Final = 20.0
@@ -45,12 +40,12 @@ class Retry:
     away: bool = field(default=False, init=False)
 
     async def until_done(self, operation: Callable[[], Awaitable[T]]) -> T:
-        """The operation's result; repeats it while the backend is away. Raises Stopped."""
+        """The operation's result; repeats it on PublishFailed. Raises Stopped."""
         attempt = 0
         while True:
             try:
                 result = await operation()
-            except AWAY as exc:
+            except PublishFailed as exc:
                 if not self.away:
                     logger.warning("%s (trying again until it is back)", exc)
                 self.away = True

@@ -15,10 +15,10 @@ from functools import partial
 from typing import Any, Final
 
 from realtime import broadcast
-from realtime.broadcast import Broadcast, InvalidUpdate
+from realtime.broadcast import Broadcast, InvalidUpdate, PublishFailed
 from realtime.feeds.bars import FeedError
 from realtime.feeds.progress import Progress
-from realtime.feeds.retry import AWAY, Retry, Stopped
+from realtime.feeds.retry import Retry, Stopped
 from realtime.feeds.ticks import Feed, Tick
 from realtime.predictions.predictors import PredictionFailed
 from realtime.predictions.prices import HISTORY, RecentPrices, gathered, market_data
@@ -173,7 +173,7 @@ class FeedRunner:
             if self._unpredictable.get(symbol) != exc.kind:
                 logger.warning("no prediction for %s: %s", symbol, exc)
             self._unpredictable[symbol] = exc.kind
-        except AWAY:
+        except PublishFailed:
             pass  # the ticks report the outage; a late prediction is worth nothing
         else:
             self._unpredictable.pop(symbol, None)

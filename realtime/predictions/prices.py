@@ -10,10 +10,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from realtime import broadcast
+from redis.exceptions import RedisError
 
-# Updates of a symbol that are looked at: as many as `recent_updates` gives.
-HISTORY: Final = 300
+from realtime import broadcast
+from realtime.delivery.publisher import BackendUnavailable
+
+# Updates of a symbol that are looked at. `recent_updates` gives 300 at most, counted from the
+# newest when it answers: some may be published while it reads.
+HISTORY: Final = 250
 # Closes that are kept per symbol: more than any predictor here looks at.
 _KEPT: Final = 1000
 
@@ -77,12 +81,19 @@ def gathered(updates: Iterable[Mapping[str, Any]]) -> RecentPrices:
 
 
 async def market_data(symbol: str, limit: int) -> list[dict[str, Any]]:
-    """The newest `data` objects of a symbol, oldest first; raises what the channel layer does."""
-    return await broadcast.recent_updates("market-data", symbol, limit)
+    """The newest `data` objects of a symbol, oldest first; raises PublishFailed.
+
+    A history that cannot be read is a channel layer that cannot be published to, either: whoever
+    does both has one error to wait out.
+    """
+    try:
+        return await broadcast.recent_updates("market-data", symbol, limit)
+    except (BackendUnavailable, RedisError, OSError) as exc:
+        raise broadcast.PublishFailed(exc) from exc
 
 
 async def recent_prices(symbol: str) -> RecentPrices:
-    """Those of the newest HISTORY updates of a symbol; raises what the channel layer does."""
+    """Those of the newest HISTORY updates of a symbol; raises PublishFailed."""
     return gathered(await market_data(symbol, HISTORY))
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from django.conf import settings
 
+from realtime.broadcast import PublishFailed
 from realtime.predictions.predictors import (
     Prediction,
     PredictionFailed,
@@ -56,9 +57,8 @@ def _forget(key: tuple[str, int], task: "asyncio.Task[Prediction]") -> None:
 async def _compute(symbol: str, horizon: int) -> Prediction:
     try:
         prices = await recent_prices(symbol)
-    except Exception as exc:
-        # Whatever backend holds the history: the client learns that it may try again.
-        logger.exception("prices of %s cannot be read", symbol)
+    except PublishFailed as exc:
+        logger.warning("the prices of %s cannot be read: %s", symbol, exc.reason)
         raise PredictionFailed(f"the prices of {symbol} cannot be read at the moment") from exc
     if not prices.closes:
         raise PredictionFailed(f"no market data for {symbol} yet", kind="unknown_symbol")

@@ -6,7 +6,8 @@
 //
 // Events (`event.detail` is the message): one per message type of the server, such as
 // "market_data_update" and "error", and "state" with { phase: idle | connecting | live | waiting |
-// closed, ms?, code?, reason?, advice?, authenticated? }. Updates arrive once and in order.
+// closed, ms?, code?, reason?, advice?, authenticated? }. Updates arrive once and in order,
+// those from the past with `replayed: true`.
 
 import { AraError, NOT_CONNECTED, Session } from "./ara-session.js";
 import { SUBPROTOCOL } from "./protocol.js";

@@ -42,7 +42,9 @@ export function delayAfterClose(code, { askedMs = null, backoff }) {
  * the next update in order is taken: the others come again in the replay.
  */
 export class Positions {
-  #streams = new Map(); // name -> { epoch, offset (null: take whatever comes), recovering, ahead }
+  // name -> { epoch, offset, replayUpTo, recovering, ahead }. `epoch` is "" before a stream's first
+  // update and null if it was never told; `offset` is null where whatever comes next is taken.
+  #streams = new Map();
 
   /**
    * Take over `streams` of `connected` or `subscribed`; returns the names to ask `since` for.
@@ -52,33 +54,43 @@ export class Positions {
     const behind = [];
     for (const [name, { epoch, offset: head, recovered }] of Object.entries(streams)) {
       const known = this.#streams.get(name);
-      if (known?.epoch === epoch) {
-        const resumed = recovered === true || (recovered === undefined && known.offset === head);
+      if (known !== undefined && known.epoch === "") this.#begin(known, epoch, head);
+      if (known?.epoch !== epoch) {
+        const at = this.#start(name, epoch, Math.max(0, head - history));
+        at.recovering = at.offset < head;
+      } else if (recovered === true) {
+        known.recovering = false;
+        known.replayUpTo = head;
+      } else {
         const missed = recovered === undefined && known.offset !== null && known.offset < head;
-        if (!resumed && !missed) known.offset = head;
+        if (!missed) known.offset = head;
         known.recovering = missed;
-        if (missed) behind.push(name);
-        continue;
       }
-      const start = Math.max(0, head - history);
-      this.#streams.set(name, { epoch, offset: start, recovering: start < head, ahead: false });
-      if (start < head) behind.push(name);
+      if (this.#streams.get(name).recovering) behind.push(name);
     }
     return behind;
   }
 
+  /** The stream had no epoch when it was joined: what came since is of this one. */
+  #begin(known, epoch, head) {
+    known.epoch = epoch;
+    if (known.offset > head) known.offset = 0; // or of one that has ended already
+  }
+
+  #start(name, epoch, offset) {
+    const at = { epoch, offset, replayUpTo: 0, recovering: false, ahead: false };
+    this.#streams.set(name, at);
+    return at;
+  }
+
   /**
    * Judge an update, which may stand for older ones that were `folded` into it, or `filtered` out
-   * before it: `apply`; `drop` (seen before, or coming again in the
-   * replay); or `gap`: drop it, and ask `since` for the stream.
+   * before it: `apply`; `replay`: apply, it is from the past; `drop` (seen before, or coming again
+   * in the replay); or `gap`: drop it, and ask `since` for the stream.
    */
   take(name, { offset, folded = 0, filtered = 0, snapshot = false }) {
     if (!Number.isInteger(offset)) return "apply"; // belongs to no stream
-    const at = this.#streams.get(name);
-    if (at === undefined) {
-      this.#streams.set(name, { epoch: null, offset, recovering: false, ahead: false });
-      return "apply";
-    }
+    const at = this.#streams.get(name) ?? this.#start(name, null, null);
     if (at.offset !== null) {
       const inOrder = offset > at.offset && offset - folded - filtered <= at.offset + 1;
       if (!inOrder) {
@@ -91,7 +103,7 @@ export class Positions {
       }
     }
     at.offset = offset;
-    return "apply";
+    return offset <= at.replayUpTo && !snapshot ? "replay" : "apply";
   }
 
   /**
@@ -115,7 +127,7 @@ export class Positions {
 
   /** The server gave up on a range: go on after it. */
   skip(name, { epoch, offset }) {
-    this.#streams.set(name, { epoch, offset, recovering: false, ahead: false });
+    this.#start(name, epoch, offset);
   }
 
   /** `since` was refused: go on with whatever comes next. */
@@ -136,7 +148,8 @@ export class Positions {
     for (const name of names) {
       const at = this.#streams.get(name);
       if (at !== undefined && at.epoch !== null && at.offset !== null) {
-        entries.push([name, { epoch: at.epoch, offset: at.offset }]);
+        // Without an epoch: everything from the first update on. What is here is dropped again.
+        entries.push([name, { epoch: at.epoch, offset: at.epoch === "" ? 0 : at.offset }]);
       }
     }
     return Object.fromEntries(entries);

@@ -169,6 +169,7 @@ export class Session {
     const name = this.channel === "alerts" ? message.audience : message.symbol;
     const verdict = this.#positions.take(name, message);
     if (verdict === "apply") return [emit(message)];
+    if (verdict === "replay") return [emit({ ...message, replayed: true })];
     return verdict === "gap" ? this.#recover([name]) : [];
   }
 

@@ -10,6 +10,7 @@ export class ConnectionTile {
   #parts;
   #deadline = null; // of the wait for a reconnect, on performance.now()'s clock
   #heard = null; // the last heartbeat
+  #interval = null; // between two of them
   roundTripMs = null;
   rate = new Rate();
 
@@ -34,6 +35,9 @@ export class ConnectionTile {
       this.#explain(detail);
       this.render();
       onPhase(detail.phase);
+    });
+    client.addEventListener("connected", ({ detail }) => {
+      this.#interval = detail.heartbeat_interval * 1000;
     });
     client.addEventListener("ping", () => {
       this.#heard = performance.now();
@@ -82,7 +86,7 @@ export class ConnectionTile {
   #facts(now) {
     const facts = [`${this.rate.perSecond(now).toFixed(1)}/s`];
     if (this.roundTripMs !== null) facts.push(format.milliseconds(this.roundTripMs));
-    if (this.#heard === null) facts.push("waiting for heartbeat");
+    if (this.#heard === null) facts.push(`heartbeat every ${format.age(this.#interval)}`);
     else facts.push(`heartbeat ${format.age(now - this.#heard)} ago`);
     return facts.join(" · ");
   }

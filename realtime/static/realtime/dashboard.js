@@ -46,22 +46,22 @@ const [marketTile, predictionsTile, alertsTile] = tiles;
 // Updates ---------------------------------------------------------------------------------------
 
 market.addEventListener("market_data_update", ({ detail }) => {
-  marketTile.rate.count(performance.now());
+  if (!detail.replayed) marketTile.rate.count(performance.now());
   cards.get(detail.symbol)?.applyMarketData(detail);
 });
 market.addEventListener("stream_status", ({ detail }) => {
   cards.get(detail.symbol)?.applyStreamStatus(detail);
 });
 predictions.addEventListener("prediction_update", ({ detail }) => {
-  predictionsTile.rate.count(performance.now());
+  if (!detail.replayed) predictionsTile.rate.count(performance.now());
   cards.get(detail.symbol)?.applyPrediction(detail);
   finishRequest(detail.request_id, (elapsed) => `Answered in ${format.milliseconds(elapsed)}`);
 });
 predictions.addEventListener("error", ({ detail }) => {
-  finishRequest(detail.details?.request_id, () => detail.message, { failed: true });
+  finishRequest(detail.details?.request_id, () => format.sentence(detail.message), { failed: true });
 });
 alerts.addEventListener("alert", ({ detail }) => {
-  alertsTile.rate.count(performance.now());
+  if (!detail.replayed) alertsTile.rate.count(performance.now());
   alertList.add(detail);
 });
 alerts.addEventListener("connected", ({ detail }) => {

@@ -1,0 +1,1 @@
+"""What one socket's session is made of; `realtime.consumers` puts it together."""

@@ -1,0 +1,42 @@
+"""Counting what one socket did in the last minute."""
+
+import time
+from collections.abc import Callable
+
+WINDOW_SECONDS = 60.0
+
+
+class Allowance:
+    """At most `limit` events in any minute. Costs nothing while there are none."""
+
+    __slots__ = ("_clock", "_times", "limit")
+
+    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limit = limit
+        self._clock = clock
+        self._times: list[float] | None = None
+
+    def take(self) -> bool:
+        """Count one event; False, and not counted, if the limit is reached."""
+        if self.left <= 0:
+            return False
+        if self._times is None:
+            self._times = []
+        self._times.append(self._clock())
+        return True
+
+    @property
+    def left(self) -> int:
+        if not self._times:
+            return self.limit
+        oldest = self._clock() - WINDOW_SECONDS
+        if self._times[0] <= oldest:
+            self._times = [moment for moment in self._times if moment > oldest]
+        return max(0, self.limit - len(self._times))
+
+    @property
+    def wait(self) -> float:
+        """Seconds until one more is allowed."""
+        if self.left > 0 or not self._times:
+            return 0.0
+        return max(0.0, self._times[0] + WINDOW_SECONDS - self._clock())

@@ -1,0 +1,175 @@
+"""The streams of one socket: joining their groups, where each subscription starts, leaving.
+
+First the group, then the snapshot: a duplicate is harmless, a gap is not.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from realtime import protocol
+from realtime.delivery.fanout import Start
+from realtime.delivery.publisher import BackendUnavailable
+from realtime.delivery.readers import SocketReader
+from realtime.delivery.sockets import Socket
+from realtime.delivery.updates import Reader
+from realtime.protocol import StreamInfo
+from realtime.session.subscriptions import Change
+from realtime.streams import WILDCARD, Stream
+
+Answer = Callable[[dict[str, StreamInfo]], protocol.ServerMessage]
+# The reader for a stream; None stands for the socket itself.
+MakeReader = Callable[[Stream, float | None], Reader | None]
+
+
+class Membership:
+    """`streams` by symbol, in the order in which they were subscribed to."""
+
+    __slots__ = (
+        "_channel_name",
+        "_layer",
+        "_numbered",
+        "_readers",
+        "_socket",
+        "replayed",
+        "streams",
+    )
+
+    def __init__(self, layer: Any, channel_name: str, socket: Socket, *, numbered: bool) -> None:
+        self.streams: dict[str, Stream] = {}
+        self.replayed = 0
+        self._layer = layer
+        self._channel_name = channel_name
+        self._socket = socket
+        self._numbered = numbered
+        self._readers: dict[str, Reader] = {}
+
+    @property
+    def symbols(self) -> list[str]:
+        return list(self.streams)
+
+    async def join_groups(self, change: Change, patience: float) -> bool:
+        """Join the groups; True once every stream's position is known, False if it takes longer.
+
+        Until `apply` nothing of them is delivered.
+        """
+        if not self._numbered:
+            for stream in change.join:
+                await self._layer.group_add(stream.group, self._channel_name)
+            return True
+        try:
+            async with asyncio.timeout(patience):
+                for stream in change.join:
+                    await self._layer.group_add(stream.group, self._channel_name)
+                for stream in change.join:
+                    if not self._layer.is_ready(stream, change.since):
+                        await self._layer.prepare(stream, change.since)
+        except (TimeoutError, BackendUnavailable):
+            return False
+        return True
+
+    def apply(self, change: Change, make_reader: MakeReader, answer: Answer) -> None:
+        """Change the subscriptions, answer, send what was missed. Nothing awaits in here."""
+        starts: dict[str, Start] = {}
+        for stream in change.join:
+            self.streams[stream.symbol] = stream
+            if self._numbered:
+                starts.update(self._start(stream, change, make_reader))
+        infos = {name: _info(start) for name, start in starts.items()}
+        self._socket.hold()
+        self._socket.send(protocol.encode(answer(infos)))
+        for start in starts.values():
+            self._send(start)
+        self._socket.release()
+
+    def _start(self, stream: Stream, change: Change, make_reader: MakeReader) -> dict[str, Start]:
+        reader = make_reader(stream, change.max_rate) or self._default_reader(stream)
+        self._replace(stream, reader)
+        started: dict[str, Start] = self._layer.start(stream, reader, change.since)
+        if isinstance(reader, SocketReader):
+            reader.heads.update({name: start.offset for name, start in started.items()})
+        return started
+
+    def _default_reader(self, stream: Stream) -> Reader:
+        # Below `*` its reader: the fan-out tells by the reader that one delivery is enough.
+        wildcard = None if stream.wildcard else self._readers.get(WILDCARD)
+        return wildcard or self._socket
+
+    def _replace(self, stream: Stream, reader: Reader | None) -> None:
+        old = self._readers.pop(stream.symbol, None)
+        if reader is not None:
+            self._readers[stream.symbol] = reader
+        if old is not None:
+            self._layer.leave(stream, old)
+            if isinstance(old, SocketReader) and old not in self._readers.values():
+                old.close()
+
+    def _send(self, start: Start) -> None:
+        if start.recovered:
+            self.replayed += len(start.updates)
+            for update in start.updates:
+                self._socket.send(update.replayed_text)
+            return
+        for update in start.updates:
+            if update.stream.channel != "alerts":  # an old alert is no snapshot of anything
+                self._socket.send(update.snapshot_text)
+
+    async def leave(self, streams: list[Stream]) -> None:
+        for stream in streams:
+            self.streams.pop(stream.symbol, None)
+            self._replace(stream, None)
+        for stream in streams:
+            await self._layer.group_discard(stream.group, self._channel_name)
+
+    def read_again(self, make_reader: MakeReader) -> None:
+        """Put other readers in the place of the present ones, without a step between."""
+        for name, stream in self.streams.items():
+            if name not in self._readers:
+                continue
+            reader = make_reader(stream, None) or self._socket
+            if isinstance(reader, SocketReader):
+                reader.heads.update(self.heads())
+            self._replace(stream, reader)
+            self._layer.join(stream, reader)
+
+    def close(self) -> None:
+        """The socket has gone; its channel leaves the groups by `detach`."""
+        for name in tuple(self._readers):
+            self._replace(self.streams[name], None)
+
+    # Positions --------------------------------------------------------------------------------
+
+    @property
+    def plain(self) -> bool:
+        """Does every reader let everything through? Then sockets like this share their pings."""
+        return all(reader is self._socket for reader in self._readers.values())
+
+    def heads(self) -> dict[str, int]:
+        """The newest offset of each stream that this socket was sent."""
+        if not self._numbered:
+            return {}
+        heads: dict[str, int] = self._layer.heads(tuple(self.streams.values()))
+        return {name: self._head(name, offset) for name, offset in heads.items()}
+
+    def positions(self) -> dict[str, StreamInfo]:
+        """Where this socket stands in each of its streams."""
+        if not self._numbered:
+            return {}
+        positions = self._layer.positions(tuple(self.streams.values()))
+        return {
+            name: StreamInfo(epoch=epoch, offset=self._head(name, offset))
+            for name, (epoch, offset) in positions.items()
+        }
+
+    def _head(self, symbol: str, offset: int) -> int:
+        """A reader that holds updates back knows the newest offset that it let through."""
+        reader = self._readers.get(symbol) or self._readers.get(WILDCARD)
+        return reader.heads.get(symbol, offset) if isinstance(reader, SocketReader) else offset
+
+
+def _info(start: Start) -> StreamInfo:
+    info = StreamInfo(epoch=start.epoch, offset=start.offset)
+    if start.recovered is not None:
+        info.recovered = start.recovered
+        info.replayed = len(start.updates) if start.recovered else 0
+    return info
