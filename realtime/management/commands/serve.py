@@ -21,7 +21,7 @@ class Command(BaseCommand):
     requires_system_checks = "__all__"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+        parser.add_argument("--host", default="127.0.0.1", help="address (%(default)s)")
         parser.add_argument("--port", type=int, default=8000, help="port (%(default)s)")
         parser.add_argument(
             "--workers", type=int, default=1, help="processes that share the port (%(default)s)"

@@ -45,15 +45,19 @@ const [marketTile, predictionsTile, alertsTile] = tiles;
 
 // Updates ---------------------------------------------------------------------------------------
 
+function count(tile, message) {
+  if (!message.replayed) tile.rate.count(performance.now());
+}
+
 market.addEventListener("market_data_update", ({ detail }) => {
-  if (!detail.replayed) marketTile.rate.count(performance.now());
+  count(marketTile, detail);
   cards.get(detail.symbol)?.applyMarketData(detail);
 });
 market.addEventListener("stream_status", ({ detail }) => {
   cards.get(detail.symbol)?.applyStreamStatus(detail);
 });
 predictions.addEventListener("prediction_update", ({ detail }) => {
-  if (!detail.replayed) predictionsTile.rate.count(performance.now());
+  count(predictionsTile, detail);
   cards.get(detail.symbol)?.applyPrediction(detail);
   finishRequest(detail.request_id, (elapsed) => `Answered in ${format.milliseconds(elapsed)}`);
 });
@@ -61,7 +65,7 @@ predictions.addEventListener("error", ({ detail }) => {
   finishRequest(detail.details?.request_id, () => format.sentence(detail.message), { failed: true });
 });
 alerts.addEventListener("alert", ({ detail }) => {
-  if (!detail.replayed) alertsTile.rate.count(performance.now());
+  count(alertsTile, detail);
   alertList.add(detail);
 });
 alerts.addEventListener("connected", ({ detail }) => {
