@@ -169,6 +169,14 @@ async def test_a_replay_resumed_at_its_end_begins_again(clock: Clock) -> None:
     assert ticks[0].backfill
 
 
+async def test_a_position_before_the_lap_of_these_symbols_is_not_resumed(clock: Clock) -> None:
+    held = {"AAPL": bars(300), "FB": bars(300, begin=150)}
+    after = {"AAPL": datetime(2008, 2, 1, 21, tzinfo=UTC)}
+    feeds = [replay(clock, held), replay(clock, held)]
+    fresh = await first_ticks(feeds[0], 200, ["AAPL", "FB"])
+    assert await first_ticks(feeds[1], 200, ["AAPL", "FB"], after) == fresh
+
+
 async def test_a_symbol_that_joins_a_resumed_lap_gets_its_past(clock: Clock) -> None:
     held = {"AAPL": bars(60), "MSFT": bars(60)}
     after = {"AAPL": datetime.combine(day(50), datetime.min.time(), UTC) + timedelta(hours=14.5)}

@@ -18,7 +18,7 @@ def closes() -> dict[str, list[float]]:
     return {symbol: [bar.close for bar in bars[symbol]] for symbol in bars}
 
 
-@pytest.mark.parametrize("held", [75, WINDOW + 1])
+@pytest.mark.parametrize("held", [60, WINDOW + 1])
 @pytest.mark.parametrize("horizon", [1, 5, 30])
 def test_the_nominal_90_percent_band_holds_85_to_95_percent(
     closes: dict[str, list[float]], horizon: int, held: int

@@ -23,11 +23,6 @@ def slow(symbol: str, closes: Sequence[float], horizon: int) -> Prediction:
     return random_walk(symbol, closes, horizon)
 
 
-@pytest.fixture(autouse=True)
-def memory_layer(settings: Settings) -> None:
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "realtime.delivery.layers.MemoryStreamLayer"}}
-
-
 @pytest.fixture
 def slow_predictor(settings: Settings) -> Iterator[None]:
     settings.REALTIME_PREDICTOR = f"{__name__}.slow"
@@ -147,4 +142,4 @@ async def test_a_backend_that_is_away_is_told_without_its_details(
     with pytest.raises(PredictionFailed) as info:
         await predict("AAPL")
     assert str(info.value) == "the prices of AAPL cannot be read at the moment"
-    assert "prices of AAPL cannot be read" in caplog.text
+    assert "the prices of AAPL cannot be read: Error 111" in caplog.text
