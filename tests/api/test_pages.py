@@ -1,0 +1,76 @@
+"""Statistics, health, the OpenAPI document and its page."""
+
+import pytest
+import yaml
+from django.db import DatabaseError, connection
+from django.test import Client
+from pytest_django import Settings
+from rest_framework.test import APIClient
+
+from tests import personas
+from tests.processes import free_port
+
+pytestmark = pytest.mark.django_db
+client = Client()
+
+
+def test_connections_are_counted_by_channel(each_layer: str) -> None:
+    api = APIClient()
+    api.credentials(HTTP_X_API_KEY=personas.bob_key()[1])
+    assert api.get("/api/v1/connections").json() == {
+        "total": 0,
+        "counts": {"predictions": 0, "market-data": 0, "alerts": 0},
+        "channels": [],
+    }
+
+
+def test_the_process_is_alive() -> None:
+    answer = client.get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+def test_the_process_is_ready_with_redis_and_the_database(redis_layer: None) -> None:
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "ok", "database": "ok", "redis": "ok"}
+
+
+def test_the_process_is_not_ready_without_redis(settings: Settings) -> None:
+    settings.CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "realtime.delivery.layers.RedisStreamLayer",
+            "CONFIG": {"hosts": [f"redis://127.0.0.1:{free_port()}"]},
+        }
+    }
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json() == {"status": "unavailable", "database": "ok", "redis": "unreachable"}
+
+
+def test_the_process_is_not_ready_without_the_database() -> None:
+    def broken(*args: object) -> None:
+        raise DatabaseError("password for user ara at 10.0.0.1")
+
+    with connection.execute_wrapper(broken):
+        answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["database"] == "unreachable"
+
+
+def test_the_openapi_document_names_every_path_and_credential() -> None:
+    document = yaml.safe_load(client.get("/api/v1/schema").content)
+    assert {
+        "/api/v1/auth/token",
+        "/api/v1/auth/token/refresh",
+        "/api/v1/auth/token/verify",
+        "/api/v1/connections",
+        "/api/v1/publish",
+    } <= set(document["paths"])
+    assert {"token", "apiKey"} <= set(document["components"]["securitySchemes"])
+
+
+def test_the_page_of_the_document_loads_nothing_from_elsewhere() -> None:
+    page = client.get("/api/v1/docs").content.decode()
+    assert "swagger-ui-bundle.js" in page
+    assert "https://" not in page
+    assert "http://" not in page
