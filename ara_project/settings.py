@@ -227,6 +227,8 @@ REALTIME_HISTORY_SECONDS = {
 REALTIME_RECOVERY_LIMIT = env.int("REALTIME_RECOVERY_LIMIT", default=300)
 # Seconds over which a stopping server spreads its goodbyes.
 REALTIME_DRAIN_SECONDS = env.float("REALTIME_DRAIN_SECONDS", default=5.0)
+# Seconds for which a stopping server still accepts, while /readyz already answers 503.
+REALTIME_UNREADY_SECONDS = env.float("REALTIME_UNREADY_SECONDS", default=0.0)
 # Predictions that one socket may request in a minute.
 REALTIME_PREDICTIONS_PER_MINUTE = env.int("REALTIME_PREDICTIONS_PER_MINUTE", default=30)
 # Seconds that one requested prediction may take.

@@ -28,7 +28,7 @@ from realtime.delivery.history import Published
 from realtime.delivery.layers import EXTENSION, MemoryStreamLayer
 from realtime.delivery.local import UPDATE
 from realtime.delivery.publisher import BackendUnavailable
-from realtime.protocol import Position, update_data
+from realtime.protocol import update_data
 from realtime.streams import (  # fmt: skip
     ALERTS_ALL,
     WILDCARD,
@@ -211,19 +211,18 @@ async def abroadcast_many(broadcasts: Sequence[Broadcast]) -> list[Publication]:
 
 
 async def recent_updates(channel: Channel, symbol: str, limit: int = 300) -> list[dict[str, Any]]:
-    """The `data` of the newest updates of a stream, oldest first, at most 300.
+    """The `data` of the newest `limit` updates of a stream, oldest first.
 
-    Empty with a channel layer that keeps no history. Raises InvalidSymbol.
+    As many as the history holds (REALTIME_HISTORY_LENGTH); none with a channel layer that keeps
+    no history. Raises InvalidSymbol and PublishFailed.
     """
     layer = _layer()
     if EXTENSION not in layer.extensions:
         return []
-    stream = Stream(channel, parse_symbol(symbol))
-    head = await layer.read_history(stream, None)
-    if not head.updates:
-        return []
-    since = Position(head.epoch, max(0, head.offset - limit))
-    page = await layer.read_history(stream, since)
+    try:
+        page = await layer.read_history(Stream(channel, parse_symbol(symbol)), None, limit)
+    except BackendUnavailable as exc:
+        raise PublishFailed(exc.reason) from exc
     return [update_data(update.body) for update in page.updates]
 
 

@@ -80,13 +80,17 @@ class Identity:
 ANONYMOUS: Final = Identity("anonymous", AnonymousUser(), READ_SCOPES, "anonymous")
 
 
+def credential_id_of_key(key: ApiKey) -> str:
+    return f"key:{key.pk}"
+
+
 def identity_of_key(key: ApiKey, expires_at: datetime | None) -> Identity:
     """`expires_at` is that of the secret presented, which a rotation may end before the key."""
     return Identity(
         kind="api_key",
         user=key.owner,
         scopes=frozenset(key.scopes),
-        credential_id=f"key:{key.pk}",
+        credential_id=credential_id_of_key(key),
         expires_at=expires_at,
         symbols={scope: tuple(patterns) for scope, patterns in key.symbols.items()},
         allowed_origins=tuple(key.allowed_origins),

@@ -7,6 +7,8 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
 from redis.exceptions import RedisError
 
+from realtime.delivery.server import is_draining
+
 
 def alive(request: HttpRequest) -> JsonResponse:
     """200 as long as the process answers at all."""
@@ -14,7 +16,12 @@ def alive(request: HttpRequest) -> JsonResponse:
 
 
 def ready(request: HttpRequest) -> JsonResponse:
-    """200 when the database and Redis answer, else 503 with which one does not."""
+    """200 when the database and Redis answer, else 503 with which one does not.
+
+    503 from the moment when the server begins to stop: newcomers go elsewhere.
+    """
+    if is_draining():
+        return JsonResponse({"status": "draining"}, status=503)
     checks = {"database": _database(), "redis": _redis()}
     problem = any(answer != "ok" for answer in checks.values())
     return JsonResponse(

@@ -160,8 +160,7 @@ def _ensure_guard(directory: Path, deadline: float) -> None:
             if _try_lock(guard, fcntl.LOCK_EX):
                 if launched:
                     raise EmbeddedServerError(f"Valkey did not start. {_log_tail(directory)}")
-                _launch_guard(directory, guard, deadline)
-                launched = True
+                launched = _launch_guard(directory, guard, deadline)
         finally:
             os.close(guard)
         if is_running(directory):
@@ -171,8 +170,11 @@ def _ensure_guard(directory: Path, deadline: float) -> None:
         time.sleep(0.01)
 
 
-def _launch_guard(directory: Path, guard: int, deadline: float) -> None:
-    """Start the guard, handing it guard.lock and server.lock already locked."""
+def _launch_guard(directory: Path, guard: int, deadline: float) -> bool:
+    """Start the guard, handing it guard.lock and server.lock already locked.
+
+    False when a signal ended it before it had a session of its own: a Ctrl-C, most likely.
+    """
     arguments = [str(directory), str(socket_path(directory)), _binary(), str(guard)]
     server = _open_lock(directory / "server.lock")
     log = directory / "valkey.log"
@@ -190,7 +192,7 @@ def _launch_guard(directory: Path, guard: int, deadline: float) -> None:
         with open(log, "ab", opener=private_opener) as output:
             # Returns at once: the guard forks away from it, so that nobody has to wait for it.
             # Its own session keeps a Ctrl-C in the terminal away from it and from Valkey.
-            subprocess.run(
+            launcher = subprocess.run(
                 [sys.executable, "-I", "-S", __file__, *arguments, str(server)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -198,10 +200,11 @@ def _launch_guard(directory: Path, guard: int, deadline: float) -> None:
                 cwd="/",
                 pass_fds=(guard, server),
                 start_new_session=True,
-                check=True,
+                check=False,
             )
     finally:
         os.close(server)
+    return launcher.returncode >= 0
 
 
 def _binary() -> str:

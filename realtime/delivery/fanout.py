@@ -20,8 +20,10 @@ from realtime.streams import Stream
 
 logger = logging.getLogger(__name__)
 
-# Updates kept in the process per stream, so that a crowd that reconnects does not ask Redis.
+# Updates kept in the process per stream, so that a crowd that reconnects does not ask Redis; and
+# for all streams together, each of them keeping fewer when there are many.
 RECENT: Final = 300
+RECENT_TOTAL: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class StreamState:
         self.epoch = NO_EPOCH
         self.offset = 0
         self.ready = False  # the position was read from the history at least once
-        self.recent: deque[Update] = deque(maxlen=RECENT)
+        self.recent: deque[Update] = deque()
         self.readers: dict[Reader, None] = {}
         # Updates that came while a hole is being filled; None while there is no hole.
         self.waiting: list[Update] | None = None
@@ -108,21 +110,25 @@ class StreamState:
             return []
         return [update for update in self.recent if update.offset > offset]
 
-    def adopt(self, update: Update) -> None:
+    def adopt(self, update: Update, keep: int) -> None:
+        """Make an update the newest one; remember `keep` of them."""
         self.epoch = update.epoch
         self.offset = update.offset
         self.last_update = time.time()
-        self.recent.append(update)
+        recent = self.recent
+        recent.append(update)
+        while len(recent) > keep:
+            recent.popleft()
 
 
 class History(Protocol):
     """What a backend keeps of each stream."""
 
-    async def read_history(self, stream: Stream, since: Position | None) -> Page:
+    async def read_history(self, stream: Stream, since: Position | None, newest: int = 1) -> Page:
         """Everything after `since` that is held, at most RECENT updates.
 
-        The newest one only if `since` is None or further back. Another epoch's position, and the
-        empty one, stand before the first update.
+        The `newest` ones if `since` is None or further back. Another epoch's position, and the
+        empty one, stand before the first update. Raises BackendUnavailable.
         """
 
     async def restart_stream(self, stream: Stream, epoch: str) -> None:
@@ -169,7 +175,7 @@ class Fanout:
             self._start_resync(state)
 
     def _deliver(self, state: StreamState, update: Update) -> None:
-        state.adopt(update)
+        state.adopt(update, self._keep())
         if state.stale:
             self.tell_fresh(state)
         for reader in tuple(state.readers):
@@ -179,6 +185,9 @@ class Fanout:
             for reader in tuple(wildcards):
                 if reader not in state.readers:
                     reader.deliver(update)
+
+    def _keep(self) -> int:
+        return max(1, min(RECENT, RECENT_TOTAL // len(self.streams)))
 
     def _audience(self, state: StreamState) -> list[Reader]:
         wildcards = self.wildcards.get(state.stream.channel, {})
@@ -265,7 +274,7 @@ class Fanout:
             self._deliver(state, update)
         if lost and updates:
             # After a gap the newest one is marked: whatever the reader had is out of date.
-            state.adopt(updates[-1])
+            state.adopt(updates[-1], self._keep())
             for reader in self._audience(state):
                 reader.deliver_snapshot(updates[-1])
         state.offset = page.offset
@@ -295,7 +304,8 @@ class Fanout:
             first = state.recent[0].offset if state.recent else state.offset + 1
             older = [update for update in page.updates if update.offset < first]
             if older and older[-1].offset == first - 1:
-                state.recent = deque([*older, *state.recent], maxlen=RECENT)
+                # More than is kept otherwise, until the next update.
+                state.recent.extendleft(reversed(older))
 
     # Readers --------------------------------------------------------------------------------
 

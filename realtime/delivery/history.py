@@ -43,8 +43,9 @@ return {epoch, offset, receivers}
 """
 PUBLISH_SHA: Final = hashlib.sha1(PUBLISH.encode()).hexdigest()
 
-# KEYS: meta, history. ARGV: known epoch, known offset (-1: unknown), most.
-# Returns epoch, offset, and the entries after the known offset, or the newest one.
+# KEYS: meta, history. ARGV: known epoch, known offset (-1: unknown), most, newest.
+# Returns epoch, offset, and the entries after the known offset; if that is unknown or more than
+# `most` ago, the `newest` ones.
 READ: Final = """\
 local meta = redis.call('HMGET', KEYS[1], 'e', 'o')
 if not meta[1] then return {'', 0, {}} end
@@ -53,7 +54,9 @@ local known = tonumber(ARGV[2])
 if known >= 0 and ARGV[1] ~= meta[1] then known = 0 end
 local entries
 if known < 0 or head - known > tonumber(ARGV[3]) then
-  entries = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
+  local found = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', ARGV[4])
+  entries = {}
+  for i = #found, 1, -1 do entries[#entries + 1] = found[i] end
 else
   entries = redis.call('XRANGE', KEYS[2], string.format('%.0f', known + 1), '+')
 end

@@ -52,7 +52,7 @@ class StreamLayer(BaseChannelLayer):
         """Publish updates; each gets its stream's next offset."""
         raise NotImplementedError
 
-    async def read_history(self, stream: Stream, since: Position | None) -> Page:
+    async def read_history(self, stream: Stream, since: Position | None, newest: int = 1) -> Page:
         raise NotImplementedError
 
     async def restart_stream(self, stream: Stream, epoch: str) -> None:
@@ -167,13 +167,13 @@ class MemoryStreamLayer(StreamLayer):
             published.append(Published(epoch, update.offset, 1))
         return published
 
-    async def read_history(self, stream: Stream, since: Position | None) -> Page:
+    async def read_history(self, stream: Stream, since: Position | None, newest: int = 1) -> Page:
         epoch, kept = self._streams.get(stream.group, (NO_EPOCH, deque()))
         if not kept:
             return Page(epoch, 0, [])
         head = kept[-1].offset
         known = 0 if since is None or since.epoch != epoch else since.offset
-        most = 1 if since is None or head - known > RECENT else head - known
+        most = newest if since is None or head - known > RECENT else head - known
         return Page(epoch, head, list(kept)[-most:] if most > 0 else [])
 
     async def restart_stream(self, stream: Stream, epoch: str) -> None:
@@ -208,7 +208,7 @@ class RedisLoopLayer(StreamLayer):
         group = self.outer.group_of(name)
         if group is not None:
             if data[:1] == history.MARK:
-                stream = Stream.from_group(group)
+                stream = self._known_stream(group)
                 if stream is not None:
                     self.local.fanout.receive(self.outer.open(history.decode_message(stream, data)))
             elif not twice:
@@ -223,6 +223,15 @@ class RedisLoopLayer(StreamLayer):
             mailbox.put(message)
         except Exception:
             logger.warning("channel %s is full: a message was dropped", channel)
+
+    def _known_stream(self, group: str) -> Stream | None:
+        """The stream of a group; None if nobody here reads it (any more)."""
+        state = self.local.fanout.streams.get(group)
+        if state is not None:
+            return state.stream
+        stream = Stream.from_group(group)
+        known = stream is not None and stream.channel in self.local.fanout.complete
+        return stream if known else None
 
     def link_down(self, link: Link) -> None:
         groups = [group for group in self.local.fanout.streams if self._link(group) is link]
@@ -309,9 +318,13 @@ class RedisLoopLayer(StreamLayer):
             await link.subscribe(pattern, pattern=True)
         if stream.channel in self.local.fanout.complete:
             return
+        key = history.index_key(self.prefix, stream.channel)
         for link in self.links:
-            key = history.index_key(self.prefix, stream.channel)
-            for symbol in await link.redis.smembers(key):
+            try:
+                symbols = await link.redis.smembers(key)
+            except (RedisError, OSError) as exc:
+                raise BackendUnavailable(exc) from exc
+            for symbol in symbols:
                 self.local.fanout.state(Stream(stream.channel, symbol.decode()))
         self.local.fanout.complete.add(stream.channel)
 
@@ -345,16 +358,19 @@ class RedisLoopLayer(StreamLayer):
                 results[index] = answer
         return [results[index] for index in range(len(items))]
 
-    async def read_history(self, stream: Stream, since: Position | None) -> Page:
+    async def read_history(self, stream: Stream, since: Position | None, newest: int = 1) -> Page:
         link = self._link(stream.group)
         # After the subscription: what is published from now on arrives by itself.
         name = self.outer.group_channel(stream.group)
         await link.confirmed(name)
         names = self.outer.keys(stream)
-        epoch, head, entries = await link.read_script(
-            keys=[names.meta, names.history],
-            args=[since.epoch if since else "", since.offset if since else -1, RECENT],
-        )
+        known: list[Any] = [since.epoch, since.offset] if since is not None else ["", -1]
+        try:
+            epoch, head, entries = await link.read_script(
+                keys=[names.meta, names.history], args=[*known, RECENT, newest]
+            )
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
         text = epoch.decode()
         updates = history.decode_entries(stream, text, entries, int(head))
         return Page(text, int(head), [self.outer.open(update) for update in updates])

@@ -27,13 +27,13 @@ UPDATE: Final = "stream.update"
 class Mailbox:
     """One channel of this process: a bounded queue, or a callback of an attached consumer."""
 
-    __slots__ = ("callback", "capacity", "queue", "receivers")
+    __slots__ = ("callback", "capacity", "groups", "queue")
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.queue: asyncio.Queue[Message] | None = None
         self.callback: Callable[[Message], None] | None = None
-        self.receivers = 0
+        self.groups: list[str] = []
 
     def put(self, message: Message) -> None:
         """Raises ChannelFull when `capacity` messages wait."""
@@ -113,14 +113,20 @@ class Local:
 
     def detach(self, channel: str) -> list[str]:
         """Forget a channel. Returns the groups that it leaves empty."""
-        self.mailboxes.pop(channel, None)
-        joined = [group for group, members in self.groups.items() if channel in members]
-        return [group for group in joined if self.discard(group, channel)]
+        mailbox = self.mailboxes.get(channel)
+        if mailbox is None:
+            return []
+        emptied = [group for group in tuple(mailbox.groups) if self.discard(group, channel)]
+        del self.mailboxes[channel]
+        return emptied
 
     # Groups -----------------------------------------------------------------------------------
 
     def add(self, group: str, channel: str) -> None:
-        self.groups.setdefault(group, {})[channel] = None
+        members = self.groups.setdefault(group, {})
+        if channel not in members:
+            members[channel] = None
+            self.mailboxes[channel].groups.append(group)
 
     def discard(self, group: str, channel: str) -> bool:
         """Take a channel out of a group; True if the group is empty now."""
@@ -128,6 +134,8 @@ class Local:
         if members is None or channel not in members:
             return False
         del members[channel]
+        if channel in self.mailboxes:
+            self.mailboxes[channel].groups.remove(group)
         reader = self._readers.pop((group, channel), None)
         stream = Stream.from_group(group)
         if reader is not None and stream is not None:

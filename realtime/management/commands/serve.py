@@ -6,11 +6,11 @@ import socket
 from argparse import ArgumentParser
 from typing import Any
 
-import uvicorn
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from realtime.delivery import embedded
+from realtime.delivery.server import run
 
 
 class Command(BaseCommand):
@@ -40,31 +40,6 @@ class Command(BaseCommand):
             # A signal that ends uvicorn is raised again when it has finished; it did its work.
             with contextlib.suppress(KeyboardInterrupt):
                 run(host, port, workers, access_log=options["access_log"])
-
-
-def run(host: str, port: int, workers: int, *, access_log: bool) -> None:
-    uvicorn.run(
-        "ara_project.asgi:application",
-        host=host,
-        port=port,
-        workers=workers,
-        ws="realtime.delivery.uvicorn:PreparedProtocol",
-        ws_max_size=settings.REALTIME_MAX_MESSAGE_BYTES,
-        # Prepared frames are shared by all sockets, so none is compressed for one of them; and a
-        # compressor would cost each socket more memory than all the rest.
-        ws_per_message_deflate=False,
-        # The protocol's own `ping` and `pong` find dead peers; a second timer per socket would not
-        # find more.
-        ws_ping_interval=None,
-        lifespan="off",
-        # Django's LOGGING stands; its handler redacts credentials from query strings.
-        log_config=None,
-        log_level="info" if access_log else "warning",
-        access_log=access_log,
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=int(settings.REALTIME_DRAIN_SECONDS) + 5,
-    )
 
 
 def _require_free(host: str, port: int) -> None:

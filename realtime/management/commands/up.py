@@ -25,7 +25,7 @@ from realtime.supervision import Program, Supervisor
 _TICK_SECONDS = 0.1
 _START_SECONDS = 60.0
 # A web server that died this often before it ever answered will not come up.
-_MAX_DEATHS_AT_START = 3
+_MAX_DEATHS_AT_START = 2
 
 _BANNER = """
 ARA Realtime is running. Ctrl-C stops everything.
@@ -85,14 +85,14 @@ class Command(BaseCommand):
                     stack.enter_context(embedded.hold(settings.VALKEY_DIR))
                 except embedded.EmbeddedServerError as exc:
                     raise CommandError(str(exc)) from exc
-            # A production database gets no account whose password lies in a file.
-            sqlite = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
-            demo = ensure_demo(settings.VAR_DIR / "demo.json") if sqlite else None
             self._supervisor = supervisor = stack.enter_context(
                 Supervisor(cwd=settings.BASE_DIR, environment=_environment(), say=self._say)
             )
             web, *others = _programs(port, feed=not no_feed, worker=not no_worker)
             supervisor.start(web)
+            # A production database gets no account whose password lies in a file.
+            sqlite = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
+            demo = ensure_demo(settings.VAR_DIR / "demo.json") if sqlite else None
             if self._wait_until_it_answers(supervisor, web, port):
                 for program in others:
                     supervisor.start(program)

@@ -62,7 +62,8 @@ predictions.addEventListener("prediction_update", ({ detail }) => {
   finishRequest(detail.request_id, (elapsed) => `Answered in ${format.milliseconds(elapsed)}`);
 });
 predictions.addEventListener("error", ({ detail }) => {
-  finishRequest(detail.details?.request_id, () => format.sentence(detail.message), { failed: true });
+  const reason = format.sentence(detail.message);
+  finishRequest(detail.details?.request_id, () => reason, { failed: true });
 });
 alerts.addEventListener("alert", ({ detail }) => {
   count(alertsTile, detail);

@@ -1,0 +1,278 @@
+"""API keys in the Django admin: create (the key is shown once), rotate, revoke, look up."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince, timeuntil
+
+from realtime.access.revocation import key_changed
+from realtime.forms import ApiKeyForm, RotateForm
+from realtime.models import ApiKey, ApiKeyQuerySet
+from realtime.scopes import SCOPES
+
+
+class StatusFilter(admin.SimpleListFilter):
+    title = "status"
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, Any]]:
+        return list(ApiKey.Status.choices)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
+        assert isinstance(queryset, ApiKeyQuerySet)
+        if self.value() not in ApiKey.Status:
+            return queryset
+        by_status = {
+            ApiKey.Status.ACTIVE: queryset.active,
+            ApiKey.Status.EXPIRED: queryset.expired,
+            ApiKey.Status.REVOKED: queryset.revoked,
+        }
+        return by_status[ApiKey.Status(self.value())]()
+
+
+class ScopeFilter(admin.SimpleListFilter):
+    title = "scope"
+    parameter_name = "scope"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, Any]]:
+        return [(scope, scope) for scope in SCOPES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
+        if self.value() not in SCOPES:
+            return queryset
+        # As text: SQLite cannot look into a JSON list, and no scope's name is part of another's.
+        return queryset.filter(scopes__icontains=f'"{self.value()}"')
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
+    form = ApiKeyForm
+    list_display = (
+        "key",
+        "name",
+        "owner",
+        "scope_list",
+        "expiry",
+        "last_used",
+        "state",
+    )
+    list_display_links = ("key", "name")
+    list_filter = (StatusFilter, ScopeFilter, "created_at", "last_used_at")
+    list_select_related = ("owner",)
+    list_per_page = 50
+    search_fields = ("prefix", "name", "owner__username", "owner__email")
+    search_help_text = "Visible part of the key (k3f9a2bc), name or owner"
+    autocomplete_fields = ("owner",)
+    actions = ("revoke_selected",)
+
+    class Media:
+        css = {"all": ["realtime/admin_keys.css"]}
+
+    # The list --------------------------------------------------------------------------------
+
+    @admin.display(description="Key", ordering="prefix")
+    def key(self, key: ApiKey) -> SafeString:
+        return format_html("<code>{}_…</code>", key.visible)
+
+    @admin.display(description="Scopes")
+    def scope_list(self, key: ApiKey) -> SafeString:
+        return format_html_join(
+            " ",
+            '<span class="key-scope" title="{}">{}</span>',
+            (
+                (", ".join(key.symbols.get(scope, [])) or "every symbol", _scope_text(key, scope))
+                for scope in key.scopes
+            ),
+        )
+
+    @admin.display(description="Expires", ordering="expires_at", empty_value="never")
+    def expiry(self, key: ApiKey) -> str | SafeString | None:
+        if key.expires_at is None:
+            return None
+        now = timezone.now()
+        if key.expires_at <= now:
+            return _moment(key.expires_at, f"{timesince(key.expires_at, now, depth=1)} ago")
+        return _moment(key.expires_at, f"in {timeuntil(key.expires_at, now, depth=1)}")
+
+    @admin.display(description="Last used", ordering="last_used_at", empty_value="never")
+    def last_used(self, key: ApiKey) -> str | SafeString | None:
+        if key.last_used_at is None:
+            return None
+        return _moment(key.last_used_at, f"{timesince(key.last_used_at, depth=1)} ago")
+
+    @admin.display(description="Status")
+    def state(self, key: ApiKey) -> SafeString:
+        return format_html('<span class="key-state key-{0}">{0}</span>', key.status.value)
+
+    @admin.action(description="Revoke selected keys", permissions=["change"])
+    def revoke_selected(
+        self, request: HttpRequest, queryset: QuerySet[ApiKey]
+    ) -> HttpResponse | None:
+        keys = list(queryset.filter(revoked_at__isnull=True).select_related("owner"))
+        if not keys:
+            self.message_user(request, "Those keys are revoked already.", messages.WARNING)
+            return None
+        if "confirmed" not in request.POST:
+            return self._page(request, "revoke", "Revoke API keys", keys=keys)
+        self._revoke(request, keys)
+        return None
+
+    # One key ---------------------------------------------------------------------------------
+
+    def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
+        limits = ("symbols_predictions", "symbols_market_data", "symbols_publish")
+        fieldsets: list[Any] = [
+            (None, {"fields": ("owner", "name", "expires_at")}),
+            ("What it may do", {"fields": ("scopes",)}),
+            (
+                "Limits",
+                {
+                    "fields": (*limits, "origins"),
+                    "description": "Leave empty for no limit.",
+                    "classes": ()
+                    if obj and (obj.symbols or obj.allowed_origins)
+                    else ("collapse",),
+                },
+            ),
+        ]
+        if obj is not None:
+            history = ("key", "state", "created_at", "last_used_at", "previous_until", "revoked_at")
+            fieldsets.insert(0, ("Key", {"fields": history}))
+        return fieldsets
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
+        if obj is None:
+            return ()
+        shown = ("key", "state", "created_at", "last_used_at", "previous_until", "revoked_at")
+        return (*shown, "owner")
+
+    @admin.display(description="Old secret is good until", empty_value="-")
+    def previous_until(self, key: ApiKey) -> Any:
+        return key.previous_expires_at
+
+    def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
+        # A revoked key stays to be looked at.
+        if obj is not None and obj.revoked_at is not None:
+            return False
+        return super().has_change_permission(request, obj)
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        initial: dict[str, Any] = {"owner": request.user.pk}
+        return {**initial, **super().get_changeform_initial_data(request)}
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        # The page after saving shows the key: there is nowhere else to go on to.
+        buttons = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        return super().add_view(request, form_url, {**(extra_context or {}), **buttons})
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        if not change:
+            request.raw_key = obj.issue()  # type: ignore[attr-defined]
+        super().save_model(request, obj, form, change)
+        transaction.on_commit(lambda: key_changed(obj))
+
+    def response_add(
+        self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        # Not a redirect: whatever carried the key to another page would have to store it.
+        return self._show(request, obj, request.raw_key, "created")  # type: ignore[attr-defined]
+
+    def delete_model(self, request: HttpRequest, obj: ApiKey) -> None:
+        key = ApiKey(pk=obj.pk)
+        super().delete_model(request, obj)
+        transaction.on_commit(lambda: key_changed(key))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        keys = list(queryset)
+        super().delete_queryset(request, queryset)
+        for key in keys:
+            transaction.on_commit(lambda key=key: key_changed(key))  # type: ignore[misc]
+
+    # Rotate and revoke -----------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        return [
+            path("<path:object_id>/rotate/", view(self.rotate_view), name="realtime_apikey_rotate"),
+            path("<path:object_id>/revoke/", view(self.revoke_view), name="realtime_apikey_revoke"),
+            *super().get_urls(),
+        ]
+
+    def rotate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        key = self._changeable(request, object_id)
+        if isinstance(key, HttpResponse):
+            return key
+        form = RotateForm(request.POST or None)
+        if not form.is_valid():
+            return self._page(request, "rotate", f"Rotate {key}", key=key, form=form)
+        with transaction.atomic():
+            raw = key.rotate(form.cleaned_data["overlap"])
+            self.log_change(request, key, "Rotated.")
+            transaction.on_commit(lambda: key_changed(key))
+        return self._show(request, key, raw, "rotated")
+
+    def revoke_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        key = self._changeable(request, object_id)
+        if isinstance(key, HttpResponse):
+            return key
+        if request.method != "POST":
+            return self._page(request, "revoke", f"Revoke {key}", keys=[key])
+        self._revoke(request, [key])
+        return HttpResponseRedirect(reverse("admin:realtime_apikey_changelist"))
+
+    def _changeable(self, request: HttpRequest, object_id: str) -> ApiKey | HttpResponse:
+        key = self.get_object(request, unquote(object_id))
+        if key is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        if not self.has_change_permission(request, key):
+            raise PermissionDenied
+        return key
+
+    def _revoke(self, request: HttpRequest, keys: list[ApiKey]) -> None:
+        with transaction.atomic():
+            for key in keys:
+                if key.revoke():
+                    self.log_change(request, key, "Revoked.")
+                transaction.on_commit(lambda key=key: key_changed(key))  # type: ignore[misc]
+        names = ", ".join(str(key) for key in keys)
+        self.message_user(request, f"Revoked: {names}", messages.SUCCESS)
+
+    def _show(self, request: HttpRequest, key: ApiKey, raw: str, what: str) -> HttpResponse:
+        response = self._page(request, "shown", f"API key {what}", key=key, raw=raw, what=what)
+        # Neither the cache nor the back button brings it back.
+        response["Cache-Control"] = "no-store"
+        return response
+
+    def _page(
+        self, request: HttpRequest, template: str, title: str, **context: Any
+    ) -> TemplateResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "title": title,
+            "action": request.POST.get("action", ""),
+            **context,
+        }
+        return TemplateResponse(request, f"admin/realtime/apikey/{template}.html", context)
+
+
+def _scope_text(key: ApiKey, scope: str) -> str:
+    return f"{scope} *" if scope in key.symbols else scope
+
+
+def _moment(moment: Any, text: str) -> SafeString:
+    local = timezone.localtime(moment)
+    return format_html('<time title="{}">{}</time>', f"{local:%Y-%m-%d %H:%M:%S %Z}", text)

@@ -1,0 +1,84 @@
+"""uvicorn's server with an orderly end: first not ready, then goodbye, then gone."""
+
+import asyncio
+import os
+import socket
+
+import uvicorn
+from django.conf import settings
+from uvicorn.supervisors import multiprocess
+
+
+class _Draining:
+    """Whether this process has begun to stop; readiness answers 503 from then on."""
+
+    value = False
+
+
+def is_draining() -> bool:
+    return _Draining.value
+
+
+class Server(uvicorn.Server):
+    """One serving process."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._parent: int | None = None
+
+    async def on_tick(self, counter: int) -> bool:
+        if self.config.workers > 1:
+            # A worker whose supervisor was killed would serve on, with nobody to stop it.
+            if self._parent is None:
+                self._parent = os.getppid()
+            elif os.getppid() != self._parent:
+                self.should_exit = True
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        _Draining.value = True
+        # Still accepting: a load balancer asks, hears 503, and sends newcomers elsewhere.
+        await asyncio.sleep(settings.REALTIME_UNREADY_SECONDS)
+        await super().shutdown(sockets)
+
+
+class Worker(multiprocess.Process):
+    """One of several serving processes."""
+
+    @property
+    def server(self) -> Server:
+        if not isinstance(self._server, Server):
+            self._server = Server(self.config)
+        return self._server
+
+
+def run(host: str, port: int, workers: int, *, access_log: bool) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    config = uvicorn.Config(
+        "ara_project.asgi:application",
+        host=host,
+        port=port,
+        workers=workers,
+        ws="realtime.delivery.uvicorn:PreparedProtocol",
+        ws_max_size=settings.REALTIME_MAX_MESSAGE_BYTES,
+        # Prepared frames are shared by all sockets, so none is compressed for one of them; and a
+        # compressor would cost each socket more memory than all the rest.
+        ws_per_message_deflate=False,
+        # The protocol's own `ping` and `pong` find dead peers; a second timer per socket would not
+        # find more.
+        ws_ping_interval=None,
+        lifespan="off",
+        # Django's LOGGING stands; its handler redacts credentials from query strings.
+        log_config=None,
+        log_level="info" if access_log else "warning",
+        access_log=access_log,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.REALTIME_DRAIN_SECONDS) + 5,
+    )
+    if workers > 1:
+        # The supervisor makes its workers of this class by name, and takes no other one.
+        multiprocess.Process = Worker  # type: ignore[misc]
+        multiprocess.Multiprocess(config, sockets=[config.bind_socket()]).run()
+    else:
+        Server(config).run()

@@ -1,0 +1,96 @@
+"""The forms of the admin for API keys."""
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from realtime.models import ApiKey, validate_origins
+from realtime.scopes import READ_SCOPES, SCOPES, SYMBOL_SCOPES, InvalidScope, parse_symbols
+
+_SCOPE_LABELS = {
+    "predictions": "predictions: receive predictions",
+    "market-data": "market-data: receive market data",
+    "alerts": "alerts: receive alerts",
+    "publish": "publish: send updates to everybody’s sockets",
+}
+_OVERLAPS = [
+    ("0", "At once"),
+    ("3600", "After 1 hour"),
+    ("86400", "After 1 day"),
+    ("604800", "After 7 days"),
+]
+
+
+def _symbols_field(label: str) -> forms.CharField:
+    return forms.CharField(
+        label=label,
+        required=False,
+        widget=forms.TextInput(attrs={"class": "vTextField", "placeholder": "every symbol"}),
+        help_text="Symbols or patterns, separated by commas: AAPL, BTC*",
+    )
+
+
+class ApiKeyForm(forms.ModelForm[ApiKey]):
+    scopes = forms.MultipleChoiceField(
+        choices=[(scope, _SCOPE_LABELS[scope]) for scope in SCOPES],
+        widget=forms.CheckboxSelectMultiple,
+        initial=sorted(READ_SCOPES),
+    )
+    symbols_predictions = _symbols_field("Symbols of predictions")
+    symbols_market_data = _symbols_field("Symbols of market-data")
+    symbols_publish = _symbols_field("Symbols of publish")
+    origins = forms.CharField(
+        label="Allowed origins",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3, "placeholder": "https://app.example.com"}),
+        help_text=(
+            "Web pages that may use this key, one per line. "
+            "Empty: the server's own list. Programs that are no browser send no origin."
+        ),
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = ("owner", "name", "scopes", "expires_at")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk is None:
+            return
+        self.initial["origins"] = "\n".join(self.instance.allowed_origins)
+        for scope in SYMBOL_SCOPES:
+            self.initial[_name(scope)] = ", ".join(self.instance.symbols.get(scope, []))
+
+    def clean_origins(self) -> list[str]:
+        origins: list[str] = self.cleaned_data["origins"].split()
+        validate_origins(origins)
+        return origins
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        symbols: dict[str, list[str]] = {}
+        for scope in SYMBOL_SCOPES:
+            listed = cleaned.get(_name(scope), "").replace(",", " ").split()
+            try:
+                symbols.update(parse_symbols({scope: listed}))
+            except InvalidScope as exc:
+                self.add_error(_name(scope), ValidationError(str(exc)))
+        self.instance.symbols = symbols
+        self.instance.allowed_origins = cleaned.get("origins", [])
+        return cleaned
+
+
+def _name(scope: str) -> str:
+    return f"symbols_{scope.replace('-', '_')}"
+
+
+class RotateForm(forms.Form):
+    overlap = forms.TypedChoiceField(
+        label="The old secret stops working",
+        choices=_OVERLAPS,
+        initial="86400",
+        coerce=lambda text: timedelta(seconds=int(text)),
+        widget=forms.RadioSelect,
+    )
