@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,19 +15,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.test_supervision import ROOT, wait_until
-
-START_SECONDS = 60
+from tests.processes import ROOT, START_SECONDS, free_port
+from tests.test_supervision import wait_until
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self").exists(), reason="finds the processes of a session in /proc"
 )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def processes_of_session(session: int) -> list[int]:
@@ -114,8 +108,11 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(tmp_path: Path, migrated_database: Path) -> Iterator[Start]:
+    """Starts one with the tables made already, which takes a second less."""
     runs: list[Up] = []
+    (tmp_path / "var").mkdir()
+    shutil.copy(migrated_database, tmp_path / "var" / "db.sqlite3")
 
     def start(*arguments: str, port: int | None = None) -> Up:
         runs.append(Up(tmp_path / "var", *arguments, port=port))
@@ -148,7 +145,7 @@ def test_the_login_of_the_banner_opens_the_admin(up: Up) -> None:
             headers={"Referer": str(page.url)},
         )
     assert answer.status_code == 200
-    assert "API keys" in answer.text
+    assert "Site administration" in answer.text
 
 
 @contextlib.contextmanager
@@ -208,7 +205,7 @@ def test_a_second_one_on_the_same_port_says_so_in_one_line(up: Up, start: Start)
     assert f"Port {up.port} is in use" in second.output
     assert "PORT=9000 make run" in second.output
     assert not (second.var / "valkey").exists()
-    assert not (second.var / "db.sqlite3").exists()
+    assert not (second.var / "demo.json").exists()
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "http", "-1", "²"])
@@ -219,20 +216,18 @@ def test_a_port_that_is_none_is_refused(start: Start, port: str) -> None:
     assert "Traceback" not in run.output
 
 
-def test_what_dies_is_started_again(start: Start) -> None:
-    run = start("--no-feed", "--no-worker")
-    run.wait_for_banner()
+def test_what_dies_is_started_again(up: Up) -> None:
     web = next(
         pid
-        for pid in processes_of_session(run.process.pid)
+        for pid in processes_of_session(up.process.pid)
         if b"serve" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     )
     os.kill(web, signal.SIGKILL)
-    assert wait_until(lambda: "web server ended with SIGKILL" in run.output, seconds=5)
+    assert wait_until(lambda: "web server ended with SIGKILL" in up.output, seconds=5)
 
     def answers() -> bool:
         with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"http://localhost:{run.port}/healthz").status_code == 200
+            return httpx.get(f"http://localhost:{up.port}/healthz").status_code == 200
         return False
 
     assert wait_until(answers, seconds=START_SECONDS)
@@ -248,21 +243,14 @@ def test_ctrl_c_stops_everything_and_is_no_error(start: Start) -> None:
     assert "Traceback" not in run.output
 
 
-def test_ctrl_c_before_the_banner_is_no_error(start: Start) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_banner_stops_everything(start: Start, number: int) -> None:
     run = start()
-    assert wait_until(lambda: valkey_runs(run.var), seconds=30)
-    os.killpg(run.process.pid, signal.SIGINT)
+    assert wait_until(lambda: valkey_runs(run.var), seconds=START_SECONDS)
+    os.killpg(run.process.pid, number)
     assert run.process.wait(15) == 0
     assert wait_until(run.nothing_left, seconds=3)
     assert "Traceback" not in run.output
-
-
-def test_sigterm_stops_everything_and_is_no_error(start: Start) -> None:
-    run = start("--no-feed", "--no-worker")
-    run.wait_for_banner()
-    run.process.terminate()
-    assert run.process.wait(15) == 0
-    assert wait_until(run.nothing_left, seconds=3)
 
 
 def test_nothing_outlives_a_command_that_was_killed(start: Start) -> None:
@@ -271,17 +259,6 @@ def test_nothing_outlives_a_command_that_was_killed(start: Start) -> None:
     run.process.kill()
     run.process.wait()
     assert wait_until(run.nothing_left, seconds=10)
-
-
-def test_the_login_and_the_key_stay_over_a_restart(start: Start) -> None:
-    banners = []
-    for _ in range(2):
-        run = start("--no-feed", "--no-worker")
-        run.wait_for_banner()
-        banners.append((run.line_with("log in as"), run.line_with("API key")))
-        run.process.terminate()
-        run.process.wait(15)
-    assert banners[0] == banners[1]
 
 
 def test_a_web_server_that_cannot_start_ends_the_command(start: Start) -> None:
