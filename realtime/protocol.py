@@ -295,7 +295,10 @@ def _invalid(text: str | bytes, reason: str) -> ProtocolError:
 
 def position_from_query(query: bytes) -> Position | None:
     """`?epoch=&offset=` of the URL; None if they are absent or no position."""
-    values = parse_qs(query.decode("latin-1"), max_num_fields=20)
+    try:
+        values = parse_qs(query.decode("latin-1"), max_num_fields=20)
+    except ValueError:  # more fields than anybody needs
+        return None
     epoch, offset = values.get("epoch", [""])[0], values.get("offset", [""])[0]
     if not offset.isdecimal() or len(offset) > 18 or len(epoch) > 64:
         return None
