@@ -5,16 +5,52 @@ embedded Valkey, both below `var/`. A bad value stops the start and names the va
 README's "Settings" table lists them all; a test compares it with this file.
 """
 
+import os
 import secrets
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import environ
+from django.core.exceptions import ImproperlyConfigured
 
 from realtime.delivery import embedded
 
-env = environ.Env()
+
+class Environment(environ.Env):
+    """django-environ's reader, with errors that name the variable and its value."""
+
+    def get_value(self, var: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().get_value(var, *args, **kwargs)
+        except (ValueError, TypeError) as exc:
+            raise ImproperlyConfigured(f"{var}={os.environ.get(var)!r}: {exc}") from None
+
+    def flag(self, var: str, *, default: bool) -> bool:
+        """True or false, spelled so that no typing error turns a protection off."""
+        text = os.environ.get(var, str(default)).strip().lower()
+        if text in ("true", "1", "yes", "on"):
+            return True
+        if text in ("false", "0", "no", "off", ""):
+            return False
+        raise ImproperlyConfigured(f"{var}={text!r}: must be true or false")
+
+    def number(self, var: str, *, default: float, least: float = 0) -> float:
+        """A finite number, not below `least`."""
+        value: float = self.float(var, default=default)
+        if not least <= value < float("inf"):
+            raise ImproperlyConfigured(f"{var}={os.environ.get(var)!r}: must be {least:g} or more")
+        return value
+
+    def count(self, var: str, *, default: int, least: int = 1) -> int:
+        """An integer, not below `least`."""
+        value: int = self.int(var, default=default)
+        if value < least:
+            raise ImproperlyConfigured(f"{var}={os.environ.get(var)!r}: must be {least} or more")
+        return value
+
+
+env = Environment()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var"))).resolve()
@@ -38,7 +74,7 @@ def _secret_key() -> str:
 # Django ---------------------------------------------------------------------------------------
 
 SECRET_KEY = _secret_key()
-DEBUG = env.bool("DEBUG", default=False)
+DEBUG = env.flag("DEBUG", default=False)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
@@ -144,9 +180,7 @@ _redis_hosts: list[str] = REDIS_URL or [f"unix://{embedded.socket_path(VALKEY_DI
 
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     "default": {
-        "BACKEND": env.str(
-            "CHANNEL_LAYER", default="realtime.delivery.layers.RedisStreamLayer"
-        ),
+        "BACKEND": env.str("CHANNEL_LAYER", default="realtime.delivery.layers.RedisStreamLayer"),
         "CONFIG": {"hosts": _redis_hosts},
     }
 }
@@ -190,8 +224,10 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
 }
 SIMPLE_JWT = {
-    "ACCESS_TOKEN_LIFETIME": timedelta(seconds=env.int("JWT_ACCESS_SECONDS", default=900)),
-    "REFRESH_TOKEN_LIFETIME": timedelta(seconds=env.int("JWT_REFRESH_SECONDS", default=7 * 86400)),
+    "ACCESS_TOKEN_LIFETIME": timedelta(seconds=env.count("JWT_ACCESS_SECONDS", default=900)),
+    "REFRESH_TOKEN_LIFETIME": timedelta(
+        seconds=env.count("JWT_REFRESH_SECONDS", default=7 * 86400)
+    ),
     "ALGORITHM": "HS256",
     "UPDATE_LAST_LOGIN": False,
 }
@@ -199,40 +235,40 @@ SIMPLE_JWT = {
 # ARA Realtime ---------------------------------------------------------------------------------
 
 # May a socket without a credential receive? The customer's document says "optional": yes.
-REALTIME_ALLOW_ANONYMOUS = env.bool("REALTIME_ALLOW_ANONYMOUS", default=True)
+REALTIME_ALLOW_ANONYMOUS = env.flag("REALTIME_ALLOW_ANONYMOUS", default=True)
 # Seconds that a socket without a credential has to send `auth` where anonymous is not allowed.
-REALTIME_AUTH_TIMEOUT = env.float("REALTIME_AUTH_TIMEOUT", default=10.0)
+REALTIME_AUTH_TIMEOUT = env.number("REALTIME_AUTH_TIMEOUT", default=10.0)
 # Seconds between two `ping`; two of them without a `pong` close the socket (4504).
-REALTIME_HEARTBEAT_INTERVAL = env.float("REALTIME_HEARTBEAT_INTERVAL", default=30.0)
+REALTIME_HEARTBEAT_INTERVAL = env.number("REALTIME_HEARTBEAT_INTERVAL", default=30.0, least=0.05)
 # Largest message that a client may send, and largest update that a publisher may send, in bytes.
-REALTIME_MAX_MESSAGE_BYTES = env.int("REALTIME_MAX_MESSAGE_BYTES", default=65536)
+REALTIME_MAX_MESSAGE_BYTES = env.count("REALTIME_MAX_MESSAGE_BYTES", default=65536)
 # Subscriptions that one socket may hold.
-REALTIME_MAX_SUBSCRIPTIONS = env.int("REALTIME_MAX_SUBSCRIPTIONS", default=200)
+REALTIME_MAX_SUBSCRIPTIONS = env.count("REALTIME_MAX_SUBSCRIPTIONS", default=200)
 # Invalid messages in one minute after which a socket is closed (4400).
-REALTIME_MAX_INVALID_PER_MINUTE = env.int("REALTIME_MAX_INVALID_PER_MINUTE", default=20)
+REALTIME_MAX_INVALID_PER_MINUTE = env.count("REALTIME_MAX_INVALID_PER_MINUTE", default=20)
 # Bytes that may wait for one slow reader before it is closed (4508).
-REALTIME_OUTBOX_BYTES = env.int("REALTIME_OUTBOX_BYTES", default=1024 * 1024)
+REALTIME_OUTBOX_BYTES = env.count("REALTIME_OUTBOX_BYTES", default=1024 * 1024)
 # Updates kept per stream for `since`, and for how many seconds after the last one.
 REALTIME_HISTORY_LENGTH = {
-    "predictions": env.int("REALTIME_HISTORY_LENGTH_PREDICTIONS", default=1000),
-    "market-data": env.int("REALTIME_HISTORY_LENGTH_MARKET_DATA", default=1000),
-    "alerts": env.int("REALTIME_HISTORY_LENGTH_ALERTS", default=1000),
+    "predictions": env.count("REALTIME_HISTORY_LENGTH_PREDICTIONS", default=1000),
+    "market-data": env.count("REALTIME_HISTORY_LENGTH_MARKET_DATA", default=1000),
+    "alerts": env.count("REALTIME_HISTORY_LENGTH_ALERTS", default=1000),
 }
 REALTIME_HISTORY_SECONDS = {
-    "predictions": env.int("REALTIME_HISTORY_SECONDS_PREDICTIONS", default=7 * 86400),
-    "market-data": env.int("REALTIME_HISTORY_SECONDS_MARKET_DATA", default=86400),
-    "alerts": env.int("REALTIME_HISTORY_SECONDS_ALERTS", default=7 * 86400),
+    "predictions": env.count("REALTIME_HISTORY_SECONDS_PREDICTIONS", default=7 * 86400),
+    "market-data": env.count("REALTIME_HISTORY_SECONDS_MARKET_DATA", default=86400),
+    "alerts": env.count("REALTIME_HISTORY_SECONDS_ALERTS", default=7 * 86400),
 }
 # Missed updates that one `since` may replay; more than that gets a snapshot.
-REALTIME_RECOVERY_LIMIT = env.int("REALTIME_RECOVERY_LIMIT", default=300)
+REALTIME_RECOVERY_LIMIT = env.count("REALTIME_RECOVERY_LIMIT", default=300)
 # Seconds over which a stopping server spreads its goodbyes.
-REALTIME_DRAIN_SECONDS = env.float("REALTIME_DRAIN_SECONDS", default=5.0)
+REALTIME_DRAIN_SECONDS = env.number("REALTIME_DRAIN_SECONDS", default=5.0)
 # Seconds for which a stopping server still accepts, while /readyz already answers 503.
-REALTIME_UNREADY_SECONDS = env.float("REALTIME_UNREADY_SECONDS", default=0.0)
+REALTIME_UNREADY_SECONDS = env.number("REALTIME_UNREADY_SECONDS", default=0.0)
 # Predictions that one socket may request in a minute.
-REALTIME_PREDICTIONS_PER_MINUTE = env.int("REALTIME_PREDICTIONS_PER_MINUTE", default=30)
+REALTIME_PREDICTIONS_PER_MINUTE = env.count("REALTIME_PREDICTIONS_PER_MINUTE", default=30)
 # Seconds that one requested prediction may take.
-REALTIME_PREDICTION_TIMEOUT = env.float("REALTIME_PREDICTION_TIMEOUT", default=10.0)
+REALTIME_PREDICTION_TIMEOUT = env.number("REALTIME_PREDICTION_TIMEOUT", default=10.0)
 # Dotted path of the callable that makes a prediction: (symbol, closes, horizon) -> Prediction.
 REALTIME_PREDICTOR = env.str(
     "REALTIME_PREDICTOR", default="realtime.predictions.predictors.random_walk"
