@@ -15,7 +15,12 @@ def main() -> None:
             "  python3 -m venv .venv && .venv/bin/pip install --require-hashes -r requirements.lock\n"
             "and use .venv/bin/python."
         ) from exc
-    execute_from_command_line(sys.argv)
+    from django.core.exceptions import ImproperlyConfigured
+
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as exc:
+        raise SystemExit(f"Bad configuration: {exc}") from None
 
 
 if __name__ == "__main__":

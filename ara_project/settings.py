@@ -17,7 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from realtime.delivery import embedded
 
 
-class Environment(environ.Env):
+class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no types
     """django-environ's reader, with errors that name the variable and its value."""
 
     def get_value(self, var: str, *args: Any, **kwargs: Any) -> Any:
@@ -37,9 +37,13 @@ class Environment(environ.Env):
 
     def number(self, var: str, *, default: float, least: float = 0) -> float:
         """A finite number, not below `least`."""
-        value: float = self.float(var, default=default)
+        text = os.environ.get(var, "").strip()
+        try:
+            value = float(text) if text else default
+        except ValueError:
+            value = float("nan")
         if not least <= value < float("inf"):
-            raise ImproperlyConfigured(f"{var}={os.environ.get(var)!r}: must be {least:g} or more")
+            raise ImproperlyConfigured(f"{var}={text!r}: must be a number, {least:g} or more")
         return value
 
     def count(self, var: str, *, default: int, least: int = 1) -> int:
@@ -127,11 +131,18 @@ TEMPLATES = [
 DATABASES: dict[str, dict[str, Any]] = {
     "default": env.db("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'db.sqlite3'}")
 }
+if "ENGINE" not in DATABASES["default"]:
+    raise ImproperlyConfigured(
+        "DATABASE_URL is no database URL; write postgres://user:password@host:5432/name "
+        "or sqlite:////path/to/file"
+    )
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # WAL: readers do not wait for the writer. IMMEDIATE: two writers queue up (busy_timeout)
     # instead of one failing when its read transaction turns into a write.
     DATABASES["default"].setdefault("OPTIONS", {}).update(
-        init_command="PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=10000;",
+        init_command=(
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=10000;"
+        ),
         transaction_mode="IMMEDIATE",
     )
     # Tests that start real servers need a file that a second process can open.
