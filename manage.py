@@ -12,7 +12,8 @@ def main() -> None:
     except ImportError as exc:
         raise SystemExit(
             "Django is not installed in this Python. Run `make run` once, or\n"
-            "  python3 -m venv .venv && .venv/bin/pip install --require-hashes -r requirements.lock\n"
+            "  python3 -m venv .venv\n"
+            "  .venv/bin/pip install --require-hashes -r requirements.lock\n"
             "and use .venv/bin/python."
         ) from exc
     from django.core.exceptions import ImproperlyConfigured

@@ -220,7 +220,7 @@ async def recent_updates(channel: Channel, symbol: str, limit: int = 300) -> lis
     if EXTENSION not in layer.extensions:
         return []
     try:
-        page = await layer.read_history(Stream(channel, parse_symbol(symbol)), None, limit)
+        page = await layer.read_newest(Stream(channel, parse_symbol(symbol)), limit)
     except BackendUnavailable as exc:
         raise PublishFailed(exc.reason) from exc
     return [update_data(update.body) for update in page.updates]

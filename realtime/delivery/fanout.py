@@ -30,7 +30,7 @@ RECENT_TOTAL: Final = 60_000
 class Page:
     """What the history of a stream holds: its head, and updates in order, without a hole.
 
-    `updates` ends at `offset`, or is empty. `epoch` is "" if the stream has none yet.
+    `updates` ends at `offset`, or is empty.
     """
 
     epoch: str
@@ -124,11 +124,12 @@ class StreamState:
 class History(Protocol):
     """What a backend keeps of each stream."""
 
-    async def read_history(self, stream: Stream, since: Position | None, newest: int = 1) -> Page:
+    async def read_history(self, stream: Stream, since: Position | None) -> Page:
         """Everything after `since` that is held, at most RECENT updates.
 
-        The `newest` ones if `since` is None or further back. Another epoch's position, and the
-        empty one, stand before the first update. Raises BackendUnavailable.
+        The newest one if `since` is None or further back. Another epoch's position, and the empty
+        one, stand before the first update. A stream that has no epoch yet is given one. Raises
+        BackendUnavailable.
         """
 
     async def restart_stream(self, stream: Stream, epoch: str) -> None:

@@ -24,13 +24,13 @@ MARK: Final = b"\xc1"
 # ARGV: pub/sub channel, body, epoch if the stream is new, length, history ms, meta ms, symbol
 PUBLISH: Final = """\
 local epoch = redis.call('HGET', KEYS[1], 'e')
-local offset = 1
-if epoch then
-  offset = redis.call('HINCRBY', KEYS[1], 'o', 1)
-else
+if not epoch then
   epoch = ARGV[3]
+  redis.call('HSET', KEYS[1], 'e', epoch, 'o', 0)
+end
+local offset = redis.call('HINCRBY', KEYS[1], 'o', 1)
+if offset == 1 then
   redis.call('DEL', KEYS[2])
-  redis.call('HSET', KEYS[1], 'e', epoch, 'o', 1)
   redis.call('SADD', KEYS[3], ARGV[7])
 end
 local number = string.format('%.0f', offset)
@@ -43,12 +43,20 @@ return {epoch, offset, receivers}
 """
 PUBLISH_SHA: Final = hashlib.sha1(PUBLISH.encode()).hexdigest()
 
-# KEYS: meta, history. ARGV: known epoch, known offset (-1: unknown), most, newest.
+# KEYS: meta, history. ARGV: known epoch, known offset (-1: unknown), most, newest, epoch if the
+# stream is new ("" to leave it so), ms for which a stream without updates keeps it.
 # Returns epoch, offset, and the entries after the known offset; if that is unknown or more than
-# `most` ago, the `newest` ones.
+# `most` ago, the `newest` ones. A reader of a stream that has no updates yet must know the epoch
+# that they will have, or it could not say later which numbering its offset belongs to.
 READ: Final = """\
 local meta = redis.call('HMGET', KEYS[1], 'e', 'o')
-if not meta[1] then return {'', 0, {}} end
+if not meta[1] then
+  if ARGV[5] ~= '' then
+    redis.call('HSET', KEYS[1], 'e', ARGV[5], 'o', 0)
+    redis.call('PEXPIRE', KEYS[1], ARGV[6])
+  end
+  return {ARGV[5], 0, {}}
+end
 local head = tonumber(meta[2])
 local known = tonumber(ARGV[2])
 if known >= 0 and ARGV[1] ~= meta[1] then known = 0 end
@@ -62,6 +70,11 @@ else
 end
 return {meta[1], head, entries}
 """
+
+# Milliseconds for which a stream that was only asked for is remembered, and how often the processes
+# that read it renew that, in seconds.
+UNBORN_MS: Final = 600_000
+RENEW_SECONDS: Final = 240.0
 
 # KEYS: meta, history. ARGV: the epoch to end, the new one.
 RESTART: Final = """\

@@ -23,7 +23,7 @@ from realtime.delivery.history import Published
 from realtime.delivery.link import Link
 from realtime.delivery.local import UPDATE, Local, Message
 from realtime.delivery.publisher import BackendUnavailable, SyncPublisher
-from realtime.delivery.updates import NO_EPOCH, Reader, Update
+from realtime.delivery.updates import Reader, Update
 from realtime.protocol import Position
 from realtime.streams import CHANNELS, Stream
 
@@ -52,7 +52,11 @@ class StreamLayer(BaseChannelLayer):
         """Publish updates; each gets its stream's next offset."""
         raise NotImplementedError
 
-    async def read_history(self, stream: Stream, since: Position | None, newest: int = 1) -> Page:
+    async def read_history(self, stream: Stream, since: Position | None) -> Page:
+        raise NotImplementedError
+
+    async def read_newest(self, stream: Stream, count: int) -> Page:
+        """The newest `count` updates, or as many as are held."""
         raise NotImplementedError
 
     async def restart_stream(self, stream: Stream, epoch: str) -> None:
@@ -126,6 +130,10 @@ class StreamLayer(BaseChannelLayer):
             self._linger([group])
 
 
+def _newest(kept: Sequence[Update], count: int) -> list[Update]:
+    return list(kept)[-count:] if count > 0 else []
+
+
 def update_of(group: str, message: Message) -> Item | None:
     """The stream and body of a `stream.update` message to a stream's group; else None."""
     if message.get("type") != UPDATE or "body" not in message:
@@ -157,24 +165,27 @@ class MemoryStreamLayer(StreamLayer):
     async def send_updates(self, items: Sequence[Item]) -> list[Published]:
         published = []
         for stream, body in items:
-            length = settings.REALTIME_HISTORY_LENGTH[stream.channel]
-            epoch, kept = self._streams.setdefault(
-                stream.group, (history.new_epoch(), deque(maxlen=length))
-            )
+            epoch, kept = self._kept(stream)
             update = Update(stream, epoch, kept[-1].offset + 1 if kept else 1, body)
             kept.append(update)
             self.local.fanout.receive(update)
             published.append(Published(epoch, update.offset, 1))
         return published
 
-    async def read_history(self, stream: Stream, since: Position | None, newest: int = 1) -> Page:
-        epoch, kept = self._streams.get(stream.group, (NO_EPOCH, deque()))
-        if not kept:
-            return Page(epoch, 0, [])
-        head = kept[-1].offset
-        known = 0 if since is None or since.epoch != epoch else since.offset
-        most = newest if since is None or head - known > RECENT else head - known
-        return Page(epoch, head, list(kept)[-most:] if most > 0 else [])
+    async def read_history(self, stream: Stream, since: Position | None) -> Page:
+        epoch, kept = self._kept(stream)
+        head = kept[-1].offset if kept else 0
+        known = since.offset if since is not None and since.epoch == epoch else 0
+        unknown = since is None or head - known > RECENT
+        return Page(epoch, head, _newest(kept, 1 if unknown else head - known))
+
+    async def read_newest(self, stream: Stream, count: int) -> Page:
+        epoch, kept = self._kept(stream)
+        return Page(epoch, kept[-1].offset if kept else 0, _newest(kept, count))
+
+    def _kept(self, stream: Stream) -> tuple[str, deque[Update]]:
+        length = settings.REALTIME_HISTORY_LENGTH[stream.channel]
+        return self._streams.setdefault(stream.group, (history.new_epoch(), deque(maxlen=length)))
 
     async def restart_stream(self, stream: Stream, epoch: str) -> None:
         if self._streams.get(stream.group, (None,))[0] == epoch:
@@ -200,6 +211,7 @@ class RedisLoopLayer(StreamLayer):
         self.links = [Link(host, self) for host in outer.hosts]
         self._lingering: dict[str, asyncio.TimerHandle] = {}
         self._plain: set[str] = set()
+        self._renewal: asyncio.TimerHandle | None = None
 
     # What arrives, called by the links --------------------------------------------------------
 
@@ -310,6 +322,8 @@ class RedisLoopLayer(StreamLayer):
             # subscription has been confirmed, and the caller decides for how long.
             self._link(group).want(name)
             self.local.fanout.state(stream)
+            if self._renewal is None:
+                self._renew()
 
     async def _watch_every(self, stream: Stream) -> None:
         """All symbols of a channel: a pattern on every shard, then the streams there are."""
@@ -358,22 +372,37 @@ class RedisLoopLayer(StreamLayer):
                 results[index] = answer
         return [results[index] for index in range(len(items))]
 
-    async def read_history(self, stream: Stream, since: Position | None, newest: int = 1) -> Page:
-        link = self._link(stream.group)
+    async def read_history(self, stream: Stream, since: Position | None) -> Page:
         # After the subscription: what is published from now on arrives by itself.
-        name = self.outer.group_channel(stream.group)
-        await link.confirmed(name)
+        await self._link(stream.group).confirmed(self.outer.group_channel(stream.group))
+        return await self._read(stream, since, 1, history.new_epoch())
+
+    async def read_newest(self, stream: Stream, count: int) -> Page:
+        return await self._read(stream, None, count, "")
+
+    async def _read(
+        self, stream: Stream, since: Position | None, newest: int, new_epoch: str
+    ) -> Page:
         names = self.outer.keys(stream)
-        known: list[Any] = [since.epoch, since.offset] if since is not None else ["", -1]
+        known: list[Any] = ["", -1] if since is None else [since.epoch, since.offset]
         try:
-            epoch, head, entries = await link.read_script(
-                keys=[names.meta, names.history], args=[*known, RECENT, newest]
+            epoch, head, entries = await self._link(stream.group).read_script(
+                keys=[names.meta, names.history],
+                args=[*known, RECENT, newest, new_epoch, history.UNBORN_MS],
             )
         except (RedisError, OSError) as exc:
             raise BackendUnavailable(exc) from exc
         text = epoch.decode()
         updates = history.decode_entries(stream, text, entries, int(head))
         return Page(text, int(head), [self.outer.open(update) for update in updates])
+
+    def _renew(self) -> None:
+        """Keep the epochs of streams that have readers here and no updates yet."""
+        self._renewal = asyncio.get_running_loop().call_later(history.RENEW_SECONDS, self._renew)
+        for state in self.local.fanout.streams.values():
+            if state.offset == 0 and state.epoch and state.readers:
+                meta = self.outer.keys(state.stream).meta
+                self._link(state.stream.group).forget_result("PEXPIRE", meta, history.UNBORN_MS)
 
     async def restart_stream(self, stream: Stream, epoch: str) -> None:
         names = self.outer.keys(stream)
@@ -402,6 +431,9 @@ class RedisLoopLayer(StreamLayer):
         for timer in self._lingering.values():
             timer.cancel()
         self._lingering.clear()
+        if self._renewal is not None:
+            self._renewal.cancel()
+            self._renewal = None
         self._plain.clear()
         self.local.fanout.close()
         self.local = Local(self, self.local.capacity)

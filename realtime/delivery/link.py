@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final, Protocol
 
 from channels_redis.utils import create_pool
@@ -58,6 +58,7 @@ class Link:
         self._connection: Any = None
         self._task: asyncio.Task[None] | None = None
         self._up_task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps weak references
 
     # Commands ---------------------------------------------------------------------------------
 
@@ -92,6 +93,20 @@ class Link:
                 pipeline.execute_command("EVALSHA", history.PUBLISH_SHA, *arguments)
             answers: list[Any] = await pipeline.execute(raise_on_error=False)
             return answers
+
+    def forget_result(self, *command: Any) -> None:
+        """Send a command whose loss does no harm."""
+
+        async def send() -> None:
+            with contextlib.suppress(RedisError, OSError):
+                await self.redis.execute_command(*command)
+
+        self._keep(send())
+
+    def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     # Subscriptions ----------------------------------------------------------------------------
 
@@ -130,7 +145,7 @@ class Link:
 
     def _flush(self) -> None:
         if self._connection is not None and self._unsent:
-            asyncio.get_running_loop().create_task(self._send_commands())
+            self._keep(self._send_commands())
 
     async def _send_commands(self) -> None:
         unsent, self._unsent = self._unsent, []
@@ -222,7 +237,7 @@ class Link:
         if self._up_task is not None:
             self._up_task.cancel()
             self._up_task = None
-        asyncio.get_running_loop().create_task(_disconnect(connection))
+        self._keep(_disconnect(connection))
 
     async def close(self) -> None:
         """End the connections; subscriptions that are wanted again open new ones."""
