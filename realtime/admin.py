@@ -1,13 +1,13 @@
 """API keys in the Django admin: create (the key is shown once), rotate, revoke, look up."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -16,9 +16,16 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince, timeuntil
 
 from realtime.access.revocation import key_changed
-from realtime.forms import ApiKeyForm, RotateForm
+from realtime.forms import ApiKeyForm, RotateForm, symbols_name
 from realtime.models import ApiKey, ApiKeyQuerySet
-from realtime.scopes import SCOPES
+from realtime.scopes import SCOPES, SYMBOL_SCOPES
+
+if TYPE_CHECKING:  # generic in the stubs only
+    _ModelAdmin = admin.ModelAdmin[ApiKey]
+else:
+    _ModelAdmin = admin.ModelAdmin
+
+_FACTS = ("key", "state", "created_at", "last_used_at", "previous_expires_at", "revoked_at")
 
 
 class StatusFilter(admin.SimpleListFilter):
@@ -30,14 +37,11 @@ class StatusFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
         assert isinstance(queryset, ApiKeyQuerySet)
-        if self.value() not in ApiKey.Status:
+        value = self.value()
+        if value is None or value not in ApiKey.Status:
             return queryset
-        by_status = {
-            ApiKey.Status.ACTIVE: queryset.active,
-            ApiKey.Status.EXPIRED: queryset.expired,
-            ApiKey.Status.REVOKED: queryset.revoked,
-        }
-        return by_status[ApiKey.Status(self.value())]()
+        chosen: ApiKeyQuerySet = getattr(queryset, value)()
+        return chosen
 
 
 class ScopeFilter(admin.SimpleListFilter):
@@ -55,7 +59,7 @@ class ScopeFilter(admin.SimpleListFilter):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
+class ApiKeyAdmin(_ModelAdmin):
     form = ApiKeyForm
     list_display = (
         "key",
@@ -130,35 +134,25 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
     # One key ---------------------------------------------------------------------------------
 
     def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
-        limits = ("symbols_predictions", "symbols_market_data", "symbols_publish")
-        fieldsets: list[Any] = [
+        limits: tuple[str, ...] = (*(symbols_name(scope) for scope in SYMBOL_SCOPES), "origins")
+        limited = obj is not None and (obj.symbols or obj.allowed_origins)
+        if obj is not None and not self.has_change_permission(request, obj):
+            limits = ("symbols", "allowed_origins")  # shown without the form
+        options = {
+            "fields": limits,
+            "description": "Leave empty for no limit.",
+            "classes": () if limited else ("collapse",),
+        }
+        facts = [name for name in _FACTS if getattr(obj, name, None)]
+        return [
+            *([] if obj is None else [("Key", {"fields": facts})]),
             (None, {"fields": ("owner", "name", "expires_at")}),
             ("What it may do", {"fields": ("scopes",)}),
-            (
-                "Limits",
-                {
-                    "fields": (*limits, "origins"),
-                    "description": "Leave empty for no limit.",
-                    "classes": ()
-                    if obj and (obj.symbols or obj.allowed_origins)
-                    else ("collapse",),
-                },
-            ),
+            ("Limits", options),
         ]
-        if obj is not None:
-            history = ("key", "state", "created_at", "last_used_at", "previous_until", "revoked_at")
-            fieldsets.insert(0, ("Key", {"fields": history}))
-        return fieldsets
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
-        if obj is None:
-            return ()
-        shown = ("key", "state", "created_at", "last_used_at", "previous_until", "revoked_at")
-        return (*shown, "owner")
-
-    @admin.display(description="Old secret is good until", empty_value="-")
-    def previous_until(self, key: ApiKey) -> Any:
-        return key.previous_expires_at
+        return () if obj is None else (*_FACTS, "owner")
 
     def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
         # A revoked key stays to be looked at.
@@ -212,8 +206,6 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
 
     def rotate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         key = self._changeable(request, object_id)
-        if isinstance(key, HttpResponse):
-            return key
         form = RotateForm(request.POST or None)
         if not form.is_valid():
             return self._page(request, "rotate", f"Rotate {key}", key=key, form=form)
@@ -225,17 +217,15 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
 
     def revoke_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         key = self._changeable(request, object_id)
-        if isinstance(key, HttpResponse):
-            return key
         if request.method != "POST":
             return self._page(request, "revoke", f"Revoke {key}", keys=[key])
         self._revoke(request, [key])
         return HttpResponseRedirect(reverse("admin:realtime_apikey_changelist"))
 
-    def _changeable(self, request: HttpRequest, object_id: str) -> ApiKey | HttpResponse:
-        key = self.get_object(request, unquote(object_id))
+    def _changeable(self, request: HttpRequest, object_id: str) -> ApiKey:
+        key: ApiKey | None = self.get_object(request, unquote(object_id))
         if key is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            raise Http404
         if not self.has_change_permission(request, key):
             raise PermissionDenied
         return key
@@ -250,10 +240,7 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
         self.message_user(request, f"Revoked: {names}", messages.SUCCESS)
 
     def _show(self, request: HttpRequest, key: ApiKey, raw: str, what: str) -> HttpResponse:
-        response = self._page(request, "shown", f"API key {what}", key=key, raw=raw, what=what)
-        # Neither the cache nor the back button brings it back.
-        response["Cache-Control"] = "no-store"
-        return response
+        return self._page(request, "shown", f"API key {what}", key=key, raw=raw, what=what)
 
     def _page(
         self, request: HttpRequest, template: str, title: str, **context: Any

@@ -1,19 +1,24 @@
 """The forms of the admin for API keys."""
 
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 
-from realtime.models import ApiKey, validate_origins
+from realtime.models import ONE_LIVE_KEY, ApiKey, validate_origins
 from realtime.scopes import READ_SCOPES, SCOPES, SYMBOL_SCOPES, InvalidScope, parse_symbols
+
+if TYPE_CHECKING:  # generic in the stubs only
+    _ModelForm = forms.ModelForm[ApiKey]
+else:
+    _ModelForm = forms.ModelForm
 
 _SCOPE_LABELS = {
     "predictions": "predictions: receive predictions",
     "market-data": "market-data: receive market data",
     "alerts": "alerts: receive alerts",
-    "publish": "publish: send updates to everybody’s sockets",
+    "publish": "publish: send updates to all clients",
 }
 _OVERLAPS = [
     ("0", "At once"),
@@ -32,7 +37,7 @@ def _symbols_field(label: str) -> forms.CharField:
     )
 
 
-class ApiKeyForm(forms.ModelForm[ApiKey]):
+class ApiKeyForm(_ModelForm):
     scopes = forms.MultipleChoiceField(
         choices=[(scope, _SCOPE_LABELS[scope]) for scope in SCOPES],
         widget=forms.CheckboxSelectMultiple,
@@ -57,11 +62,11 @@ class ApiKeyForm(forms.ModelForm[ApiKey]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.instance.pk is None:
+        if self.instance._state.adding:
             return
         self.initial["origins"] = "\n".join(self.instance.allowed_origins)
         for scope in SYMBOL_SCOPES:
-            self.initial[_name(scope)] = ", ".join(self.instance.symbols.get(scope, []))
+            self.initial[symbols_name(scope)] = ", ".join(self.instance.symbols.get(scope, []))
 
     def clean_origins(self) -> list[str]:
         origins: list[str] = self.cleaned_data["origins"].split()
@@ -72,17 +77,23 @@ class ApiKeyForm(forms.ModelForm[ApiKey]):
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         symbols: dict[str, list[str]] = {}
         for scope in SYMBOL_SCOPES:
-            listed = cleaned.get(_name(scope), "").replace(",", " ").split()
+            listed = cleaned.get(symbols_name(scope), "").replace(",", " ").split()
             try:
                 symbols.update(parse_symbols({scope: listed}))
             except InvalidScope as exc:
-                self.add_error(_name(scope), ValidationError(str(exc)))
+                self.add_error(symbols_name(scope), ValidationError(str(exc)))
+        # Django leaves the constraint out: its condition is on a field that the form has not.
+        owner = cleaned.get("owner") or getattr(self.instance, "owner", None)
+        twins = ApiKey.objects.filter(owner=owner, name=cleaned.get("name"), revoked_at=None)
+        if owner is not None and twins.exclude(pk=self.instance.pk).exists():
+            self.add_error("name", ONE_LIVE_KEY)
         self.instance.symbols = symbols
         self.instance.allowed_origins = cleaned.get("origins", [])
         return cleaned
 
 
-def _name(scope: str) -> str:
+def symbols_name(scope: str) -> str:
+    """The form field with the patterns of a scope."""
     return f"symbols_{scope.replace('-', '_')}"
 
 

@@ -6,6 +6,7 @@ import re
 import secrets
 import string
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
@@ -16,7 +17,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from realtime.scopes import READ_SCOPES, InvalidScope, parse_scopes, parse_symbols
+from realtime.scopes import InvalidScope, parse_scopes, parse_symbols
+from realtime.streams import CHANNELS
 
 _VISIBLE_LENGTH: Final = 8
 _VISIBLE_ALPHABET: Final = string.ascii_lowercase + string.digits
@@ -25,6 +27,7 @@ _SECRET_LENGTH: Final = 32  # 62 ** 32 is 190.5 bits
 _RAW: Final = re.compile(
     rf"ara_(?P<prefix>[a-z0-9]{{{_VISIBLE_LENGTH}}})_[A-Za-z0-9]{{{_SECRET_LENGTH}}}", re.ASCII
 )
+ONE_LIVE_KEY: Final = "This owner has a key of this name that is not revoked."
 LAST_USED_EVERY: Final = timedelta(minutes=1)
 
 
@@ -98,7 +101,7 @@ class ApiKeyManager(models.Manager["ApiKey"]):
         owner: Any,
         name: str,
         *,
-        scopes: Sequence[str] = tuple(sorted(READ_SCOPES)),
+        scopes: Sequence[str] = CHANNELS,
         symbols: Mapping[str, Sequence[str]] | None = None,
         allowed_origins: Sequence[str] = (),
         expires_at: datetime | None = None,
@@ -155,7 +158,9 @@ class ApiKey(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
     # The secret before the last rotation, which stays good until previous_expires_at.
     previous_hash = models.CharField(max_length=128, blank=True, editable=False)
-    previous_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    previous_expires_at = models.DateTimeField(
+        "old secret works until", null=True, blank=True, editable=False
+    )
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -172,12 +177,18 @@ class ApiKey(models.Model):
                 fields=["owner", "name"],
                 condition=Q(revoked_at__isnull=True),
                 name="one_live_key_per_owner_and_name",
-                violation_error_message="This owner has a key of this name that is not revoked.",
+                violation_error_message=ONE_LIVE_KEY,
             )
         ]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.visible})"
+
+    def clean(self) -> None:
+        # The validators have said what is wrong; what is right is kept as it is compared.
+        with suppress(InvalidScope):
+            self.scopes = parse_scopes(self.scopes)
+            self.symbols = parse_symbols(self.symbols)
 
     @property
     def visible(self) -> str:

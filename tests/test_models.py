@@ -41,6 +41,15 @@ def test_a_key_reads_every_channel_and_does_not_publish_by_default(bob: User) ->
     assert sorted(key.scopes) == ["alerts", "market-data", "predictions"]
 
 
+def test_scopes_and_symbols_are_kept_as_they_are_compared(bob: User) -> None:
+    key, _ = ApiKey.objects.create_key(
+        bob, "desk", scopes=["publish", "alerts", "alerts"], symbols={"publish": ["btc*"]}
+    )
+    key.refresh_from_db()
+    assert key.scopes == ["alerts", "publish"]
+    assert key.symbols == {"publish": ["BTC*"]}
+
+
 def test_a_key_is_found_with_one_query_owner_included(
     bob: User, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
