@@ -1,0 +1,1 @@
+"""`python -m tests.bench`: this project beside others, on this machine, in one table."""

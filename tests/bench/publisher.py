@@ -1,0 +1,161 @@
+"""The publisher: a process of its own that sends what it is told to, at an even pace.
+
+`python -m tests.bench.publisher KIND TARGET` reads jobs from standard input and answers each with
+one line, both JSON. KIND is how its server is published to; TARGET is a port, or unused.
+"""
+
+import asyncio
+import json
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from tests.bench.load import CLOCK_BASE
+
+
+class Publisher(Protocol):
+    def publish(self, symbols: Sequence[str], pad: str) -> None:
+        """One update of each symbol, stamped now, all of them at once."""
+
+
+def market_data(pad: str) -> dict[str, Any]:
+    data: dict[str, Any] = {"price": 149.5, "volume": 1000000}
+    data["mark"] = f"@{CLOCK_BASE + time.monotonic_ns()}"
+    if pad:
+        data["pad"] = pad
+    return data
+
+
+class AraPublisher:
+    """This project's functions, in a Django process beside the server."""
+
+    def __init__(self, target: str) -> None:
+        import django
+
+        django.setup()
+        from realtime import broadcast
+
+        self._broadcast = broadcast
+
+    def publish(self, symbols: Sequence[str], pad: str) -> None:
+        if len(symbols) == 1:
+            self._broadcast.broadcast_market_data(symbols[0], market_data(pad))
+        else:
+            self._broadcast.broadcast_many(
+                [self._broadcast.market_data_update(name, market_data(pad)) for name in symbols]
+            )
+
+
+class ControlPublisher:
+    """A line to a server that publishes from inside its own process."""
+
+    def __init__(self, target: str) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", int(target)))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def publish(self, symbols: Sequence[str], pad: str) -> None:
+        items = [[symbol, market_data(pad)] for symbol in symbols]
+        self._socket.sendall(json.dumps(items).encode() + b"\n")
+
+
+class NchanPublisher:
+    """HTTP POST to nginx, one connection kept alive, a burst of them pipelined."""
+
+    def __init__(self, target: str) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", int(target)))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._answers = self._socket.makefile("rb")
+        self._offset = 0
+
+    def publish(self, symbols: Sequence[str], pad: str) -> None:
+        self._socket.sendall(b"".join([self._request(symbol, pad) for symbol in symbols]))
+        for _ in symbols:
+            self._read_answer()
+
+    def _request(self, symbol: str, pad: str) -> bytes:
+        self._offset += 1
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+        message = {
+            "type": "market_data_update", "symbol": symbol, "data": market_data(pad),
+            "timestamp": now, "offset": self._offset,
+        }  # fmt: skip
+        body = json.dumps(message, separators=(",", ":")).encode()
+        head = f"POST /pub/{symbol} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+        return head.encode() + body
+
+    def _read_answer(self) -> None:
+        status = self._answers.readline()
+        length = 0
+        while (line := self._answers.readline().strip()) != b"":
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.partition(b":")[2])
+        self._answers.read(length)
+        if status[9:10] != b"2":
+            raise ConnectionError(status.decode())
+
+
+class ChannelLayerPublisher:
+    """`group_send` on the channel layer of the rival's settings, in one lasting event loop."""
+
+    def __init__(self, target: str) -> None:
+        import django
+
+        django.setup()
+        from channels.layers import get_channel_layer
+
+        self._runner = asyncio.Runner()
+        self._layer: Any = get_channel_layer()
+
+    def publish(self, symbols: Sequence[str], pad: str) -> None:
+        self._runner.run(self._send(symbols, pad))
+
+    async def _send(self, symbols: Sequence[str], pad: str) -> None:
+        for symbol in symbols:
+            await self._layer.group_send(
+                symbol, {"type": "market.data", "symbol": symbol, "data": market_data(pad)}
+            )
+
+
+PUBLISHERS: dict[str, Any] = {
+    "ara": AraPublisher,
+    "control": ControlPublisher,
+    "nchan": NchanPublisher,
+    "channel-layer": ChannelLayerPublisher,
+}
+
+
+def run_job(publisher: Publisher, job: dict[str, Any]) -> dict[str, Any]:
+    """`times` rounds of one update per symbol, `rate` rounds a second (0: no pause)."""
+    symbols, rate, pad = job["symbols"], job["rate"], job.get("pad", "")
+    until = job.get("seconds", 3600.0)
+    began, cpu = time.perf_counter(), time.process_time()
+    sent = 0
+    for number in range(job["times"]):
+        if rate:
+            wait = began + number / rate - time.perf_counter()
+            if wait > 0:
+                time.sleep(wait)
+        if time.perf_counter() - began > until:
+            break
+        publisher.publish(symbols, pad)
+        sent += 1
+    return {
+        "sent": sent,
+        "wall": time.perf_counter() - began,
+        "cpu": time.process_time() - cpu,
+    }
+
+
+def main() -> None:
+    kind, target = sys.argv[1:]
+    publisher: Publisher = PUBLISHERS[kind](target)
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(run_job(publisher, json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
