@@ -48,14 +48,14 @@ def _hash(raw: str) -> str:
 _NO_HASH: Final = _hash("")
 
 
-def _validate_scopes(value: object) -> None:
+def validate_scopes(value: object) -> None:
     try:
         parse_scopes(value)
     except InvalidScope as exc:
         raise ValidationError(str(exc)) from exc
 
 
-def _validate_symbols(value: object) -> None:
+def validate_symbols(value: object) -> None:
     try:
         parse_symbols(value)
     except InvalidScope as exc:
@@ -152,8 +152,8 @@ class ApiKey(models.Model):
     name = models.CharField(max_length=100, help_text="What uses this key: “Trading desk, Berlin”.")
     prefix = models.CharField(max_length=_VISIBLE_LENGTH, unique=True, editable=False)
     hash = models.CharField(max_length=128, editable=False)
-    scopes = models.JSONField(default=list, validators=[_validate_scopes])
-    symbols = models.JSONField(default=dict, blank=True, validators=[_validate_symbols])
+    scopes = models.JSONField(default=list, validators=[validate_scopes])
+    symbols = models.JSONField(default=dict, blank=True, validators=[validate_symbols])
     allowed_origins = models.JSONField(default=list, blank=True, validators=[validate_origins])
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
     # The secret before the last rotation, which stays good until previous_expires_at.
