@@ -84,7 +84,7 @@ test("the replay closes a gap, and its end is not applied twice", () => {
   positions.take("AAPL", { offset: 8 });
   assert.deepEqual(positions.join({ AAPL: { epoch: "e", offset: 9, recovered: true } }), []);
   const verdicts = [6, 7, 8, 9, 10, 10].map((offset) => positions.take("AAPL", { offset }));
-  assert.deepEqual(verdicts, ["apply", "apply", "apply", "apply", "apply", "drop"]);
+  assert.deepEqual(verdicts, ["replay", "replay", "replay", "replay", "apply", "drop"]);
 });
 
 test("a jump that folding covers is no gap", () => {
@@ -141,7 +141,7 @@ test("a snapshot does not overtake the history that was asked for", () => {
   const positions = joined({ AAPL: { epoch: "e", offset: 5 } }, 3);
   assert.equal(positions.take("AAPL", { offset: 5, snapshot: true }), "drop");
   positions.join({ AAPL: { epoch: "e", offset: 5, recovered: true } }, 3);
-  for (const offset of [3, 4, 5]) assert.equal(positions.take("AAPL", { offset }), "apply");
+  for (const offset of [3, 4, 5]) assert.equal(positions.take("AAPL", { offset }), "replay");
 });
 
 test("history that is no longer held is asked for once", () => {
@@ -188,4 +188,23 @@ test("a stream below the wildcard is followed, but cannot be resumed", () => {
   assert.equal(positions.take("TSLA", { offset: 7 }), "apply");
   assert.equal(positions.take("TSLA", { offset: 9 }), "apply");
   assert.deepEqual(positions.since(["TSLA"]), {});
+});
+
+test("a stream that begins while it is followed is resumed from its beginning", () => {
+  const positions = joined({ AAPL: { epoch: "", offset: 0 } });
+  assert.equal(positions.take("AAPL", { offset: 1 }), "apply");
+  assert.equal(positions.take("AAPL", { offset: 2 }), "apply");
+  assert.deepEqual(positions.since(["AAPL"]), { AAPL: { epoch: "", offset: 0 } });
+  assert.deepEqual(positions.join({ AAPL: { epoch: "e", offset: 3, recovered: true } }), []);
+  const verdicts = [1, 2, 3, 4].map((offset) => positions.take("AAPL", { offset }));
+  assert.deepEqual(verdicts, ["drop", "drop", "replay", "apply"]);
+  assert.deepEqual(positions.since(["AAPL"]), { AAPL: { epoch: "e", offset: 4 } });
+});
+
+test("a stream that began and ended unseen starts at its first update", () => {
+  const positions = joined({ AAPL: { epoch: "", offset: 0 } });
+  positions.take("AAPL", { offset: 1 });
+  positions.take("AAPL", { offset: 2 });
+  positions.join({ AAPL: { epoch: "f", offset: 1, recovered: true } });
+  assert.equal(positions.take("AAPL", { offset: 1 }), "replay");
 });

@@ -1,0 +1,318 @@
+"""The page at `/` in a real browser, against a real server and a real feed."""
+
+import asyncio
+import contextlib
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page, async_playwright, expect
+
+from realtime.broadcast import broadcast_market_data, send_alert
+from tests.conftest import REDIS, require_program
+from tests.processes import (
+    ROOT,
+    STOP_SECONDS,
+    LiveServer,
+    Valkey,
+    process_environment,
+    start_live_server,
+)
+
+# One browser, one server and one feed for all of these.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Publish = Callable[..., Awaitable[Any]]
+SYMBOLS = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
+# A machine with two cores runs a browser, a server and a feed for these tests.
+expect.set_options(timeout=20_000)
+
+
+class Proxy:
+    """A TCP proxy on a loopback port that can be cut, and healed on the same port."""
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        self.port = 0
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def heal(self) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        """Reset what is open, refuse what comes."""
+        if self._server is not None:
+            self._server.close()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            writer.transport.abort()
+            return
+        try:
+            await asyncio.gather(_copy(reader, back), _copy(there, writer))
+        finally:
+            writer.transport.abort()
+            back.transport.abort()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+class Visit:
+    """The page in a tab, with everything that the browser complained about."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+    async def open(self, port: int) -> None:
+        await self.page.goto(f"http://127.0.0.1:{port}/")
+
+    async def live(self) -> None:
+        """Wait until all three sockets are."""
+        await expect(self.page.locator(".socket[data-phase=live]")).to_have_count(3)
+
+    async def add(self, symbol: str) -> Locator:
+        """Add a symbol through the form; returns its card."""
+        field = self.page.get_by_label("Add a symbol")
+        await field.fill(symbol)
+        await field.press("Enter")
+        return self.page.locator(f"[data-symbol='{symbol.upper()}']")
+
+    def alert(self, message: str) -> Locator:
+        return self.page.locator(".alert-message").get_by_text(message, exact=True)
+
+
+@pytest.fixture(scope="module")
+def fed_server(
+    tmp_path_factory: pytest.TempPathFactory, migrated_database: Path
+) -> Iterator[LiveServer]:
+    """A server with the replay running beside it, and a Valkey of their own."""
+    directory = tmp_path_factory.mktemp("page")
+    shutil.copy(migrated_database, directory / "db.sqlite3")
+    with Valkey(directory / "valkey") as valkey:
+        server = start_live_server("uvicorn", directory, {"REDIS_URL": valkey.url})
+        feed = subprocess.Popen(
+            [sys.executable, "manage.py", "run_feed", "--rate", "5", "--predict-every", "1"],
+            cwd=ROOT, env=process_environment(directory, server.environment),
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        yield server
+        feed.terminate()
+        feed.wait(STOP_SECONDS)
+        server.stop()
+
+
+@pytest.fixture
+def publish(fed_server: LiveServer, settings: Any) -> Publish:
+    """A function that calls one of realtime.broadcast for the clients of the server."""
+    hosts = [fed_server.environment["REDIS_URL"]]
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": REDIS, "CONFIG": {"hosts": hosts}}}
+    return asyncio.to_thread
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    path = require_program("chromium")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def visit(browser: Browser) -> AsyncIterator[Visit]:
+    page = await browser.new_page()
+    yield Visit(page)
+    await page.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def proxy(fed_server: LiveServer) -> AsyncIterator[Proxy]:
+    proxy = Proxy(fed_server.port)
+    await proxy.heal()
+    yield proxy
+    await proxy.cut()
+
+
+async def test_prices_and_predictions_of_five_symbols_move(
+    visit: Visit, fed_server: LiveServer
+) -> None:
+    await visit.open(fed_server.port)
+    await visit.live()
+    for symbol in SYMBOLS:
+        card = visit.page.locator(f"[data-symbol={symbol}]")
+        await expect(card.locator(".price")).to_have_text(re.compile(r"\d"))
+        price = await card.locator(".price").inner_text()
+        await expect(card.locator(".price")).not_to_have_text(price)
+        await expect(card.locator(".spark-line")).to_have_attribute("d", re.compile("^M.*L"))
+        await expect(card.locator("[data-value=point]")).to_have_text(re.compile(r"\d"))
+        await expect(card.locator("[data-value=confidence]")).to_contain_text("90 % confidence")
+        await expect(card.locator(".range-band")).to_have_attribute("width", re.compile(r"\d%"))
+    assert visit.complaints == []
+
+
+async def test_a_replay_is_labelled_as_one(visit: Visit, fed_server: LiveServer) -> None:
+    await visit.open(fed_server.port)
+    label = visit.page.get_by_text("Historical replay, 2000-2013 daily bars, not live prices")
+    await expect(label).to_be_visible()
+    await expect(visit.page.locator("[data-symbol=IBM] [data-chip=source]")).to_have_text("replay")
+
+
+async def test_a_prediction_comes_on_request(visit: Visit, fed_server: LiveServer) -> None:
+    await visit.open(fed_server.port)
+    card = visit.page.locator("[data-symbol=AAPL]")
+    await expect(card.locator(".price")).to_have_text(re.compile(r"\d"))
+    await card.get_by_role("button", name="Request prediction for AAPL").click()
+    await expect(card.locator("[data-value=request]")).to_have_text(re.compile("Answered in"))
+
+
+async def test_a_refused_prediction_says_why(visit: Visit, fed_server: LiveServer) -> None:
+    await visit.open(fed_server.port)
+    await visit.live()
+    card = await visit.add("NEVER")
+    await card.get_by_role("button", name="Request prediction for NEVER").click()
+    await expect(card.locator("[data-value=request]")).to_have_text(re.compile("NEVER.*[.]$"))
+    await expect(card.locator("[data-do=predict]")).to_be_enabled()
+
+
+async def test_a_broken_connection_shows_it_and_recovers_what_was_missed(
+    visit: Visit, fed_server: LiveServer, publish: Publish, proxy: Proxy
+) -> None:
+    await visit.open(proxy.port)
+    await visit.live()
+    card = await visit.add("GAPPY")
+    await publish(send_alert, {"message": "before"})
+    await expect(visit.alert("before")).to_be_visible()
+
+    await proxy.cut()
+    waiting = visit.page.locator(".socket[data-phase=waiting] .socket-state").first
+    await expect(waiting).to_have_text(re.compile(r"Reconnecting in \d+ s"))
+    await publish(send_alert, {"message": "during one"})
+    await publish(send_alert, {"message": "during two"})
+    await publish(broadcast_market_data, "GAPPY", {"price": 123.45})
+
+    await proxy.heal()
+    await visit.live()
+    newest = visit.page.locator(".alert-message")
+    await expect(newest).to_have_text(["during two", "during one", "before"])
+    await expect(card.locator(".price")).to_have_text("123.45")
+
+
+async def test_a_restarting_server_sends_the_page_to_another_one(
+    visit: Visit, fed_server: LiveServer, publish: Publish, proxy: Proxy
+) -> None:
+    leaving = await asyncio.to_thread(
+        start_live_server, "uvicorn", fed_server.directory, fed_server.environment
+    )
+    proxy.target = leaving.port
+    await visit.open(proxy.port)
+    await visit.live()
+    proxy.target = fed_server.port
+    await asyncio.to_thread(leaving.stop)
+    await visit.live()
+    await publish(send_alert, {"message": "from the other one"})
+    await expect(visit.alert("from the other one")).to_be_visible()
+    assert visit.complaints == []
+
+
+async def test_a_bad_credential_is_told_and_not_tried_again(
+    visit: Visit, fed_server: LiveServer
+) -> None:
+    await visit.open(fed_server.port)
+    await visit.live()
+    await visit.page.locator("summary").click()
+    await visit.page.get_by_label("JWT or API key").fill("ara_wrong")
+    await visit.page.get_by_role("button", name="Use it").click()
+    closed = visit.page.locator(".socket[data-phase=closed] .socket-state")
+    await expect(closed).to_have_text(["Closed (4401)"] * 3)
+    await expect(visit.page.locator("#token-error")).to_have_text(re.compile("credential"))
+    await visit.page.get_by_role("button", name="Go anonymous").click()
+    await visit.live()
+    assert visit.complaints == []
+
+
+async def test_a_symbol_can_be_added_and_a_bad_one_is_explained(
+    visit: Visit, fed_server: LiveServer, publish: Publish
+) -> None:
+    await visit.open(fed_server.port)
+    await visit.live()
+    await visit.add("not a symbol")
+    await expect(visit.page.locator("#symbol-error")).to_have_text(re.compile("A-Z 0-9"))
+    card = await visit.add("btc/usd")
+    await expect(card.locator(".command code")).to_have_text(re.compile("broadcast_market_data"))
+    await expect(visit.page.locator("#symbol-error")).to_be_empty()
+    await publish(broadcast_market_data, "BTC/USD", {"price": 64000.5})
+    await expect(card.locator(".price")).to_have_text("64,000.50")
+
+
+async def test_a_symbol_can_be_removed(visit: Visit, fed_server: LiveServer) -> None:
+    await visit.open(fed_server.port)
+    await visit.live()
+    await visit.page.get_by_role("button", name="Remove FB").click()
+    await expect(visit.page.locator("[data-symbol=FB]")).to_have_count(0)
+    assert visit.complaints == []
+
+
+async def test_what_an_alert_says_is_text_and_never_markup(
+    visit: Visit, fed_server: LiveServer, publish: Publish
+) -> None:
+    await visit.open(fed_server.port)
+    await visit.live()
+    text = "<img src=x onerror=alert(1)> & <b>bold</b>"
+    await publish(send_alert, {"message": text})
+    await expect(visit.alert(text)).to_be_visible()
+    assert visit.complaints == []
+
+
+async def test_the_page_fits_a_narrow_screen(
+    visit: Visit, fed_server: LiveServer, publish: Publish
+) -> None:
+    await visit.page.set_viewport_size({"width": 360, "height": 740})
+    await visit.open(fed_server.port)
+    await visit.live()
+    await publish(send_alert, {"message": "a" * 200})
+    await expect(visit.alert("a" * 200)).to_be_visible()
+    assert await visit.page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+async def test_the_page_loads_nothing_from_elsewhere_and_has_nothing_inline() -> None:
+    template = (ROOT / "realtime/templates/realtime/dashboard.html").read_text()
+    assert not re.search(r"(src|href|action)=[\"']?(https?:)?//", template)
+    assert not re.search(r"\s(style|on\w+)=", template)
+    assert not re.search(r"<style|<script(?![^>]* src=)", template)
+    assert "script-src 'self'; style-src 'self'" in template
+    for path in (ROOT / "realtime/static/realtime").glob("*.*s"):
+        text = path.read_text()
+        assert not re.search(r"@import|url\(|https?://|innerHTML|\beval\(", text), path.name
