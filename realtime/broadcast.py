@@ -22,6 +22,7 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import transaction
+from redis.exceptions import RedisError
 
 from realtime import protocol
 from realtime.delivery.history import Published
@@ -53,19 +54,20 @@ class InvalidUpdate(ValueError):
 
 
 class PublishFailed(Exception):
-    """Raised when the channel layer did not confirm. `published` are those that it did confirm.
+    """Raised when the channel layer did not confirm all updates.
 
-    An update whose confirmation was lost may still arrive: whether to send it again is the
-    caller's choice.
+    `published` are those that it did confirm, by their position in what was given. One whose
+    confirmation was lost may still arrive: whether to send it again is the caller's choice.
     """
 
-    def __init__(self, reason: object, published: Sequence[Published] = ()) -> None:
+    def __init__(self, reason: object, published: Mapping[int, Published] | None = None) -> None:
         super().__init__(reason, published)
         self.reason = reason
-        self.published = list(published)
+        self.published = dict(published or {})
 
     def __str__(self) -> str:
-        return f"not published: {self.reason}. {self._way_out()}"
+        reason = str(self.reason).rstrip(".")
+        return f"not published: {reason}. {self._way_out()}"
 
     @staticmethod
     def _way_out() -> str:
@@ -268,7 +270,7 @@ def _send_sync(broadcasts: Sequence[Broadcast], publications: Sequence[Publicati
         results = send(layer, [(item.stream, item.body) for item in broadcasts])
     except BackendUnavailable as exc:
         _failed(exc, publications)
-    _confirm(publications, results)
+    _confirm(publications, dict(enumerate(results)))
 
 
 async def _send(broadcasts: Sequence[Broadcast], publications: Sequence[Publication]) -> None:
@@ -281,7 +283,7 @@ async def _send(broadcasts: Sequence[Broadcast], publications: Sequence[Publicat
         results = await layer.send_updates([(item.stream, item.body) for item in broadcasts])
     except BackendUnavailable as exc:
         _failed(exc, publications)
-    _confirm(publications, results)
+    _confirm(publications, dict(enumerate(results)))
 
 
 async def _send_plainly(layer: Any, item: Broadcast) -> None:
@@ -293,13 +295,13 @@ async def _send_plainly(layer: Any, item: Broadcast) -> None:
     try:
         for group in groups:
             await layer.group_send(group, {"type": UPDATE, "text": text})
-    except OSError as exc:
+    except (OSError, RedisError) as exc:
         raise PublishFailed(exc) from exc
 
 
-def _confirm(publications: Sequence[Publication], results: Sequence[Published]) -> None:
-    for publication, result in zip(publications, results, strict=False):
-        publication._result = result
+def _confirm(publications: Sequence[Publication], results: Mapping[int, Published]) -> None:
+    for index, result in results.items():
+        publications[index]._result = result
 
 
 def _failed(exc: BackendUnavailable, publications: Sequence[Publication]) -> NoReturn:

@@ -142,6 +142,14 @@ def update_of(group: str, message: Message) -> Item | None:
     return None if stream is None or stream.wildcard else (stream, message["body"].encode())
 
 
+def _with_earlier(
+    exc: BackendUnavailable, indexes: Sequence[int], earlier: Mapping[int, Published]
+) -> BackendUnavailable:
+    """What one shard confirmed, and the shards before it, by position in what was given to all."""
+    confirmed = {indexes[index]: answer for index, answer in exc.published.items()}
+    return BackendUnavailable(exc.reason, {**earlier, **confirmed})
+
+
 class MemoryStreamLayer(StreamLayer):
     """Everything in one process: for tests. A second process hears nothing of it."""
 
@@ -368,8 +376,10 @@ class RedisLoopLayer(StreamLayer):
             by_link.setdefault(self._link(stream.group), []).append(index)
         for link, indexes in by_link.items():
             commands = [self.outer.publish_command(*items[index]) for index in indexes]
-            for index, answer in zip(indexes, await link.publish_updates(commands), strict=True):
-                results[index] = answer
+            try:
+                results.update(zip(indexes, await link.publish_updates(commands), strict=True))
+            except BackendUnavailable as exc:
+                raise _with_earlier(exc, indexes, results) from exc
         return [results[index] for index in range(len(items))]
 
     async def read_history(self, stream: Stream, since: Position | None) -> Page:
@@ -521,7 +531,10 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
             by_publisher.setdefault(self._publisher(stream), []).append(index)
         for publisher, indexes in by_publisher.items():
             commands = [self.publish_command(*items[index]) for index in indexes]
-            results.update(zip(indexes, publisher.publish_many(commands), strict=True))
+            try:
+                results.update(zip(indexes, publisher.publish_many(commands), strict=True))
+            except BackendUnavailable as exc:
+                raise _with_earlier(exc, indexes, results) from exc
         return [results[index] for index in range(len(items))]
 
     def _publisher(self, stream: Stream) -> SyncPublisher:

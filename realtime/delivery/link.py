@@ -17,7 +17,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from realtime.delivery import history
 from realtime.delivery.history import Published
-from realtime.delivery.publisher import CHUNK, BackendUnavailable, pool_options
+from realtime.delivery.publisher import CHUNK, BackendUnavailable, pool_options, take_answers
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Link:
 
     async def publish_updates(self, commands: Sequence[list[Any]]) -> list[Published]:
         """Updates of streams, in order; raises BackendUnavailable with those confirmed."""
-        published: list[Published] = []
+        published: dict[int, Published] = {}
         for begin in range(0, len(commands), CHUNK):
             chunk = commands[begin : begin + CHUNK]
             try:
@@ -81,11 +81,8 @@ class Link:
                     answers = await self._pipeline(chunk)
             except (RedisError, OSError) as exc:
                 raise BackendUnavailable(exc, published) from exc
-            for answer in answers:
-                if isinstance(answer, Exception):
-                    raise BackendUnavailable(answer, published) from answer
-                published.append(history.decode_published(answer))
-        return published
+            take_answers(answers, begin, published)
+        return list(published.values())
 
     async def _pipeline(self, chunk: Sequence[list[Any]]) -> list[Any]:
         async with self.redis.pipeline(transaction=False) as pipeline:

@@ -1,6 +1,6 @@
 """Publishing from synchronous code: a pooled client, no event loop, no new connection per call."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import redis
@@ -20,13 +20,14 @@ CHUNK: Final = 500
 class BackendUnavailable(Exception):
     """Raised when Redis did not take an update, or did not say so in time.
 
-    `published` has an entry for each update that was confirmed before.
+    `published` has the updates that it did confirm, by their position in what was given. They need
+    not be the first ones: each shard has its own.
     """
 
-    def __init__(self, reason: object, published: Sequence[Published] = ()) -> None:
+    def __init__(self, reason: object, published: Mapping[int, Published] | None = None) -> None:
         super().__init__(reason, published)
         self.reason = reason
-        self.published = list(published)
+        self.published = dict(published or {})
 
     def __str__(self) -> str:
         return f"the channel layer's Redis did not take the update: {self.reason}"
@@ -66,7 +67,7 @@ class SyncPublisher:
 
     def publish_many(self, commands: Sequence[list[Any]]) -> list[Published]:
         """Any number of updates, in order; raises BackendUnavailable with those confirmed."""
-        published: list[Published] = []
+        published: dict[int, Published] = {}
         for begin in range(0, len(commands), CHUNK):
             chunk = commands[begin : begin + CHUNK]
             try:
@@ -76,11 +77,8 @@ class SyncPublisher:
                     answers = self._pipeline("EVALSHA", history.PUBLISH_SHA, chunk)
             except (RedisError, OSError) as exc:
                 raise BackendUnavailable(exc, published) from exc
-            for answer in answers:
-                if isinstance(answer, Exception):
-                    raise BackendUnavailable(answer, published) from answer
-                published.append(history.decode_published(answer))
-        return published
+            take_answers(answers, begin, published)
+        return list(published.values())
 
     def _pipeline(self, command: str, script: str, chunk: Sequence[list[Any]]) -> list[Any]:
         with self.redis.pipeline(transaction=False) as pipeline:
@@ -88,6 +86,18 @@ class SyncPublisher:
                 pipeline.execute_command(command, script, *arguments)
             answers: list[Any] = pipeline.execute(raise_on_error=False)
             return answers
+
+
+def take_answers(answers: Sequence[Any], begin: int, published: dict[int, Published]) -> None:
+    """Add what was confirmed, from position `begin` on; BackendUnavailable if not all was."""
+    failure: Exception | None = None
+    for index, answer in enumerate(answers, begin):
+        if isinstance(answer, Exception):
+            failure = failure or answer
+        else:
+            published[index] = history.decode_published(answer)
+    if failure is not None:
+        raise BackendUnavailable(failure, published) from failure
 
 
 def _create_pool(host: dict[str, Any]) -> redis.ConnectionPool:
