@@ -1,0 +1,25 @@
+"""`manage.py broadcast_market_data`: market data from a terminal or a pipe to the sockets."""
+
+from realtime.broadcast import Broadcast, market_data_update
+from realtime.management.publishing import JsonObject, SymbolCommand
+
+
+class Command(SymbolCommand):
+    help = (
+        "Publish market data of a symbol to everybody who is subscribed to it. Without JSON, read "
+        "JSON lines from standard input."
+    )
+    argument = "market_data"
+    examples = """\
+examples:
+  python %(prog)s AAPL '{"price": 149.5, "volume": 1000000}'
+
+standard input, one update a line, published as they come:
+  echo '{"price": 149.5}' | python %(prog)s AAPL
+  echo '{"symbol": "AAPL", "data": {"price": 149.5}}' | python %(prog)s
+
+A line that is refused is named on standard error, the others are published, and the exit code is 1.
+"""
+
+    def build(self, target: str, data: JsonObject) -> Broadcast:
+        return market_data_update(target, data)

@@ -1,0 +1,62 @@
+"""`manage.py send_alert`: alerts from a terminal or a pipe, to everybody or to one user."""
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
+from django.core.management.base import CommandError, CommandParser
+from django.db import Error as DatabaseError
+
+from realtime.broadcast import Broadcast, alert_update
+from realtime.management.publishing import JsonObject, PublishCommand
+
+
+class Command(PublishCommand):
+    help = (
+        "Send an alert to everybody on /ws/alerts, or to the sockets of one user. Without JSON, "
+        "read JSON lines from standard input."
+    )
+    argument = "alert_data"
+    examples = """\
+examples:
+  python %(prog)s '{"message": "Price exceeded $150", "symbol": "AAPL", "severity": "high"}'
+  python %(prog)s '{"message": "Your order was filled"}' --user alice
+
+standard input, the data of one alert a line, all of them to --user if that is given:
+  echo '{"message": "Market closed", "severity": "low"}' | python %(prog)s
+
+A line that is refused is named on standard error, the others are sent, and the exit code is 1.
+"""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--user",
+            metavar="ID_OR_USERNAME",
+            help="send to this user's sockets only; digits are an ID",
+        )
+
+    def line_format(self, options: dict[str, Any]) -> str:
+        return "the data of an alert, a JSON object"
+
+    def target(self, options: dict[str, Any]) -> int | None:
+        text = options["user"]
+        if text is None:
+            return None
+        try:
+            return _find_user(text).pk
+        except (get_user_model().DoesNotExist, OverflowError):
+            what = "ID" if text.isdecimal() else "username"
+            raise CommandError(f"--user: nobody has the {what} {text!r}") from None
+        except DatabaseError as exc:
+            raise CommandError(f"--user: the database did not answer: {exc}") from exc
+
+    def build(self, target: int | None, data: JsonObject) -> Broadcast:
+        return alert_update(data, target)
+
+
+def _find_user(text: str) -> User:
+    users = get_user_model()._default_manager
+    if text.isdecimal():
+        return users.get(pk=int(text))
+    return users.get_by_natural_key(text)
