@@ -175,7 +175,7 @@ class ApiKeyAdmin(_ModelAdmin):
         if not change:
             request.raw_key = obj.issue()  # type: ignore[attr-defined]
         super().save_model(request, obj, form, change)
-        transaction.on_commit(lambda: key_changed(obj))
+        key_changed(obj)
 
     def response_add(
         self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
@@ -184,15 +184,14 @@ class ApiKeyAdmin(_ModelAdmin):
         return self._show(request, obj, request.raw_key, "created")  # type: ignore[attr-defined]
 
     def delete_model(self, request: HttpRequest, obj: ApiKey) -> None:
-        key = ApiKey(pk=obj.pk)
+        key_changed(obj)
         super().delete_model(request, obj)
-        transaction.on_commit(lambda: key_changed(key))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        keys = list(queryset)
-        super().delete_queryset(request, queryset)
-        for key in keys:
-            transaction.on_commit(lambda key=key: key_changed(key))  # type: ignore[misc]
+        with transaction.atomic():
+            for key in queryset:
+                key_changed(key)
+            super().delete_queryset(request, queryset)
 
     # Rotate and revoke -----------------------------------------------------------------------
 
@@ -212,7 +211,7 @@ class ApiKeyAdmin(_ModelAdmin):
         with transaction.atomic():
             raw = key.rotate(form.cleaned_data["overlap"])
             self.log_change(request, key, "Rotated.")
-            transaction.on_commit(lambda: key_changed(key))
+            key_changed(key)
         return self._show(request, key, raw, "rotated")
 
     def revoke_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -235,7 +234,7 @@ class ApiKeyAdmin(_ModelAdmin):
             for key in keys:
                 if key.revoke():
                     self.log_change(request, key, "Revoked.")
-                transaction.on_commit(lambda key=key: key_changed(key))  # type: ignore[misc]
+                key_changed(key)
         names = ", ".join(str(key) for key in keys)
         self.message_user(request, f"Revoked: {names}", messages.SUCCESS)
 

@@ -1,9 +1,16 @@
-"""Makes a change of a credential known: every writer of keys calls this, after the commit."""
+"""Makes a change of a credential known. Whoever writes keys, sessions or users calls this."""
 
-from realtime.access import identity
+from functools import partial
+
+from django.db import transaction
+
+from realtime.access.identity import credential_id_of_key, forget
 from realtime.models import ApiKey
 
 
 def key_changed(key: ApiKey) -> None:
-    """A key was revoked, rotated, edited or deleted: nobody goes by what was known of it."""
-    identity.forget(credential_id=identity.credential_id_of_key(key))
+    """A key is revoked, rotated, edited or deleted: from the commit on nobody trusts the old one.
+
+    Before a delete, while the key has its number.
+    """
+    transaction.on_commit(partial(forget, credential_id=credential_id_of_key(key)))

@@ -1,0 +1,25 @@
+"""`manage.py revoke_api_key`: nobody gets in with these keys any more."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import transaction
+
+from realtime.access.revocation import key_changed
+from realtime.management.keys import find_key
+
+
+class Command(BaseCommand):
+    help = "Revoke API keys, for good. All of them or, if one does not exist, none."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("keys", nargs="+", metavar="KEY", help="visible part: ara_k3f9a2bc")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        keys = [find_key(text) for text in options["keys"]]
+        with transaction.atomic():
+            for key in keys:
+                revoked = key.revoke()
+                # Also for one that was revoked before: a process may not have heard of it.
+                key_changed(key)
+                self.stdout.write(f"{'Revoked' if revoked else 'Was revoked already'}: {key}")

@@ -1,0 +1,34 @@
+"""`manage.py rotate_api_key`: a new secret for a key that stays."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+
+from realtime.access.revocation import key_changed
+from realtime.management.keys import duration, find_key
+from realtime.models import ApiKey
+
+
+class Command(BaseCommand):
+    help = "Give an API key a new secret and print the key: it cannot be printed again."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("key", help="visible part: ara_k3f9a2bc")
+        parser.add_argument(
+            "--overlap", type=duration, default=timedelta(days=1), metavar="DURATION",
+            help="how long the old secret works too: 0, 12h, 7d (default: 1d)",
+        )  # fmt: skip
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        key = find_key(options["key"])
+        if key.status != ApiKey.Status.ACTIVE:
+            raise CommandError(f"{key} is {key.status.value}. Create a new one: create_api_key.")
+        with transaction.atomic():
+            raw = key.rotate(options["overlap"])
+            key_changed(key)
+        self.stdout.write(raw)
+        until = key.previous_expires_at
+        old = f"works until {until:%Y-%m-%d %H:%M %Z}" if until else "does not work any more"
+        self.stderr.write(f"Rotated {key}. The old secret {old}. Keep the new one now.")

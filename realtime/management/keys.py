@@ -1,0 +1,86 @@
+"""What the commands for API keys share: arguments, look-up, and how a key is shown."""
+
+import argparse
+import re
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import CommandError
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+
+from realtime.models import ApiKey
+
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def duration(text: str) -> timedelta:
+    """`90s`, `45m`, `12h`, `30d` or `8w`, as an argparse type; `0` is none at all."""
+    match = re.fullmatch(r"(\d{1,6})([smhdw])", text, re.ASCII)
+    if match:
+        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if text == "0":
+        return timedelta(0)
+    raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 90s, 45m, 12h, 30d or 8w")
+
+
+def moment(text: str) -> datetime:
+    """A date, a date and time, or a duration from now, as an argparse type."""
+    try:
+        found = parse_datetime(text) or _midnight(text)
+    except ValueError as exc:  # the right shape, and no such day
+        raise argparse.ArgumentTypeError(f"{text!r}: {exc}") from exc
+    if found is not None:
+        return found if timezone.is_aware(found) else timezone.make_aware(found)
+    try:
+        return timezone.now() + duration(text)
+    except (argparse.ArgumentTypeError, OverflowError) as exc:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time; write 2030-01-31, 2030-01-31T12:00Z or a duration such as 30d"
+        ) from exc
+
+
+def _midnight(text: str) -> datetime | None:
+    day = parse_date(text)
+    return None if day is None else datetime(day.year, day.month, day.day)
+
+
+def symbols(text: str) -> tuple[str, list[str]]:
+    """`market-data=BTC*,ETH-USD`, as an argparse type."""
+    scope, equals, patterns = text.partition("=")
+    if not equals or not patterns:
+        raise argparse.ArgumentTypeError(f"{text!r}: write SCOPE=PATTERN,PATTERN")
+    return scope, patterns.split(",")
+
+
+def find_key(text: str) -> ApiKey:
+    """The key by its visible part (`ara_k3f9a2bc`, `k3f9a2bc`) or whole; raises CommandError."""
+    # Of a whole key only the visible part is used: somebody may have pasted a leaked one.
+    prefix = text.removeprefix("ara_").partition("_")[0]
+    key = ApiKey.objects.select_related("owner").filter(prefix=prefix).first()
+    if key is None:
+        raise CommandError(f"There is no key ara_{prefix}. See list_api_keys.")
+    return key
+
+
+def explain(error: ValidationError) -> str:
+    """A validation error as one line for each field."""
+    lines = [f"{field}: {' '.join(texts)}" for field, texts in error.message_dict.items()]
+    return "\n".join(line.removeprefix("__all__: ") for line in lines)
+
+
+def as_json(key: ApiKey) -> dict[str, Any]:
+    return {
+        "key": key.visible,
+        "name": key.name,
+        "owner": key.owner.get_username(),
+        "status": key.status.value,
+        "scopes": key.scopes,
+        "symbols": key.symbols,
+        "allowed_origins": key.allowed_origins,
+        "created_at": key.created_at.isoformat(),
+        "expires_at": key.expires_at and key.expires_at.isoformat(),
+        "last_used_at": key.last_used_at and key.last_used_at.isoformat(),
+        "revoked_at": key.revoked_at and key.revoked_at.isoformat(),
+    }
