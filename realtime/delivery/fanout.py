@@ -7,6 +7,7 @@ history and delivers nothing later until the hole is filled. `gap` is for what i
 
 import asyncio
 import logging
+import random
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 # for all streams together, each of them keeping fewer when there are many.
 RECENT: Final = 300
 RECENT_TOTAL: Final = 60_000
+# Seconds until a history that could not be read is asked for again.
+RETRY_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,9 @@ class Fanout:
         # Channels whose streams are all known here: one that appears later is a new stream.
         self.complete: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        # Streams whose history could not be read, and the timer for the next attempt.
+        self._failed: dict[str, None] = {}
+        self._retry: asyncio.TimerHandle | None = None
 
     def state(self, stream: Stream) -> StreamState:
         """The state of a stream, made at its first mention."""
@@ -210,20 +216,42 @@ class Fanout:
         try:
             page = await self._read_page(state)
         except Exception as exc:
-            # The backend went away. Reconnecting synchronises every stream again; until then
-            # updates wait, and the history has them anyway.
-            logger.warning("history of %s not readable: %s", state.stream.group, exc)
+            # The history has what waits, too.
             state.waiting = []
+            self._try_again(state, exc)
             return
         finally:
             state.resync = None
+        self._failed.pop(state.stream.group, None)
         first_look = not state.ready
         state.ready = True
-        if page.epoch:
-            self._apply(state, page, first_look=first_look)
+        self._apply(state, page, first_look=first_look)
+        self.tell_fresh(state)
         waiting, state.waiting = state.waiting or [], None
         for update in waiting:
             self.receive(update)
+
+    def _try_again(self, state: StreamState, reason: Exception) -> None:
+        if not self._failed:
+            logger.warning("history of %s not readable: %s", state.stream.group, reason)
+        self._failed[state.stream.group] = None
+        if self._retry is None:
+            loop = asyncio.get_running_loop()
+            delay = random.uniform(RETRY_SECONDS / 2, RETRY_SECONDS)
+            self._retry = loop.call_later(delay, lambda: self._retry_one())
+
+    def _retry_one(self) -> None:
+        """Ask for one stream; the others follow when that has worked."""
+        self._retry = None
+        group = next((group for group in self._failed if group in self.streams), None)
+        if group is None:
+            self._failed.clear()
+            return
+        self._start_resync(self.streams[group]).add_done_callback(self._retry_others)
+
+    def _retry_others(self, task: asyncio.Task[None]) -> None:
+        if self._retry is None and not task.cancelled():
+            self.resync_all(tuple(self._failed))
 
     async def _read_page(self, state: StreamState) -> Page:
         """The history from the state's position on, checked against what was delivered.
@@ -280,13 +308,11 @@ class Fanout:
                 reader.deliver_snapshot(updates[-1])
         state.offset = page.offset
 
-    def resync_all(self, groups: Iterable[str] | None = None) -> list[asyncio.Task[None]]:
-        """After a reconnect: compare every stream with its history. Returns what runs."""
-        return [
-            self._start_resync(self.streams[group])
-            for group in (list(self.streams) if groups is None else groups)
-            if group in self.streams
-        ]
+    def resync_all(self, groups: Iterable[str]) -> None:
+        """After a reconnect: compare these streams with their histories."""
+        for group in tuple(groups):
+            if group in self.streams:
+                self._start_resync(self.streams[group])
 
     async def ready(self, state: StreamState) -> None:
         """Wait until the position of a stream is known. The caller bounds the time."""
@@ -385,6 +411,10 @@ class Fanout:
     def close(self) -> None:
         for task in self._tasks:
             task.cancel()
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        self._failed.clear()
         self.streams.clear()
         self.wildcards.clear()
 

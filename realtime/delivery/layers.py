@@ -257,17 +257,10 @@ class RedisLoopLayer(StreamLayer):
         groups = [group for group in self.local.fanout.streams if self._link(group) is link]
         self.local.fanout.tell_stale(groups, "backend_unavailable")
 
-    async def link_up(self, link: Link) -> None:
-        """Subscribed again: fill what was missed, then say that the streams are alive."""
+    def link_up(self, link: Link) -> None:
+        """Subscribed again: compare every stream with its history, and fill what was missed."""
         fanout = self.local.fanout
-        groups = [group for group in fanout.streams if self._link(group) is link]
-        tasks = fanout.resync_all(groups)
-        if tasks:
-            await asyncio.wait(tasks)
-        for group in groups:
-            state = fanout.streams.get(group)
-            if state is not None and state.ready:
-                fanout.tell_fresh(state)
+        fanout.resync_all(group for group in fanout.streams if self._link(group) is link)
 
     # Channels and groups ----------------------------------------------------------------------
 

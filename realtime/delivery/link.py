@@ -36,7 +36,7 @@ class LinkUser(Protocol):
 
     def link_down(self, link: "Link") -> None: ...
 
-    async def link_up(self, link: "Link") -> None: ...
+    def link_up(self, link: "Link") -> None: ...
 
 
 class Link:
@@ -47,8 +47,7 @@ class Link:
         pool = create_pool(pool_options(host))
         # Any: redis-py types every answer as a union of all.
         self.redis: Any = Redis(connection_pool=pool)
-        # The subscriber's own connection speaks RESP2, where a message is a plain list.
-        self._pool = create_pool({"protocol": 2, **pool_options(host)})
+        self._pool = create_pool(pool_options(host))
         self.read_script = self.redis.register_script(history.READ)
         self.restart_script = self.redis.register_script(history.RESTART)
         # What is wanted; the future is done when Redis has confirmed it.
@@ -57,7 +56,6 @@ class Link:
         self._unsent: list[tuple[str, str]] = []
         self._connection: Any = None
         self._task: asyncio.Task[None] | None = None
-        self._up_task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps weak references
 
     # Commands ---------------------------------------------------------------------------------
@@ -182,11 +180,6 @@ class Link:
 
     async def _resubscribe(self, connection: Any) -> None:
         """Everything that is wanted, in force again; then the layer fills the holes."""
-        loop = asyncio.get_running_loop()
-        for wanted in (self._names, self._patterns):
-            for name, future in wanted.items():
-                if future.done():
-                    wanted[name] = loop.create_future()
         self._unsent = []
         for verb, wanted in (("SUBSCRIBE", self._names), ("PSUBSCRIBE", self._patterns)):
             names = list(wanted)
@@ -195,7 +188,7 @@ class Link:
                     verb, *names[begin : begin + 1000], check_health=False
                 )
         self._connection = connection
-        self._up_task = loop.create_task(self._user.link_up(self))
+        self._user.link_up(self)
 
     async def _read(self, connection: Any) -> None:
         asked = False
@@ -231,9 +224,12 @@ class Link:
     def _disconnected(self, connection: Any) -> None:
         self._connection = None
         self._unsent = []
-        if self._up_task is not None:
-            self._up_task.cancel()
-            self._up_task = None
+        # Whoever reads the history now waits until the subscription is in force again.
+        loop = asyncio.get_running_loop()
+        for wanted in (self._names, self._patterns):
+            for name, future in wanted.items():
+                if future.done():
+                    wanted[name] = loop.create_future()
         self._keep(_disconnect(connection))
 
     async def close(self) -> None:

@@ -5,10 +5,20 @@ a newer one of the same stream takes its place in the queue and says how many it
 the *older* one's place keeps every `ping` behind the updates that its `heads` speak of.
 """
 
-from collections import OrderedDict
+from collections import deque
 
 from realtime.delivery.updates import Update
 from realtime.streams import Stream
+
+
+class _Waiting:
+    """An update in the queue, and how many older ones it stands for."""
+
+    __slots__ = ("folded", "update")
+
+    def __init__(self, update: Update, folded: int) -> None:
+        self.update = update
+        self.folded = folded
 
 
 class Outbox:
@@ -17,17 +27,18 @@ class Outbox:
     Memory stays small while nothing waits: the queue is made when the first text has to.
     """
 
-    __slots__ = ("_serial", "_waiting", "folded", "limit", "size")
+    __slots__ = ("_foldable", "_queue", "folded", "limit", "size")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.size = 0  # bytes of text waiting
         self.folded = 0  # updates replaced by newer ones, over the life of the socket
-        self._waiting: OrderedDict[Stream | int, bytes | tuple[Update, int]] | None = None
-        self._serial = 0
+        self._queue: deque[bytes | _Waiting] | None = None
+        # Where in the queue the newest update of a stream waits.
+        self._foldable: dict[Stream, _Waiting] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        return bool(self._queue)
 
     @property
     def full(self) -> bool:
@@ -35,49 +46,64 @@ class Outbox:
 
     def put(self, text: bytes) -> None:
         """Queue what must not be dropped: an answer, an alert, a ping, a gap."""
-        if self._waiting is None:
-            self._waiting = OrderedDict()
-        self._serial += 1
-        self._waiting[self._serial] = text
+        if self._queue is None:
+            self._queue = deque()
+        self._queue.append(text)
         self.size += len(text)
 
-    def put_update(self, update: Update) -> None:
-        """Queue an update; replaces the waiting one of the same stream."""
+    def put_update(self, update: Update, folded: int = 0) -> None:
+        """Queue an update that already stands for `folded` older ones.
+
+        It replaces the waiting one of the same stream.
+        """
         if not update.foldable:
             self.put(update.text)
             return
-        if self._waiting is None:
-            self._waiting = OrderedDict()
-        stream = update.stream
-        older = self._waiting.get(stream)
-        count = 0
+        older = self._foldable.get(update.stream)
         if older is not None:
-            assert isinstance(older, tuple)  # streams are keys of updates only
-            count = older[1] + 1
+            self.size += len(update.body) - len(older.update.body)
             self.folded += 1
-            self.size -= len(older[0].body)
-        self._waiting[stream] = (update, count)
+            older.folded += folded + 1
+            older.update = update
+            return
+        if self._queue is None:
+            self._queue = deque()
+        waiting = self._foldable[update.stream] = _Waiting(update, folded)
+        self._queue.append(waiting)
         self.size += len(update.body)
+
+    def seal(self) -> None:
+        """Leave what waits as it is, before a text that speaks of the offsets up to it.
+
+        A gap or a snapshot behind an update that a later one replaced would go back in time.
+        """
+        self._foldable.clear()
 
     def take(self, limit: int) -> list[bytes]:
         """Remove and return the oldest texts, about `limit` bytes of them and at least one."""
         texts: list[bytes] = []
         taken = 0
-        while self._waiting and taken < limit:
-            _, item = self._waiting.popitem(last=False)
-            if isinstance(item, tuple):
-                update, count = item
-                self.size -= len(update.body)
-                text = update.folded_text(count) if count else update.text
+        while self._queue and taken < limit:
+            item = self._queue.popleft()
+            if isinstance(item, _Waiting):
+                self.size -= len(item.update.body)
+                text = self._render(item)
             else:
+                self.size -= len(item)
                 text = item
-                self.size -= len(text)
             texts.append(text)
             taken += len(text)
-        if not self._waiting:
-            self._waiting = None
+        if not self._queue:
+            self._queue = None
         return texts
 
+    def _render(self, waiting: _Waiting) -> bytes:
+        update = waiting.update
+        if self._foldable.get(update.stream) is waiting:
+            del self._foldable[update.stream]
+        return update.folded_text(waiting.folded) if waiting.folded else update.text
+
     def clear(self) -> None:
-        self._waiting = None
+        self._queue = None
+        self._foldable.clear()
         self.size = 0

@@ -30,7 +30,7 @@ class BackendUnavailable(Exception):
         self.published = dict(published or {})
 
     def __str__(self) -> str:
-        return f"the channel layer's Redis did not take the update: {self.reason}"
+        return f"Redis did not answer: {self.reason}"
 
 
 def pool_options(host: dict[str, Any]) -> dict[str, Any]:
@@ -40,6 +40,9 @@ def pool_options(host: dict[str, Any]) -> dict[str, Any]:
     again would give it a second offset. Whoever publishes decides.
     """
     return {
+        # In RESP2 a message is a plain list, and the pool looks whether an idle connection is still
+        # alive before it lends it (in RESP3 redis-py leaves that to notifications).
+        "protocol": 2,
         "socket_timeout": 5,
         "socket_connect_timeout": 2,
         "retry": Retry(NoBackoff(), 0),

@@ -86,7 +86,7 @@ class RateLimitedReader(SocketReader):
         self._sent_at[symbol] = self._clock()
         self.heads[symbol] = update.offset
         self.socket.outbox.folded += folded
-        self.socket.deliver_folded(update, folded)
+        self.socket.deliver(update, folded)
 
     def close(self) -> None:
         for timer in self._timers.values():

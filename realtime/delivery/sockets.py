@@ -52,31 +52,33 @@ class Socket:
         """Send a message that is never dropped or folded."""
         raise NotImplementedError
 
-    def deliver(self, update: Update) -> None:
-        """Send an update of a stream; it may fold while the peer does not read."""
+    def deliver(self, update: Update, folded: int = 0) -> None:
+        """Send an update of a stream; it may fold while the peer does not read.
+
+        `folded` older ones were replaced by it before it came here.
+        """
         raise NotImplementedError
 
-    def deliver_folded(self, update: Update, count: int) -> None:
-        """An update that replaced `count` older ones before it came here."""
-        if count:
-            self.send(update.folded_text(count))
-        else:
-            self.deliver(update)
-
     def deliver_snapshot(self, update: Update) -> None:
+        self.outbox.seal()
         if update.stream.channel == "alerts":
             self.send(update.replayed_text)
         else:
             self.send(update.snapshot_text)
 
     def deliver_gap(self, stream: Stream, first: int, last: int, epoch: str) -> None:
+        self.outbox.seal()
         self.send(encode(Gap(symbol=stream.symbol, from_offset=first, to_offset=last, epoch=epoch)))
 
     def deliver_state(self, stream: Stream, text: bytes) -> None:
         self.send(text)
 
     def hold(self) -> None:
-        """Queue until `release`: messages that belong together leave in one write."""
+        """Queue until `release`: messages that belong together leave in one write.
+
+        They say where subscriptions begin, so no update before them is replaced by one after them.
+        """
+        self.outbox.seal()
 
     def release(self) -> None:
         """End `hold`."""
@@ -119,14 +121,14 @@ class PreparedSocket(Socket):
         self._held = False
         peer.socket = self
 
-    def deliver(self, update: Update) -> None:
+    def deliver(self, update: Update, folded: int = 0) -> None:
         if self.outbox or self._peer.paused or self._held:
             if not self.closing:
-                self.outbox.put_update(update)
+                self.outbox.put_update(update, folded)
                 if self.outbox.full:
                     self._overflow()
         elif not self.closing:
-            self._write(update.frame)
+            self._write(frame(update.folded_text(folded)) if folded else update.frame)
             self.sent += 1
 
     def send(self, text: bytes) -> None:
@@ -141,6 +143,7 @@ class PreparedSocket(Socket):
             self.sent += 1
 
     def hold(self) -> None:
+        super().hold()
         self._held = True
 
     def release(self) -> None:
@@ -175,15 +178,15 @@ class AsgiSocket(Socket):
         self._send = send
         self._task: asyncio.Task[None] | None = None
 
-    def deliver(self, update: Update) -> None:
+    def deliver(self, update: Update, folded: int = 0) -> None:
         if self.closing:
             return
         if self._task is not None:
-            self.outbox.put_update(update)
+            self.outbox.put_update(update, folded)
             if self.outbox.full:
                 self._overflow()
         else:
-            self._start(update.text)
+            self._start(update.folded_text(folded) if folded else update.text)
 
     def send(self, text: bytes) -> None:
         if self.closing:
