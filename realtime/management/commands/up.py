@@ -24,8 +24,8 @@ from realtime.supervision import Program, Supervisor
 
 _TICK_SECONDS = 0.1
 _START_SECONDS = 60.0
-# A web server that died this often before it ever answered will not come up.
-_MAX_DEATHS_AT_START = 2
+# A web server that dies this many times in a row, each time soon, will not come up.
+_MAX_DEATHS = 3
 
 _BANNER = """
 ARA Realtime is running. Ctrl-C stops everything.
@@ -99,22 +99,18 @@ class Command(BaseCommand):
                 self.stdout.write(_banner(port, demo))
                 self.stdout.flush()
             while not self._stopping:
-                supervisor.tick()
-                time.sleep(_TICK_SECONDS)
+                _tick(supervisor, web)
             self._say("stopping")
 
     def _wait_until_it_answers(self, supervisor: Supervisor, web: Program, port: int) -> bool:
         """False when somebody has stopped the command meanwhile."""
         deadline = time.monotonic() + _START_SECONDS
         while not self._stopping:
-            supervisor.tick()
-            if supervisor.deaths(web.name) >= _MAX_DEATHS_AT_START:
-                raise CommandError("The web server does not start; its own words are above.")
+            _tick(supervisor, web)
             if _answers(port):
                 return True
             if time.monotonic() > deadline:
                 raise CommandError(f"The web server did not answer in {_START_SECONDS:g} seconds.")
-            time.sleep(_TICK_SECONDS)
         return False
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -126,6 +122,13 @@ class Command(BaseCommand):
         self.stderr.write(f"up: {line}")
 
 
+def _tick(supervisor: Supervisor, web: Program) -> None:
+    supervisor.tick()
+    if supervisor.deaths(web.name) >= _MAX_DEATHS:
+        raise CommandError("The web server does not start; its own words are above.")
+    time.sleep(_TICK_SECONDS)
+
+
 def _programs(port: int, *, feed: bool, worker: bool) -> list[Program]:
     """The web server, then what needs it."""
     manage = [sys.executable, str(settings.BASE_DIR / "manage.py")]
@@ -135,7 +138,9 @@ def _programs(port: int, *, feed: bool, worker: bool) -> list[Program]:
     if feed:
         programs.append(Program("feed", [*manage, "run_feed", "--source", "replay"]))
     if worker:
-        celery = [sys.executable, "-m", "celery", "--quiet", "--app", "ara_project", "worker"]
+        # Its warning about root is about pickled messages; this project accepts JSON only.
+        celery = [sys.executable, "-W", "ignore:You're running the worker", "-m", "celery"]
+        celery += ["--quiet", "--app", "ara_project", "worker"]
         # One process and one task at a time; nothing to tell other workers, as there are none.
         options = ["--pool", "solo", "--loglevel", "WARNING"]
         options += ["--without-mingle", "--without-gossip", "--without-heartbeat"]
