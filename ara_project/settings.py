@@ -83,9 +83,9 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[:
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 INSTALLED_APPS = [
-    # Before daphne, whose `runserver` ours extends; daphne before staticfiles, which has one too.
+    # Before staticfiles, which has a `runserver`, too. Ours extends daphne's without the app
+    # "daphne": that one loads Twisted, a second or so, into every command and worker.
     "realtime",
-    "daphne",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -203,6 +203,8 @@ CELERY_BROKER_URL = env.str(
     "CELERY_BROKER_URL",
     default=_redis_hosts[0].replace("unix://", "redis+socket://").replace("?db=", "?virtual_host="),
 )
+# Seconds. Without them `.delay()` waits for ever on a broker that has stopped answering.
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_SERIALIZER = "json"

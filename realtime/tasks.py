@@ -1,0 +1,58 @@
+"""The broadcast functions as Celery tasks: `broadcast_market_data.delay("AAPL", {"price": 149.5})`.
+
+Same names and arguments, and JSON all the way (datetimes and Decimals, which Celery's serialiser
+keeps, included). `.delay()` raises kombu.exceptions.OperationalError within seconds if the broker
+is away.
+
+InvalidUpdate fails the task at once: the same data would be refused again. PublishFailed runs it
+again, at most MAX_RETRIES times with a growing, random delay. So an update whose confirmation was
+lost arrives twice, with two offsets; one that was retried arrives after newer ones; and one whose
+last attempt failed, or whose worker was killed, does not arrive. Put a timestamp into data whose
+order matters.
+"""
+
+import logging
+from typing import Any, Final
+
+from celery import Task, shared_task
+
+from realtime import broadcast
+from realtime.broadcast import InvalidUpdate, PublishFailed
+
+logger = logging.getLogger(__name__)
+
+# With a first delay of one second that doubles, half a minute in all.
+MAX_RETRIES: Final = 5
+
+
+class PublishTask(Task):  # type: ignore[type-arg]  # generic for the type checker only
+    """Retries PublishFailed; an update that was given up is one line in the worker's log."""
+
+    autoretry_for = (PublishFailed,)
+    max_retries = MAX_RETRIES
+    retry_backoff = 1
+    retry_jitter = True
+    throws = (InvalidUpdate, PublishFailed)
+
+    def on_failure(self, exc: Exception, task_id: str, *args: Any) -> None:
+        # Celery reports what is in `throws` at INFO only, and anything else with a traceback.
+        if isinstance(exc, self.throws):
+            logger.error("%s[%s] gave up: %s", self.name, task_id, exc)
+
+
+@shared_task(base=PublishTask)
+def broadcast_prediction_update(symbol: str, prediction_data: dict[str, Any]) -> int | None:
+    """`realtime.broadcast.broadcast_prediction_update`; returns the offset."""
+    return broadcast.broadcast_prediction_update(symbol, prediction_data).offset
+
+
+@shared_task(base=PublishTask)
+def broadcast_market_data(symbol: str, market_data: dict[str, Any]) -> int | None:
+    """`realtime.broadcast.broadcast_market_data`; returns the offset."""
+    return broadcast.broadcast_market_data(symbol, market_data).offset
+
+
+@shared_task(base=PublishTask)
+def send_alert(alert_data: dict[str, Any], user_id: int | None = None) -> int | None:
+    """`realtime.broadcast.send_alert`; returns the offset."""
+    return broadcast.send_alert(alert_data, user_id).offset
