@@ -88,6 +88,7 @@ def start_server(
 
     Several share one database and one Valkey unless REDIS_URL says otherwise.
     """
+    valkey.client().flushall()
     directory = tmp_path_factory.mktemp("server")
     shutil.copy(migrated_database, directory / "db.sqlite3")
     servers: list[LiveServer] = []
