@@ -114,7 +114,7 @@ class ApiKeyManager(models.Manager["ApiKey"]):
             owner=owner,
             name=name,
             scopes=list(scopes),
-            symbols={scope: list(patterns) for scope, patterns in (symbols or {}).items()},
+            symbols=dict(symbols or {}),
             allowed_origins=list(allowed_origins),
             expires_at=expires_at,
         )

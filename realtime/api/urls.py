@@ -2,6 +2,7 @@ from django.urls import path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from realtime.api import schema  # noqa: F401  # registers the credentials with the document
+from realtime.api.keys import KeysView, KeyView, RotateKeyView
 from realtime.api.publish import PublishView
 from realtime.api.statistics import ConnectionsView
 from realtime.api.tokens import ObtainTokenView, RefreshTokenView, VerifyTokenView
@@ -11,6 +12,9 @@ urlpatterns = [
     path("auth/token", ObtainTokenView.as_view(), name="token"),
     path("auth/token/refresh", RefreshTokenView.as_view(), name="token-refresh"),
     path("auth/token/verify", VerifyTokenView.as_view(), name="token-verify"),
+    path("keys", KeysView.as_view(), name="keys"),
+    path("keys/<str:prefix>", KeyView.as_view(), name="key"),
+    path("keys/<str:prefix>/rotate", RotateKeyView.as_view(), name="key-rotate"),
     path("publish", PublishView.as_view(), name="publish"),
     path("connections", ConnectionsView.as_view(), name="connections"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),

@@ -1,0 +1,194 @@
+"""`keys`: users manage their own API keys."""
+
+from datetime import timedelta
+from typing import Any, Final
+
+from django.core.exceptions import ValidationError as ModelError
+from django.db import transaction
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework import generics, serializers, status
+from rest_framework.exceptions import PermissionDenied, ValidationError
+from rest_framework.pagination import CursorPagination
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from realtime.access.revocation import key_changed
+from realtime.api.authentication import identity_of
+from realtime.api.base import ApiView
+from realtime.models import ApiKey
+from realtime.streams import CHANNELS
+
+# Enough for every program of a user; a stolen password must not fill the table.
+MAX_KEYS: Final = 100
+MAX_OVERLAP: Final = timedelta(days=30)
+_SETTINGS: Final = ("name", "scopes", "symbols", "allowed_origins", "expires_at")
+
+
+class IsUser(BasePermission):
+    """A user with a token or a session. A key that leaked must not make other keys."""
+
+    message = "Keys are managed with a token or a session, not with a key."
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return identity_of(request).kind in ("jwt", "session")
+
+
+class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
+    """A key without its secret."""
+
+    scopes = serializers.ListField(child=serializers.CharField(), default=list(CHANNELS))
+    symbols = serializers.DictField(
+        required=False,
+        help_text='Limits a scope to symbols: `{"market-data": ["BTC*"]}`. Absent: every symbol.',
+    )
+    allowed_origins = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text="`https://app.example.com`"
+    )
+    status = serializers.ChoiceField(choices=ApiKey.Status.choices, read_only=True)
+
+    class Meta:
+        model = ApiKey
+        fields: tuple[str, ...] = (
+            "prefix", *_SETTINGS, "status",
+            "created_at", "last_used_at", "revoked_at", "previous_expires_at",
+        )  # fmt: skip
+        read_only_fields = (
+            "prefix", "created_at", "last_used_at", "revoked_at", "previous_expires_at"
+        )  # fmt: skip
+        # The model says what is wrong, see _problems().
+        validators: list[Any] = []
+        extra_kwargs: dict[str, Any] = {"name": {"validators": []}}
+
+
+class NewApiKeySerializer(ApiKeySerializer):
+    """A key with its secret, which no other answer shows."""
+
+    key = serializers.CharField(read_only=True)
+
+    class Meta(ApiKeySerializer.Meta):
+        fields = (*ApiKeySerializer.Meta.fields, "key")
+
+
+class RotateSerializer(serializers.Serializer[Any]):
+    overlap_seconds = serializers.IntegerField(
+        default=0,
+        min_value=0,
+        max_value=int(MAX_OVERLAP.total_seconds()),
+        help_text="How long the old secret works too.",
+    )
+
+
+class KeyPagination(CursorPagination):
+    ordering = ("-created_at", "-id")
+
+
+class _OwnKeys(ApiView, generics.GenericAPIView[ApiKey]):
+    permission_classes = [IsUser]
+    serializer_class = ApiKeySerializer
+    lookup_field = "prefix"
+
+    def get_queryset(self) -> QuerySet[ApiKey]:
+        return ApiKey.objects.get_queryset().filter(owner_id=identity_of(self.request).user_id)
+
+
+class KeysView(_OwnKeys, generics.ListCreateAPIView[ApiKey]):
+    pagination_class = KeyPagination
+
+    @extend_schema(operation_id="list_keys", summary="My keys")
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
+
+    @extend_schema(
+        operation_id="create_key",
+        summary="A new key; the answer has its secret, once",
+        request=ApiKeySerializer,
+        responses={201: NewApiKeySerializer},
+    )
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        serializer = ApiKeySerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        wanted = serializer.validated_data
+        _check_publish(request, wanted["scopes"])
+        if self.get_queryset().filter(revoked_at=None).count() >= MAX_KEYS:
+            raise PermissionDenied(f"You have {MAX_KEYS} keys. Revoke one that is not in use.")
+        try:
+            key, raw = ApiKey.objects.create_key(request.user, **wanted)
+        except ModelError as exc:
+            raise _problems(exc) from exc
+        return _with_secret(key, raw, status.HTTP_201_CREATED)
+
+
+class KeyView(_OwnKeys, generics.RetrieveUpdateDestroyAPIView[ApiKey]):
+    http_method_names = ["get", "patch", "delete", "head", "options"]
+
+    @extend_schema(operation_id="get_key", summary="One of my keys")
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
+
+    @extend_schema(operation_id="change_key", summary="Change a key that is not revoked")
+    def patch(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        key = self.get_object()
+        if key.revoked_at is not None:
+            raise PermissionDenied("A revoked key cannot be changed. Create a new one.")
+        serializer = ApiKeySerializer(key, data=request.data, partial=True)
+        serializer.is_valid(raise_exception=True)
+        # Who may not publish may not widen what an operator granted either.
+        _check_publish(request, [*key.scopes, *serializer.validated_data.get("scopes", [])])
+        for name, value in serializer.validated_data.items():
+            setattr(key, name, value)
+        with transaction.atomic():
+            try:
+                key.full_clean()
+            except ModelError as exc:
+                raise _problems(exc) from exc
+            key.save(update_fields=list(serializer.validated_data))
+            key_changed(key)
+        return Response(ApiKeySerializer(key).data)
+
+    @extend_schema(operation_id="revoke_key", summary="Revoke a key; it stays in the list")
+    def delete(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        key = self.get_object()
+        with transaction.atomic():
+            key.revoke()
+            key_changed(key)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class RotateKeyView(_OwnKeys):
+    @extend_schema(
+        operation_id="rotate_key",
+        summary="A new secret for a key; the answer has it, once",
+        request=RotateSerializer,
+        responses={200: NewApiKeySerializer},
+    )
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        key = self.get_object()
+        serializer = RotateSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        if key.status != ApiKey.Status.ACTIVE:
+            raise PermissionDenied(f"The key is {key.status.value}. Create a new one.")
+        with transaction.atomic():
+            overlap = timedelta(seconds=serializer.validated_data["overlap_seconds"])
+            raw = key.rotate(overlap)
+            key_changed(key)
+        return _with_secret(key, raw, status.HTTP_200_OK)
+
+
+def _check_publish(request: Request, scopes: list[str]) -> None:
+    if "publish" in scopes and not identity_of(request).allows("publish"):
+        raise PermissionDenied("You may not publish, so your keys may not either.")
+
+
+def _problems(error: ModelError) -> ValidationError:
+    problems = error.message_dict
+    # The constraint on owner and name is about the name, from where its owner stands.
+    if "__all__" in problems:
+        problems["name"] = problems.pop("__all__")
+    return ValidationError(problems)
+
+
+def _with_secret(key: ApiKey, raw: str, code: int) -> Response:
+    body = {**ApiKeySerializer(key).data, "key": raw}
+    return Response(body, code, headers={"Cache-Control": "no-store"})
