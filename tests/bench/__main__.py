@@ -1,81 +1,136 @@
 """The command line of the benchmark."""
 
 import argparse
-import contextlib
-import os
-import resource
-import shutil
 import signal
 import sys
-import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import uvloop
 
-from tests.bench import drive
-from tests.bench.processes import ROOT, BenchError
-from tests.bench.servers import KINDS, Cores, Kind, Place, prepare
-from tests.processes import Valkey
+from tests.bench import report
+from tests.bench.drive import Session, measure, session
+from tests.bench.packages import BENCH_DIR
+from tests.bench.processes import BenchError
+from tests.bench.runner import LETTERS, Run, brief, place, say
+from tests.bench.servers import KINDS, Kind, Place
+from tests.bench.workloads import Size
+
+DESCRIPTION = """\
+Measure this project beside others: on one core each in turn, with the load generator, the
+publisher and Redis on another. Prints Markdown tables; the rounds are in var/bench/*.json.
+
+  a  500 and 5,000 sockets on one symbol, and the most deliveries a second
+  b  500 sockets on 50 symbols each, all published at once
+  c  a crowd connects, anonymous and with API keys
+  d  one reader in ten stops reading
+  e  publishing from synchronous code
+  f  requested predictions
+
+`python -m tests.bench fanout` is (a) alone, with the sockets, rate and seconds that you say;
+--keep N goes on with that load for N seconds and prints the server's pids, for a profiler.
+"""
+QUICK = Size(many=0, seconds=1.5, connects=300, predictions=50)
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench", description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("workload", nargs="?", choices=["all", "fanout"], default="all")
+    parser.add_argument("--only", default=LETTERS, help="workloads, as a,c")
+    parser.add_argument("--servers", default=",".join(KINDS), help="some of %(default)s")
+    parser.add_argument("--rounds", type=int, help="3; 1 with --quick and for fanout")
+    parser.add_argument("--seconds", type=float, help="of each measured interval")
+    parser.add_argument("--sockets", type=int, default=Size.sockets)
+    parser.add_argument("--many", type=int, help="sockets of (a)'s second case; 0: leave it out")
+    parser.add_argument("--rate", type=float, default=Size.rate, help="updates a second")
+    parser.add_argument("--quick", action="store_true", help="one short round, no 5,000 sockets")
+    parser.add_argument("--keep", type=float, default=0.0, help="fanout: seconds to go on")
+    options = parser.parse_args()
+    for name in options.servers.split(","):
+        if name not in KINDS:
+            parser.error(f"--servers: {name} is none of {', '.join(KINDS)}")
+    options.only = sorted(options.only.replace(",", ""))
+    for letter in options.only:
+        if letter not in LETTERS:
+            parser.error(f"--only: {letter} is none of {', '.join(LETTERS)}")
+    return options
 
 
-@contextlib.contextmanager
-def place() -> Iterator[Place]:
-    """A directory, a database and a Valkey of this run, all gone afterwards."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    available = sorted(os.sched_getaffinity(0))
-    cores = Cores(available[0], available[-1])
-    os.sched_setaffinity(0, [cores.load])
-    (ROOT / "var").mkdir(exist_ok=True)
-    directory = Path(tempfile.mkdtemp(prefix="ara-bench-"))
+def available(names: Sequence[str]) -> list[Kind]:
+    kinds = []
+    for name in names:
+        missing = KINDS[name].missing()
+        if missing is None:
+            kinds.append(KINDS[name])
+        else:
+            say(f"without {KINDS[name].label}: {missing}")
+    return kinds
+
+
+async def fanout(kinds: Sequence[Kind], where: Place, size: Size, rounds: int, keep: float) -> None:
+    for _ in range(rounds):
+        for kind in kinds:
+            async with session(kind, where) as current:
+                await current.warm_up(["AAPL"])
+                costs = await current.connect(size.sockets, ["AAPL"])
+                rate = min(size.rate, kind.most / size.sockets)
+                result = await measure(current, ["AAPL"], rate, size.seconds)
+                print(f"{kind.label}: {brief({**costs, **result})}", flush=True)
+                if keep:
+                    await go_on(current, rate, keep)
+
+
+async def go_on(current: Session, rate: float, seconds: float) -> None:
+    pids = " ".join(map(str, current.running.process.pids()))
+    print(f"pid {pids}: {rate:g} updates/s for {seconds:g} s more", flush=True)
+    await current.publish(["AAPL"], rate=rate, times=int(rate * seconds))
+
+
+def run_all(options: argparse.Namespace, kinds: Sequence[Kind], where: Place, size: Size) -> None:
+    run = Run(where, size, options.rounds or (1 if options.quick else 3))
+    about = report.machine()
+    began = time.monotonic()
     try:
-        prepare(directory)
-        with Valkey(directory / "valkey") as valkey:
-            yield Place(directory, valkey, cores)
+        uvloop.run(run.all(options.only, kinds))
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-async def fanout(chosen: list[Kind], where: Place, options: argparse.Namespace) -> None:
-    for _ in range(options.rounds):
-        for kind in chosen:
-            async with drive.session(kind, where) as current:
-                await current.connect(options.sockets, ["AAPL"])
-                rate = min(options.rate, kind.most / options.sockets)
-                result = await drive.measure(current, ["AAPL"], rate, options.seconds)
-                print(f"{kind.label}, {options.sockets} sockets, {rate:g}/s: {result}", flush=True)
-                if options.keep:
-                    await keep(current, rate, options.keep)
-
-
-async def keep(current: drive.Session, rate: float, seconds: float) -> None:
-    pids = current.running.process.pids()
-    print(f"pid {' '.join(map(str, pids))}: under this load for {seconds:g} s", flush=True)
-    await current.publish(symbols=["AAPL"], rate=rate, times=int(rate * seconds))
+        if run.rows:
+            middle = report.medians(run.rows)
+            found = report.figures(middle)
+            path = Path(BENCH_DIR / f"{time.strftime('%Y%m%d-%H%M%S')}.json")
+            report.save(path, about, run.rows, found)
+            print(report.heading(about, run.rounds, size))
+            print(report.tables(middle))
+            print(report.figures_table(found))
+            say(f"{time.monotonic() - began:.0f} s; all rounds: {path}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench")
-    parser.add_argument("workload", choices=["fanout"])
-    parser.add_argument("--servers", default=",".join(KINDS))
-    parser.add_argument("--sockets", type=int, default=500)
-    parser.add_argument("--rate", type=float, default=100.0)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--keep", type=float, default=0.0)
-    options = parser.parse_args()
-    chosen = [KINDS[name] for name in options.servers.split(",")]
+    options = parse_options()
+    size = QUICK if options.quick else Size()
+    size = replace(
+        size, sockets=options.sockets, rate=options.rate,
+        many=size.many if options.many is None else options.many,
+        seconds=options.seconds or (10.0 if options.workload == "fanout" else size.seconds),
+    )  # fmt: skip
+    # The same as Ctrl-C: everything that was started is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    kinds = available(options.servers.split(","))
+    is_fanout = options.workload == "fanout"
     try:
-        with place() as where:
-            uvloop.run(fanout(chosen, where, options))
-    except* (BenchError, ConnectionError, TimeoutError) as group:
-        sys.exit(f"The benchmark failed: {group.exceptions[0]!r}")
+        with place(0 if is_fanout or "c" not in options.only else size.connects + 40) as where:
+            if is_fanout:
+                uvloop.run(fanout(kinds, where, size, options.rounds or 1, options.keep))
+            else:
+                run_all(options, kinds, where, size)
+    except* (BenchError, OSError) as group:
+        sys.exit(f"The benchmark failed: {group.exceptions[0]}")
+    except* KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -2,19 +2,28 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.bench import load
-from tests.bench.processes import ROOT, BenchError, usage
+from tests.bench.processes import ROOT, BenchError, Usage, usage
 from tests.bench.servers import Kind, Place, Running
 
 JOB_SECONDS = 120.0
+SESSION_SECONDS = 180.0
+# Updates that may be on their way while the most that a server can do is measured: enough to keep
+# it busy, few enough for the 100 places of Channels' in-memory queues.
+IN_FLIGHT = 10
+WARM_UP = 40  # connections before the first measured one
+
+Metrics = dict[str, float]
 
 
 class PublisherProcess:
@@ -27,7 +36,7 @@ class PublisherProcess:
     async def start(cls, running: Running) -> "PublisherProcess":
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.bench.publisher", running.publisher, running.target,
-            cwd=ROOT, env=_environment(running), stdin=-1, stdout=-1,
+            cwd=ROOT, env={**os.environ, **running.environment}, stdin=-1, stdout=-1,
         )  # fmt: skip
         publisher = cls(process)
         await publisher._answer()
@@ -53,100 +62,165 @@ class PublisherProcess:
         await self._process.wait()
 
 
-def _environment(running: Running) -> dict[str, str]:
-    return {**os.environ, **running.environment}
-
-
 @dataclass
 class Session:
-    """A server that runs, and the sockets and the publisher that it has."""
+    """A server that runs, the sockets that it has, and its publisher."""
 
     kind: Kind
     running: Running
     place: Place
-    tally: load.Tally
-    clients: list[load.Client]
+    tally: load.Tally = field(default_factory=load.Tally)
+    clients: list[load.Client] = field(default_factory=list)
     publisher: PublisherProcess | None = None
+    published: Counter[str] = field(default_factory=Counter)
 
-    async def connect(self, count: int, symbols: Sequence[str], **more: Any) -> None:
-        first = awaited = b""
-        if self.kind.greets:
-            awaited = b'"connected"'
-        if self.kind.subscribes and len(symbols) > 1:
-            first = json.dumps({"type": "subscribe", "symbols": list(symbols)}).encode()
-            awaited = b'"subscribed"'
+    def usage(self) -> Usage:
+        return self.running.process.usage()
+
+    def target(self, symbols: Sequence[str], **more: Any) -> load.Target:
+        first, awaited = self.kind.opening(symbols)
+        return load.Target(self.running.port, self.kind.path(symbols), first, awaited, **more)
+
+    async def connect(self, count: int, symbols: Sequence[str], **more: Any) -> Metrics:
+        """More clients; what each cost the server in CPU and (standing idle) in memory."""
+        before, began = self.usage(), time.monotonic()
         self.clients += await load.connect_many(
-            count, self.running.port, self.kind.path(symbols), already=len(self.clients),
-            tally=self.tally, first=first, awaited=awaited, **more,
-        )  # fmt: skip
+            count, self.target(symbols, **more), self.tally, already=len(self.clients)
+        )
+        seconds = time.monotonic() - began
+        await asyncio.sleep(0.3)
+        after = self.usage()
+        return {
+            "connect_us": (after.cpu - before.cpu) * 1e6 / count,
+            "connects_per_second": count / seconds,
+            "socket_kib": (after.rss - before.rss) / 1024 / count,
+        }
 
-    async def publish(self, **job: Any) -> dict[str, Any]:
+    async def warm_up(self, symbols: Sequence[str], **more: Any) -> None:
+        """The first connections load modules and open the server's own connections."""
+        clients = await load.connect_many(WARM_UP, self.target(symbols, **more), load.Tally())
+        await load.close(clients)
+        await asyncio.sleep(0.2)
+
+    async def publish(self, symbols: Sequence[str], **job: Any) -> dict[str, Any]:
+        """Raises BenchError if the server stops taking updates."""
         if self.publisher is None:
             self.publisher = await PublisherProcess.start(self.running)
-        return await self.publisher.run(**job)
+        answer = await self.publisher.run(symbols=list(symbols), **job)
+        if "failed" in answer:
+            raise BenchError(f"the server takes no more updates: {answer['failed']}")
+        self.published.update(dict.fromkeys(symbols, job["times"]))
+        return answer
+
+    async def close(self) -> None:
+        if self.publisher is not None:
+            await self.publisher.stop()
+        self.running.process.stop()
+        await load.close(self.clients)
 
 
 @contextlib.asynccontextmanager
 async def session(kind: Kind, place: Place) -> AsyncIterator[Session]:
-    running = kind.start(place)
-    current = Session(kind, running, place, load.Tally(), [])
+    """A fresh server, for a bounded time."""
+    current = Session(kind, kind.start(place), place)
     try:
-        yield current
+        async with asyncio.timeout(SESSION_SECONDS):
+            yield current
     finally:
-        if current.publisher is not None:
-            await current.publisher.stop()
-        running.process.stop()
-        await load.close(current.clients)
+        await current.close()
 
 
-@dataclass(frozen=True)
-class Fanout:
-    """One measured interval. Times in microseconds where not said otherwise."""
+class Meter:
+    """CPU of the server, of Redis and of this process over an interval."""
 
-    expected: int
-    received: int
-    folded: int
-    seconds: float
-    cpu: float  # of the server, per delivery
-    redis_cpu: float  # of Redis, per delivery
-    server_share: float  # of a core, 0 to 1
-    load_share: float
-    p50: float  # milliseconds
-    p99: float
-    p999: float
+    def __init__(self, current: Session) -> None:
+        redis = current.place.valkey.process
+        self._pids = current.running.process.pids()
+        self._redis_pids = [] if redis is None else [redis.pid]
+        self._before = self._read()
+
+    def _read(self) -> tuple[float, float, float, float]:
+        return (
+            time.monotonic(),
+            usage(self._pids).cpu,
+            usage(self._redis_pids).cpu,
+            time.process_time(),
+        )
+
+    def stop(self, deliveries: int) -> Metrics:
+        """Microseconds per delivery, and shares of one core."""
+        seconds, cpu, redis, own = (
+            after - before for after, before in zip(self._read(), self._before, strict=True)
+        )
+        deliveries = max(1, deliveries)
+        return {
+            "seconds": seconds,
+            "cpu_us": cpu * 1e6 / deliveries,
+            "redis_us": redis * 1e6 / deliveries,
+            "server_share": cpu / seconds,
+            "load_share": own / seconds,
+        }
 
 
 async def measure(
-    current: Session, symbols: Sequence[str], rate: float, seconds: float, pad: str = ""
-) -> Fanout:
-    """Publish at an even pace; count everything that arrives at the sockets."""
-    await current.publish(symbols=list(symbols), rate=rate, times=max(3, int(rate / 5)), pad=pad)
+    current: Session, symbols: Sequence[str], rate: float, seconds: float, *, pad: int = 0,
+    per_socket: int | None = None,
+) -> Metrics:  # fmt: skip
+    """Publish at an even pace; count everything that arrives at the sockets.
+
+    `per_socket` is how many of the symbols each socket is subscribed to; all, if not said.
+    """
+    # At least three rounds: what arrives from one alone depends on where it fell.
+    times = max(3, round(rate * seconds))
+    await current.publish(symbols, rate=rate, times=max(2, times // 10), pad=pad)
     await asyncio.sleep(0.3)
-    pids = current.running.process.pids()
-    redis = current.place.valkey.process
-    redis_pids = [] if redis is None else [redis.pid]
+    gc.collect()
+    gc.disable()
+    try:
+        current.tally.begin()
+        meter = Meter(current)
+        await current.publish(symbols, rate=rate, times=times, pad=pad)
+        expected = times * (per_socket or len(symbols)) * len(current.clients)
+        await load.settle(current.tally, expected)
+        metrics = meter.stop(current.tally.received)
+    finally:
+        gc.enable()
+    return {
+        **metrics,
+        "rate": rate * len(symbols),
+        "expected": expected,
+        **received(current.tally),
+    }
+
+
+def received(tally: load.Tally) -> Metrics:
+    return {
+        "received": tally.received,
+        "folded": tally.folded,
+        "closed": tally.closed,
+        "p50_ms": tally.percentile(0.5),
+        "p99_ms": tally.percentile(0.99),
+        "p999_ms": tally.percentile(0.999),
+    }
+
+
+async def saturate(current: Session, symbols: Sequence[str], seconds: float) -> Metrics:
+    """The most deliveries a second: always a few updates on their way, never a long queue."""
+    sockets = len(current.clients) * len(symbols)
+    sent, batch = 0, IN_FLIGHT // 2
     current.tally.begin()
-    cpu, redis_cpu, own = usage(pids).cpu, usage(redis_pids).cpu, time.process_time()
-    began = time.monotonic()
-    times = max(1, int(rate * seconds))
-    report = await current.publish(symbols=list(symbols), rate=rate, times=times, pad=pad)
-    expected = report["sent"] * len(symbols) * len(current.clients)
-    await load.settle(current.tally, expected)
-    elapsed = time.monotonic() - began
-    cpu, redis_cpu = usage(pids).cpu - cpu, usage(redis_pids).cpu - redis_cpu
-    own = time.process_time() - own
-    received = current.tally.received
-    ordered = sorted(current.tally.latencies)
-    return Fanout(
-        expected, received, current.tally.folded, elapsed,
-        cpu * 1e6 / max(1, received), redis_cpu * 1e6 / max(1, received),
-        cpu / elapsed, own / elapsed,
-        percentile(ordered, 0.5), percentile(ordered, 0.99), percentile(ordered, 0.999),
-    )  # fmt: skip
-
-
-def percentile(ordered: Sequence[int], share: float) -> float:
-    """In milliseconds, of sorted nanoseconds."""
-    if not ordered:
-        return float("nan")
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] / 1e6
+    meter = Meter(current)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if sent * sockets - current.tally.received - current.tally.folded <= batch * sockets:
+            await current.publish(symbols, rate=0, times=batch)
+            sent += batch
+        else:
+            await asyncio.sleep(0.001)
+    await load.settle(current.tally, sent * sockets)
+    metrics = meter.stop(current.tally.received)
+    return {
+        "most_per_second": current.tally.received / metrics["seconds"],
+        "most_server_share": metrics["server_share"],
+        "most_load_share": metrics["load_share"],
+    }

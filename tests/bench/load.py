@@ -7,15 +7,18 @@ monotonic clock (one for all processes of a machine) when it was published, in n
 import asyncio
 import base64
 import os
+import socket
 import time
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 # Added to the clock, so that it always has 19 digits.
 CLOCK_BASE = 10**18
 AT = ord("@")
 CONNECT_SECONDS = 30
+AT_ONCE = 40
 PER_SOURCE = 20_000  # connections from one loopback address, well below its free ports
 
 
@@ -40,22 +43,31 @@ class Tally:
         self.latencies = array("q")
 
     def begin(self) -> None:
+        """Forget everything; count what is published from now on."""
         self.since = CLOCK_BASE + time.monotonic_ns()
         self.received = self.folded = self.closed = 0
         self.latencies = array("q")
 
+    def percentile(self, share: float) -> float:
+        """Latency in milliseconds that this share of the messages did not exceed."""
+        if not self.latencies:
+            return float("nan")
+        ordered = sorted(self.latencies)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * share))] / 1e6
+
 
 class Client(asyncio.Protocol):
-    """One socket: handshake, greeting, then counting."""
+    """One socket: handshake, opening, then counting."""
 
-    __slots__ = ("_awaited", "_first", "ready", "received", "rest", "tally", "transport")
+    __slots__ = ("_awaited", "_first", "ready", "rest", "tally", "transport")
+
+    transport: Any
 
     def __init__(self, request: bytes, first: bytes, awaited: bytes, tally: Tally) -> None:
         self.rest = request
         self._first = first
         self._awaited = awaited
         self.tally = tally
-        self.received = 0
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: Any) -> None:
@@ -70,7 +82,7 @@ class Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if not self.ready.done():
-            data = self._greeted(self.rest + data)
+            data = self._opened(self.rest + data)
             if not data:
                 return
         now = CLOCK_BASE + time.monotonic_ns()
@@ -99,7 +111,6 @@ class Client(asyncio.Protocol):
                 published = int(data[at + 1 : at + 20])
                 if published >= tally.since:
                     tally.received += 1
-                    self.received += 1
                     tally.latencies.append(now - published)
                     if data.find(b'"folded":', at, stop) > 0:
                         self._count_folded(data[at:stop])
@@ -107,7 +118,7 @@ class Client(asyncio.Protocol):
         if position < size:
             self.rest = data[position:]
 
-    def _greeted(self, data: bytes) -> bytes:
+    def _opened(self, data: bytes) -> bytes:
         """Wait for the response and the awaited message; returns frames that follow."""
         head, end, frames = data.partition(b"\r\n\r\n")
         if end and not head.startswith(b"HTTP/1.1 101"):
@@ -134,29 +145,39 @@ class Client(asyncio.Protocol):
         self.tally.folded += int(digits.partition(b"}")[0].partition(b",")[0])
 
 
-async def connect(
-    port: int,
-    path: str,
-    *,
-    tally: Tally,
-    headers: str = "",
-    first: bytes = b"",
-    awaited: bytes = b"",
-    source: str | None = None,
-) -> Client:
-    """One client that has received what it awaits (`b""`: the handshake is enough)."""
+@dataclass(frozen=True)
+class Target:
+    """Where clients connect, and what they say. `receive_buffer` in bytes; 0: the system's."""
+
+    port: int
+    path: str
+    first: bytes = b""  # a message sent after the handshake
+    awaited: bytes = b""  # connected when this has come; b"": when the handshake is done
+    headers: Sequence[str] = ("",)  # one of them for each client, in turn
+    receive_buffer: int = 0
+
+
+async def connect(target: Target, number: int, tally: Tally) -> Client:
+    """One client that has received what it awaits; `number` chooses headers and address."""
     key = base64.b64encode(os.urandom(16)).decode()
+    headers = target.headers[number % len(target.headers)]
     request = (
-        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
+        f"GET {target.path} HTTP/1.1\r\nHost: 127.0.0.1:{target.port}\r\nUpgrade: websocket\r\n"
         f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
         f"{headers}\r\n"
     ).encode()
+    first = text_frame(target.first) if target.first else b""
     loop = asyncio.get_running_loop()
+    raw = socket.socket()
+    raw.setblocking(False)
+    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if target.receive_buffer:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, target.receive_buffer)
+    if number >= PER_SOURCE:
+        raw.bind((f"127.0.0.{number // PER_SOURCE + 1}", 0))
+    await loop.sock_connect(raw, ("127.0.0.1", target.port))
     _, client = await loop.create_connection(
-        lambda: Client(request, text_frame(first) if first else b"", awaited, tally),
-        "127.0.0.1",
-        port,
-        local_addr=None if source is None else (source, 0),
+        lambda: Client(request, first, target.awaited, tally), sock=raw
     )
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
@@ -168,23 +189,15 @@ async def connect(
 
 
 async def connect_many(
-    count: int, port: int, path: str, *, already: int = 0, at_once: int = 40,
-    headers: Sequence[str] = ("",), tally: Tally, first: bytes = b"", awaited: bytes = b"",
-) -> list[Client]:  # fmt: skip
-    """`count` clients, `at_once` handshakes at a time. `headers` are taken in turn."""
+    count: int, target: Target, tally: Tally, *, already: int = 0, at_once: int = AT_ONCE
+) -> list[Client]:
+    """`count` clients, `at_once` of them in the handshake at a time."""
     clients: list[Client] = []
     numbers = iter(range(already, already + count))
 
     async def work() -> None:
         for number in numbers:
-            source = number // PER_SOURCE
-            clients.append(
-                await connect(
-                    port, path, tally=tally, first=first, awaited=awaited,
-                    headers=headers[number % len(headers)],
-                    source=f"127.0.0.{source + 1}" if source else None,
-                )
-            )  # fmt: skip
+            clients.append(await connect(target, number, tally))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(min(at_once, count)):

@@ -74,7 +74,7 @@ class Process:
             **(environment or {}),
         }
         with on_cores(cores), log.open("wb") as output:
-            self.popen = subprocess.Popen(  # noqa: S603
+            self.popen = subprocess.Popen(
                 list(command), cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=output,
                 stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_end_with_parent,
             )  # fmt: skip

@@ -10,10 +10,14 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from tests.bench.load import CLOCK_BASE
+from tests.bench.rivals.control import update
+
+# In the place of a symbol: an alert for everybody.
+ALERTS = "alerts"
+SOCKET_SECONDS = 5.0
 
 
 class Publisher(Protocol):
@@ -38,22 +42,27 @@ class AraPublisher:
         django.setup()
         from realtime import broadcast
 
-        self._broadcast = broadcast
+        self._broadcast: Any = broadcast
 
     def publish(self, symbols: Sequence[str], pad: str) -> None:
-        if len(symbols) == 1:
-            self._broadcast.broadcast_market_data(symbols[0], market_data(pad))
+        if len(symbols) > 1:
+            self._broadcast.broadcast_many([self._update(name, pad) for name in symbols])
+        elif symbols[0] == ALERTS:
+            self._broadcast.send_alert(market_data(pad))
         else:
-            self._broadcast.broadcast_many(
-                [self._broadcast.market_data_update(name, market_data(pad)) for name in symbols]
-            )
+            self._broadcast.broadcast_market_data(symbols[0], market_data(pad))
+
+    def _update(self, name: str, pad: str) -> Any:
+        if name == ALERTS:
+            return self._broadcast.alert_update(market_data(pad))
+        return self._broadcast.market_data_update(name, market_data(pad))
 
 
 class ControlPublisher:
     """A line to a server that publishes from inside its own process."""
 
     def __init__(self, target: str) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", int(target)))
+        self._socket = socket.create_connection(("127.0.0.1", int(target)), SOCKET_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def publish(self, symbols: Sequence[str], pad: str) -> None:
@@ -65,7 +74,7 @@ class NchanPublisher:
     """HTTP POST to nginx, one connection kept alive, a burst of them pipelined."""
 
     def __init__(self, target: str) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", int(target)))
+        self._socket = socket.create_connection(("127.0.0.1", int(target)), SOCKET_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._answers = self._socket.makefile("rb")
         self._offset = 0
@@ -77,11 +86,7 @@ class NchanPublisher:
 
     def _request(self, symbol: str, pad: str) -> bytes:
         self._offset += 1
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
-        message = {
-            "type": "market_data_update", "symbol": symbol, "data": market_data(pad),
-            "timestamp": now, "offset": self._offset,
-        }  # fmt: skip
+        message = update(symbol, market_data(pad), self._offset)
         body = json.dumps(message, separators=(",", ":")).encode()
         head = f"POST /pub/{symbol} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
         return head.encode() + body
@@ -108,15 +113,16 @@ class ChannelLayerPublisher:
 
         self._runner = asyncio.Runner()
         self._layer: Any = get_channel_layer()
+        self._offset = 0
 
     def publish(self, symbols: Sequence[str], pad: str) -> None:
         self._runner.run(self._send(symbols, pad))
 
     async def _send(self, symbols: Sequence[str], pad: str) -> None:
         for symbol in symbols:
-            await self._layer.group_send(
-                symbol, {"type": "market.data", "symbol": symbol, "data": market_data(pad)}
-            )
+            self._offset += 1
+            message = update(symbol, market_data(pad), self._offset)
+            await self._layer.group_send(symbol, {"type": "market.data", "message": message})
 
 
 PUBLISHERS: dict[str, Any] = {
@@ -128,25 +134,17 @@ PUBLISHERS: dict[str, Any] = {
 
 
 def run_job(publisher: Publisher, job: dict[str, Any]) -> dict[str, Any]:
-    """`times` rounds of one update per symbol, `rate` rounds a second (0: no pause)."""
-    symbols, rate, pad = job["symbols"], job["rate"], job.get("pad", "")
-    until = job.get("seconds", 3600.0)
+    """`times` rounds of one update per symbol, `rate` rounds a second (0: without a pause)."""
+    symbols, rate, pad = job["symbols"], job["rate"], "x" * job.get("pad", 0)
     began, cpu = time.perf_counter(), time.process_time()
-    sent = 0
-    for number in range(job["times"]):
-        if rate:
-            wait = began + number / rate - time.perf_counter()
-            if wait > 0:
-                time.sleep(wait)
-        if time.perf_counter() - began > until:
-            break
-        publisher.publish(symbols, pad)
-        sent += 1
-    return {
-        "sent": sent,
-        "wall": time.perf_counter() - began,
-        "cpu": time.process_time() - cpu,
-    }
+    try:
+        for number in range(job["times"]):
+            if rate:
+                time.sleep(max(0.0, began + number / rate - time.perf_counter()))
+            publisher.publish(symbols, pad)
+    except OSError as exc:
+        return {"failed": str(exc)}
+    return {"wall": time.perf_counter() - began, "cpu": time.process_time() - cpu}
 
 
 def main() -> None:

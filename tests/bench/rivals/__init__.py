@@ -1,0 +1,1 @@
+"""The servers that this project is measured beside, each as small as its documentation shows it."""

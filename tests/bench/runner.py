@@ -1,0 +1,155 @@
+"""Workloads, servers and rounds, interleaved: a noisy minute hits all of them."""
+
+import contextlib
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.bench.drive import BenchError
+from tests.bench.processes import Process
+from tests.bench.report import Row
+from tests.bench.servers import Cores, Kind, Place
+from tests.bench.slow import slow_readers
+from tests.bench.workloads import (
+    Rows,
+    Size,
+    Workload,
+    bursts,
+    connecting,
+    one_symbol,
+    predictions,
+    queries,
+)
+from tests.processes import Valkey, manage
+
+PUBLISHING_SECONDS = 60.0
+WORKLOADS: dict[str, Workload] = {
+    "a": one_symbol,
+    "b": bursts,
+    "c": connecting,
+    "d": slow_readers,
+    "f": predictions,
+}
+LETTERS = "abcdef"
+# (d) is about how a server treats a reader that has stopped: one of each way.
+SLOW_READER_SERVERS = ("ara", "ara-daphne", "fastapi", "loop", "ws", "nchan")
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def place(keys: int) -> Iterator[Place]:
+    """A directory, a database with API keys and a Valkey of this run, all gone afterwards."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    available = sorted(os.sched_getaffinity(0))
+    if len(available) < 2:
+        raise BenchError("two cores are needed: one for the server, one for the load")
+    cores = Cores(available[0], available[-1])
+    os.sched_setaffinity(0, [cores.load])
+    directory = Path(tempfile.mkdtemp(prefix="ara-bench-"))
+    try:
+        manage(directory, "migrate", "-v0", REDIS_URL="redis://127.0.0.1:1")
+        with Valkey(directory / "valkey", tcp=True) as valkey:
+            yield Place(directory, valkey, cores, make_keys(directory, keys))
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+        os.sched_setaffinity(0, available)
+
+
+def make_keys(directory: Path, count: int) -> Sequence[str]:
+    if not count:
+        return ()
+    code = (
+        "import json; from django.contrib.auth.models import User;"
+        "from realtime.models import ApiKey;"
+        "users = User.objects.bulk_create("
+        f"[User(username=f'user{{n}}') for n in range({count})]);"
+        "pairs = [(ApiKey(owner=user, name='bench', scopes=['predictions', 'market-data']))"
+        " for user in users];"
+        "raw = [key.issue() for key in pairs];"
+        "ApiKey.objects.bulk_create(pairs); print(json.dumps(raw))"
+    )
+    output = manage(directory, "shell", "-v0", "-c", code, REDIS_URL="redis://127.0.0.1:1").stdout
+    keys: list[str] = json.loads(output.splitlines()[-1])
+    return keys
+
+
+class Run:
+    """Collects rows; one failing server does not end the others."""
+
+    def __init__(self, where: Place, size: Size, rounds: int) -> None:
+        self.where = where
+        self.size = size
+        self.rounds = rounds
+        self.rows: list[Row] = []
+
+    async def all(self, letters: Sequence[str], kinds: Sequence[Kind]) -> None:
+        for number in range(1, self.rounds + 1):
+            for letter in letters:
+                if letter == "e":
+                    self._publishing(number)
+                    continue
+                for kind in kinds:
+                    if takes_part(letter, kind):
+                        rows = WORKLOADS[letter](kind, self.where, self.size)
+                        await self._collect(letter, kind, number, rows)
+        if "c" in letters and any(kind.name == "ara" for kind in kinds):
+            ara = next(kind for kind in kinds if kind.name == "ara")
+            await self._collect("c", ara, self.rounds, queries(self.where, self.size))
+
+    async def _collect(self, letter: str, kind: Kind, number: int, rows: Rows) -> None:
+        began = time.monotonic()
+        say(f"round {number} of {self.rounds}, ({letter}) {kind.label}")
+        try:
+            async for case, metrics in rows:
+                self.rows.append(Row(letter, case, kind.name, number, metrics))
+                say(f"    {case}: {brief(metrics)}")
+        except* (BenchError, OSError, TimeoutError, AssertionError) as group:
+            reason = repr(group.exceptions[0])
+            self.rows.append(Row(letter, "", kind.name, number, {}, reason))
+            say(f"    failed: {reason}")
+        say(f"    {time.monotonic() - began:.0f} s")
+
+    def _publishing(self, number: int) -> None:
+        say(f"round {number} of {self.rounds}, (e) publishing")
+        log = self.where.directory / "publishing.log"
+        # On the server's core, which is idle: Redis has the other one.
+        process = Process(
+            [sys.executable, "-m", "tests.bench.publishing"], cores=[self.where.cores.server],
+            log=log, environment=self.where.environment(),
+        )  # fmt: skip
+        try:
+            process.popen.wait(PUBLISHING_SECONDS)
+            cases = json.loads(log.read_text().splitlines()[-1])
+        except (subprocess.TimeoutExpired, ValueError, IndexError):
+            reason = log.read_text()[-500:]
+            self.rows.append(Row("e", "", "ara", number, {}, reason))
+            say(f"    failed: {reason}")
+            return
+        finally:
+            process.stop()
+        for case, metrics in cases.items():
+            self.rows.append(Row("e", case, "ara", number, metrics))
+            say(f"    {case}: {brief(metrics)}")
+
+
+def takes_part(letter: str, kind: Kind) -> bool:
+    if letter == "d":
+        return kind.name in SLOW_READER_SERVERS
+    if letter == "f":
+        return kind.name == "ara"
+    return True
+
+
+def brief(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())

@@ -1,0 +1,128 @@
+"""The workloads over sockets: one symbol, bursts of many, connecting, requested predictions."""
+
+import json
+import statistics
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import websockets
+
+from tests.bench import load
+from tests.bench.drive import WARM_UP, Metrics, measure, saturate, session
+from tests.bench.servers import Kind, Place, start_ara
+
+Rows = AsyncIterator[tuple[str, Metrics]]  # the case, and what was measured
+
+SYMBOLS = [f"S{number:02}" for number in range(50)]
+BURSTS_PER_SECOND = 10.0
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    sockets: int = 500
+    many: int = 5_000  # not measured if it is not more than `sockets`
+    rate: float = 100.0
+    seconds: float = 3.0
+    connects: int = 1_000
+    predictions: int = 200
+
+
+Workload = Callable[[Kind, Place, Size], Rows]
+
+
+async def one_symbol(kind: Kind, place: Place, size: Size) -> Rows:
+    """(a) `sockets` on one symbol, then `many`, then the most that the server can do."""
+    symbols = ["AAPL"]
+    async with session(kind, place) as current:
+        await current.warm_up(symbols)
+        costs = await current.connect(size.sockets, symbols)
+        rate = min(size.rate, kind.most / size.sockets)
+        metrics = await measure(current, symbols, rate, size.seconds)
+        yield f"{size.sockets} sockets", {**costs, **metrics}
+        if size.many > size.sockets:
+            costs = await current.connect(size.many - size.sockets, symbols)
+            rate = min(size.rate, kind.most / size.many)
+            metrics = await measure(current, symbols, rate, size.seconds)
+            yield f"{size.many} sockets", {**costs, **metrics}
+            await load.close(current.clients[size.sockets :])
+            del current.clients[size.sockets :]
+        metrics = await saturate(current, symbols, size.seconds)
+        yield f"{size.sockets} sockets, saturation", metrics
+
+
+async def bursts(kind: Kind, place: Place, size: Size) -> Rows:
+    """(b) Each socket on 50 symbols, all of which are published at once."""
+    async with session(kind, place) as current:
+        await current.connect(size.sockets, SYMBOLS)
+        rate = min(BURSTS_PER_SECOND, kind.burst / (size.sockets * len(SYMBOLS)))
+        metrics = await measure(current, SYMBOLS, rate, size.seconds)
+        yield f"{size.sockets} sockets, {len(SYMBOLS)} symbols each", metrics
+
+
+async def connecting(kind: Kind, place: Place, size: Size) -> Rows:
+    """(c) A crowd connects: anonymous, and to this project also with API keys.
+
+    The lookup of a key is remembered for some seconds: one key for all is the best case, a key of
+    its own for each socket the worst.
+    """
+    async with session(kind, place) as current:
+        await current.warm_up(["AAPL"])
+        yield "anonymous", await current.connect(size.connects, ["AAPL"])
+    if not kind.ours:
+        return
+    keys = [f"X-API-Key: {key}\r\n" for key in place.api_keys]
+    cases = {"a key for each": keys[WARM_UP:], "one key for all": keys[WARM_UP : WARM_UP + 1]}
+    for case, headers in cases.items():
+        async with session(kind, place) as current:
+            await current.warm_up(["AAPL"], headers=keys[:WARM_UP])
+            yield case, await current.connect(size.connects, ["AAPL"], headers=headers)
+
+
+async def queries(place: Place, size: Size) -> Rows:
+    """(c) Database queries per connection, counted in a server of their own."""
+    keys = [f"X-API-Key: {key}\r\n" for key in place.api_keys]
+    cases = {"anonymous": [""], "a key for each": keys[WARM_UP:], "one key for all": keys[:1]}
+    for case, headers in cases.items():
+        count_file = place.directory / "queries"
+        program = ["-m", "tests.bench.counting", "{port}", str(count_file)]
+        running = start_ara(place, *program)
+        try:
+            before = int(count_file.read_text())
+            target = load.Target(running.port, "/ws/market-data/AAPL", b"", b'"connected"', headers)
+            clients = await load.connect_many(size.connects, target, load.Tally())
+            count = int(count_file.read_text()) - before
+            await load.close(clients)
+        finally:
+            running.process.stop()
+        yield case, {"queries": count / size.connects}
+
+
+async def predictions(kind: Kind, place: Place, size: Size) -> Rows:
+    """(f) `request_prediction`, one after the other: the answer, and then the prediction."""
+    answers, results = [], []
+    async with session(kind, place) as current:
+        await current.publish(["PRED"], rate=0, times=300)
+        url = f"ws://127.0.0.1:{current.running.port}/ws/predictions/PRED"
+        async with websockets.connect(url, compression=None) as socket:
+            await socket.recv()
+            for _ in range(size.predictions):
+                began = time.perf_counter()
+                await socket.send('{"type":"request_prediction"}')
+                answer = json.loads(await socket.recv())
+                answers.append(time.perf_counter() - began)
+                while (message := json.loads(await socket.recv()))["type"] == "ping":
+                    await socket.send('{"type":"pong"}')
+                results.append(time.perf_counter() - began)
+                kinds = (answer["type"], message["type"])
+                assert kinds == ("prediction_requested", "prediction_update"), message
+    yield (
+        "one client",
+        {
+            "answer_ms": statistics.median(answers) * 1000,
+            "p50_ms": statistics.median(results) * 1000,
+            "p99_ms": statistics.quantiles(results, n=100)[98] * 1000,
+        },
+    )
