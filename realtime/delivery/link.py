@@ -192,7 +192,11 @@ class Link:
 
     async def _read(self, connection: Any) -> None:
         asked = False
+        task = asyncio.current_task()
         while True:
+            # redis-py sends through asyncio.wait_for, which loses a cancellation in Python 3.11.
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError
             answer = await connection.read_response(
                 timeout=SILENCE, disconnect_on_error=False, push_request=True
             )
