@@ -5,8 +5,9 @@ Both let the offsets that a client sees jump, and both say by how much (`folded`
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Collection
-from typing import Final
+from typing import Final, Protocol
 
 from realtime.delivery.sockets import Socket
 from realtime.delivery.updates import Update
@@ -14,6 +15,20 @@ from realtime.protocol import SEVERITIES
 from realtime.streams import Stream
 
 _SEVERITY: Final = {name: rank for rank, name in enumerate(SEVERITIES)}
+
+
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    """The part of an event loop that knows the time."""
+
+    def time(self) -> float: ...
+
+    def call_later(
+        self, delay: float, callback: Callable[[str], object], symbol: str, /
+    ) -> Timer: ...
 
 
 class SocketReader:
@@ -45,16 +60,13 @@ class SocketReader:
 class RateLimitedReader(SocketReader):
     """At most `rate` updates per second of each symbol; the newest waits for its turn."""
 
-    def __init__(
-        self, socket: Socket, rate: float, clock: Callable[[], float] | None = None
-    ) -> None:
+    def __init__(self, socket: Socket, rate: float, clock: Clock | None = None) -> None:
         super().__init__(socket)
-        self._loop = asyncio.get_running_loop()
-        self._clock = clock or self._loop.time
+        self._clock = clock or asyncio.get_running_loop()
         self._interval = 1.0 / rate
         self._sent_at: dict[str, float] = {}
         self._held: dict[str, tuple[Update, int]] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers: dict[str, Timer] = {}
 
     def deliver(self, update: Update) -> None:
         symbol = update.stream.symbol
@@ -62,12 +74,16 @@ class RateLimitedReader(SocketReader):
         if held is not None:
             self._held[symbol] = (update, held[1] + 1)
             return
-        wait = self._sent_at.get(symbol, -self._interval) + self._interval - self._clock()
+        wait = self._sent_at.get(symbol, -math.inf) + self._interval - self._clock.time()
         if wait <= 0:
             self._send(update, 0)
         else:
             self._held[symbol] = (update, 0)
-            self._timers[symbol] = self._loop.call_later(wait, self._release, symbol)
+            self._timers[symbol] = self._clock.call_later(wait, self._release, symbol)
+
+    def deliver_snapshot(self, update: Update) -> None:
+        self._release(update.stream.symbol)
+        super().deliver_snapshot(update)
 
     def deliver_gap(self, stream: Stream, first: int, last: int, epoch: str) -> None:
         self._release(stream.symbol)
@@ -83,7 +99,7 @@ class RateLimitedReader(SocketReader):
 
     def _send(self, update: Update, folded: int) -> None:
         symbol = update.stream.symbol
-        self._sent_at[symbol] = self._clock()
+        self._sent_at[symbol] = self._clock.time()
         self.heads[symbol] = update.offset
         self.socket.outbox.folded += folded
         self.socket.deliver(update, folded)
@@ -131,3 +147,13 @@ class AlertFilter(SocketReader):
             self.socket.send(update.filtered_text(count))
         else:
             self.socket.deliver(update)
+
+    def deliver_snapshot(self, update: Update) -> None:
+        # An alert is no snapshot of anything: this is the newest one after a gap.
+        self.deliver(update)
+
+    def deliver_gap(self, stream: Stream, first: int, last: int, epoch: str) -> None:
+        # It names the unwanted ones before it too, or the client would miss them. Offsets begin
+        # at 1: those of an epoch that has ended are named by the change of the epoch.
+        unwanted = self._filtered.pop(stream.symbol, 0)
+        super().deliver_gap(stream, max(1, first - unwanted), last, epoch)

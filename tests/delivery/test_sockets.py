@@ -17,6 +17,7 @@ from realtime.broadcast import Broadcast, abroadcast_many, alert_update, market_
 from realtime.delivery.sockets import AsgiSocket, PreparedSocket, Socket, open_socket
 from realtime.delivery.updates import frame
 from realtime.protocol import CloseCode
+from tests.delivery.transport import Transport
 from tests.delivery.updates import AAPL, MSFT, alert, price
 from tests.delivery.waiting import PATIENCE, until
 from tests.processes import LiveServer
@@ -28,37 +29,6 @@ def never() -> None:
 
 
 # A transport --------------------------------------------------------------------------------------
-
-
-class Transport:
-    """What was written, and a `paused` that the test switches."""
-
-    def __init__(self) -> None:
-        self.transport: Any = self
-        self.paused = False
-        self.socket: PreparedSocket | None = None
-        self.writes: list[bytes] = []
-        self.ended: tuple[int, str] | None = None
-
-    def write(self, data: bytes) -> None:
-        self.writes.append(data)
-
-    def end(self, code: int, reason: str) -> None:
-        self.ended = (code, reason)
-
-    def texts(self) -> list[dict[str, Any]]:
-        """The messages in all frames that were written."""
-        data, texts = b"".join(self.writes), []
-        while data:
-            assert data[0] == 0x81, "one final text frame after the other"
-            size, begin = data[1], 2
-            if size == 126:
-                size, begin = int.from_bytes(data[2:4], "big"), 4
-            elif size == 127:
-                size, begin = int.from_bytes(data[2:10], "big"), 10
-            texts.append(json.loads(data[begin : begin + size]))
-            data = data[begin + size :]
-        return texts
 
 
 def prepared(
