@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import weakref
 from typing import Final, Protocol
 
 logger = logging.getLogger(__name__)
@@ -55,22 +54,29 @@ class Heartbeat:
             return
         self._schedule()
         self._position = (self._position + 1) % len(self._slices)
-        heads: dict[tuple[str, ...], bytes] = {}
-        for connection in tuple(self._slices[self._position]):
+        texts: dict[tuple[str, ...], bytes] = {}
+        members = self._slices[self._position]
+        for connection in tuple(members):
+            if connection not in members:
+                continue  # another one's beat made it leave
             try:
-                connection.beat(heads)
+                connection.beat(texts)
             except Exception:
                 logger.exception("a heartbeat failed")
 
 
-_heartbeats: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[float, Heartbeat]] = (
-    weakref.WeakKeyDictionary()
-)
+_heartbeats: Final[dict[asyncio.AbstractEventLoop, dict[float, Heartbeat]]] = {}
 
 
 def heartbeat(interval: float) -> Heartbeat:
     """The heartbeat of the running event loop."""
-    by_interval = _heartbeats.setdefault(asyncio.get_running_loop(), {})
+    loop = asyncio.get_running_loop()
+    if loop not in _heartbeats:
+        # Weak references would not do: a heartbeat has a timer, and that has its loop.
+        for other in [other for other in _heartbeats if other.is_closed()]:
+            del _heartbeats[other]
+        _heartbeats[loop] = {}
+    by_interval = _heartbeats[loop]
     if interval not in by_interval:
         by_interval[interval] = Heartbeat(interval)
     return by_interval[interval]
