@@ -95,6 +95,7 @@ INSTALLED_APPS = [
     "channels",
     "rest_framework",
     "rest_framework_simplejwt",
+    "rest_framework_simplejwt.token_blacklist",
     "drf_spectacular",
     "drf_spectacular_sidecar",
 ]
@@ -243,6 +244,9 @@ SIMPLE_JWT = {
     ),
     "ALGORITHM": "HS256",
     "UPDATE_LAST_LOGIN": False,
+    # A refresh token works once: what was stolen and used by two is worthless to one of them.
+    "ROTATE_REFRESH_TOKENS": True,
+    "BLACKLIST_AFTER_ROTATION": True,
 }
 
 # ARA Realtime ---------------------------------------------------------------------------------

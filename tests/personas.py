@@ -9,6 +9,7 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import User
 from rest_framework_simplejwt.tokens import AccessToken
 
+from realtime.access.tokens import SessionRefreshToken
 from realtime.models import ApiKey
 
 READ = ("predictions", "market-data", "alerts")
@@ -35,7 +36,14 @@ def olga(**fields: Any) -> User:
 
 
 def token(user: User) -> str:
+    """An access token that no login stands behind; needs no database."""
     return str(AccessToken.for_user(user))
+
+
+def login(user: User) -> tuple[str, str]:
+    """The access and the refresh token of a new login."""
+    refresh = SessionRefreshToken.for_user(user)
+    return str(refresh.access_token), str(refresh)
 
 
 def expired_token(user: User) -> str:

@@ -20,10 +20,11 @@ from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
-from rest_framework_simplejwt.tokens import AccessToken
+from rest_framework_simplejwt.tokens import AccessToken, Token
 
 from realtime.access.cache import RecentCache
 from realtime.access.credentials import Credential
+from realtime.access.tokens import SESSION_CLAIM, blacklisted
 from realtime.models import ApiKey
 from realtime.scopes import READ_SCOPES, SCOPES, matches
 
@@ -43,7 +44,8 @@ class Identity:
     `symbols` limits a scope to the symbols that match one of its patterns; a scope that is not in
     it is for every symbol. `allowed_origins` is empty where the key has no list of its own.
     `credential_id` names the credential in logs, limits and revocations: `key:12`,
-    `jwt:<jti>`, `session:7`, `anonymous`. It is not secret.
+    `jwt:<jti>`, `session:7`, `anonymous`. It is not secret. `session_id` is what the tokens of one
+    login have in common.
     """
 
     kind: IdentityKind
@@ -55,6 +57,7 @@ class Identity:
     allowed_origins: tuple[str, ...] = ()
     key_id: int | None = None
     key_prefix: str | None = None
+    session_id: str | None = None
 
     @property
     def is_authenticated(self) -> bool:
@@ -99,15 +102,14 @@ def identity_of_key(key: ApiKey, expires_at: datetime | None) -> Identity:
     )
 
 
-def identity_of_token(
-    user: AbstractUser, jti: str, expires_at: datetime, *, may_publish: bool
-) -> Identity:
+def identity_of_token(user: AbstractUser, token: Token, *, may_publish: bool) -> Identity:
     return Identity(
         kind="jwt",
         user=user,
         scopes=_scopes_of_user(may_publish=may_publish),
-        credential_id=f"jwt:{jti}",
-        expires_at=expires_at,
+        credential_id=f"jwt:{token['jti']}",
+        expires_at=datetime.fromtimestamp(token["exp"], UTC),
+        session_id=token.get(SESSION_CLAIM),
     )
 
 
@@ -179,16 +181,24 @@ async def aauthenticate(credential: Credential | None) -> Identity:
     return identity
 
 
-def forget(*, credential_id: str | None = None, user_id: int | None = None) -> None:
-    """Ask the database again for this credential, for all of this user's, or for all.
+def forget(
+    *,
+    credential_id: str | None = None,
+    session_id: str | None = None,
+    user_id: int | None = None,
+) -> None:
+    """Ask the database again for this credential, this login, this user, or for all.
 
     For this process; others ask again after CACHE_SECONDS.
     """
+    if credential_id is None and session_id is None and user_id is None:
+        _recent.forget()
+        return
     _recent.forget(
         lambda identity: (
-            (credential_id is None and user_id is None)
-            or identity.credential_id == credential_id
-            or identity.user_id == user_id
+            identity.credential_id == credential_id
+            or (session_id is not None and identity.session_id == session_id)
+            or (user_id is not None and identity.user_id == user_id)
         )
     )
 
@@ -256,15 +266,13 @@ def _look_up_token(token: AccessToken) -> Identity:
     )
     users = get_user_model()._default_manager.annotate(may_publish=Exists(permission))
     try:
-        user: Any = users.filter(pk=token["user_id"], is_active=True).first()
-        expires_at = datetime.fromtimestamp(token["exp"], UTC)
-        jti = str(token["jti"])
+        user: Any = users.filter(~blacklisted(token), pk=token["user_id"], is_active=True).first()
     except (KeyError, ValueError, TypeError, OverflowError) as exc:
         raise InvalidCredential from exc
     if user is None:
         raise InvalidCredential
     may_publish = user.may_publish or user.is_staff or user.is_superuser
-    return identity_of_token(user, jti, expires_at, may_publish=may_publish)
+    return identity_of_token(user, token, may_publish=may_publish)
 
 
 def _note_use(key: ApiKey | None) -> None:

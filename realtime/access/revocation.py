@@ -5,6 +5,7 @@ from functools import partial
 from django.db import transaction
 
 from realtime.access.identity import credential_id_of_key, forget
+from realtime.access.tokens import end_session, end_sessions
 from realtime.models import ApiKey
 
 
@@ -14,3 +15,20 @@ def key_changed(key: ApiKey) -> None:
     Before a delete, while the key has its number.
     """
     transaction.on_commit(partial(forget, credential_id=credential_id_of_key(key)))
+
+
+def log_out(session_id: str) -> None:
+    """End one login: no token of it is good from the commit on."""
+    end_session(session_id)
+    transaction.on_commit(partial(forget, session_id=session_id))
+
+
+def log_out_everywhere(user_id: int) -> None:
+    """End every login of a user. API keys stay."""
+    end_sessions(user_id)
+    user_changed(user_id)
+
+
+def user_changed(user_id: int) -> None:
+    """A user is deactivated, or may do something else than before."""
+    transaction.on_commit(partial(forget, user_id=user_id))

@@ -65,3 +65,12 @@ class HasScope(BasePermission):
 
 class HasPublishScope(HasScope):
     scope = "publish"
+
+
+class IsUser(BasePermission):
+    """A user with a token or a session. A key that leaked must not make keys or end logins."""
+
+    message = "This takes a token or a session, not a key."
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return identity_of(request).kind in ("jwt", "session")

@@ -10,12 +10,11 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers, status
 from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.pagination import CursorPagination
-from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from realtime.access.revocation import key_changed
-from realtime.api.authentication import identity_of
+from realtime.api.authentication import IsUser, identity_of
 from realtime.api.base import ApiView
 from realtime.models import ApiKey
 from realtime.streams import CHANNELS
@@ -24,15 +23,6 @@ from realtime.streams import CHANNELS
 MAX_KEYS: Final = 100
 MAX_OVERLAP: Final = timedelta(days=30)
 _SETTINGS: Final = ("name", "scopes", "symbols", "allowed_origins", "expires_at")
-
-
-class IsUser(BasePermission):
-    """A user with a token or a session. A key that leaked must not make other keys."""
-
-    message = "Keys are managed with a token or a session, not with a key."
-
-    def has_permission(self, request: Request, view: Any) -> bool:
-        return identity_of(request).kind in ("jwt", "session")
 
 
 class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):

@@ -1,39 +1,147 @@
-"""JSON Web Tokens: obtain, refresh, verify. simplejwt's views, which raise for some bad tokens."""
+"""JSON Web Tokens: obtain, refresh, verify, blacklist; log out everywhere."""
 
 from typing import Any
 
 from django.core.exceptions import ObjectDoesNotExist
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework_simplejwt.exceptions import InvalidToken
-from rest_framework_simplejwt.views import (
-    TokenObtainPairView,
-    TokenRefreshView,
-    TokenVerifyView,
-    TokenViewBase,
+from rest_framework_simplejwt.exceptions import InvalidToken, TokenError
+from rest_framework_simplejwt.serializers import (
+    TokenObtainPairSerializer,
+    TokenRefreshSerializer,
 )
+from rest_framework_simplejwt.tokens import UntypedToken
+from rest_framework_simplejwt.views import TokenViewBase
 
+from realtime.access.revocation import log_out, log_out_everywhere
+from realtime.access.tokens import SESSION_CLAIM, SessionRefreshToken, is_blacklisted
+from realtime.api.authentication import IsUser, identity_of
 from realtime.api.base import ApiView
+from realtime.api.serializers import ProblemSerializer
 
 
-class _CheckTokenView(ApiView, TokenViewBase):
+class LoginSerializer(serializers.Serializer[Any]):
+    username = serializers.CharField()
+    password = serializers.CharField(style={"input_type": "password"})
+
+
+class RefreshSerializer(serializers.Serializer[Any]):
+    refresh = serializers.CharField()
+
+
+class TokenSerializer(serializers.Serializer[Any]):
+    token = serializers.CharField()
+
+
+class TokensSerializer(serializers.Serializer[Any]):
+    access = serializers.CharField(help_text="Opens everything, for some minutes.")
+    refresh = serializers.CharField(help_text="Exchanged for the next two, once.")
+
+
+class _Obtain(TokenObtainPairSerializer):
+    token_class = SessionRefreshToken
+
+
+class _Refresh(TokenRefreshSerializer):
+    token_class = SessionRefreshToken
+
+
+class _Verify(TokenSerializer):
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if is_blacklisted(UntypedToken(attrs["token"])):
+            raise TokenError("Token is blacklisted")
+        return {}
+
+
+class _Blacklist(RefreshSerializer):
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        refresh = SessionRefreshToken(attrs["refresh"])
+        refresh.blacklist()
+        if SESSION_CLAIM in refresh:
+            log_out(refresh[SESSION_CLAIM])
+        return {}
+
+
+class _TokenView(ApiView, TokenViewBase):
+    """simplejwt's view, without what it raises for some bad tokens."""
+
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         # Outside the try: a body that is no JSON is not a bad token.
         _ = request.data
         try:
-            return super().post(request, *args, **kwargs)
+            response = super().post(request, *args, **kwargs)
         # The user is deleted; claims of odd types; a header nested too deeply.
         except (ObjectDoesNotExist, ValueError, TypeError, OverflowError, RecursionError) as exc:
             raise InvalidToken from exc
+        response["Cache-Control"] = "no-store"
+        return response
 
 
-class ObtainTokenView(ApiView, TokenObtainPairView):
-    """Exchange a user name and password for an access and a refresh token."""
+class ObtainTokenView(_TokenView):
+    serializer_class = _Obtain
+
+    @extend_schema(
+        operation_id="obtain_token",
+        summary="Log in: an access and a refresh token for a user name and a password",
+        request=LoginSerializer,
+        responses={200: TokensSerializer, 401: ProblemSerializer},
+    )
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().post(request, *args, **kwargs)
 
 
-class RefreshTokenView(_CheckTokenView, TokenRefreshView):
-    """Exchange a refresh token for a new access token."""
+class RefreshTokenView(_TokenView):
+    serializer_class = _Refresh
+
+    @extend_schema(
+        operation_id="refresh_token",
+        summary="The next access and refresh token; the refresh token sent works no more",
+        request=RefreshSerializer,
+        responses={200: TokensSerializer, 401: ProblemSerializer},
+    )
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().post(request, *args, **kwargs)
 
 
-class VerifyTokenView(_CheckTokenView, TokenVerifyView):
-    """200 for a token that is ours and not expired, else 401."""
+class VerifyTokenView(_TokenView):
+    serializer_class = _Verify
+
+    @extend_schema(
+        operation_id="verify_token",
+        summary="Is a token ours, neither expired nor blacklisted?",
+        request=TokenSerializer,
+        responses={200: None, 401: ProblemSerializer},
+    )
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().post(request, *args, **kwargs)
+
+
+class BlacklistTokenView(_TokenView):
+    serializer_class = _Blacklist
+
+    @extend_schema(
+        operation_id="blacklist_token",
+        summary="Log out: no token of this login works any more",
+        request=RefreshSerializer,
+        responses={200: None, 401: ProblemSerializer},
+    )
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().post(request, *args, **kwargs)
+
+
+class LogOutEverywhereView(ApiView):
+    permission_classes = [IsUser]
+
+    @extend_schema(
+        operation_id="log_out_everywhere",
+        summary="No token of any of my logins works any more",
+        request=None,
+        responses={204: None, 401: ProblemSerializer, 403: ProblemSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        user_id = identity_of(request).user_id
+        assert user_id is not None  # IsUser has seen to it
+        log_out_everywhere(user_id)
+        return Response(status=status.HTTP_204_NO_CONTENT)

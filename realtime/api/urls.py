@@ -5,13 +5,21 @@ from realtime.api import schema  # noqa: F401  # registers the credentials with 
 from realtime.api.keys import KeysView, KeyView, RotateKeyView
 from realtime.api.publish import PublishView
 from realtime.api.statistics import ConnectionsView
-from realtime.api.tokens import ObtainTokenView, RefreshTokenView, VerifyTokenView
+from realtime.api.tokens import (
+    BlacklistTokenView,
+    LogOutEverywhereView,
+    ObtainTokenView,
+    RefreshTokenView,
+    VerifyTokenView,
+)
 
 app_name = "api"
 urlpatterns = [
     path("auth/token", ObtainTokenView.as_view(), name="token"),
     path("auth/token/refresh", RefreshTokenView.as_view(), name="token-refresh"),
     path("auth/token/verify", VerifyTokenView.as_view(), name="token-verify"),
+    path("auth/token/blacklist", BlacklistTokenView.as_view(), name="token-blacklist"),
+    path("auth/logout-everywhere", LogOutEverywhereView.as_view(), name="logout-everywhere"),
     path("keys", KeysView.as_view(), name="keys"),
     path("keys/<str:prefix>", KeyView.as_view(), name="key"),
     path("keys/<str:prefix>/rotate", RotateKeyView.as_view(), name="key-rotate"),

@@ -12,6 +12,7 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 from pytest_django import DjangoAssertNumQueries, Settings
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 from rest_framework_simplejwt.tokens import RefreshToken
 
 from realtime.access import identity as identity_module
@@ -25,6 +26,7 @@ from realtime.access.identity import (
     forget,
     identity_of_user,
 )
+from realtime.access.tokens import SessionRefreshToken
 from realtime.models import ApiKey
 from tests import personas
 
@@ -57,6 +59,23 @@ def test_alice_is_known_by_her_token() -> None:
     assert identity.credential_id.startswith("jwt:")
     assert identity.expires_at is not None
     assert identity.expires_at > timezone.now()
+
+
+def test_the_tokens_of_one_login_share_a_session() -> None:
+    refresh = SessionRefreshToken.for_user(personas.alice())
+    one, two = present(str(refresh.access_token)), present(str(refresh.access_token))
+    assert one.session_id == two.session_id == refresh["sid"]
+    assert one.credential_id != two.credential_id
+
+
+def test_a_blacklisted_access_token_is_refused() -> None:
+    access = SessionRefreshToken.for_user(personas.alice()).access_token
+    BlacklistedToken.objects.create(
+        token=OutstandingToken.objects.create(
+            jti=access["jti"], token="", expires_at=timezone.now()
+        )
+    )
+    refused(str(access))
 
 
 def test_bob_is_known_by_his_key() -> None:

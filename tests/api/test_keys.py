@@ -199,12 +199,16 @@ def test_nobody_fills_the_table(alice: APIClient, monkeypatch: pytest.MonkeyPatc
     assert answers == [201, 201, 403]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(
     st.dictionaries(
         st.sampled_from(["name", "scopes", "symbols", "allowed_origins", "expires_at", "prefix"]),
         st.recursive(
-            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+            st.none()
+            | st.booleans()
+            | st.integers()
+            | st.floats(allow_nan=False, allow_infinity=False)
+            | st.text(),
             lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
             max_leaves=5,
         ),

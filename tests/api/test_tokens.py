@@ -3,12 +3,16 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.utils import timezone
 from rest_framework.test import APIClient
+from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 from rest_framework_simplejwt.tokens import RefreshToken
 
+from realtime.models import ApiKey
 from tests import personas
 
-pytestmark = pytest.mark.django_db
+# Without transactions around them, changes are known when an answer comes.
+pytestmark = pytest.mark.django_db(transaction=True)
 client = APIClient()
 
 
@@ -37,11 +41,100 @@ def test_a_missing_field_is_named() -> None:
     assert (answer.status_code, list(answer.json())) == (400, ["password"])
 
 
-def test_a_refresh_token_gives_a_new_access_token() -> None:
-    refresh = str(RefreshToken.for_user(personas.alice()))
-    access = post("token/refresh", refresh=refresh).json()["access"]
+def login() -> tuple[str, str]:
+    """Alice's access and refresh token."""
+    return personas.login(personas.alice())
+
+
+def opens(access: str) -> bool:
     headers = {"Authorization": f"Bearer {access}"}
-    assert client.get("/api/v1/connections", headers=headers).status_code == 200
+    return client.get("/api/v1/connections", headers=headers).status_code == 200
+
+
+def refreshed(refresh: str) -> tuple[str, str] | None:
+    answer = post("token/refresh", refresh=refresh)
+    if answer.status_code != 200:
+        assert answer.status_code == 401
+        return None
+    return answer.json()["access"], answer.json()["refresh"]
+
+
+def test_a_refresh_token_gives_the_next_two_tokens_once() -> None:
+    _, refresh = login()
+    tokens = refreshed(refresh)
+    assert tokens is not None
+    assert opens(tokens[0])
+    assert refreshed(refresh) is None
+    assert refreshed(tokens[1]) is not None
+
+
+def test_a_rotation_leaves_the_access_token_alone() -> None:
+    access, refresh = login()
+    refreshed(refresh)
+    assert opens(access)
+
+
+def test_no_answer_with_tokens_is_cached() -> None:
+    assert post("token/refresh", refresh=login()[1])["Cache-Control"] == "no-store"
+
+
+def test_logging_out_ends_every_token_of_the_login() -> None:
+    first, refresh = login()
+    second, latest = refreshed(refresh) or ("", "")
+    assert opens(first)
+    assert opens(second)
+    assert post("token/blacklist", refresh=latest).status_code == 200
+    assert not opens(first)
+    assert not opens(second)
+    assert refreshed(latest) is None
+    for token in (first, latest):
+        assert post("token/verify", token=token).status_code == 401
+
+
+def test_logging_out_leaves_other_logins_alone() -> None:
+    (mine, _), (other, _) = login(), login()
+    refresh = login()[1]
+    post("token/blacklist", refresh=refresh)
+    assert opens(mine)
+    assert opens(other)
+
+
+def test_logging_out_everywhere_ends_every_login_but_no_key() -> None:
+    logins = [login() for _ in range(3)]
+    _, key = ApiKey.objects.create_key(personas.alice(), "laptop")
+    olga = personas.token(personas.olga())
+    assert all(opens(access) for access, _ in logins)
+    everywhere = "/api/v1/auth/logout-everywhere"
+    headers = {"Authorization": f"Bearer {logins[0][0]}"}
+    assert client.post(everywhere, headers=headers).status_code == 204
+    assert not [access for access, _ in logins if opens(access)]
+    assert not [refresh for _, refresh in logins if refreshed(refresh)]
+    assert opens(key)
+    assert opens(olga)
+    assert opens(login()[0])
+
+
+def test_a_key_does_not_log_anybody_out() -> None:
+    _, raw = personas.bob_key()
+    answer = client.post("/api/v1/auth/logout-everywhere", headers={"X-API-Key": raw})
+    assert answer.status_code == 403
+    assert client.post("/api/v1/auth/logout-everywhere").status_code == 401
+
+
+def test_the_database_holds_no_token() -> None:
+    _, refresh = login()
+    refreshed(refresh)
+    assert OutstandingToken.objects.count() == 3  # the session, and two refresh tokens
+    assert not OutstandingToken.objects.exclude(token="")
+    assert not OutstandingToken.objects.filter(expires_at__lt=timezone.now())
+
+
+def test_a_token_of_no_session_is_refreshed_and_blacklisted_too() -> None:
+    # As simplejwt itself makes them, in a script of an operator.
+    tokens = refreshed(str(RefreshToken.for_user(personas.alice())))
+    assert tokens is not None
+    assert post("token/blacklist", refresh=tokens[1]).status_code == 200
+    assert refreshed(tokens[1]) is None
 
 
 @pytest.mark.parametrize("change", ["inactive", "deleted"])
@@ -73,7 +166,9 @@ def test_the_refresh_token_of_a_user_who_left_gives_nothing(change: str) -> None
     ],
     ids=lambda bad: ascii(bad)[:12],
 )
-@pytest.mark.parametrize(("path", "field"), [("refresh", "refresh"), ("verify", "token")])
+@pytest.mark.parametrize(
+    ("path", "field"), [("refresh", "refresh"), ("verify", "token"), ("blacklist", "refresh")]
+)
 def test_a_bad_token_is_refused(path: str, field: str, bad: Any) -> None:
     # As JSON text: the test client's own encoder does not write half a surrogate pair.
     answer = client.post(

@@ -1,0 +1,184 @@
+"""Credentials that stop working at once: the open sockets, and what reaches them from a change.
+
+A change is announced after its commit to the group `access`, which every process hears once. It
+then asks the database again for the credentials concerned, one query for each kind of them, and
+tells their sockets. A process that was cut off from Redis asks again for all of its sockets.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final, Protocol
+
+from asgiref.sync import async_to_sync
+from channels.db import database_sync_to_async
+from channels.layers import get_channel_layer
+from django.contrib.auth import get_user_model
+from django.db import DatabaseError
+from django.utils import timezone
+
+from realtime.access.identity import Identity, forget, identity_of_key, with_publish_permission
+from realtime.access.tokens import ended_sessions
+from realtime.delivery.layers import EXTENSION
+from realtime.delivery.publisher import BackendUnavailable
+from realtime.models import ApiKey
+
+logger = logging.getLogger(__name__)
+
+GROUP: Final = "access"
+CHANGED: Final = "access.changed"
+EVICT: Final = "access.evict"
+# Seconds until the database is asked again when it did not answer.
+RETRY_SECONDS: Final = 1.0
+
+
+def announce(
+    *,
+    credential_id: str | None = None,
+    session_id: str | None = None,
+    user_id: int | None = None,
+) -> None:
+    """Tell every process that these credentials are not what they were. Call after the commit.
+
+    Does not raise: the change stands in the database, and processes that hear nothing of it ask
+    again when they are back on Redis.
+    """
+    layer: Any = get_channel_layer()
+    if layer is None:
+        return
+    message = {
+        "type": CHANGED,
+        "credential_id": credential_id,
+        "session_id": session_id,
+        "user_id": user_id,
+    }
+    send = getattr(type(layer), "group_send_sync", None)
+    try:
+        if send is not None:
+            send(layer, GROUP, message)
+        else:
+            async_to_sync(layer.group_send)(GROUP, message)
+    except (BackendUnavailable, OSError) as exc:
+        logger.error("a change of credentials could not be announced: %s", exc)
+
+
+class LiveSocket(Protocol):
+    """An open socket, as far as its credential is concerned."""
+
+    identity: Identity
+    slot: str
+
+    async def access_changed(self, identity: Identity | None) -> None:
+        """The credential as it is now; None if it is not accepted any more."""
+
+    async def access_evicted(self) -> None:
+        """A newer connection takes this one's place."""
+
+
+class LiveSockets:
+    """The open sockets of one event loop."""
+
+    def __init__(self) -> None:
+        self._sockets: dict[str, LiveSocket] = {}
+        self._channel: str | None = None
+        self._layer: Any = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def add(self, socket: LiveSocket, layer: Any) -> None:
+        self._sockets[socket.slot] = socket
+        if self._channel is None and EXTENSION in layer.extensions:
+            self._layer = layer
+            self._channel = await layer.new_channel()
+            layer.attach(self._channel, self.on_event)
+            layer.on_reconnect(self._on_reconnect)
+            await layer.group_add(GROUP, self._channel)
+
+    def remove(self, socket: LiveSocket) -> None:
+        self._sockets.pop(socket.slot, None)
+
+    def on_event(self, event: Mapping[str, Any]) -> None:
+        if event["type"] == EVICT:
+            socket = self._sockets.get(event["slot"])
+            if socket is not None:
+                self._spawn(socket.access_evicted())
+        elif event["type"] == CHANGED:
+            forget_announced(event)
+            self._spawn(self._check(lambda identity: concerns(event, identity)))
+
+    def _on_reconnect(self) -> None:
+        # Nobody knows what was announced meanwhile.
+        if self._sockets:
+            forget()
+            self._spawn(self._check(lambda identity: identity.is_authenticated))
+
+    async def _check(self, concerned: Callable[[Identity], bool]) -> None:
+        sockets = [socket for socket in self._sockets.values() if concerned(socket.identity)]
+        if not sockets:
+            return
+        answers = await self._ask({socket.identity for socket in sockets})
+        for socket in sockets:
+            if socket.identity in answers:
+                self._spawn(socket.access_changed(answers[socket.identity]))
+
+    async def _ask(self, identities: Collection[Identity]) -> Mapping[Identity, Identity | None]:
+        while True:
+            try:
+                return await database_sync_to_async(recheck)(identities)
+            except DatabaseError as exc:
+                logger.error("credentials could not be checked again: %s", exc)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def concerns(event: Mapping[str, Any], identity: Identity) -> bool:
+    """Is an identity among those that an announcement names?"""
+    return (
+        (event["credential_id"] is not None and event["credential_id"] == identity.credential_id)
+        or (event["session_id"] is not None and event["session_id"] == identity.session_id)
+        or (event["user_id"] is not None and event["user_id"] == identity.user_id)
+    )
+
+
+def forget_announced(event: Mapping[str, Any]) -> None:
+    """Drop what this process remembers of the credentials that an announcement names."""
+    for name in ("credential_id", "session_id", "user_id"):
+        if event[name] is not None:
+            forget(**{name: event[name]})
+
+
+def recheck(identities: Collection[Identity]) -> dict[Identity, Identity | None]:
+    """Each identity as it would be if its credential were presented now; None: refused."""
+    now = timezone.now()
+    keys = ApiKey.objects.select_related("owner").in_bulk(
+        [identity.key_id for identity in identities if identity.key_id is not None]
+    )
+    tokens = [identity for identity in identities if identity.kind == "jwt"]
+    users = {}
+    if tokens:
+        owners = with_publish_permission(get_user_model()._default_manager)
+        users = owners.in_bulk([identity.user_id for identity in tokens])
+    ended = ended_sessions(tokens)
+    answers: dict[Identity, Identity | None] = {}
+    for identity in identities:
+        if identity.kind == "api_key":
+            key = keys.get(identity.key_id)
+            answers[identity] = None if key is None else _key_again(key, identity, now)
+        elif identity.kind == "jwt":
+            user = users.get(identity.user_id)
+            refused = user is None or not user.is_active or identity in ended
+            answers[identity] = None if refused else identity.for_user(user)
+    return answers
+
+
+def _key_again(key: ApiKey, identity: Identity, now: Any) -> Identity | None:
+    if key.status_at(now) != ApiKey.Status.ACTIVE or not key.owner.is_active:
+        return None
+    secret_hash = identity.secret_hash or ""
+    if secret_hash not in (key.hash, key.previous_hash):
+        return None
+    again = identity_of_key(key, secret_hash)
+    return None if again.is_expired(now) else again

@@ -1,0 +1,97 @@
+"""Logins with JSON Web Tokens: a refresh token and its access tokens are one session.
+
+Every token of a session carries its `sid`. Ending the session ends all of them: the refresh token
+that rotation has reached by then, and access tokens that have not expired yet. simplejwt's
+blacklist holds what has ended; its rows here never hold a token's text.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+from uuid import uuid4
+
+from django.db import transaction
+from django.db.models import Exists
+from rest_framework_simplejwt.exceptions import TokenError
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
+from rest_framework_simplejwt.tokens import RefreshToken, Token
+from rest_framework_simplejwt.utils import datetime_from_epoch
+
+SESSION_CLAIM: Final = "sid"
+
+
+def ids_of(token: Token) -> list[str]:
+    """What a blacklist may hold about a token: its own id, and that of its session."""
+    return [str(token[claim]) for claim in ("jti", SESSION_CLAIM) if claim in token]
+
+
+def blacklisted(token: Token) -> Exists:
+    """A condition for a query that asks for more than this."""
+    return Exists(BlacklistedToken.objects.filter(token__jti__in=ids_of(token)))
+
+
+def is_blacklisted(token: Token) -> bool:
+    return BlacklistedToken.objects.filter(token__jti__in=ids_of(token)).exists()
+
+
+class SessionRefreshToken(RefreshToken):
+    """A refresh token that knows its session."""
+
+    @classmethod
+    def for_user(cls, user: Any) -> "SessionRefreshToken":
+        """The first token of a new session."""
+        token = cls()
+        token["user_id"] = str(user.pk)
+        token[SESSION_CLAIM] = uuid4().hex
+        _note(token, ids_of(token), user.pk)
+        return token
+
+    def check_blacklist(self) -> None:
+        if is_blacklisted(self):
+            raise TokenError("Token is blacklisted")
+
+    def outstand(self) -> None:
+        """Called for a token that rotation makes: the session lives as long as it."""
+        _note(self, ids_of(self)[:1], int(self["user_id"]))
+        if SESSION_CLAIM in self:
+            session = OutstandingToken.objects.filter(jti=self[SESSION_CLAIM])
+            session.update(expires_at=datetime_from_epoch(self["exp"]))
+
+    def blacklist(self) -> BlacklistedToken:
+        """Called for the token that rotation replaces: this one only."""
+        self.outstand()
+        token = OutstandingToken.objects.get(jti=self["jti"])
+        return BlacklistedToken.objects.get_or_create(token=token)[0]
+
+
+def end_session(session_id: str) -> None:
+    """No token of this session is good any more."""
+    _blacklist(OutstandingToken.objects.filter(jti=session_id))
+
+
+def end_sessions(user_id: int) -> None:
+    """No token of any session of this user is good any more."""
+    with transaction.atomic():
+        _blacklist(OutstandingToken.objects.filter(user_id=user_id))
+
+
+def _note(token: Token, ids: Iterable[str], user_id: int) -> None:
+    expires_at = datetime_from_epoch(token["exp"])
+    OutstandingToken.objects.bulk_create(
+        [
+            OutstandingToken(
+                jti=jti,
+                user_id=user_id,
+                token="",
+                created_at=token.current_time,
+                expires_at=expires_at,
+            )
+            for jti in ids
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def _blacklist(outstanding: Any) -> None:
+    BlacklistedToken.objects.bulk_create(
+        [BlacklistedToken(token=token) for token in outstanding], ignore_conflicts=True
+    )
