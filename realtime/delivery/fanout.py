@@ -160,7 +160,6 @@ class Fanout:
         state = self.streams.get(group)
         if state is None:
             state = self.streams[group] = StreamState(stream)
-            state.ready = stream.channel in self.complete
         return state
 
     # Updates in -----------------------------------------------------------------------------
