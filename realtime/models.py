@@ -35,7 +35,7 @@ def _random_text(alphabet: str, length: int) -> str:
     return "".join(secrets.choice(alphabet) for _ in range(length))
 
 
-def _hash(raw: str) -> str:
+def hash_secret(raw: str) -> str:
     """SHA-512, as 128 hexadecimal digits.
 
     A fast hash is enough: 190 random bits cannot be guessed however cheap one try is, and a
@@ -45,7 +45,7 @@ def _hash(raw: str) -> str:
 
 
 # Compared with when no row is found, so that an unknown key takes as long as a wrong one.
-_NO_HASH: Final = _hash("")
+_NO_HASH: Final = hash_secret("")
 
 
 def validate_scopes(value: object) -> None:
@@ -133,7 +133,7 @@ class ApiKeyManager(models.Manager["ApiKey"]):
             return None
         key = self.select_related("owner").filter(prefix=parts["prefix"]).first()
         if key is None:
-            hmac.compare_digest(_hash(raw), _NO_HASH)
+            hmac.compare_digest(hash_secret(raw), _NO_HASH)
             return None
         return key if key.is_opened_by(raw) else None
 
@@ -199,7 +199,7 @@ class ApiKey(models.Model):
         """Give the key a new secret and return the raw key; the caller saves."""
         self.prefix = self.prefix or _random_text(_VISIBLE_ALPHABET, _VISIBLE_LENGTH)
         raw = f"ara_{self.prefix}_{_random_text(_SECRET_ALPHABET, _SECRET_LENGTH)}"
-        self.hash = _hash(raw)
+        self.hash = hash_secret(raw)
         return raw
 
     def rotate(self, overlap: timedelta = timedelta(0)) -> str:
@@ -215,15 +215,15 @@ class ApiKey(models.Model):
 
     def is_opened_by(self, raw: str) -> bool:
         """Is this the key's secret, or the one before it? Says nothing about expiry."""
-        candidate = _hash(raw)
+        candidate = hash_secret(raw)
         # Always both: the time taken says nothing about which one it was.
         current = hmac.compare_digest(self.hash, candidate)
         previous = hmac.compare_digest(self.previous_hash or _NO_HASH, candidate)
         return current or previous
 
-    def expiry_of(self, raw: str) -> datetime | None:
-        """When this secret of the key stops working: a rotated one before the key itself."""
-        if self.previous_expires_at is None or hmac.compare_digest(self.hash, _hash(raw)):
+    def expiry_of(self, secret_hash: str) -> datetime | None:
+        """When the secret with this hash stops working: a rotated one before the key itself."""
+        if self.previous_expires_at is None or self.hash == secret_hash:
             return self.expires_at
         return min(self.previous_expires_at, self.expires_at or self.previous_expires_at)
 

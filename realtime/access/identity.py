@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -25,7 +25,7 @@ from rest_framework_simplejwt.tokens import AccessToken, Token
 from realtime.access.cache import RecentCache
 from realtime.access.credentials import Credential
 from realtime.access.tokens import SESSION_CLAIM, blacklisted
-from realtime.models import ApiKey
+from realtime.models import ApiKey, hash_secret
 from realtime.scopes import READ_SCOPES, SCOPES, matches
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Identity:
     it is for every symbol. `allowed_origins` is empty where the key has no list of its own.
     `credential_id` names the credential in logs, limits and revocations: `key:12`,
     `jwt:<jti>`, `session:7`, `anonymous`. It is not secret. `session_id` is what the tokens of one
-    login have in common.
+    login have in common; `secret_hash` is the stored hash of the key's secret that was presented.
     """
 
     kind: IdentityKind
@@ -58,6 +58,7 @@ class Identity:
     key_id: int | None = None
     key_prefix: str | None = None
     session_id: str | None = None
+    secret_hash: str | None = field(default=None, repr=False)
 
     @property
     def is_authenticated(self) -> bool:
@@ -79,6 +80,10 @@ class Identity:
     def is_expired(self, now: datetime) -> bool:
         return self.expires_at is not None and self.expires_at <= now
 
+    def for_user(self, user: Any) -> "Identity":
+        """The same credential after its user changed: one of `with_publish_permission`."""
+        return replace(self, user=user, scopes=_scopes_of_user(may_publish=_may_publish(user)))
+
 
 ANONYMOUS: Final = Identity("anonymous", AnonymousUser(), READ_SCOPES, "anonymous")
 
@@ -87,26 +92,28 @@ def credential_id_of_key(key: ApiKey) -> str:
     return f"key:{key.pk}"
 
 
-def identity_of_key(key: ApiKey, expires_at: datetime | None) -> Identity:
-    """`expires_at` is that of the secret presented, which a rotation may end before the key."""
+def identity_of_key(key: ApiKey, secret_hash: str) -> Identity:
+    """`secret_hash` is that of the secret presented: after a rotation there are two."""
     return Identity(
         kind="api_key",
         user=key.owner,
         scopes=frozenset(key.scopes),
         credential_id=credential_id_of_key(key),
-        expires_at=expires_at,
+        expires_at=key.expiry_of(secret_hash),
         symbols={scope: tuple(patterns) for scope, patterns in key.symbols.items()},
         allowed_origins=tuple(key.allowed_origins),
         key_id=key.pk,
         key_prefix=key.visible,
+        secret_hash=secret_hash,
     )
 
 
-def identity_of_token(user: AbstractUser, token: Token, *, may_publish: bool) -> Identity:
+def identity_of_token(user: Any, token: Token) -> Identity:
+    """`user` is one of `with_publish_permission`."""
     return Identity(
         kind="jwt",
         user=user,
-        scopes=_scopes_of_user(may_publish=may_publish),
+        scopes=_scopes_of_user(may_publish=_may_publish(user)),
         credential_id=f"jwt:{token['jti']}",
         expires_at=datetime.fromtimestamp(token["exp"], UTC),
         session_id=token.get(SESSION_CLAIM),
@@ -124,6 +131,20 @@ def identity_of_user(user: Account) -> Identity:
         scopes=_scopes_of_user(may_publish=may_publish),
         credential_id=f"session:{user.pk}",
     )
+
+
+def with_publish_permission(users: Any) -> Any:
+    """Users (a manager or a query set) that know whether they may publish, in the one query."""
+    permission = Permission.objects.filter(
+        Q(user=OuterRef("pk")) | Q(group__user=OuterRef("pk")),
+        content_type__app_label="realtime",
+        codename="publish",
+    )
+    return users.annotate(has_publish_permission=Exists(permission))
+
+
+def _may_publish(user: Any) -> bool:
+    return bool(user.has_publish_permission or user.is_staff or user.is_superuser)
 
 
 def _scopes_of_user(*, may_publish: bool) -> frozenset[str]:
@@ -252,27 +273,21 @@ def _check_key(key: ApiKey | None, secret: str) -> Identity:
     if key is None or not key.owner.is_active:
         raise InvalidCredential
     now = timezone.now()
-    identity = identity_of_key(key, key.expiry_of(secret))
+    identity = identity_of_key(key, hash_secret(secret))
     if key.status_at(now) != ApiKey.Status.ACTIVE or identity.is_expired(now):
         raise InvalidCredential
     return identity
 
 
 def _look_up_token(token: AccessToken) -> Identity:
-    permission = Permission.objects.filter(
-        Q(user=OuterRef("pk")) | Q(group__user=OuterRef("pk")),
-        content_type__app_label="realtime",
-        codename="publish",
-    )
-    users = get_user_model()._default_manager.annotate(may_publish=Exists(permission))
+    users = with_publish_permission(get_user_model()._default_manager)
     try:
         user: Any = users.filter(~blacklisted(token), pk=token["user_id"], is_active=True).first()
     except (KeyError, ValueError, TypeError, OverflowError) as exc:
         raise InvalidCredential from exc
     if user is None:
         raise InvalidCredential
-    may_publish = user.may_publish or user.is_staff or user.is_superuser
-    return identity_of_token(user, token, may_publish=may_publish)
+    return identity_of_token(user, token)
 
 
 def _note_use(key: ApiKey | None) -> None:

@@ -5,8 +5,8 @@ that rotation has reached by then, and access tokens that have not expired yet. 
 blacklist holds what has ended; its rows here never hold a token's text.
 """
 
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Collection, Iterable
+from typing import Any, Final, Protocol, TypeVar
 from uuid import uuid4
 
 from django.db import transaction
@@ -31,6 +31,29 @@ def blacklisted(token: Token) -> Exists:
 
 def is_blacklisted(token: Token) -> bool:
     return BlacklistedToken.objects.filter(token__jti__in=ids_of(token)).exists()
+
+
+class SessionMember(Protocol):
+    """An identity, as far as its token and its login are concerned."""
+
+    @property
+    def credential_id(self) -> str: ...
+    @property
+    def session_id(self) -> str | None: ...
+
+
+Member = TypeVar("Member", bound=SessionMember)
+
+
+def ended_sessions(members: Collection[Member]) -> set[Member]:
+    """Those whose token or login is blacklisted, with one query."""
+    ids = {
+        member: {member.credential_id.removeprefix("jwt:"), member.session_id} for member in members
+    }
+    asked = set().union(*ids.values()) - {None}
+    found = BlacklistedToken.objects.filter(token__jti__in=asked)
+    ended = set(found.values_list("token__jti", flat=True))
+    return {member for member, own in ids.items() if own & ended}
 
 
 class SessionRefreshToken(RefreshToken):

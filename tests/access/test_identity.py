@@ -25,8 +25,9 @@ from realtime.access.identity import (
     authenticate,
     forget,
     identity_of_user,
+    with_publish_permission,
 )
-from realtime.access.tokens import SessionRefreshToken
+from realtime.access.tokens import SessionRefreshToken, end_session, ended_sessions
 from realtime.models import ApiKey
 from tests import personas
 
@@ -76,6 +77,26 @@ def test_a_blacklisted_access_token_is_refused() -> None:
         )
     )
     refused(str(access))
+
+
+def test_the_members_of_sessions_that_ended_are_found_with_one_query(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    first, second = (SessionRefreshToken.for_user(personas.alice()) for _ in range(2))
+    members = [present(str(refresh.access_token)) for refresh in (first, first, second)]
+    with django_assert_num_queries(1):
+        assert not ended_sessions(members)
+    end_session(first["sid"])
+    assert ended_sessions(members) == set(members[:2])
+
+
+def test_an_identity_follows_its_user() -> None:
+    alice = personas.alice()
+    identity = present(personas.token(alice))
+    User.objects.filter(pk=alice.pk).update(is_staff=True)
+    changed = identity.for_user(with_publish_permission(User.objects).get(pk=alice.pk))
+    assert changed.allows("publish")
+    assert changed.credential_id == identity.credential_id
 
 
 def test_bob_is_known_by_his_key() -> None:
