@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -113,23 +114,28 @@ class Visit:
 
 
 @pytest.fixture(scope="module")
+def own_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    with Valkey(tmp_path_factory.mktemp("valkey")) as valkey:
+        yield valkey
+
+
+@pytest.fixture(scope="module")
 def fed_server(
-    tmp_path_factory: pytest.TempPathFactory, migrated_database: Path
+    tmp_path_factory: pytest.TempPathFactory, migrated_database: Path, own_valkey: Valkey
 ) -> Iterator[LiveServer]:
-    """A server with the replay running beside it, and a Valkey of their own."""
+    """A server with the replay running beside it."""
     directory = tmp_path_factory.mktemp("page")
     shutil.copy(migrated_database, directory / "db.sqlite3")
-    with Valkey(directory / "valkey") as valkey:
-        server = start_live_server("uvicorn", directory, {"REDIS_URL": valkey.url})
-        feed = subprocess.Popen(
-            [sys.executable, "manage.py", "run_feed", "--rate", "5", "--predict-every", "1"],
-            cwd=ROOT, env=process_environment(directory, server.environment),
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        yield server
-        feed.terminate()
-        feed.wait(STOP_SECONDS)
-        server.stop()
+    server = start_live_server("uvicorn", directory, {"REDIS_URL": own_valkey.url})
+    feed = subprocess.Popen(
+        [sys.executable, "manage.py", "run_feed", "--rate", "5", "--predict-every", "1"],
+        cwd=ROOT, env=process_environment(directory, server.environment),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    yield server
+    feed.terminate()
+    feed.wait(STOP_SECONDS)
+    server.stop()
 
 
 @pytest.fixture
@@ -245,6 +251,22 @@ async def test_a_restarting_server_sends_the_page_to_another_one(
     await publish(send_alert, {"message": "from the other one"})
     await expect(visit.alert("from the other one")).to_be_visible()
     assert visit.complaints == []
+
+
+async def test_a_subscription_without_an_answer_is_told(
+    visit: Visit, fed_server: LiveServer, own_valkey: Valkey
+) -> None:
+    await visit.open(fed_server.port)
+    await visit.live()
+    own_valkey.signal(signal.SIGSTOP)
+    try:
+        await visit.add("SLOW")
+        advice = visit.page.locator(".socket-advice").first
+        await expect(advice).to_have_text(re.compile("not answered the subscription"))
+    finally:
+        own_valkey.signal(signal.SIGCONT)
+    await expect(advice).to_be_hidden()
+    await expect(visit.page.locator("[data-symbol=SLOW]")).to_be_visible()
 
 
 async def test_a_bad_credential_is_told_and_not_tried_again(

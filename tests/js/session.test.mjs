@@ -259,6 +259,15 @@ test("another credential knows nothing of the streams of the one before", () => 
   assert.equal(message.since, undefined);
 });
 
+test("a subscription without its answer is one", () => {
+  const session = live();
+  assert.equal(session.subscribing, false);
+  const { id } = session.subscribe(["MSFT"]);
+  assert.equal(session.subscribing, true);
+  session.received(subscribed({ MSFT: { epoch: "e", offset: 0 } }, { id }), 0);
+  assert.equal(session.subscribing, false);
+});
+
 test("a silent connection is given up after two heartbeats and a little", () => {
   assert.equal(live().silenceLimitMs, 65_000);
   assert.equal(new Session({ channel: "alerts" }).silenceLimitMs, 15_000);

@@ -32,6 +32,11 @@ export class AraClient extends EventTarget {
     if (symbols.length > 0) this.subscribe(symbols).catch((error) => this.#emit("error", error));
   }
 
+  /** Connected, but a subscription is still without its answer. */
+  get subscribing() {
+    return this.#session.subscribing;
+  }
+
   /** Connect now; while waiting to reconnect, do not wait any longer. */
   connect() {
     if (this.#socket === null) this.#start();

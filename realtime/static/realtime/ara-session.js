@@ -48,6 +48,12 @@ export class Session {
     return this.phase === "live" ? 2 * this.heartbeatMs + 5_000 : CONNECT_LIMIT_MS;
   }
 
+  /** Is a `subscribe` without its answer? Then the prices on the page may not be the newest. */
+  get subscribing() {
+    const requests = [...this.#requests.values()];
+    return this.phase === "live" && requests.some(({ message }) => message.type === "subscribe");
+  }
+
   /** Open a socket; one that is there is given up by the caller. */
   start() {
     this.#lastError = "";

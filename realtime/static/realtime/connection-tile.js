@@ -5,12 +5,16 @@ import { Rate } from "./rate.js";
 
 const STATE_TEXT = { idle: "Not connected", connecting: "Connecting", live: "Live" };
 
+const ANSWER_LIMIT_MS = 3000;
+const NO_ANSWER = "The server has not answered the subscription yet. Is its Redis away?";
+
 export class ConnectionTile {
   #client;
   #parts;
   #deadline = null; // of the wait for a reconnect, on performance.now()'s clock
   #heard = null; // the last heartbeat
   #interval = null; // between two of them
+  #asked = null; // when the subscription that has no answer yet was first seen
   roundTripMs = null;
   rate = new Rate();
 
@@ -72,6 +76,7 @@ export class ConnectionTile {
     this.element.dataset.phase = phase;
     this.#parts.state.textContent = this.#stateText(phase, now);
     this.#parts.facts.textContent = phase === "live" ? this.#facts(now) : "";
+    this.#watchSubscription(now);
     this.#parts.button.hidden = phase !== "waiting" && phase !== "closed";
   }
 
@@ -89,6 +94,13 @@ export class ConnectionTile {
     if (this.#heard === null) facts.push(`heartbeat every ${format.age(this.#interval)}`);
     else facts.push(`heartbeat ${format.age(now - this.#heard)} ago`);
     return facts.join(" · ");
+  }
+
+  #watchSubscription(now) {
+    this.#asked = this.#client.subscribing ? (this.#asked ?? now) : null;
+    const late = this.#asked !== null && now - this.#asked > ANSWER_LIMIT_MS;
+    const shown = this.#parts.advice.textContent === NO_ANSWER;
+    if (late !== shown) this.#warn(late ? NO_ANSWER : "");
   }
 
   #explain({ phase, reason, advice }) {
