@@ -101,13 +101,13 @@ class PublishCommand(BaseCommand):
     def _publish_lines(self, target: Any, options: dict[str, Any]) -> None:
         if sys.stdin is None:
             raise CommandError("no JSON argument, and standard input is closed")
-        if sys.stdin.isatty():
-            self.stderr.write(
-                f"Reading from the terminal, one update a line: {self.line_format(options)} "
-                "(Ctrl-D ends, --help has examples)"
-            )
         tally = _Tally()
         try:
+            if sys.stdin.isatty():
+                self.stderr.write(
+                    f"Reading from the terminal, one update a line: {self.line_format(options)} "
+                    "(Ctrl-D ends, --help has examples)"
+                )
             for lines in read_lines(sys.stdin.fileno(), _longest_line()):
                 self._publish_batch(target, lines, tally)
         except KeyboardInterrupt:
