@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -316,6 +317,19 @@ async def test_what_an_alert_says_is_text_and_never_markup(
     await publish(send_alert, {"message": text})
     await expect(visit.alert(text)).to_be_visible()
     assert visit.complaints == []
+
+
+async def test_the_commands_that_the_page_shows_arrive_on_it(
+    visit: Visit, fed_server: LiveServer
+) -> None:
+    await visit.open(fed_server.port)
+    await visit.live()
+    commands = await visit.page.locator(".commands code").all_text_contents()
+    for command in commands:
+        _, _, *arguments = shlex.split(command)
+        await asyncio.to_thread(fed_server.manage, *arguments)
+    assert len(commands) == 3
+    await expect(visit.alert("Price exceeded $150").first).to_be_visible()
 
 
 async def test_the_page_fits_a_narrow_screen(
