@@ -1,0 +1,254 @@
+"""The Celery tasks: a real worker process, and a broker that is there, away, or hangs."""
+
+import asyncio
+import contextlib
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from realtime import broadcast, tasks
+from realtime.broadcast import InvalidUpdate, PublishFailed
+from tests.clients import PATIENCE, Socket
+from tests.conftest import REDIS
+from tests.processes import (
+    ROOT,
+    START_SECONDS,
+    STOP_SECONDS,
+    LiveServer,
+    Valkey,
+    process_environment,
+    run_manage,
+)
+
+NOBODY = "redis://127.0.0.1:1"
+uvicorn = pytest.mark.parametrize("server", ["uvicorn"], indirect=True)
+
+
+class Worker:
+    """A Celery worker process as `make run` starts it, and its log."""
+
+    def __init__(self, directory: Path, environment: dict[str, str], *, pool: str = "solo") -> None:
+        self.log_path = directory / "worker.log"
+        with self.log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "celery", "--app", "ara_project", "worker",
+                 "--pool", pool, "--concurrency", "1", "--loglevel", "INFO",
+                 "--without-mingle", "--without-gossip", "--without-heartbeat"],
+                cwd=ROOT, env=process_environment(directory, environment),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """The first place in the log that matches."""
+        deadline = time.monotonic() + START_SECONDS
+        while (match := re.search(pattern, self.log)) is None:
+            assert self.process.poll() is None, self.log
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.05)
+        return match
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+@contextlib.contextmanager
+def running_worker(directory: Path, environment: dict[str, str]) -> Iterator[Worker]:
+    """A worker with Celery's default pool, whose exceptions pass from one process to another."""
+    worker = Worker(directory, environment, pool="prefork")
+    try:
+        worker.wait_for(r"celery@\S+ ready")
+        yield worker
+    finally:
+        worker.stop()
+
+
+@uvicorn
+async def test_delay_reaches_a_client_through_a_worker(server: LiveServer, tmp_path: Path) -> None:
+    clients = [
+        await Socket.open(f"{server.ws}/ws/{path}")
+        for path in ("market-data/TASK", "predictions/TASK", "alerts")
+    ]
+    for client in clients:
+        await client.until("connected")
+    code = (
+        "from datetime import UTC, datetime; from decimal import Decimal\n"
+        "from realtime.tasks import *\n"
+        "at = datetime(2024, 1, 1, 12, tzinfo=UTC)\n"
+        "broadcast_market_data.delay('task', {'price': Decimal('149.50'), 'timestamp': at})\n"
+        "broadcast_prediction_update.delay(symbol='TASK', prediction_data={'confidence': 0.85})\n"
+        "send_alert.delay({'message': 'Price exceeded $150'})\n"
+        "send_alert.delay(alert_data={'message': 'not for you'}, user_id=1)\n"
+        "broadcast_market_data.delay('TASK', {'price': float('nan')})\n"
+        "broadcast_market_data.delay('TASK', {'price': 150})\n"
+    )
+    environment = {**server.environment, "VAR_DIR": str(server.directory)}
+    worker_start = asyncio.to_thread(Worker, tmp_path, environment)
+    _, worker = await asyncio.gather(asyncio.to_thread(server.shell, code), worker_start)
+    try:
+        market, prediction, alert = [
+            await from_worker(client, kind)
+            for client, kind in zip(
+                clients, ("market_data_update", "prediction_update", "alert"), strict=True
+            )
+        ]
+        assert market["data"] == {"price": 149.5, "timestamp": "2024-01-01T12:00:00Z"}
+        assert prediction["data"] == {"confidence": 0.85}
+        assert alert["data"] == {"message": "Price exceeded $150"}
+        # The one between was refused, once and in one line.
+        assert (await from_worker(clients[0], "market_data_update"))["data"] == {"price": 150}
+        reports = [line for line in worker.log.splitlines() if "gave up" in line]
+        assert len(reports) == 1
+        assert "market_data.price: nan is not JSON" in reports[0]
+        assert "Traceback" not in worker.log
+        await clients[2].assert_quiet()
+    finally:
+        await asyncio.to_thread(worker.stop)
+        for client in clients:
+            await client.leave()
+
+
+async def from_worker(client: Socket, kind: str) -> dict[str, Any]:
+    """The next message of a kind; the worker may still have to start."""
+    for _ in range(int(START_SECONDS / PATIENCE)):
+        with contextlib.suppress(TimeoutError):
+            return await client.until(kind)
+    raise AssertionError(f"no {kind} came")
+
+
+def test_a_task_is_retried_until_redis_is_back(tmp_path: Path, valkey: Valkey) -> None:
+    streams = Valkey(tmp_path / "streams", tcp=True)
+    environment = {"REDIS_URL": streams.url, "CELERY_BROKER_URL": broker(valkey)}
+    with running_worker(tmp_path, environment) as worker:
+        result = run_manage(
+            tmp_path, "shell", "-v0", "-c",
+            "from realtime.tasks import *; broadcast_market_data.delay('AAPL', {'price': 1})",
+            **environment,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        worker.wait_for(r"retry: Retry in [\d.]+s: PublishFailed")
+        with streams:
+            worker.wait_for(r"broadcast_market_data\[\S+\] succeeded in \S+ 1\n")
+            with streams.client() as client:
+                assert client.xlen("asgi:stream:market-data.AAPL:history") == 1
+        assert "gave up" not in worker.log
+
+
+def broker(valkey: Valkey) -> str:
+    return valkey.url.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host=")
+
+
+# In this process: Celery's eager mode runs the same retries without their delays. ---------------
+
+
+TASKS = [
+    (tasks.broadcast_market_data, ("AAPL", {"price": 1})),
+    (tasks.broadcast_prediction_update, ("AAPL", {"predicted_price": 1})),
+    (tasks.send_alert, ({"message": "hello"},)),
+]
+
+
+@pytest.mark.parametrize(("task", "arguments"), TASKS)
+def test_a_task_publishes_and_returns_the_offset(
+    redis_layer: None, task: Any, arguments: tuple[Any, ...]
+) -> None:
+    assert [task.apply(arguments).get() for _ in range(2)] == [1, 2]
+
+
+@pytest.mark.parametrize(("task", "arguments"), TASKS)
+def test_a_task_gives_up_after_a_bounded_number_of_retries(
+    settings: Any, caplog: pytest.LogCaptureFixture, task: Any, arguments: tuple[Any, ...]
+) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": REDIS, "CONFIG": {"hosts": [NOBODY]}}}
+    result = task.apply(arguments)
+    assert isinstance(result.result, PublishFailed)
+    retries = [record for record in caplog.records if "Retry in" in record.getMessage()]
+    assert len(retries) == tasks.MAX_RETRIES
+    delays = [float(re.search(r"in ([\d.]+)s", r.getMessage())[1]) for r in retries]  # type: ignore[index]
+    assert all(delay <= 2**number for number, delay in enumerate(delays))
+    (report,) = [record for record in caplog.records if "gave up" in record.getMessage()]
+    assert report.exc_info is None
+    assert "127.0.0.1:1" in report.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments", "field"),
+    [
+        (tasks.broadcast_market_data, ("AAPL", {"price": float("nan")}), "market_data.price"),
+        (tasks.broadcast_market_data, ("A APL", {}), "symbol"),
+        (tasks.broadcast_prediction_update, ("AAPL", [1]), "prediction_data"),
+        (tasks.send_alert, ({}, "alice"), "user_id"),
+    ],
+)
+def test_a_refused_update_is_not_retried(
+    redis_layer: None,
+    caplog: pytest.LogCaptureFixture,
+    task: Any,
+    arguments: tuple[Any, ...],
+    field: str,
+) -> None:
+    result = task.apply(arguments)
+    assert isinstance(result.result, InvalidUpdate)
+    assert result.result.field == field
+    assert [
+        record.getMessage() for record in caplog.records if "Retry" in record.getMessage()
+    ] == []
+
+
+def test_tasks_have_the_names_and_arguments_of_the_functions() -> None:
+    for task, function in [
+        (tasks.broadcast_market_data, broadcast.broadcast_market_data),
+        (tasks.broadcast_prediction_update, broadcast.broadcast_prediction_update),
+        (tasks.send_alert, broadcast.send_alert),
+    ]:
+        assert task.name == f"realtime.tasks.{function.__name__}"
+        assert list(signature(task.run).parameters) == list(signature(function).parameters)
+        with pytest.raises(TypeError):
+            task.delay(no_such_argument=1)
+
+
+# The broker -----------------------------------------------------------------------------------
+
+DELAY = """\
+import time
+from kombu.exceptions import OperationalError
+from realtime.tasks import broadcast_market_data
+begin = time.monotonic()
+try:
+    broadcast_market_data.delay("AAPL", {})
+except OperationalError as exc:
+    print(f"{time.monotonic() - begin:.1f} {exc}")
+"""
+
+
+def test_delay_without_a_broker_fails_soon(tmp_path: Path) -> None:
+    result = run_manage(tmp_path, "shell", "-v0", "-c", DELAY)
+    seconds, _, reason = result.stdout.partition(" ")
+    assert float(seconds) < 10
+    assert "valkey.sock" in reason
+
+
+def test_delay_with_a_broker_that_hangs_fails_soon(tmp_path: Path) -> None:
+    with Valkey(tmp_path / "broker", tcp=True) as valkey:
+        valkey.signal(signal.SIGSTOP)
+        result = run_manage(tmp_path, "shell", "-v0", "-c", DELAY, REDIS_URL=valkey.url)
+    seconds, _, reason = result.stdout.partition(" ")
+    assert float(seconds) < 15
+    assert "Timeout" in reason
