@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 # for all streams together, each of them keeping fewer when there are many.
 RECENT: Final = 300
 RECENT_TOTAL: Final = 60_000
+# Seconds for which a stream keeps what was read from the history for one reader.
+HOLD_SECONDS: Final = 5.0
 # Seconds until a history that could not be read is asked for again.
 RETRY_SECONDS: Final = 0.5
 
@@ -60,8 +62,10 @@ class StreamState:
 
     __slots__ = (
         "epoch",
+        "hold_until",
         "idle_since",
         "last_update",
+        "new",
         "offset",
         "readers",
         "ready",
@@ -72,12 +76,14 @@ class StreamState:
         "waiting",
     )
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, *, new: bool) -> None:
         self.stream = stream
+        self.new = new  # there was no such stream when this process looked
         self.epoch = NO_EPOCH
         self.offset = 0
         self.ready = False  # the position was read from the history at least once
         self.recent: deque[Update] = deque()
+        self.hold_until = 0.0  # until then a reader may come for all of `recent`
         self.readers: dict[Reader, None] = {}
         # Updates that came while a hole is being filled; None while there is no hole.
         self.waiting: list[Update] | None = None
@@ -101,12 +107,15 @@ class StreamState:
 
     def needs_history(self, since: Position | None) -> bool:
         """Would a reader at `since` get more if the history were asked?"""
-        return (
-            since is not None
-            and self.continues(since)
-            and not self.covers(since.offset)
-            and self.offset - since.offset <= RECENT
+        if since is None or not self.continues(since):
+            return False
+        return self.is_behind(since) or (
+            not self.covers(since.offset) and self.offset - since.offset <= RECENT
         )
+
+    def is_behind(self, since: Position) -> bool:
+        """Has a reader heard more, from a process that was told sooner?"""
+        return since.offset > self.offset
 
     def after(self, offset: int) -> list[Update]:
         if offset >= self.offset:
@@ -117,9 +126,11 @@ class StreamState:
         """Make an update the newest one; remember `keep` of them."""
         self.epoch = update.epoch
         self.offset = update.offset
-        self.last_update = time.time()
+        self.last_update = now = time.time()
         recent = self.recent
         recent.append(update)
+        if now < self.hold_until:
+            keep = RECENT
         while len(recent) > keep:
             recent.popleft()
 
@@ -159,7 +170,8 @@ class Fanout:
         group = stream.group
         state = self.streams.get(group)
         if state is None:
-            state = self.streams[group] = StreamState(stream)
+            new = stream.channel in self.complete
+            state = self.streams[group] = StreamState(stream, new=new)
         return state
 
     # Updates in -----------------------------------------------------------------------------
@@ -212,17 +224,19 @@ class Fanout:
 
     async def _resync(self, state: StreamState) -> None:
         """Bring a stream to the head of its history, then deliver what came meanwhile."""
+        # What came before the read is in the history, or was taken back with it: asking about it
+        # once more would get the same answer.
+        state.waiting = []
         try:
             page = await self._read_page(state)
         except Exception as exc:
-            # The history has what waits, too.
             state.waiting = []
             self._try_again(state, exc)
             return
         finally:
             state.resync = None
         self._failed.pop(state.stream.group, None)
-        first_look = not state.ready
+        first_look = not state.ready and not state.new
         state.ready = True
         self._apply(state, page, first_look=first_look)
         self.tell_fresh(state)
@@ -258,7 +272,7 @@ class Fanout:
         A backend that comes back with older data (a replica that lagged, a restored dump) numbers
         again what was numbered before: other updates under offsets that clients have seen.
         """
-        if not state.ready:
+        if not state.ready and not state.new:
             return await self._history.read_history(state.stream, None)
         last = state.recent[-1] if state.recent else None
         since = Position(state.epoch, state.offset - 1 if last else state.offset)
@@ -285,6 +299,7 @@ class Fanout:
         same = state.epoch in (page.epoch, NO_EPOCH)
         known = state.offset if same else 0
         if same and page.offset <= known:
+            state.epoch = page.epoch
             return
         updates = [update for update in page.updates if update.offset > known]
         next_offset = updates[0].offset if updates else page.offset + 1
@@ -324,14 +339,18 @@ class Fanout:
         """Bring into memory what a reader at `since` has missed, if it is held at all."""
         if not state.needs_history(since):
             return
+        if state.is_behind(since):
+            await asyncio.wait([self._start_resync(state)])
+            return
         page = await self._history.read_history(state.stream, since)
         if page.epoch == state.epoch and page.updates:
             # Only what lies before the memory: later ones come, or came, by the usual way.
             first = state.recent[0].offset if state.recent else state.offset + 1
             older = [update for update in page.updates if update.offset < first]
             if older and older[-1].offset == first - 1:
-                # More than is kept otherwise, until the next update.
+                # More than is kept otherwise, until the reader has had the time to begin.
                 state.recent.extendleft(reversed(older))
+                state.hold_until = time.time() + HOLD_SECONDS
 
     # Readers --------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import selectors
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,28 +9,7 @@ from typing import Any
 import pytest
 
 from realtime.delivery.heartbeat import MAX_SLICES, Heartbeat, heartbeat
-
-
-class ClockLoop(asyncio.SelectorEventLoop):
-    """An event loop that never waits: its time jumps to the next timer."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        super().__init__(NeverWaiting(self))
-
-    def time(self) -> float:
-        return self.now
-
-
-class NeverWaiting(selectors.SelectSelector):
-    def __init__(self, loop: ClockLoop) -> None:
-        super().__init__()
-        self.loop = loop
-
-    def select(self, timeout: float | None = None) -> Any:
-        assert timeout is not None, "nothing is due, and nothing ever will be"
-        self.loop.now += max(0.0, timeout)
-        return super().select(0)
+from tests.delivery.clock import ClockLoop
 
 
 @pytest.fixture
