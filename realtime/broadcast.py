@@ -263,7 +263,7 @@ def _send_sync(broadcasts: Sequence[Broadcast], publications: Sequence[Publicati
     layer = _layer()
     send: Callable[..., list[Published]] | None = getattr(type(layer), "send_updates_sync", None)
     if send is None:
-        # The card's own way, for channel layers that have no synchronous one.
+        # The standard way, for channel layers that have no synchronous one.
         async_to_sync(_send)(broadcasts, publications)
         return
     try:
@@ -354,17 +354,13 @@ MAX_DEPTH: Final = 32
 
 def _check_value(value: Any, path: str, depth: int) -> None:
     """Refuse what JSON cannot say, with the path of it: `market_data.bids[0].price`."""
-    if value is None or isinstance(value, str | bool | int | datetime):
-        if isinstance(value, str):
-            _check_text(value, path)
+    if value is None:
         return
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise InvalidUpdate(path, f"{value} is not JSON; send null or leave the field out")
+    if isinstance(value, str):
+        _check_text(value, path)
         return
-    if isinstance(value, Decimal):
-        if not value.is_finite():
-            raise InvalidUpdate(path, f"{value} is not JSON; send null or leave the field out")
+    if isinstance(value, int | float | Decimal | datetime):
+        _check_number(value, path)
         return
     if depth == MAX_DEPTH:
         raise InvalidUpdate(path, f"is nested more than {MAX_DEPTH} levels deep")
@@ -382,6 +378,21 @@ def _check_value(value: Any, path: str, depth: int) -> None:
     raise InvalidUpdate(
         path, f"a {type(value).__name__} is not JSON; convert it to a number, a string or a list"
     )
+
+
+def _check_number(value: float | Decimal | datetime, path: str) -> None:
+    """Refuse what no client reads as a finite number: NaN (pandas has one of times), 1E+999."""
+    if isinstance(value, datetime):
+        finite = value == value
+    else:
+        try:
+            finite = math.isfinite(value)
+        except OverflowError:  # an integer beyond the largest double
+            raise InvalidUpdate(path, "is too large for a number; send a string") from None
+        except ValueError:  # Decimal("sNaN")
+            finite = False
+    if not finite:
+        raise InvalidUpdate(path, f"{value} is not JSON; send null or leave the field out")
 
 
 def _check_text(text: str, path: str) -> None:

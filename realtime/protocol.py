@@ -8,6 +8,7 @@ import enum
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, TypeVar, cast
 from urllib.parse import parse_qs
 
@@ -449,7 +450,21 @@ def answering(message: Answered, id: str | int | None) -> Answered:
     return message
 
 
-_encoder: Final = msgspec.json.Encoder(decimal_format="number")
+def _plain(value: object) -> object:
+    """As msgspec knows it: a subclass (numpy.float64, SafeString, pandas.Timestamp), a mapping."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, datetime):
+        return datetime.combine(value.date(), value.timetz())
+    for kind in (float, int, Decimal):
+        if isinstance(value, kind):
+            return kind(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise NotImplementedError(f"{type(value).__name__} is not JSON")
+
+
+_encoder: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=_plain)
 
 
 def encode(message: ServerMessage) -> bytes:
