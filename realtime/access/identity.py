@@ -20,11 +20,12 @@ from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
-from rest_framework_simplejwt.tokens import AccessToken, Token
+from rest_framework_simplejwt.tokens import AccessToken
 
 from realtime.access.cache import RecentCache
 from realtime.access.credentials import Credential
-from realtime.access.tokens import SESSION_CLAIM, blacklisted
+from realtime.access.tickets import redeem
+from realtime.access.tokens import SESSION_CLAIM, Claims, blacklisted
 from realtime.models import ApiKey, hash_secret
 from realtime.scopes import READ_SCOPES, SCOPES, matches
 
@@ -59,6 +60,7 @@ class Identity:
     key_prefix: str | None = None
     session_id: str | None = None
     secret_hash: str | None = field(default=None, repr=False)
+    max_connections: int = 0  # 0: REALTIME_CONNECTIONS_PER_KEY
 
     @property
     def is_authenticated(self) -> bool:
@@ -108,7 +110,7 @@ def identity_of_key(key: ApiKey, secret_hash: str) -> Identity:
     )
 
 
-def identity_of_token(user: Any, token: Token) -> Identity:
+def identity_of_token(user: Any, token: Claims) -> Identity:
     """`user` is one of `with_publish_permission`."""
     return Identity(
         kind="jwt",
@@ -149,6 +151,20 @@ def _may_publish(user: Any) -> bool:
 
 def _scopes_of_user(*, may_publish: bool) -> frozenset[str]:
     return frozenset(SCOPES) if may_publish else READ_SCOPES
+
+
+def grant_of(identity: Identity) -> dict[str, Any]:
+    """What a ticket says about the credential that it stands for; see `_look_up_grant`."""
+    if identity.kind == "api_key":
+        return {"key_id": identity.key_id, "secret_hash": identity.secret_hash}
+    if identity.kind == "jwt" and identity.expires_at is not None:
+        return {
+            "user_id": identity.user_id,
+            "jti": identity.credential_id.removeprefix("jwt:"),
+            "exp": identity.expires_at.timestamp(),
+            **({} if identity.session_id is None else {SESSION_CLAIM: identity.session_id}),
+        }
+    return {"session_of": identity.user_id}
 
 
 class InvalidCredential(Exception):
@@ -257,29 +273,50 @@ def _look_up(
     identity = _recalled(digest)
     if identity is not None:
         return identity, None
+    if credential.kind == "ticket":
+        return _look_up_grant(redeem(credential.secret)), None
     key = None
     if token is not None:
         identity = _look_up_token(token)
-    elif credential.kind == "api_key":
-        key = ApiKey.objects.find(credential.secret)
-        identity = _check_key(key, credential.secret)
     else:
-        raise InvalidCredential
+        key = ApiKey.objects.find(credential.secret)
+        identity = _check_key(key, hash_secret(credential.secret))
     _recent.put(digest, identity, generation)
     return identity, key
 
 
-def _check_key(key: ApiKey | None, secret: str) -> Identity:
+def _look_up_grant(grant: Mapping[str, Any] | None) -> Identity:
+    """The credential behind a ticket, if it would be accepted now."""
+    if grant is None:
+        raise InvalidCredential
+    if "key_id" in grant:
+        keys = ApiKey.objects.select_related("owner").filter(
+            Q(hash=grant["secret_hash"]) | Q(previous_hash=grant["secret_hash"]),
+            pk=grant["key_id"],
+        )
+        return _check_key(keys.first(), grant["secret_hash"])
+    if "jti" in grant:
+        identity = _look_up_token(grant)
+        if identity.is_expired(timezone.now()):
+            raise InvalidCredential(expired=True)
+        return identity
+    user = get_user_model()._default_manager.filter(pk=grant["session_of"], is_active=True).first()
+    if user is None:
+        raise InvalidCredential
+    return identity_of_user(user)
+
+
+def _check_key(key: ApiKey | None, secret_hash: str) -> Identity:
     if key is None or not key.owner.is_active:
         raise InvalidCredential
     now = timezone.now()
-    identity = identity_of_key(key, hash_secret(secret))
+    identity = identity_of_key(key, secret_hash)
     if key.status_at(now) != ApiKey.Status.ACTIVE or identity.is_expired(now):
         raise InvalidCredential
     return identity
 
 
-def _look_up_token(token: AccessToken) -> Identity:
+def _look_up_token(token: Claims) -> Identity:
     users = with_publish_permission(get_user_model()._default_manager)
     try:
         user: Any = users.filter(~blacklisted(token), pk=token["user_id"], is_active=True).first()

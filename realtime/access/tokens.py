@@ -19,17 +19,25 @@ from rest_framework_simplejwt.utils import datetime_from_epoch
 SESSION_CLAIM: Final = "sid"
 
 
-def ids_of(token: Token) -> list[str]:
+class Claims(Protocol):
+    """The claims of a token, or a mapping of them."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
+    def __contains__(self, name: str, /) -> Any: ...
+    def get(self, name: str, /) -> Any: ...
+
+
+def ids_of(token: Claims) -> list[str]:
     """What a blacklist may hold about a token: its own id, and that of its session."""
     return [str(token[claim]) for claim in ("jti", SESSION_CLAIM) if claim in token]
 
 
-def blacklisted(token: Token) -> Exists:
+def blacklisted(token: Claims) -> Exists:
     """A condition for a query that asks for more than this."""
     return Exists(BlacklistedToken.objects.filter(token__jti__in=ids_of(token)))
 
 
-def is_blacklisted(token: Token) -> bool:
+def is_blacklisted(token: Claims) -> bool:
     return BlacklistedToken.objects.filter(token__jti__in=ids_of(token)).exists()
 
 

@@ -9,6 +9,7 @@ from rest_framework.parsers import JSONParser
 from rest_framework.response import Response
 from rest_framework.views import APIView, exception_handler
 
+from realtime.access.tickets import TicketsUnavailable
 from realtime.broadcast import PublishFailed
 from realtime.connections import StatisticsUnavailable
 
@@ -35,7 +36,7 @@ class BoundedJSONParser(JSONParser):
 def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None:
     if isinstance(exc, RequestDataTooBig):
         exc = BodyTooLarge()
-    elif isinstance(exc, PublishFailed | StatisticsUnavailable):
+    elif isinstance(exc, PublishFailed | StatisticsUnavailable | TicketsUnavailable):
         exc = Unavailable(str(exc))
     return exception_handler(exc, context)
 

@@ -1,4 +1,4 @@
-"""JSON Web Tokens: obtain, refresh, verify, blacklist; log out everywhere."""
+"""JSON Web Tokens: obtain, refresh, verify, blacklist; log out everywhere; one-use tickets."""
 
 from typing import Any
 
@@ -15,7 +15,9 @@ from rest_framework_simplejwt.serializers import (
 from rest_framework_simplejwt.tokens import UntypedToken
 from rest_framework_simplejwt.views import TokenViewBase
 
+from realtime.access.identity import grant_of
 from realtime.access.revocation import log_out, log_out_everywhere
+from realtime.access.tickets import TICKET_SECONDS, issue
 from realtime.access.tokens import SESSION_CLAIM, SessionRefreshToken, is_blacklisted
 from realtime.api.authentication import IsUser, identity_of
 from realtime.api.base import ApiView
@@ -38,6 +40,11 @@ class TokenSerializer(serializers.Serializer[Any]):
 class TokensSerializer(serializers.Serializer[Any]):
     access = serializers.CharField(help_text="Opens everything, for some minutes.")
     refresh = serializers.CharField(help_text="Exchanged for the next two, once.")
+
+
+class TicketSerializer(serializers.Serializer[Any]):
+    ticket = serializers.CharField(help_text="For `?ticket=` of one WebSocket.")
+    expires_in = serializers.IntegerField(help_text="Seconds.")
 
 
 class _Obtain(TokenObtainPairSerializer):
@@ -145,3 +152,19 @@ class LogOutEverywhereView(ApiView):
         assert user_id is not None  # IsUser has seen to it
         log_out_everywhere(user_id)
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class TicketView(ApiView):
+    @extend_schema(
+        operation_id="issue_ticket",
+        summary="A ticket that opens one WebSocket as me, soon",
+        request=None,
+        responses={201: TicketSerializer, 401: ProblemSerializer, 503: ProblemSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        ticket = issue(grant_of(identity_of(request)))
+        return Response(
+            {"ticket": ticket, "expires_in": TICKET_SECONDS},
+            status.HTTP_201_CREATED,
+            headers={"Cache-Control": "no-store"},
+        )

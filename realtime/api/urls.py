@@ -10,6 +10,7 @@ from realtime.api.tokens import (
     LogOutEverywhereView,
     ObtainTokenView,
     RefreshTokenView,
+    TicketView,
     VerifyTokenView,
 )
 
@@ -19,6 +20,7 @@ urlpatterns = [
     path("auth/token/refresh", RefreshTokenView.as_view(), name="token-refresh"),
     path("auth/token/verify", VerifyTokenView.as_view(), name="token-verify"),
     path("auth/token/blacklist", BlacklistTokenView.as_view(), name="token-blacklist"),
+    path("auth/ticket", TicketView.as_view(), name="ticket"),
     path("auth/logout-everywhere", LogOutEverywhereView.as_view(), name="logout-everywhere"),
     path("keys", KeysView.as_view(), name="keys"),
     path("keys/<str:prefix>", KeyView.as_view(), name="key"),

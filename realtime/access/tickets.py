@@ -1,0 +1,112 @@
+"""One-use tickets: what a browser puts into the URL of a WebSocket instead of its secret.
+
+A ticket stands for a credential that was presented a moment ago. It lives in Redis for
+TICKET_SECONDS, under its hash, until the first process takes it out; with a channel layer that
+has no Redis it lives in this process.
+"""
+
+import hashlib
+import json
+import secrets
+import string
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from channels.layers import get_channel_layer
+from redis.exceptions import RedisError
+
+from realtime.access.credentials import TICKET_PREFIX
+
+TICKET_SECONDS: Final = 30
+_ALPHABET: Final = string.ascii_letters + string.digits
+_LENGTH: Final = 32  # 62 ** 32 is 190.5 bits
+_MOST_IN_MEMORY: Final = 10_000
+
+
+class TicketsUnavailable(Exception):
+    """Raised when Redis, where the tickets are, does not answer."""
+
+    def __str__(self) -> str:
+        return "Tickets are not available: Redis does not answer. Try again."
+
+
+class Store(Protocol):
+    def put(self, key: str, value: str) -> None: ...
+    def take(self, key: str) -> str | None:
+        """The value, once."""
+
+
+class RedisStore:
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def put(self, key: str, value: str) -> None:
+        self._client.set(key, value, ex=TICKET_SECONDS)
+
+    def take(self, key: str) -> str | None:
+        value: bytes | None = self._client.getdel(key)
+        return None if value is None else value.decode()
+
+
+class MemoryStore:
+    """For one process: tests, and channel layers without Redis."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._values: dict[str, tuple[float, str]] = {}
+
+    def put(self, key: str, value: str) -> None:
+        with self._lock:
+            now = self._clock()
+            # All live equally long: the first ones are the ones that have expired.
+            for old, (good_until, _) in list(self._values.items()):
+                if good_until > now and len(self._values) < _MOST_IN_MEMORY:
+                    break
+                del self._values[old]
+            self._values[key] = (now + TICKET_SECONDS, value)
+
+    def take(self, key: str) -> str | None:
+        with self._lock:
+            good_until, value = self._values.pop(key, (0.0, ""))
+            return value if good_until > self._clock() else None
+
+
+_memory: Final = MemoryStore()
+
+
+def issue(grant: Mapping[str, Any]) -> str:
+    """A new ticket for what `redeem` will return; raises TicketsUnavailable."""
+    ticket = TICKET_PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+    store, key = _place_of(ticket)
+    try:
+        store.put(key, json.dumps(grant))
+    except (RedisError, OSError) as exc:
+        raise TicketsUnavailable from exc
+    return ticket
+
+
+def redeem(ticket: str) -> dict[str, Any] | None:
+    """What the ticket stands for, once over all processes; raises TicketsUnavailable.
+
+    None for a ticket that is unknown, used or expired: nobody can tell which.
+    """
+    store, key = _place_of(ticket)
+    try:
+        value = store.take(key)
+    except (RedisError, OSError) as exc:
+        raise TicketsUnavailable from exc
+    if value is None:
+        return None
+    grant: dict[str, Any] = json.loads(value)
+    return grant
+
+
+def _place_of(ticket: str) -> tuple[Store, str]:
+    layer: Any = get_channel_layer()
+    client = getattr(layer, "sync_client", None)
+    store: Store = _memory if client is None else RedisStore(client)
+    digest = hashlib.sha256(ticket.encode()).hexdigest()
+    return store, f"{getattr(layer, 'prefix', 'asgi')}:ticket:{digest}"
