@@ -1,0 +1,172 @@
+"""What Django's `check` says about settings that work and are not what anybody wants.
+
+`manage.py check` and every start: what is wrong anywhere. `manage.py check --deploy`: also what is
+right on one's own machine and wrong on the internet. A value that cannot be at all stops the
+start in settings.py.
+"""
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import ValidationError
+
+from realtime.access.identity import ANONYMOUS
+from realtime.models import validate_origins
+
+_ONE_PROCESS: Final = ("MemoryStreamLayer", "InMemoryChannelLayer")
+_SHORTEST_KEY: Final = 32  # bytes, for HS256: RFC 7518, section 3.2
+_LONGEST_ACCESS: Final = timedelta(days=1)
+
+
+def _check(*tags: str, deploy: bool = False) -> Callable[..., Any]:
+    """Register a generator of messages."""
+
+    def decorate(function: Callable[[], Iterator[CheckMessage]]) -> Callable[..., Any]:
+        def run(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+            return list(function())
+
+        register(run, *tags, deploy=deploy)
+        return function
+
+    return decorate
+
+
+@_check(Tags.security)
+def check_secret_key() -> Iterator[CheckMessage]:
+    if len(settings.SECRET_KEY.encode()) < _SHORTEST_KEY:
+        yield Error(
+            f"SECRET_KEY has fewer than {_SHORTEST_KEY} bytes: JSON Web Tokens can be forged.",
+            hint="Leave SECRET_KEY unset on one machine, or set 50 random characters.",
+            id="realtime.E001",
+        )
+    elif settings.SECRET_KEY.startswith("django-insecure-"):
+        yield Error(
+            "SECRET_KEY is one that Django made as an example.",
+            hint="Leave SECRET_KEY unset on one machine, or set 50 random characters.",
+            id="realtime.E002",
+        )
+
+
+@_check(Tags.security)
+def check_tokens() -> Iterator[CheckMessage]:
+    options: dict[str, Any] = settings.SIMPLE_JWT
+    lifetime = options["ACCESS_TOKEN_LIFETIME"]
+    if lifetime > _LONGEST_ACCESS:
+        yield Warning(
+            f"An access token is good for {lifetime}: so long a stolen one is useful.",
+            hint="Set JWT_ACCESS_SECONDS to 86400 or less; clients refresh.",
+            id="realtime.W001",
+        )
+    if lifetime >= options["REFRESH_TOKEN_LIFETIME"]:
+        yield Warning(
+            "An access token lives as long as the refresh token, which is then good for nothing.",
+            hint="Set JWT_REFRESH_SECONDS to more than JWT_ACCESS_SECONDS.",
+            id="realtime.W002",
+        )
+
+
+@_check(Tags.security)
+def check_hosts_and_origins() -> Iterator[CheckMessage]:
+    if not settings.ALLOWED_HOSTS and not settings.DEBUG:
+        yield Error(
+            "ALLOWED_HOSTS is empty: every request is answered with 400.",
+            hint="Set ALLOWED_HOSTS to the names that clients use: realtime.example.com",
+            id="realtime.E003",
+        )
+    for origin in settings.REALTIME_ALLOWED_ORIGINS:
+        try:
+            validate_origins([] if origin == "*" else [origin])
+        except ValidationError as exc:
+            yield Error(
+                f"REALTIME_ALLOWED_ORIGINS: {exc.messages[0]}",
+                hint="No page of it can connect as long as this matches nothing.",
+                id="realtime.E004",
+            )
+
+
+@_check(Tags.security)
+def check_anonymous() -> Iterator[CheckMessage]:
+    if ANONYMOUS.allows("publish"):
+        yield Error(
+            "Clients without a credential may publish.",
+            hint="Take `publish` out of the scopes of ANONYMOUS, in realtime/access/identity.py.",
+            id="realtime.E005",
+        )
+
+
+@_check(Tags.security)
+def check_trusted_proxies() -> Iterator[CheckMessage]:
+    for name in settings.REALTIME_TRUSTED_PROXIES:
+        if name != "unix" and ipaddress.ip_network(name, strict=False).prefixlen == 0:
+            yield Warning(
+                f"REALTIME_TRUSTED_PROXIES has {name}: any client may claim any address.",
+                hint="Name the addresses of your proxies only.",
+                id="realtime.W003",
+            )
+
+
+@_check(Tags.security)
+def check_logs_are_redacted() -> Iterator[CheckMessage]:
+    logging: dict[str, Any] = settings.LOGGING
+    redacting = {
+        name
+        for name, options in logging.get("filters", {}).items()
+        if options.get("()") == "realtime.access.redact.RedactFilter"
+    }
+    for name, options in logging.get("handlers", {}).items():
+        if not redacting & set(options.get("filters", ())):
+            yield Warning(
+                f"LOGGING: the handler {name!r} writes tokens and keys as they come.",
+                hint="Give it the filter realtime.access.redact.RedactFilter.",
+                id="realtime.W004",
+            )
+
+
+@_check(Tags.security, deploy=True)
+def check_shared_secret_key() -> Iterator[CheckMessage]:
+    try:
+        made_here = (settings.VAR_DIR / "secret_key").read_text()
+    except OSError:
+        return
+    if made_here == settings.SECRET_KEY and settings.REDIS_URL:
+        yield Warning(
+            "SECRET_KEY was made on this machine, and REDIS_URL names a server for several: "
+            "tokens of one machine are refused by the others.",
+            hint="Set the same SECRET_KEY on all of them.",
+            id="realtime.W005",
+        )
+
+
+@_check(Tags.security, deploy=True)
+def check_channel_layer() -> Iterator[CheckMessage]:
+    backend = settings.CHANNEL_LAYERS.get("default", {}).get("BACKEND", "")
+    if not settings.DEBUG and backend.endswith(_ONE_PROCESS):
+        yield Error(
+            f"{backend} lives in one process: commands, Celery tasks and other server processes "
+            "publish to nobody, and one-use tickets and revocations do not reach them.",
+            hint="Leave CHANNEL_LAYER unset, and set REDIS_URL for several machines.",
+            id="realtime.E006",
+        )
+
+
+@_check(Tags.security, deploy=True)
+def check_open_doors() -> Iterator[CheckMessage]:
+    if settings.DEBUG:
+        return
+    if settings.REALTIME_ALLOW_ANONYMOUS:
+        yield Warning(
+            "Everybody who reaches this server may read all predictions, market data and alerts.",
+            hint="Set REALTIME_ALLOW_ANONYMOUS=false, or silence this if they are public.",
+            id="realtime.W006",
+        )
+    origins = settings.REALTIME_ALLOWED_ORIGINS
+    if "*" in origins or ("*" in settings.ALLOWED_HOSTS and not origins):
+        yield Warning(
+            "Any web page may open WebSockets here.",
+            hint="Set REALTIME_ALLOWED_ORIGINS to the origins of your pages.",
+            id="realtime.W007",
+        )

@@ -1,0 +1,105 @@
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as project
+from django.core.checks import run_checks
+from pytest_django import Settings
+
+from realtime import checks
+from realtime.access.identity import ANONYMOUS
+
+OURS = "realtime."
+
+
+def ids(*, deploy: bool = False) -> list[str]:
+    """What our checks say, run as Django runs them."""
+    found = run_checks(include_deployment_checks=deploy, tags=["security"])
+    return sorted(message.id or "" for message in found if (message.id or "").startswith(OURS))
+
+
+@pytest.fixture(autouse=True)
+def _redis(settings: Settings) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "realtime.delivery.layers.RedisStreamLayer"}}
+
+
+def jwt(**lifetimes: timedelta) -> dict[str, Any]:
+    return {**project.SIMPLE_JWT, **lifetimes}
+
+
+def test_the_settings_of_a_newcomer_are_fine() -> None:
+    assert ids() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("SECRET_KEY", "short", ["realtime.E001"]),
+        ("SECRET_KEY", "django-insecure-" + "x" * 50, ["realtime.E002"]),
+        ("SIMPLE_JWT", jwt(ACCESS_TOKEN_LIFETIME=timedelta(days=2)), ["realtime.W001"]),
+        ("SIMPLE_JWT", jwt(REFRESH_TOKEN_LIFETIME=timedelta(minutes=1)), ["realtime.W002"]),
+        ("ALLOWED_HOSTS", [], ["realtime.E003"]),
+        ("REALTIME_ALLOWED_ORIGINS", ["https://a.example", "https://*.b.example", "*"], []),
+        ("REALTIME_ALLOWED_ORIGINS", ["a.example", "https://a/b"], ["realtime.E004"] * 2),
+        ("REALTIME_TRUSTED_PROXIES", ["10.0.0.0/8", "unix"], []),
+        ("REALTIME_TRUSTED_PROXIES", ["0.0.0.0/0", "::/0"], ["realtime.W003"] * 2),
+        ("LOGGING", {"handlers": {"file": {"class": "x"}}}, ["realtime.W004"]),
+    ],
+)
+def test_what_is_wrong_anywhere_is_said_at_every_start(
+    settings: Settings, name: str, value: Any, expected: list[str]
+) -> None:
+    setattr(settings, name, value)
+    assert ids() == expected
+
+
+def test_that_anybody_may_publish_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    open_to_all = replace(ANONYMOUS, scopes=frozenset(["publish"]))
+    monkeypatch.setattr(checks, "ANONYMOUS", open_to_all)
+    assert ids() == ["realtime.E005"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, []),
+        ({"REALTIME_ALLOW_ANONYMOUS": True}, ["realtime.W006"]),
+        ({"REALTIME_ALLOWED_ORIGINS": ["*"]}, ["realtime.W007"]),
+        ({"ALLOWED_HOSTS": ["*"]}, ["realtime.W007"]),
+        ({"ALLOWED_HOSTS": ["*"], "REALTIME_ALLOWED_ORIGINS": ["https://a.example"]}, []),
+        ({"REALTIME_ALLOW_ANONYMOUS": True, "DEBUG": True}, []),
+        (
+            {"CHANNEL_LAYERS": {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}},
+            ["realtime.E006"],
+        ),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_on_the_internet_is_said_before_deployment(
+    settings: Settings, values: dict[str, Any], expected: list[str]
+) -> None:
+    settings.REALTIME_ALLOW_ANONYMOUS = False
+    for name, value in values.items():
+        setattr(settings, name, value)
+    assert ids(deploy=True) == expected
+    assert ids() == []
+
+
+def test_a_secret_key_of_one_machine_is_not_for_several(settings: Settings, tmp_path: Path) -> None:
+    settings.REALTIME_ALLOW_ANONYMOUS = False
+    settings.VAR_DIR = tmp_path
+    settings.REDIS_URL = ["redis://redis.example"]
+    assert ids(deploy=True) == []
+    (tmp_path / "secret_key").write_text(settings.SECRET_KEY)
+    assert ids(deploy=True) == ["realtime.W005"]
+    settings.REDIS_URL = []
+    assert ids(deploy=True) == []
+
+
+def test_every_message_has_a_hint(settings: Settings) -> None:
+    settings.SECRET_KEY = "short"
+    settings.LOGGING = {"handlers": {"file": {}}}
+    for message in run_checks(include_deployment_checks=True, tags=["security"]):
+        assert message.hint or not (message.id or "").startswith(OURS)
