@@ -1,0 +1,89 @@
+"""Predictions on request."""
+
+from typing import Any
+
+from realtime.broadcast import abroadcast_many, market_data_update
+from tests.clients import Open
+from tests.wire import Message
+
+
+async def _give_market_data(symbol: str) -> None:
+    prices = [100 + n % 7 for n in range(60)]
+    await abroadcast_many([market_data_update(symbol, {"price": price}) for price in prices])
+
+
+async def test_a_requested_prediction_is_acknowledged_and_made(
+    each_layer: str, connect: Open
+) -> None:
+    await _give_market_data("AAPL")
+    client = await connect("/ws/predictions/AAPL")
+    answer = await client.ask("request_prediction")
+    assert (answer["type"], answer["symbol"]) == ("prediction_requested", "AAPL")
+    prediction = await client.next()
+    assert prediction["type"] == "prediction_update"
+    assert prediction["request_id"] == answer["request_id"]
+    assert prediction["symbol"] == "AAPL"
+    data = prediction["data"]
+    assert data["lower_bound"] < data["predicted_price"] < data["upper_bound"]
+    assert 0 < data["confidence"] < 1
+
+
+async def test_a_requested_prediction_goes_to_the_requester_alone(
+    each_layer: str, connect: Open
+) -> None:
+    await _give_market_data("AAPL")
+    client, other = await connect("/ws/predictions/AAPL"), await connect("/ws/predictions/AAPL")
+    await client.ask("request_prediction")
+    await client.next()
+    await other.assert_quiet()
+
+
+async def test_a_prediction_has_the_horizon_that_was_asked_for(
+    each_layer: str, connect: Open
+) -> None:
+    await _give_market_data("AAPL")
+    client = await connect("/ws/predictions/AAPL")
+    near = await client.ask("request_prediction", horizon=1)
+    near = await client.until("prediction_update", request_id=near["request_id"])
+    far = await client.ask("request_prediction", symbol="aapl", horizon=30)
+    far = await client.until("prediction_update", request_id=far["request_id"])
+    assert (near["data"]["horizon"], far["data"]["horizon"]) == (1, 30)
+    assert _width(far) > _width(near)
+
+
+def _width(prediction: Message) -> float:
+    result: float = prediction["data"]["upper_bound"] - prediction["data"]["lower_bound"]
+    return result
+
+
+async def test_a_prediction_without_prices_fails_with_the_reason(connect: Open) -> None:
+    client = await connect("/ws/predictions/AAPL")
+    await client.send("request_prediction", id="why")
+    error = await client.until("error")
+    assert error["code"] == "prediction_failed"
+    assert "AAPL" in error["message"]
+    assert error["id"] == "why"
+    await client.assert_alive()
+
+
+async def test_which_symbol_to_predict_must_be_clear(connect: Open) -> None:
+    client = await connect("/ws/predictions")
+    answer = await client.ask("request_prediction")
+    assert answer["type"] == "error"
+    assert "symbol" in answer["message"]
+    answer = await client.ask("request_prediction", symbol="A B")
+    assert answer["code"] == "invalid_symbol"
+
+
+async def test_too_many_predictions_are_told_when_to_come_back(
+    connect: Open, settings: Any
+) -> None:
+    settings.REALTIME_PREDICTIONS_PER_MINUTE = 2
+    await _give_market_data("AAPL")
+    client = await connect("/ws/predictions/AAPL")
+    for _ in range(2):
+        answer = await client.ask("request_prediction")
+        assert answer["type"] == "prediction_requested"
+    answer = await client.ask("request_prediction")
+    assert (answer["type"], answer["code"], answer["retry"]) == ("error", "rate_limited", True)
+    assert 0 < answer["retry_after_ms"] <= 60_000
