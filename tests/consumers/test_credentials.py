@@ -70,7 +70,6 @@ async def test_a_symbol_outside_of_a_keys_scope_changes_nothing(
     assert (await client.ask("status"))["symbols"] == ["BTC-USD"]
 
 
-@pytest.mark.xfail(reason="open sockets do not hear of a revocation yet", strict=True)
 async def test_a_key_that_is_revoked_closes_its_sockets_within_a_second(
     each_layer: str, connect: Open, people: SimpleNamespace
 ) -> None:
