@@ -4,10 +4,12 @@ Servers log the whole URL of a WebSocket, and a traceback may quote a header: th
 the handlers, where every record of ours, of Django's and of the server's passes.
 """
 
+import functools
 import logging
 import re
+import sys
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 REDACTED: Final = "[redacted]"
 
@@ -122,3 +124,19 @@ def _redact_value(value: object) -> object:
     text = str(value)
     clean = redact(text)
     return value if clean == text else clean
+
+
+def redact_access_log_of_daphne() -> None:
+    """Redact what the `daphne` command writes of requests: to a file, past all log filters."""
+    daphne: Any = sys.modules.get("daphne.access")
+    if daphne is None:
+        return
+    write_entry = daphne.AccessLogGenerator.write_entry
+
+    @functools.wraps(write_entry)
+    def write_redacted(
+        self: Any, host: Any, date: Any, request: str, *args: Any, **kw: Any
+    ) -> None:
+        write_entry(self, host, date, redact(request), *args, **kw)
+
+    daphne.AccessLogGenerator.write_entry = redacted

@@ -1,13 +1,15 @@
+import io
 import logging
 import sys
 import time
 from typing import Any
 
+import daphne.access
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.access.redact import RedactFilter, redact
+from realtime.access.redact import RedactFilter, redact, redact_access_log_of_daphne
 
 KEY = "ara_k3f9a2bc_" + "S3cretS3cretS3cretS3cretS3cret12"
 TICKET = "arat_" + "T1cketT1cketT1cketT1cketT1cket12"
@@ -126,7 +128,7 @@ def test_an_argument_that_cannot_be_shown_does_not_raise() -> None:
 
 
 @given(st.text())
-def test_any_text_is_redacted_once_and_for_all(text: str) -> None:
+def test_any_text_is_redacted_and_for_all(text: str) -> None:
     assert redact(redact(text)) == redact(text)
 
 
@@ -167,3 +169,16 @@ def test_a_record_without_a_secret_costs_little() -> None:
     for _ in range(10_000):
         log_filter.filter(record)
     assert (time.process_time() - begin) / 10_000 < 50e-6
+
+
+def test_the_access_log_of_daphne_is_redacted() -> None:
+    stream = io.StringIO()
+    redact_access_log_of_daphne()
+    details = {
+        "client": "127.0.0.1:1",
+        "method": "GET",
+        "path": f"/x?token={OPAQUE}",
+        "status": 200,
+    }
+    daphne.access.AccessLogGenerator(stream)("http", "complete", {**details, "size": 7})
+    assert '"GET /x?token=[redacted]" 200 7' in stream.getvalue()
