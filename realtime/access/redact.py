@@ -134,9 +134,7 @@ def redact_access_log_of_daphne() -> None:
     write_entry = daphne.AccessLogGenerator.write_entry
 
     @functools.wraps(write_entry)
-    def write_redacted(
-        self: Any, host: Any, date: Any, request: str, *args: Any, **kw: Any
-    ) -> None:
+    def redacted(self: Any, host: Any, date: Any, request: str, *args: Any, **kw: Any) -> None:
         write_entry(self, host, date, redact(request), *args, **kw)
 
     daphne.AccessLogGenerator.write_entry = redacted
