@@ -8,7 +8,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import Error as DatabaseError
 
 from realtime.broadcast import Broadcast, alert_update
-from realtime.management.publishing import JsonObject, PublishCommand
+from realtime.management.json_lines import JsonObject
+from realtime.management.publishing import PublishCommand
 
 
 class Command(PublishCommand):
