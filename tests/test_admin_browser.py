@@ -1,0 +1,85 @@
+"""API keys in the admin, in a real browser: what a person does with them."""
+
+import re
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from playwright.async_api import Page, async_playwright, expect
+
+from tests.conftest import require_program
+from tests.processes import LiveServer
+
+expect.set_options(timeout=20_000)
+RAW = re.compile(r"ara_[a-z0-9]{8}_[A-Za-z0-9]{32}")
+LOGIN = """
+from django.test import Client
+from tests import personas
+client = Client()
+client.force_login(personas.olga())
+print(client.cookies["sessionid"].value)
+"""
+
+
+@pytest.fixture
+async def page(start_server: Callable[..., LiveServer]) -> AsyncIterator[Page]:
+    """The list of keys, in a browser in which Olga is logged in."""
+    chromium = require_program("chromium")
+    server = start_server()
+    session = server.shell(LOGIN).strip()
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium,
+            args=["--no-sandbox", "--disable-background-networking"],
+        )
+        context = await browser.new_context(base_url=server.http)
+        await context.grant_permissions(["clipboard-read", "clipboard-write"])
+        await context.add_cookies([{"name": "sessionid", "value": session, "url": server.http}])
+        page = await context.new_page()
+        await page.goto("/admin/realtime/apikey/")
+        yield page
+        await browser.close()
+
+
+async def shown_key(page: Page) -> str:
+    raw = await page.locator("#raw-key").input_value()
+    assert RAW.fullmatch(raw)
+    return raw
+
+
+async def test_a_key_is_created_copied_rotated_and_revoked(page: Page) -> None:
+    await page.get_by_role("link", name="Add API key").click()
+    await page.get_by_label("Name:").fill("laptop")
+    await page.get_by_label("publish: send updates").check()
+    await page.get_by_role("button", name="Save").click()
+    raw = await shown_key(page)
+    await page.get_by_role("button", name="Copy").click()
+    await expect(page.get_by_text("Copied", exact=True)).to_be_visible()
+    assert await page.evaluate("navigator.clipboard.readText()") == raw
+
+    # A reload shows the key's page: neither the secret again nor a second key.
+    await page.reload()
+    await expect(page.get_by_role("heading", name="Change API key")).to_be_visible()
+    assert raw not in await page.content()
+
+    await page.get_by_role("link", name="Rotate").click()
+    await page.get_by_label("After 1 hour").check()
+    await page.get_by_role("button", name="Rotate").click()
+    assert await shown_key(page) != raw
+    await page.get_by_role("link", name="Done").click()
+    await expect(page.locator("#result_list tbody tr")).to_have_count(1)
+
+    await page.get_by_role("link", name="laptop").click()
+    await page.get_by_role("link", name="Revoke").click()
+    await page.get_by_role("button", name="Revoke the key").click()
+    await expect(page.locator("#result_list .key-revoked")).to_have_count(1)
+
+
+async def test_going_back_does_not_show_a_key_again(page: Page) -> None:
+    await page.get_by_role("link", name="Add API key").click()
+    await page.get_by_label("Name:").fill("laptop")
+    await page.get_by_role("button", name="Save").click()
+    raw = await shown_key(page)
+    await page.get_by_role("link", name="Done").click()
+    await expect(page.locator("#result_list tbody tr")).to_have_count(1)
+    await page.go_back()
+    assert raw not in await page.content()
