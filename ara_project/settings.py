@@ -5,6 +5,7 @@ embedded Valkey, both below `var/`. A bad value stops the start and names the va
 README's "Settings" table lists them all; a test compares it with this file.
 """
 
+import ipaddress
 import os
 import secrets
 from datetime import timedelta
@@ -52,6 +53,19 @@ class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no t
         if value < least:
             raise ImproperlyConfigured(f"{var}={os.environ.get(var)!r}: must be {least} or more")
         return value
+
+    def networks(self, var: str) -> list[str]:
+        """IP networks, or `unix`."""
+        names: list[str] = self.list(var, default=[])
+        for name in names:
+            try:
+                if name != "unix":
+                    ipaddress.ip_network(name, strict=False)
+            except ValueError:
+                raise ImproperlyConfigured(
+                    f"{var}: {name!r} is no network; write 10.0.0.0/8, ::1/128 or unix"
+                ) from None
+        return names
 
 
 env = Environment()
@@ -265,6 +279,27 @@ REALTIME_MAX_SUBSCRIPTIONS = env.count("REALTIME_MAX_SUBSCRIPTIONS", default=200
 REALTIME_MAX_INVALID_PER_MINUTE = env.count("REALTIME_MAX_INVALID_PER_MINUTE", default=20)
 # Bytes that may wait for one slow reader before it is closed (4508).
 REALTIME_OUTBOX_BYTES = env.count("REALTIME_OUTBOX_BYTES", default=1024 * 1024)
+# Sockets that may be open at once, over all processes; 0: any number. A key's own limit goes first.
+REALTIME_CONNECTIONS_PER_KEY = env.count("REALTIME_CONNECTIONS_PER_KEY", default=0, least=0)
+REALTIME_CONNECTIONS_PER_USER = env.count("REALTIME_CONNECTIONS_PER_USER", default=0, least=0)
+REALTIME_CONNECTIONS_PER_IP = env.count("REALTIME_CONNECTIONS_PER_IP", default=0, least=0)
+# What happens at that limit: `refuse` the newcomer, or `close_oldest`.
+REALTIME_CONNECTION_LIMIT_POLICY = env.str("REALTIME_CONNECTION_LIMIT_POLICY", default="refuse")
+if REALTIME_CONNECTION_LIMIT_POLICY not in ("refuse", "close_oldest"):
+    raise ImproperlyConfigured(
+        f"REALTIME_CONNECTION_LIMIT_POLICY={REALTIME_CONNECTION_LIMIT_POLICY!r}: "
+        "must be refuse or close_oldest"
+    )
+# New sockets of one address in a minute; 0: any number.
+REALTIME_HANDSHAKES_PER_IP_PER_MINUTE = env.count(
+    "REALTIME_HANDSHAKES_PER_IP_PER_MINUTE", default=0, least=0
+)
+# Networks of proxies whose X-Forwarded-For is believed: 10.0.0.0/8,::1/128; `unix` for one that
+# connects through a unix socket.
+REALTIME_TRUSTED_PROXIES = env.networks("REALTIME_TRUSTED_PROXIES")
+# Messages a second that one socket may send, and how many of them at once.
+REALTIME_MESSAGES_PER_SECOND = env.number("REALTIME_MESSAGES_PER_SECOND", default=100, least=0.1)
+REALTIME_MESSAGES_BURST = env.count("REALTIME_MESSAGES_BURST", default=200)
 # Updates kept per stream for `since`, and for how many seconds after the last one.
 REALTIME_HISTORY_LENGTH = {
     "predictions": env.count("REALTIME_HISTORY_LENGTH_PREDICTIONS", default=1000),

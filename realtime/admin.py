@@ -61,15 +61,7 @@ class ScopeFilter(admin.SimpleListFilter):
 @admin.register(ApiKey)
 class ApiKeyAdmin(_ModelAdmin):
     form = ApiKeyForm
-    list_display = (
-        "key",
-        "name",
-        "owner",
-        "scope_list",
-        "expiry",
-        "last_used",
-        "state",
-    )
+    list_display = ("key", "name", "state", "owner", "scope_list", "expiry", "last_used")
     list_display_links = ("key", "name")
     list_filter = (StatusFilter, ScopeFilter, "created_at", "last_used_at")
     list_select_related = ("owner",)

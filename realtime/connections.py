@@ -14,12 +14,12 @@ from channels.layers import get_channel_layer
 
 from realtime.delivery.layers import RedisStreamLayer
 from realtime.delivery.publisher import BackendUnavailable
+from realtime.delivery.slots import LEASE_SECONDS
 from realtime.streams import CHANNELS
 
 logger = logging.getLogger(__name__)
 
-LEASE_SECONDS: Final = 15.0
-RENEW_SECONDS: Final = 5.0
+RENEW_SECONDS: Final = 3.0
 # Changes of this many seconds are written together.
 WRITE_DELAY: Final = 0.05
 

@@ -9,13 +9,31 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NoReturn
 
+from channels.db import database_sync_to_async
 from django.conf import settings
 
 from realtime import protocol
 from realtime.access.credentials import credential_from_token
 from realtime.access.identity import Identity, InvalidCredential, aauthenticate
+from realtime.access.limits import (
+    RETRY_AFTER_MS,
+    Refusal,
+    check_handshakes,
+    client_address,
+    connection_limits,
+    take_slot,
+)
+from realtime.access.live import (
+    EVICT,
+    GROUP,
+    LiveSockets,
+    concerns,
+    forget_announced,
+    live_sockets,
+    recheck,
+)
 from realtime.access.origins import origin_allowed
 from realtime.connections import connection_manager
 from realtime.delivery.heartbeat import Heartbeat, heartbeat
@@ -24,7 +42,7 @@ from realtime.delivery.updates import Reader
 from realtime.predictions.predictors import PredictionFailed
 from realtime.predictions.requests import predict
 from realtime.protocol import CloseCode, ErrorCode, Position, ProtocolError, StreamInfo
-from realtime.session.allowance import Allowance
+from realtime.session.allowance import Allowance, TokenBucket
 from realtime.session.lifecycle import SocketConsumer
 from realtime.session.membership import Membership
 from realtime.session.pulse import Pulse
@@ -43,6 +61,9 @@ from realtime.version import VERSION
 JOIN_PATIENCE: Final = 1.0
 # Seconds between `token_expiring` and the close of a socket whose JWT is not renewed.
 EXPIRY_GRACE: Final = 25.0
+# With the policy `close_oldest`: how many are asked to go for one newcomer, and for how long each.
+MAX_EVICTIONS: Final = 5
+EVICTION_SECONDS: Final = 0.1
 SERVER_ID: Final = uuid.uuid4().hex[:12]
 
 
@@ -58,11 +79,22 @@ class RealtimeConsumer(SocketConsumer):
         super().__init__(*args, **kwargs)
         self.connection_id = uuid.uuid4().hex
         self.pulse = Pulse()
+        self.rate = TokenBucket(
+            settings.REALTIME_MESSAGES_PER_SECOND, settings.REALTIME_MESSAGES_BURST
+        )
         self._welcomed = False
         self._changing: asyncio.Task[None] | None = None
         self._heartbeat: Heartbeat | None = None
+        self._live: LiveSockets | None = None
+        self._slots: tuple[str, ...] = ()
 
     def release(self) -> None:
+        if self._live is not None:
+            self._live.remove(self)
+            self._live = None
+        if self._slots:
+            self.channel_layer.free_slot(self.connection_id, self._slots)
+            self._slots = ()
         if self._heartbeat is not None:
             self._heartbeat.remove(self)
             self._heartbeat = None
@@ -85,6 +117,7 @@ class RealtimeConsumer(SocketConsumer):
             await self.refuse(
                 ErrorCode.FORBIDDEN, "pages of this Origin may not connect", CloseCode.FORBIDDEN
             )
+        await self._check_handshakes()
         streams, since = await self.wanted_streams()
         if not self.identity.is_authenticated and not settings.REALTIME_ALLOW_ANONYMOUS:
             # `auth` within this time goes on from here.
@@ -109,12 +142,18 @@ class RealtimeConsumer(SocketConsumer):
     async def welcome(self, streams: Sequence[Stream], since: Mapping[str, Position]) -> None:
         """Check the scope, join the groups, say `connected`, send the snapshots."""
         await self._check_scope(streams)
+        await self._take_slot()
         self._welcomed = True
         connection_manager.opened(self.channel)
         self.members = Membership(
             self.channel_layer, self.channel_name, self.socket, numbered=self.numbered
         )
         self._watch_expiry()
+        if self.numbered:
+            self._live = live_sockets(self.channel_layer)
+            self._live.add(self)
+        else:
+            await self.channel_layer.group_add(GROUP, self.channel_name)
         change = Change(streams, since=since)
         if await self.members.join_groups(change, JOIN_PATIENCE):
             self.members.apply(change, self.make_reader, self._connected)
@@ -135,6 +174,41 @@ class RealtimeConsumer(SocketConsumer):
                     CloseCode.FORBIDDEN,
                 )
 
+    async def _check_handshakes(self) -> None:
+        if self.numbered:
+            refusal = await check_handshakes(self.channel_layer, self._address)
+            if refusal is not None:
+                await self._refuse_connection(refusal)
+
+    async def _take_slot(self) -> None:
+        """Room for one more under each limit, by the policy at the expense of the oldest one."""
+        limits = connection_limits(self.identity, self._address) if self.numbered else {}
+        if not limits:
+            return
+        refusal = await take_slot(self.channel_layer, self.connection_id, limits)
+        for _ in range(MAX_EVICTIONS):
+            if refusal is None or not refusal.evict or not _may_evict():
+                break
+            oldest = {"type": EVICT, "connection_id": refusal.evict}
+            await self.channel_layer.group_send(GROUP, oldest)
+            await asyncio.sleep(EVICTION_SECONDS)
+            refusal = await take_slot(self.channel_layer, self.connection_id, limits)
+        if refusal is not None:
+            await self._refuse_connection(refusal)
+        self._slots = tuple(limits)
+
+    async def _refuse_connection(self, refusal: Refusal) -> NoReturn:
+        await self.refuse(
+            ErrorCode.CONNECTION_LIMIT,
+            refusal.message,
+            CloseCode.LIMIT_EXCEEDED,
+            retry_after_ms=refusal.retry_after_ms,
+        )
+
+    @property
+    def _address(self) -> str | None:
+        return client_address(self.scope.get("client"), self.scope["headers"])
+
     def _connected(self, infos: dict[str, StreamInfo]) -> protocol.Connected:
         symbols = self.members.symbols
         message = protocol.Connected(
@@ -154,6 +228,8 @@ class RealtimeConsumer(SocketConsumer):
     # Messages from the client -----------------------------------------------------------------
 
     async def receive_message(self, message: protocol.AnyClientMessage) -> None:
+        if not isinstance(message, protocol.Pong):
+            self._check_rate(message)
         if not self._welcomed and not isinstance(message, protocol.Auth):
             raise ProtocolError(
                 ErrorCode.AUTH_REQUIRED,
@@ -173,6 +249,17 @@ class RealtimeConsumer(SocketConsumer):
                 self.send_message(self._status(message.id))
             case _:
                 await self.receive_other(message)
+
+    def _check_rate(self, message: protocol.AnyClientMessage) -> None:
+        wait = self.rate.take()
+        if wait:
+            raise ProtocolError(
+                ErrorCode.RATE_LIMITED,
+                f"more than {settings.REALTIME_MESSAGES_PER_SECOND:g} messages a second",
+                retry=True,
+                retry_after_ms=int(wait * 1000) + 1,
+                id=message.id,
+            )
 
     async def receive_other(self, message: protocol.AnyClientMessage) -> None:
         """Messages that only some channels know."""
@@ -314,6 +401,67 @@ class RealtimeConsumer(SocketConsumer):
             ErrorCode.INVALID_TOKEN, "The credential has expired. Obtain a new one and reconnect."
         )
 
+    async def credential_changed(self, identity: Identity | None) -> None:
+        """What the credential is now, after somebody changed it: see access/live.py."""
+        await self.guarded(lambda: self._apply_credential(identity))
+
+    async def _apply_credential(self, identity: Identity | None) -> None:
+        if self.ended:
+            return
+        if identity is None:
+            await self.refuse(
+                ErrorCode.INVALID_TOKEN, "The credential does not work any more. Obtain a new one."
+            )
+        self.identity = self.scope["auth"] = identity
+        self.scope["user"] = identity.user
+        self._watch_expiry()
+        if not identity.allows(self.channel):
+            await self.refuse(
+                ErrorCode.FORBIDDEN,
+                f"your credential does not allow {self.channel} any more",
+                CloseCode.FORBIDDEN,
+            )
+        await self.in_turn(self._end_forbidden)
+
+    async def _end_forbidden(self) -> None:
+        """End the subscriptions that the credential does not allow any more, and say which."""
+        if self.channel == "alerts":
+            return
+        forbidden = [
+            stream
+            for stream in self.members.streams.values()
+            if not self.identity.allows(self.channel, stream.symbol)
+        ]
+        if forbidden:
+            await self.members.leave(forbidden)
+            symbols = {stream.symbol: "forbidden" for stream in forbidden}
+            self.send_error(
+                ProtocolError(
+                    ErrorCode.FORBIDDEN,
+                    f"your credential does not allow {', '.join(symbols)} any more; "
+                    "these subscriptions have ended",
+                    details={"symbols": symbols},
+                )
+            )
+
+    async def evicted(self) -> None:
+        """A newer connection takes this one's place."""
+        self.send_error(
+            ProtocolError(
+                ErrorCode.CONNECTION_LIMIT,
+                "a newer connection took the place of this one",
+                retry_after_ms=RETRY_AFTER_MS,
+            )
+        )
+        await self.end(CloseCode.LIMIT_EXCEEDED, "replaced by a newer connection")
+
+    async def access_changed(self, event: Mapping[str, Any]) -> None:
+        """An announcement, through a stock channel layer."""
+        if concerns(event, self.identity):
+            forget_announced(event)
+            answers = await database_sync_to_async(recheck)([self.identity])
+            await self.credential_changed(answers.get(self.identity))
+
     # Heartbeat and status ---------------------------------------------------------------------
 
     def beat(self, texts: dict[tuple[str, ...], bytes]) -> None:
@@ -360,6 +508,7 @@ class RealtimeConsumer(SocketConsumer):
         outbox = self.socket.outbox
         return {
             "subscriptions": _limit(subscriptions, subscriptions - len(self.members.streams)),
+            "messages": _limit(settings.REALTIME_MESSAGES_BURST, self.rate.left),
             "invalid_messages_per_minute": _limit(
                 self.invalid_messages.limit, self.invalid_messages.left
             ),
@@ -524,6 +673,11 @@ class NotFoundConsumer(SocketConsumer):
 
     async def receive_message(self, message: protocol.AnyClientMessage) -> None:
         """Whatever was sent before the close arrived."""
+
+
+def _may_evict() -> bool:
+    policy: str = settings.REALTIME_CONNECTION_LIMIT_POLICY
+    return policy == "close_oldest"
 
 
 def _limit(limit: int, left: int) -> dict[str, int]:

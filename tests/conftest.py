@@ -52,13 +52,12 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 
 @pytest.fixture
-def redis_layer(settings: Any, valkey: Valkey) -> Iterator[None]:
+def redis_layer(settings: Any, valkey: Valkey) -> None:
     """The Redis channel layer on the session's Valkey, which is empty."""
     valkey.client().flushall()
     settings.CHANNEL_LAYERS = {
         "default": {"BACKEND": REDIS, "CONFIG": {"hosts": [valkey.url]}},
     }
-    yield
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -89,6 +88,21 @@ def start_server(
     Several share one database and one Valkey unless REDIS_URL says otherwise.
     """
     valkey.client().flushall()
+    yield from _server_starter(tmp_path_factory, valkey, migrated_database)
+
+
+@pytest.fixture(scope="module")
+def module_servers(
+    tmp_path_factory: pytest.TempPathFactory, migrated_database: Path
+) -> Iterator[Callable[..., LiveServer]]:
+    """`start_server` for a whole module, with a Valkey of its own."""
+    with Valkey(tmp_path_factory.mktemp("valkey")) as valkey:
+        yield from _server_starter(tmp_path_factory, valkey, migrated_database)
+
+
+def _server_starter(
+    tmp_path_factory: pytest.TempPathFactory, valkey: Valkey, migrated_database: Path
+) -> Iterator[Callable[..., LiveServer]]:
     directory = tmp_path_factory.mktemp("server")
     shutil.copy(migrated_database, directory / "db.sqlite3")
     servers: list[LiveServer] = []

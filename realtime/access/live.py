@@ -7,7 +7,10 @@ tells their sockets. A process that was cut off from Redis asks again for all of
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+import time
+import weakref
+from collections import deque
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from asgiref.sync import async_to_sync
@@ -19,7 +22,6 @@ from django.utils import timezone
 
 from realtime.access.identity import Identity, forget, identity_of_key, with_publish_permission
 from realtime.access.tokens import ended_sessions
-from realtime.delivery.layers import EXTENSION
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import ApiKey
 
@@ -30,6 +32,8 @@ CHANGED: Final = "access.changed"
 EVICT: Final = "access.evict"
 # Seconds until the database is asked again when it did not answer.
 RETRY_SECONDS: Final = 1.0
+# No check of a credential takes longer than this, the time for which it is remembered included.
+CHECK_SECONDS: Final = 10.0
 
 
 def announce(
@@ -66,59 +70,73 @@ class LiveSocket(Protocol):
     """An open socket, as far as its credential is concerned."""
 
     identity: Identity
-    slot: str
+    connection_id: str
 
-    async def access_changed(self, identity: Identity | None) -> None:
+    async def credential_changed(self, identity: Identity | None) -> None:
         """The credential as it is now; None if it is not accepted any more."""
 
-    async def access_evicted(self) -> None:
+    async def evicted(self) -> None:
         """A newer connection takes this one's place."""
 
 
 class LiveSockets:
-    """The open sockets of one event loop."""
+    """The open sockets of one event loop, on a channel layer of this project."""
 
-    def __init__(self) -> None:
+    def __init__(self, layer: Any) -> None:
+        self._layer = layer
         self._sockets: dict[str, LiveSocket] = {}
-        self._channel: str | None = None
-        self._layer: Any = None
         self._tasks: set[asyncio.Task[None]] = set()
+        # What was announced lately: a credential may change between its check and `add`.
+        self._announced: deque[tuple[float, Mapping[str, Any]]] = deque()
+        self._spawn(self._listen())
 
-    async def add(self, socket: LiveSocket, layer: Any) -> None:
-        self._sockets[socket.slot] = socket
-        if self._channel is None and EXTENSION in layer.extensions:
-            self._layer = layer
-            self._channel = await layer.new_channel()
-            layer.attach(self._channel, self.on_event)
-            layer.on_reconnect(self._on_reconnect)
-            await layer.group_add(GROUP, self._channel)
+    async def _listen(self) -> None:
+        channel = await self._layer.new_channel()
+        self._layer.attach(channel, self._on_event)
+        self._layer.on_reconnect(self._on_reconnect)
+        await self._layer.group_add(GROUP, channel)
+
+    def add(self, socket: LiveSocket) -> None:
+        self._sockets[socket.connection_id] = socket
+        if self._announced and any(
+            concerns(event, socket.identity) for event in self._lately_announced()
+        ):
+            self._spawn(self._check([socket]))
 
     def remove(self, socket: LiveSocket) -> None:
-        self._sockets.pop(socket.slot, None)
+        self._sockets.pop(socket.connection_id, None)
 
-    def on_event(self, event: Mapping[str, Any]) -> None:
+    def _lately_announced(self) -> list[Mapping[str, Any]]:
+        oldest = time.monotonic() - CHECK_SECONDS
+        while self._announced and self._announced[0][0] < oldest:
+            self._announced.popleft()
+        return [event for _, event in self._announced]
+
+    def _on_event(self, event: Mapping[str, Any]) -> None:
         if event["type"] == EVICT:
-            socket = self._sockets.get(event["slot"])
+            socket = self._sockets.get(event["connection_id"])
             if socket is not None:
-                self._spawn(socket.access_evicted())
+                self._spawn(socket.evicted())
         elif event["type"] == CHANGED:
+            self._announced.append((time.monotonic(), event))
             forget_announced(event)
-            self._spawn(self._check(lambda identity: concerns(event, identity)))
+            sockets = [socket for socket in self._sockets.values()
+                       if concerns(event, socket.identity)]  # fmt: skip
+            self._spawn(self._check(sockets))
 
     def _on_reconnect(self) -> None:
         # Nobody knows what was announced meanwhile.
-        if self._sockets:
-            forget()
-            self._spawn(self._check(lambda identity: identity.is_authenticated))
+        forget()
+        known = [socket for socket in self._sockets.values() if socket.identity.is_authenticated]
+        self._spawn(self._check(known))
 
-    async def _check(self, concerned: Callable[[Identity], bool]) -> None:
-        sockets = [socket for socket in self._sockets.values() if concerned(socket.identity)]
+    async def _check(self, sockets: Sequence[LiveSocket]) -> None:
         if not sockets:
             return
         answers = await self._ask({socket.identity for socket in sockets})
         for socket in sockets:
             if socket.identity in answers:
-                self._spawn(socket.access_changed(answers[socket.identity]))
+                self._spawn(socket.credential_changed(answers[socket.identity]))
 
     async def _ask(self, identities: Collection[Identity]) -> Mapping[Identity, Identity | None]:
         while True:
@@ -128,10 +146,26 @@ class LiveSockets:
                 logger.error("credentials could not be checked again: %s", exc)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    def _spawn(self, coroutine: Any) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("a change of credentials failed", exc_info=task.exception())
+
+
+_live: "weakref.WeakKeyDictionary[Any, LiveSockets]" = weakref.WeakKeyDictionary()
+
+
+def live_sockets(layer: Any) -> LiveSockets:
+    """The open sockets of a layer, in the running event loop."""
+    sockets = _live.get(layer)
+    if sockets is None:
+        sockets = _live[layer] = LiveSockets(layer)
+    return sockets
 
 
 def concerns(event: Mapping[str, Any], identity: Identity) -> bool:
@@ -177,8 +211,7 @@ def recheck(identities: Collection[Identity]) -> dict[Identity, Identity | None]
 def _key_again(key: ApiKey, identity: Identity, now: Any) -> Identity | None:
     if key.status_at(now) != ApiKey.Status.ACTIVE or not key.owner.is_active:
         return None
-    secret_hash = identity.secret_hash or ""
-    if secret_hash not in (key.hash, key.previous_hash):
+    if not identity.secret_hash or identity.secret_hash not in (key.hash, key.previous_hash):
         return None
-    again = identity_of_key(key, secret_hash)
+    again = identity_of_key(key, identity.secret_hash)
     return None if again.is_expired(now) else again

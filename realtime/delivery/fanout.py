@@ -61,6 +61,7 @@ class StreamState:
     """One stream as this process has delivered it."""
 
     __slots__ = (
+        "again",
         "epoch",
         "hold_until",
         "idle_since",
@@ -88,6 +89,7 @@ class StreamState:
         # Updates that came while a hole is being filled; None while there is no hole.
         self.waiting: list[Update] | None = None
         self.resync: asyncio.Task[None] | None = None
+        self.again = False  # the answer on its way may be from before a reconnect: ask once more
         self.last_update: float | None = None
         self.stale = False
         self.idle_since = 0.0
@@ -224,6 +226,7 @@ class Fanout:
 
     async def _resync(self, state: StreamState) -> None:
         """Bring a stream to the head of its history, then deliver what came meanwhile."""
+        state.again = False
         # What came before the read is in the history, or was taken back with it: asking about it
         # once more would get the same answer.
         state.waiting = []
@@ -243,6 +246,8 @@ class Fanout:
         waiting, state.waiting = state.waiting or [], None
         for update in waiting:
             self.receive(update)
+        if state.again:
+            self._start_resync(state)
 
     def _try_again(self, state: StreamState, reason: Exception) -> None:
         if not self._failed:
@@ -325,8 +330,10 @@ class Fanout:
     def resync_all(self, groups: Iterable[str]) -> None:
         """After a reconnect: compare these streams with their histories."""
         for group in tuple(groups):
-            if group in self.streams:
-                self._start_resync(self.streams[group])
+            state = self.streams.get(group)
+            if state is not None:
+                state.again = state.resync is not None
+                self._start_resync(state)
 
     async def ready(self, state: StreamState) -> None:
         """Wait until the position of a stream is known. The caller bounds the time."""

@@ -17,12 +17,13 @@ from channels_redis.utils import _consistent_hash, _wrap_close, decode_hosts
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from realtime.delivery import history
+from realtime.delivery import history, slots
 from realtime.delivery.fanout import RECENT, Page, Start
 from realtime.delivery.history import Published
 from realtime.delivery.link import Link
 from realtime.delivery.local import UPDATE, Local, Message
 from realtime.delivery.publisher import BackendUnavailable, SyncPublisher
+from realtime.delivery.slots import Full
 from realtime.delivery.updates import Reader, Update
 from realtime.protocol import Position
 from realtime.streams import CHANNELS, Stream
@@ -96,6 +97,27 @@ class StreamLayer(BaseChannelLayer):
         """The newest offset of each stream, by symbol."""
         return {name: offset for name, (_, offset) in self.positions(streams).items()}
 
+    def on_reconnect(self, callback: Callable[[], None]) -> None:
+        """Call when the backend is back: what was sent to groups meanwhile is lost."""
+
+    async def take_slot(self, slot: str, limits: Mapping[str, int]) -> Full | None:
+        """Take a slot in the account of every subject in `limits`; None if there was room in all.
+
+        Raises BackendUnavailable.
+        """
+        raise NotImplementedError
+
+    def free_slot(self, slot: str, subjects: Sequence[str]) -> None:
+        """Give a slot back."""
+        raise NotImplementedError
+
+    async def count(self, name: str, limit: int, seconds: float) -> float:
+        """Count an event; 0 while there were at most `limit` in `seconds`, else seconds to wait.
+
+        Raises BackendUnavailable.
+        """
+        raise NotImplementedError
+
     def _linger(self, groups: Sequence[str]) -> None:
         """These groups have no members any more."""
 
@@ -156,6 +178,8 @@ class MemoryStreamLayer(StreamLayer):
     def __init__(self, capacity: int = 100, **kwargs: Any) -> None:
         super().__init__(capacity)
         self._streams: dict[str, tuple[str, deque[Update]]] = {}
+        self._slots: dict[str, dict[str, None]] = {}
+        self._counts: dict[str, tuple[float, int]] = {}
         self.local.fanout.complete.update(CHANNELS)
 
     async def send(self, channel: str, message: Message) -> None:
@@ -199,9 +223,32 @@ class MemoryStreamLayer(StreamLayer):
         if self._streams.get(stream.group, (None,))[0] == epoch:
             del self._streams[stream.group]
 
+    async def take_slot(self, slot: str, limits: Mapping[str, int]) -> Full | None:
+        for subject, limit in limits.items():
+            held = self._slots.setdefault(subject, {})
+            if len(held) >= limit:
+                return Full(subject, limit, next(iter(held), ""))
+        for subject in limits:
+            self._slots[subject][slot] = None
+        return None
+
+    def free_slot(self, slot: str, subjects: Sequence[str]) -> None:
+        for subject in subjects:
+            self._slots.get(subject, {}).pop(slot, None)
+
+    async def count(self, name: str, limit: int, seconds: float) -> float:
+        now = time.monotonic()
+        ends, number = self._counts.get(name, (0.0, 0))
+        if ends <= now:
+            ends, number = now + seconds, 0
+        self._counts[name] = (ends, number + 1)
+        return 0.0 if number < limit else ends - now
+
     async def flush(self) -> None:
         self.local.fanout.close()
         self._streams.clear()
+        self._slots.clear()
+        self._counts.clear()
         self.local = Local(self, self.local.capacity)
         self.local.fanout.complete.update(CHANNELS)
 
@@ -219,6 +266,8 @@ class RedisLoopLayer(StreamLayer):
         self.links = [Link(host, self) for host in outer.hosts]
         self._lingering: dict[str, asyncio.TimerHandle] = {}
         self._plain: set[str] = set()
+        self._on_reconnect: list[Callable[[], None]] = []
+        self._slots: dict[str, tuple[str, ...]] = {}  # held by sockets of this process
         self._renewal: asyncio.TimerHandle | None = None
 
     # What arrives, called by the links --------------------------------------------------------
@@ -253,12 +302,19 @@ class RedisLoopLayer(StreamLayer):
         known = stream is not None and stream.channel in self.local.fanout.complete
         return stream if known else None
 
+    def on_reconnect(self, callback: Callable[[], None]) -> None:
+        self._on_reconnect.append(callback)
+
     def link_down(self, link: Link) -> None:
         groups = [group for group in self.local.fanout.streams if self._link(group) is link]
         self.local.fanout.tell_stale(groups, "backend_unavailable")
 
     def link_up(self, link: Link) -> None:
         """Subscribed again: compare every stream with its history, and fill what was missed."""
+        if link is self.links[0]:
+            self._write_slots()
+        for callback in self._on_reconnect:
+            callback()
         fanout = self.local.fanout
         fanout.resync_all(group for group in fanout.streams if self._link(group) is link)
 
@@ -413,6 +469,48 @@ class RedisLoopLayer(StreamLayer):
             keys=[names.meta, names.history], args=[epoch, history.new_epoch()]
         )
 
+    # Leases -----------------------------------------------------------------------------------
+
+    async def take_slot(self, slot: str, limits: Mapping[str, int]) -> Full | None:
+        now = time.time()
+        names = [history.lease_index(self.prefix)]
+        names += [slots.slots_key(self.prefix, subject) for subject in limits]
+        ends = now + slots.LEASE_SECONDS
+        arguments = slots.take_arguments(now, self.local.process, ends, slot, limits)
+        try:
+            answer = await self.links[0].take_script(keys=names, args=arguments)
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+        full = slots.decode_taken(answer, limits)
+        if full is None:
+            self._slots[slot] = tuple(limits)
+        return full
+
+    def free_slot(self, slot: str, subjects: Sequence[str]) -> None:
+        if self._slots.pop(slot, None) is None:
+            return
+        member = f"{self.local.process}!{slot}"
+        for subject in subjects:
+            self.links[0].forget_result("ZREM", slots.slots_key(self.prefix, subject), member)
+
+    def _write_slots(self) -> None:
+        """Every slot held here once more, for a Redis that forgot them or was away."""
+        now = time.time()
+        for slot, subjects in self._slots.items():
+            member = f"{self.local.process}!{slot}"
+            for subject in subjects:
+                name = slots.slots_key(self.prefix, subject)
+                self.links[0].forget_result("ZADD", name, "NX", now, member)
+                self.links[0].forget_result("PEXPIRE", name, slots.ACCOUNT_MS)
+
+    async def count(self, name: str, limit: int, seconds: float) -> float:
+        key = f"{self.prefix}:count:{name}"
+        try:
+            wait = await self.links[0].count_script(keys=[key], args=[limit, int(seconds * 1000)])
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+        return float(wait) / 1000
+
     async def write_lease(self, fields: Mapping[str, int], seconds: float) -> None:
         """Publish numbers about this process that expire with it; raises BackendUnavailable."""
         key = history.lease_key(self.prefix, self.local.process)
@@ -530,9 +628,15 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
                 raise _with_earlier(exc, indexes, results) from exc
         return [results[index] for index in range(len(items))]
 
+    def group_send_sync(self, group: str, message: Message) -> None:
+        """`group_send` for synchronous code; raises BackendUnavailable."""
+        self._publisher_of(group).send(self.group_channel(group), self.serialize(message))
+
     def _publisher(self, stream: Stream) -> SyncPublisher:
-        name = self.group_channel(stream.group)
-        index: int = _consistent_hash(name, len(self._publishers))
+        return self._publisher_of(stream.group)
+
+    def _publisher_of(self, group: str) -> SyncPublisher:
+        index: int = _consistent_hash(self.group_channel(group), len(self._publishers))
         return self._publishers[index]
 
     def read_leases(self) -> dict[str, dict[str, int]]:

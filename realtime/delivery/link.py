@@ -15,7 +15,7 @@ from channels_redis.utils import create_pool
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
-from realtime.delivery import history
+from realtime.delivery import history, slots
 from realtime.delivery.history import Published
 from realtime.delivery.publisher import CHUNK, BackendUnavailable, pool_options, take_answers
 
@@ -49,6 +49,8 @@ class Link:
         self.redis: Any = Redis(connection_pool=pool)
         self._pool = create_pool(pool_options(host))
         self.read_script = self.redis.register_script(history.READ)
+        self.take_script = self.redis.register_script(slots.TAKE)
+        self.count_script = self.redis.register_script(slots.COUNT)
         self.restart_script = self.redis.register_script(history.RESTART)
         # What is wanted; the future is done when Redis has confirmed it.
         self._names: dict[str, asyncio.Future[None]] = {}

@@ -68,6 +68,13 @@ class SyncPublisher:
             raise BackendUnavailable(exc) from exc
         return history.decode_published(answer)
 
+    def send(self, name: str, data: bytes) -> None:
+        """An ordinary channel-layer message; raises BackendUnavailable."""
+        try:
+            self.redis.publish(name, data)
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+
     def publish_many(self, commands: Sequence[list[Any]]) -> list[Published]:
         """Any number of updates, in order; raises BackendUnavailable with those confirmed."""
         published: dict[int, Published] = {}

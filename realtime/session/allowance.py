@@ -40,3 +40,36 @@ class Allowance:
         if self.left > 0 or not self._times:
             return 0.0
         return max(0.0, self._times[0] + WINDOW_SECONDS - self._clock())
+
+
+class TokenBucket:
+    """`rate` events a second, `burst` of them at once."""
+
+    __slots__ = ("_burst", "_clock", "_rate", "_tokens", "_updated")
+
+    def __init__(
+        self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._rate = rate
+        self._burst = float(burst)
+        self._clock = clock
+        self._tokens = float(burst)
+        self._updated = clock()
+
+    def take(self) -> float:
+        """Count one event: 0, or the seconds until one is allowed; then it was not counted."""
+        self._refill()
+        if self._tokens < 1:
+            return (1 - self._tokens) / self._rate
+        self._tokens -= 1
+        return 0.0
+
+    @property
+    def left(self) -> int:
+        self._refill()
+        return int(self._tokens)
+
+    def _refill(self) -> None:
+        now = self._clock()
+        self._tokens = min(self._burst, self._tokens + (now - self._updated) * self._rate)
+        self._updated = now

@@ -203,9 +203,12 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
         message: str,
         close: CloseCode = CloseCode.UNAUTHORIZED,
         id: str | int | None = None,
+        retry_after_ms: int | None = None,
     ) -> NoReturn:
         """Say why, close, and end the handler by raising Refused."""
-        self.send_error(ProtocolError(code, message, id=id))
+        retry = retry_after_ms is not None
+        error = ProtocolError(code, message, id=id, retry=retry, retry_after_ms=retry_after_ms)
+        self.send_error(error)
         await self.end(close, message)
         raise Refused
 

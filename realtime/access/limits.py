@@ -1,0 +1,134 @@
+"""How many sockets a credential, a user and an address may have open, and how fast they may come.
+
+A limit of 0 is none: then nobody is asked. With Redis away sockets are let in: its outage must not
+become ours.
+"""
+
+import ipaddress
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, Literal
+
+from django.conf import settings
+
+from realtime.access.identity import Identity
+from realtime.delivery.publisher import BackendUnavailable
+
+logger = logging.getLogger(__name__)
+
+WINDOW_SECONDS: Final = 60.0
+# What a refused client waits, where only another client's leaving would help.
+RETRY_AFTER_MS: Final = 5_000
+Policy = Literal["refuse", "close_oldest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a socket may not stay, and when to try again. `evict` may be closed to make room."""
+
+    message: str
+    retry_after_ms: int
+    evict: str = ""
+
+
+def connection_limits(identity: Identity, address: str | None) -> dict[str, int]:
+    """The limits that a new socket comes under, by subject (`key:12`, `user:7`, `ip:192.0.2.1`)."""
+    limits: dict[str, int] = {}
+    if identity.key_id is not None:
+        limits[f"key:{identity.key_id}"] = (
+            identity.max_connections or settings.REALTIME_CONNECTIONS_PER_KEY
+        )
+    if identity.user_id is not None:
+        limits[f"user:{identity.user_id}"] = settings.REALTIME_CONNECTIONS_PER_USER
+    if address is not None:
+        limits[f"ip:{address}"] = settings.REALTIME_CONNECTIONS_PER_IP
+    return {subject: limit for subject, limit in limits.items() if limit}
+
+
+async def take_slot(layer: Any, slot: str, limits: Mapping[str, int]) -> Refusal | None:
+    """Count a new socket; None if there is room for it."""
+    if not limits:
+        return None
+    try:
+        full = await layer.take_slot(slot, limits)
+    except BackendUnavailable as exc:
+        logger.warning("connection limits not checked: %s", exc)
+        return None
+    if full is None:
+        return None
+    what = full.subject.partition(":")[0]
+    name = {"key": "this API key", "user": "this user", "ip": "your address"}[what]
+    return Refusal(
+        f"{full.limit} connections of {name} are open, which is the limit; close one first",
+        RETRY_AFTER_MS,
+        full.oldest.partition("!")[2],
+    )
+
+
+async def check_handshakes(layer: Any, address: str | None) -> Refusal | None:
+    """Count a handshake of an address; None while there are few enough in a minute."""
+    limit = settings.REALTIME_HANDSHAKES_PER_IP_PER_MINUTE
+    if not limit or address is None:
+        return None
+    try:
+        wait = await layer.count(f"handshakes:{address}", limit, WINDOW_SECONDS)
+    except BackendUnavailable as exc:
+        logger.warning("handshake limit not checked: %s", exc)
+        return None
+    if not wait:
+        return None
+    return Refusal(f"more than {limit} connections a minute from your address", int(wait * 1000))
+
+
+def client_address(
+    client: Sequence[Any] | None, headers: Iterable[tuple[bytes, bytes]]
+) -> str | None:
+    """The client's IP address; None behind a unix socket without a proxy's word.
+
+    `X-Forwarded-For` is believed from proxies in REALTIME_TRUSTED_PROXIES only: the rightmost
+    address in it that is no such proxy.
+    """
+    peer = str(client[0]) if client else ""
+    if not _trusted(peer, tuple(settings.REALTIME_TRUSTED_PROXIES)):
+        return _normal(peer)
+    forwarded = b",".join(value for name, value in headers if name == b"x-forwarded-for")
+    for text in reversed(forwarded.decode("latin-1").split(",")):
+        address = _normal(text.strip())
+        if address is None:
+            break  # not written by a proxy that can be trusted
+        if not _trusted(address, tuple(settings.REALTIME_TRUSTED_PROXIES)):
+            return address
+    return _normal(peer)
+
+
+def _normal(text: str) -> str | None:
+    """An address in its usual spelling; IPv4 in IPv6 as IPv4, IPv6 by its /64 network.
+
+    One subscriber has a whole /64: counting single addresses would limit nobody.
+    """
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, 64), strict=False).network_address)
+
+
+@lru_cache(maxsize=4096)
+def _trusted(address: str, proxies: tuple[str, ...]) -> bool:
+    if not proxies:
+        return False
+    if not address:
+        return "unix" in proxies
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(
+        parsed in ipaddress.ip_network(proxy, strict=False) for proxy in proxies if proxy != "unix"
+    )

@@ -1,0 +1,150 @@
+"""Limits over all processes: connections, handshakes, messages."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import websockets
+from websockets.asyncio.client import ClientConnection
+
+from realtime.access.limits import client_address
+from realtime.session.allowance import Allowance, TokenBucket
+from tests.processes import LiveServer
+from tests.wire import checked
+
+PATH = "/ws/market-data/AAPL"
+
+
+async def first(socket: ClientConnection) -> dict[str, Any]:
+    return checked(await asyncio.wait_for(socket.recv(), 20))
+
+
+async def test_the_connection_limit_holds_over_two_processes(
+    start_server: Callable[..., LiveServer],
+) -> None:
+    limit = {"REALTIME_CONNECTIONS_PER_IP": "3"}
+    servers = [start_server(**limit), start_server(**limit)]
+    held = [await websockets.connect(servers[number % 2].ws + PATH) for number in range(3)]
+    assert [(await first(socket))["type"] for socket in held] == ["connected"] * 3
+    for server in servers:
+        refused = await websockets.connect(server.ws + PATH)
+        error = await first(refused)
+        assert error["code"] == "connection_limit"
+        assert error["retry"] is True
+        assert error["retry_after_ms"] > 0
+        await refused.wait_closed()
+        assert refused.close_code == 4429
+    await held.pop().close()
+    async with asyncio.timeout(10):
+        while True:
+            async with websockets.connect(servers[0].ws + PATH) as socket:
+                if (await first(socket))["type"] == "connected":
+                    break
+
+
+@pytest.mark.slow
+async def test_a_killed_process_frees_its_share_within_20_seconds(
+    start_server: Callable[..., LiveServer],
+) -> None:
+    limit = {"REALTIME_CONNECTIONS_PER_IP": "2"}
+    doomed, other = start_server(**limit), start_server(**limit)
+    held = [await websockets.connect(doomed.ws + PATH) for _ in range(2)]
+    assert [(await first(socket))["type"] for socket in held] == ["connected"] * 2
+    doomed.kill()
+    async with asyncio.timeout(20):
+        while True:
+            async with websockets.connect(other.ws + PATH) as socket:
+                if (await first(socket))["type"] == "connected":
+                    return
+            await asyncio.sleep(0.5)
+
+
+async def test_close_oldest_makes_room_in_another_process(
+    start_server: Callable[..., LiveServer],
+) -> None:
+    limit = {
+        "REALTIME_CONNECTIONS_PER_IP": "2",
+        "REALTIME_CONNECTION_LIMIT_POLICY": "close_oldest",
+    }
+    servers = [start_server(**limit), start_server(**limit)]
+    oldest, younger = [await websockets.connect(server.ws + PATH) for server in servers]
+    assert [(await first(socket))["type"] for socket in (oldest, younger)] == ["connected"] * 2
+    async with websockets.connect(servers[1].ws + PATH) as newest:
+        assert (await first(newest))["type"] == "connected"
+        assert (await first(oldest))["code"] == "connection_limit"
+        await oldest.wait_closed()
+        assert oldest.close_code == 4429
+        await younger.send('{"type":"status"}')
+        assert (await first(younger))["type"] == "status"
+        await younger.close()
+
+
+async def test_handshakes_are_limited_by_address(start_server: Callable[..., LiveServer]) -> None:
+    server = start_server(REALTIME_HANDSHAKES_PER_IP_PER_MINUTE="3")
+    kinds = []
+    for _ in range(4):
+        async with websockets.connect(server.ws + PATH) as socket:
+            kinds.append((await first(socket))["type"])
+    assert kinds == ["connected"] * 3 + ["error"]
+
+
+async def test_messages_are_limited_and_the_socket_lives(
+    start_server: Callable[..., LiveServer],
+) -> None:
+    server = start_server(REALTIME_MESSAGES_PER_SECOND="1", REALTIME_MESSAGES_BURST="2")
+    async with websockets.connect(server.ws + PATH) as socket:
+        await first(socket)
+        for number in range(3):
+            await socket.send(json.dumps({"type": "status", "id": number}))
+        answers = [await first(socket) for _ in range(3)]
+        assert [answer["type"] for answer in answers] == ["status", "status", "error"]
+        assert answers[2]["code"] == "rate_limited"
+        assert answers[2]["id"] == 2
+        assert 0 < answers[2]["retry_after_ms"] <= 1001
+
+
+def test_a_token_bucket_refills() -> None:
+    now = [0.0]
+    bucket = TokenBucket(2, 3, clock=lambda: now[0])
+    assert [bucket.take() for _ in range(4)] == [0, 0, 0, 0.5]
+    now[0] = 0.5
+    assert bucket.take() == 0
+    assert bucket.take() > 0
+
+
+def test_an_allowance_forgets_after_a_minute() -> None:
+    now = [0.0]
+    allowance = Allowance(2, clock=lambda: now[0])
+    assert [allowance.take() for _ in range(3)] == [True, True, False]
+    assert allowance.wait == 60
+    now[0] = 61
+    assert allowance.left == 2
+
+
+PROXIED = [
+    # client, X-Forwarded-For, proxies, expected
+    (("192.0.2.1", 5), "203.0.113.9", [], "192.0.2.1"),
+    (("10.0.0.1", 5), "203.0.113.9", ["10.0.0.0/8"], "203.0.113.9"),
+    (("10.0.0.1", 5), "1.1.1.1, 203.0.113.9, 10.0.0.7", ["10.0.0.0/8"], "203.0.113.9"),
+    (("10.0.0.1", 5), "nonsense", ["10.0.0.0/8"], "10.0.0.1"),
+    (("10.0.0.1", 5), "", ["10.0.0.0/8"], "10.0.0.1"),
+    (("::ffff:192.0.2.1", 5), "", [], "192.0.2.1"),
+    (("2001:db8:1:2:3:4:5:6", 5), "", [], "2001:db8:1:2::"),
+    (None, "203.0.113.9", ["unix"], "203.0.113.9"),
+    (None, "203.0.113.9", [], None),
+]
+
+
+@pytest.mark.parametrize(("client", "forwarded", "proxies", "expected"), PROXIED)
+def test_the_client_address(
+    client: tuple[str, int] | None,
+    forwarded: str,
+    proxies: list[str],
+    expected: str | None,
+    settings: Any,
+) -> None:
+    settings.REALTIME_TRUSTED_PROXIES = proxies
+    headers = [(b"x-forwarded-for", forwarded.encode())] if forwarded else []
+    assert client_address(client, headers) == expected
