@@ -1,17 +1,20 @@
 """The command line of the benchmark."""
 
 import argparse
+import json
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
-from tests.bench import report
+from tests.bench import figures, quiet, report
 from tests.bench.drive import Session, measure, session
+from tests.bench.figures import Figure
 from tests.bench.packages import BENCH_DIR
 from tests.bench.processes import BenchError
 from tests.bench.runner import LETTERS, Run, brief, place, say
@@ -50,6 +53,10 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=Size.rate, help="updates a second")
     parser.add_argument("--quick", action="store_true", help="one short round, no 5,000 sockets")
     parser.add_argument("--keep", type=float, default=0.0, help="fanout: seconds to go on")
+    parser.add_argument(
+        "--patience", type=float, default=10.0,
+        help="seconds to wait before each measurement for other programs to be quiet",
+    )  # fmt: skip
     options = parser.parse_args()
     for name in options.servers.split(","):
         if name not in KINDS:
@@ -92,21 +99,32 @@ async def go_on(current: Session, rate: float, seconds: float) -> None:
 
 
 def run_all(options: argparse.Namespace, kinds: Sequence[Kind], where: Place, size: Size) -> None:
-    run = Run(where, size, options.rounds or (1 if options.quick else 3))
+    rounds = options.rounds or (1 if options.quick else 3)
+    run = Run(where, size, rounds, options.patience)
     about = report.machine()
     began = time.monotonic()
     try:
         uvloop.run(run.all(options.only, kinds))
-    finally:
+    finally:  # what was measured until then is shown, also after Ctrl-C
         if run.rows:
             middle = report.medians(run.rows)
-            found = report.figures(middle)
-            path = Path(BENCH_DIR / f"{time.strftime('%Y%m%d-%H%M%S')}.json")
-            report.save(path, about, run.rows, found)
-            print(report.heading(about, run.rounds, size))
+            found = figures.figures(middle, size.sockets)
+            print(report.heading(about, run.rows, rounds, size.seconds))
             print(report.tables(middle))
-            print(report.figures_table(found))
+            print(figures.table(found))
+            path = save(about, run.rows, found)
             say(f"{time.monotonic() - began:.0f} s; all rounds: {path}")
+
+
+def save(about: Mapping[str, Any], rows: Sequence[report.Row], found: Sequence[Figure]) -> Path:
+    document = {
+        "machine": about,
+        "figures": [{**asdict(figure), "reached": figure.reached} for figure in found],
+        "rows": [asdict(row) for row in rows],
+    }
+    path = BENCH_DIR / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    return path
 
 
 def main() -> None:
@@ -122,7 +140,8 @@ def main() -> None:
     kinds = available(options.servers.split(","))
     is_fanout = options.workload == "fanout"
     try:
-        with place(0 if is_fanout or "c" not in options.only else size.connects + 40) as where:
+        keys = size.connects + 1 if "c" in options.only and not is_fanout else 0
+        with quiet.alone(BENCH_DIR / "lock", say), place(keys) as where:
             if is_fanout:
                 uvloop.run(fanout(kinds, where, size, options.rounds or 1, options.keep))
             else:

@@ -1,4 +1,4 @@
-"""This project's server, counting its database queries into a file.
+"""This project's server, counting its database queries and connections into a file.
 
 `python -m tests.bench.counting PORT FILE`.
 """
@@ -13,23 +13,29 @@ from django.db.backends.signals import connection_created
 
 
 class Counter:
-    """The number of queries of all threads, at the start of a file."""
+    """`queries connections` of all threads, in a file that is always up to date."""
 
     def __init__(self, path: str) -> None:
-        self._count = 0
+        self._queries = 0
+        self._connections = 0
         self._lock = threading.Lock()
         self._file = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
         self._write()
 
     def _write(self) -> None:
-        os.pwrite(self._file, b"%d" % self._count, 0)
+        os.pwrite(self._file, b"%d %d" % (self._queries, self._connections), 0)
 
-    def watch(self, connection: Any, **_: Any) -> None:
-        connection.execute_wrappers.append(self._execute)
+    def connected(self, connection: Any, **_: Any) -> None:
+        with self._lock:
+            self._connections += 1
+            self._write()
+        # The object of a thread connects again and again, and keeps its wrappers.
+        if self._execute not in connection.execute_wrappers:
+            connection.execute_wrappers.append(self._execute)
 
     def _execute(self, execute: Any, *arguments: Any) -> Any:
         with self._lock:
-            self._count += 1
+            self._queries += 1
             self._write()
         return execute(*arguments)
 
@@ -37,7 +43,7 @@ class Counter:
 def main() -> None:
     port, path = sys.argv[1:]
     django.setup()
-    connection_created.connect(Counter(path).watch, weak=False)
+    connection_created.connect(Counter(path).connected, weak=False)
     from realtime.management.commands import serve
 
     serve.run("127.0.0.1", int(port), 1, access_log=False)

@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.bench import load
 from tests.bench.processes import ROOT, BenchError, Usage, usage
+from tests.bench.quiet import busy_seconds
 from tests.bench.servers import Kind, Place, Running
 
 JOB_SECONDS = 120.0
@@ -41,6 +42,10 @@ class PublisherProcess:
         publisher = cls(process)
         await publisher._answer()
         return publisher
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     async def run(self, **job: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
@@ -83,17 +88,20 @@ class Session:
 
     async def connect(self, count: int, symbols: Sequence[str], **more: Any) -> Metrics:
         """More clients; what each cost the server in CPU and (standing idle) in memory."""
-        before, began = self.usage(), time.monotonic()
+        rss, meter = self.usage().rss, Meter(self)
+        began = time.monotonic()
         self.clients += await load.connect_many(
             count, self.target(symbols, **more), self.tally, already=len(self.clients)
         )
         seconds = time.monotonic() - began
         await asyncio.sleep(0.3)
-        after = self.usage()
+        used = meter.stop(count)
         return {
-            "connect_us": (after.cpu - before.cpu) * 1e6 / count,
+            "connect_us": used["cpu_us"],
+            "connect_redis_us": used["redis_us"],
             "connects_per_second": count / seconds,
-            "socket_kib": (after.rss - before.rss) / 1024 / count,
+            "socket_kib": (self.usage().rss - rss) / 1024 / count,
+            "others_share": used["others_share"],
         }
 
     async def warm_up(self, symbols: Sequence[str], **more: Any) -> None:
@@ -131,34 +139,35 @@ async def session(kind: Kind, place: Place) -> AsyncIterator[Session]:
 
 
 class Meter:
-    """CPU of the server, of Redis and of this process over an interval."""
+    """CPU of the server, of Redis, of the load and of everybody else over an interval."""
 
     def __init__(self, current: Session) -> None:
         redis = current.place.valkey.process
-        self._pids = current.running.process.pids()
-        self._redis_pids = [] if redis is None else [redis.pid]
+        publisher = current.publisher
+        self._groups = (
+            current.running.process.pids(),
+            [] if redis is None else [redis.pid],
+            [os.getpid()] if publisher is None else [os.getpid(), publisher.pid],
+        )
         self._before = self._read()
 
-    def _read(self) -> tuple[float, float, float, float]:
-        return (
-            time.monotonic(),
-            usage(self._pids).cpu,
-            usage(self._redis_pids).cpu,
-            time.process_time(),
-        )
+    def _read(self) -> list[float]:
+        groups = [usage(pids).cpu for pids in self._groups]
+        return [time.monotonic(), busy_seconds(), *groups]
 
     def stop(self, deliveries: int) -> Metrics:
-        """Microseconds per delivery, and shares of one core."""
-        seconds, cpu, redis, own = (
+        """Microseconds per delivery (or connection), and shares of one core."""
+        seconds, busy, server, redis, own = (
             after - before for after, before in zip(self._read(), self._before, strict=True)
         )
         deliveries = max(1, deliveries)
         return {
             "seconds": seconds,
-            "cpu_us": cpu * 1e6 / deliveries,
+            "cpu_us": server * 1e6 / deliveries,
             "redis_us": redis * 1e6 / deliveries,
-            "server_share": cpu / seconds,
+            "server_share": server / seconds,
             "load_share": own / seconds,
+            "others_share": max(0.0, busy - server - redis - own) / seconds,
         }
 
 
@@ -172,7 +181,7 @@ async def measure(
     """
     # At least three rounds: what arrives from one alone depends on where it fell.
     times = max(3, round(rate * seconds))
-    await current.publish(symbols, rate=rate, times=max(2, times // 10), pad=pad)
+    await current.publish(symbols, rate=rate, times=max(1, times // 10), pad=pad)
     await asyncio.sleep(0.3)
     gc.collect()
     gc.disable()
@@ -223,4 +232,5 @@ async def saturate(current: Session, symbols: Sequence[str], seconds: float) -> 
         "most_per_second": current.tally.received / metrics["seconds"],
         "most_server_share": metrics["server_share"],
         "most_load_share": metrics["load_share"],
+        "others_share": metrics["others_share"],
     }

@@ -26,8 +26,10 @@ class Publisher(Protocol):
 
 
 def market_data(pad: str) -> dict[str, Any]:
-    data: dict[str, Any] = {"price": 149.5, "volume": 1000000}
-    data["mark"] = f"@{CLOCK_BASE + time.monotonic_ns()}"
+    """The `data` of an update, always of the same size. A predictor wants prices that vary."""
+    now = time.monotonic_ns()
+    price = 100 + now // 1000 % 900 / 10 + 0.05
+    data = {"price": round(price, 2), "volume": 1000000, "mark": f"@{CLOCK_BASE + now}"}
     if pad:
         data["pad"] = pad
     return data
