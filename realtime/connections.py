@@ -99,7 +99,9 @@ class ConnectionManager:
         """Connected sockets by channel; channels without any are absent."""
         counts: Counter[str] = Counter()
         own: set[str] = set()
-        for lease in list(self._leases.values()):
+        for loop, lease in list(self._leases.items()):
+            if loop.is_closed():
+                continue  # it took its sockets with it
             counts.update(lease.counts)
             if lease.server is not None:
                 own.add(lease.server)
