@@ -143,6 +143,21 @@ async def test_a_lost_tail_is_found_by_comparing(fanout: Fanout, history: Memory
     assert reader.offsets == [1, 2, 3, 4, 5]
 
 
+async def test_a_reconnect_does_not_trust_an_answer_from_before_it(
+    fanout: Fanout, history: MemoryHistory
+) -> None:
+    reader = await joined(fanout)
+    history.gate.clear()
+    fanout.resync_all([AAPL.group])
+    await until(lambda: history.reads == 2)
+    publish(history, 2)
+    fanout.resync_all([AAPL.group])
+    history.gate.set()
+    await quiet(fanout)
+    assert reader.offsets == [1, 2]
+    assert history.reads == 3
+
+
 # What is gone -------------------------------------------------------------------------------------
 
 
