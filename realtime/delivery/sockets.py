@@ -171,6 +171,10 @@ class PreparedSocket(Socket):
         self._peer.end(code, reason)
 
 
+# Autobahn, below daphne, takes no enum, and of the codes below 3000 only 1000.
+_PLAIN_CODES: Final = {1009: 4400}
+
+
 class AsgiSocket(Socket):
     """One `await send(...)` after the other, for daphne and every other ASGI server."""
 
@@ -243,8 +247,10 @@ class AsgiSocket(Socket):
     async def end(self, code: int, reason: str) -> None:
         await self.drain()
         self.close()
-        with contextlib.suppress(Exception):  # the peer was faster
-            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        for number in (int(code), _PLAIN_CODES.get(code, 1000)):
+            with contextlib.suppress(Exception):  # the peer was faster
+                await self._send({"type": "websocket.close", "code": number, "reason": reason})
+                return
 
 
 def _as_coroutine(awaitable: Awaitable[None]) -> Coroutine[Any, Any, None]:

@@ -110,16 +110,17 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
 
     async def websocket_receive(self, message: Any) -> None:
         text = message.get("text")
+        size = len(message.get("bytes") or b"") if text is None else len(text.encode())
+        if size > settings.REALTIME_MAX_MESSAGE_BYTES:
+            # `manage.py serve` refuses these itself; other servers may have a higher limit.
+            await self.end(CloseCode.MESSAGE_TOO_BIG, "message too big")
+            return
         if text is None:
             self.invalid(
                 ProtocolError(
                     ErrorCode.INVALID_MESSAGE, "a binary frame; send JSON as a UTF-8 text frame"
                 )
             )
-            return
-        if len(text) > settings.REALTIME_MAX_MESSAGE_BYTES:
-            # `manage.py serve` refuses these itself; other servers may have a higher limit.
-            await self.end(CloseCode.MESSAGE_TOO_BIG, "message too big")
             return
         try:
             content = protocol.parse(text)

@@ -1,0 +1,34 @@
+"""What tests of running servers share: credentials in the server's database, publishing to it."""
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+from tests.conftest import REDIS
+from tests.processes import LiveServer
+
+_PEOPLE = """
+import json
+from tests import personas
+alice = personas.alice()
+_, key = personas.bob_key()
+_, alerts_only = personas.bob_key(name="alerts", scopes=["alerts"])
+_, revoked = personas.mallory_key()
+print(json.dumps({
+    "alice_id": alice.pk, "token": personas.token(alice), "key": key,
+    "alerts_only": alerts_only, "revoked": revoked,
+    "expired": personas.expired_token(alice),
+    "forged": personas.forged_token(alice, key="x" * 50),
+}))
+"""
+
+
+def create_people(server: LiveServer) -> SimpleNamespace:
+    """Alice, Bob and Mallory in the database of a server, with their credentials."""
+    return SimpleNamespace(**json.loads(server.shell(_PEOPLE)))
+
+
+def publish_to(server: LiveServer, settings: Any) -> None:
+    """Let `realtime.broadcast` in this process publish to the clients of a server."""
+    hosts = [server.environment["REDIS_URL"]]
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": REDIS, "CONFIG": {"hosts": hosts}}}
