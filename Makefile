@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check style types lock
+.PHONY: help run test check style types lock bench
 
 help:
 	@echo "make run    start everything on http://localhost:8000/ (another port: PORT=9000 make run)"
@@ -13,6 +13,7 @@ help:
 	@echo "make check  run style, types and test"
 	@echo "make style  check the style with ruff"
 	@echo "make types  check the types with mypy"
+	@echo "make bench  measure this project beside others, about ten minutes (a short look: ARGS=--quick)"
 	@echo "make lock   write requirements.lock and requirements-dev.lock anew with uv (newer packages: ARGS=--upgrade)"
 
 run: .venv/installed
@@ -29,6 +30,9 @@ style: .venv/installed-dev
 
 types: .venv/installed-dev
 	$(BIN)/python -m mypy
+
+bench: .venv/installed-dev
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 lock:
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }

@@ -21,6 +21,8 @@ RECEIVE_BUFFER = 16_384
 PAD = 1_000  # bytes added to each measured message
 SLOW_SHARE = 0.1
 ALERT_SOCKETS = 50
+# Every update is one moment of the server: a p99 needs some hundred of them.
+LONGER = 2.5
 
 
 async def slow_readers(kind: Kind, place: Place, size: Size) -> Rows:
@@ -41,7 +43,7 @@ async def slow_readers(kind: Kind, place: Place, size: Size) -> Rows:
                 round(ALERT_SOCKETS * SLOW_SHARE), alert_target, slow_alerts
             )
         try:
-            rate = min(size.rate, kind.most / (size.sockets * len(symbols)))
+            rate = min(size.rate, kind.most / size.sockets)
             before = await _measure(current, symbols, rate, size)
             yield "all read", before
             rss = current.usage().rss
@@ -73,9 +75,10 @@ async def _stalled(current: Session, symbols: list[str], rate: float, size: Size
         return await _measure(current, symbols, rate, size)
     except BenchError:
         # It waits for a slow reader, and everybody else waits with it.
-        times = round(rate * size.seconds)
+        times = round(rate * size.seconds * LONGER)
         return {"expected": times * len(current.clients), "received": 0}
 
 
 async def _measure(current: Session, symbols: list[str], rate: float, size: Size) -> Metrics:
-    return await measure(current, symbols, rate, size.seconds, pad=PAD, per_socket=1)
+    seconds = size.seconds * LONGER
+    return await measure(current, symbols, rate, seconds, pad=PAD, per_socket=1)
