@@ -20,8 +20,9 @@ from realtime.streams import CHANNELS
 logger = logging.getLogger(__name__)
 
 RENEW_SECONDS: Final = 3.0
-# Changes of this many seconds are written together.
-WRITE_DELAY: Final = 0.05
+# A change is written this soon; while they go on, those of a longer time together.
+WRITE_DELAY: Final = 0.02
+BUSY_WRITE_DELAY: Final = 0.25
 
 
 class StatisticsUnavailable(Exception):
@@ -37,13 +38,15 @@ class _Lease:
         self._layer = layer if isinstance(layer, RedisStreamLayer) else None
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
+        self._written_at = 0.0
         self._task: asyncio.Task[None] | None = None
         if self._layer is not None:
             self.server = self._layer.loop_layer.local.process
 
     def change(self, channel: str, by: int) -> None:
         self.counts[channel] += by
-        self._schedule(WRITE_DELAY)
+        busy = self._loop.time() - self._written_at < BUSY_WRITE_DELAY
+        self._schedule(BUSY_WRITE_DELAY if busy else WRITE_DELAY)
 
     def _schedule(self, delay: float) -> None:
         if self._layer is None:
@@ -63,6 +66,7 @@ class _Lease:
 
     async def _write(self) -> None:
         assert self._layer is not None
+        self._written_at = self._loop.time()
         counts = {channel: count for channel, count in self.counts.items() if count > 0}
         try:
             await self._layer.loop_layer.write_lease(counts, LEASE_SECONDS)

@@ -6,6 +6,7 @@ one they come as `stream.update` events, without offsets and resume.
 """
 
 import asyncio
+import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -77,7 +78,7 @@ class RealtimeConsumer(SocketConsumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.connection_id = uuid.uuid4().hex
+        self.connection_id = f"{random.getrandbits(128):032x}"
         self.pulse = Pulse()
         self.rate = TokenBucket(
             settings.REALTIME_MESSAGES_PER_SECOND, settings.REALTIME_MESSAGES_BURST
@@ -175,14 +176,14 @@ class RealtimeConsumer(SocketConsumer):
                 )
 
     async def _check_handshakes(self) -> None:
-        if self.numbered:
+        if self.numbered and settings.REALTIME_HANDSHAKES_PER_IP_PER_MINUTE:
             refusal = await check_handshakes(self.channel_layer, self._address)
             if refusal is not None:
                 await self._refuse_connection(refusal)
 
     async def _take_slot(self) -> None:
         """Room for one more under each limit, by the policy at the expense of the oldest one."""
-        limits = connection_limits(self.identity, self._address) if self.numbered else {}
+        limits = connection_limits(self.identity, lambda: self._address) if self.numbered else {}
         if not limits:
             return
         refusal = await take_slot(self.channel_layer, self.connection_id, limits)

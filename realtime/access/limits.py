@@ -6,7 +6,7 @@ become ours.
 
 import ipaddress
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal
@@ -33,7 +33,7 @@ class Refusal:
     evict: str = ""
 
 
-def connection_limits(identity: Identity, address: str | None) -> dict[str, int]:
+def connection_limits(identity: Identity, find_address: Callable[[], str | None]) -> dict[str, int]:
     """The limits that a new socket comes under, by subject (`key:12`, `user:7`, `ip:192.0.2.1`)."""
     limits: dict[str, int] = {}
     if identity.key_id is not None:
@@ -42,7 +42,7 @@ def connection_limits(identity: Identity, address: str | None) -> dict[str, int]
         )
     if identity.user_id is not None:
         limits[f"user:{identity.user_id}"] = settings.REALTIME_CONNECTIONS_PER_USER
-    if address is not None:
+    if settings.REALTIME_CONNECTIONS_PER_IP and (address := find_address()) is not None:
         limits[f"ip:{address}"] = settings.REALTIME_CONNECTIONS_PER_IP
     return {subject: limit for subject, limit in limits.items() if limit}
 

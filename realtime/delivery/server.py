@@ -1,6 +1,7 @@
 """uvicorn's server with an orderly end: first not ready, then goodbye, then gone."""
 
 import asyncio
+import gc
 import os
 import socket
 
@@ -34,6 +35,14 @@ class Server(uvicorn.Server):
             elif os.getppid() != self._parent:
                 self.should_exit = True
         return await super().on_tick(counter)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # What is loaded by now stays: the collector need not walk through it again and again while
+        # sockets come and go. Sockets free themselves by reference counts, mostly.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         _Draining.value = True

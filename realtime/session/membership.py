@@ -53,10 +53,11 @@ class Membership:
 
         Until `apply` nothing of them is delivered.
         """
-        if not self._numbered:
+        if not self._numbered or not any(stream.wildcard for stream in change.join):
             for stream in change.join:
                 await self._layer.group_add(stream.group, self._channel_name)
-            return True
+            if not self._numbered or self._ready(change):
+                return True
         try:
             async with asyncio.timeout(patience):
                 for stream in change.join:
@@ -67,6 +68,9 @@ class Membership:
         except (TimeoutError, BackendUnavailable):
             return False
         return True
+
+    def _ready(self, change: Change) -> bool:
+        return all(self._layer.is_ready(stream, change.since) for stream in change.join)
 
     def apply(self, change: Change, make_reader: MakeReader, answer: Answer) -> None:
         """Change the subscriptions, answer, send what was missed. Nothing awaits in here."""
