@@ -24,6 +24,8 @@ from realtime.access.limits import (
     check_handshakes,
     client_address,
     connection_limits,
+    max_subscriptions,
+    message_rate,
     take_slot,
 )
 from realtime.access.live import (
@@ -75,14 +77,12 @@ class RealtimeConsumer(SocketConsumer):
 
     identity: Identity
     members: Membership
+    rate: TokenBucket
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.connection_id = f"{random.getrandbits(128):032x}"
         self.pulse = Pulse()
-        self.rate = TokenBucket(
-            settings.REALTIME_MESSAGES_PER_SECOND, settings.REALTIME_MESSAGES_BURST
-        )
         self._welcomed = False
         self._changing: asyncio.Task[None] | None = None
         self._heartbeat: Heartbeat | None = None
@@ -105,6 +105,13 @@ class RealtimeConsumer(SocketConsumer):
             self.members.close()
         super().release()
 
+    async def websocket_disconnect(self, message: Any) -> None:
+        if self._welcomed and not self.numbered:
+            # `detach` does this where the layer has it.
+            await self.members.leave(list(self.members.streams.values()))
+            await self.channel_layer.group_discard(GROUP, self.channel_name)
+        await super().websocket_disconnect(message)
+
     # Connecting -------------------------------------------------------------------------------
 
     async def connect(self) -> None:
@@ -112,6 +119,7 @@ class RealtimeConsumer(SocketConsumer):
         offered = self.scope.get("subprotocols") or ()
         await self.accept(protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in offered else None)
         self.identity = self.scope["auth"]
+        self.rate = TokenBucket(*message_rate(self.identity))
         if self.scope["auth_error"]:
             await self.refuse(ErrorCode.INVALID_TOKEN, self.scope["auth_error"])
         if not origin_allowed(self.scope["headers"], self.identity):
@@ -256,7 +264,7 @@ class RealtimeConsumer(SocketConsumer):
         if wait:
             raise ProtocolError(
                 ErrorCode.RATE_LIMITED,
-                f"more than {settings.REALTIME_MESSAGES_PER_SECOND:g} messages a second",
+                f"more than {self.rate.rate:g} messages a second",
                 retry=True,
                 retry_after_ms=int(wait * 1000) + 1,
                 id=message.id,
@@ -296,7 +304,7 @@ class RealtimeConsumer(SocketConsumer):
             message,
             self.members.streams,
             self.identity,
-            settings.REALTIME_MAX_SUBSCRIPTIONS,
+            max_subscriptions(self.identity),
         )
         if change.max_rate is not None and not self.numbered:
             raise ProtocolError(
@@ -356,8 +364,7 @@ class RealtimeConsumer(SocketConsumer):
                 "this socket belongs to another user; open a new one",
                 id=message.id,
             )
-        self.identity = self.scope["auth"] = identity
-        self.scope["user"] = identity.user
+        self._adopt(identity)
         self.cancel_timer("auth")
         if not self._welcomed:
             streams, since = await self.wanted_streams()
@@ -371,6 +378,11 @@ class RealtimeConsumer(SocketConsumer):
         self.send_message(protocol.answering(answer, message.id))
         if not known:
             await self.in_turn(self.became_known)
+
+    def _adopt(self, identity: Identity) -> None:
+        self.identity = self.scope["auth"] = identity
+        self.scope["user"] = identity.user
+        self.rate.change(*message_rate(identity))
 
     async def became_known(self) -> None:
         """An anonymous socket has sent `auth`."""
@@ -413,8 +425,7 @@ class RealtimeConsumer(SocketConsumer):
             await self.refuse(
                 ErrorCode.INVALID_TOKEN, "The credential does not work any more. Obtain a new one."
             )
-        self.identity = self.scope["auth"] = identity
-        self.scope["user"] = identity.user
+        self._adopt(identity)
         self._watch_expiry()
         if not identity.allows(self.channel):
             await self.refuse(
@@ -505,11 +516,11 @@ class RealtimeConsumer(SocketConsumer):
 
     def limits(self) -> dict[str, Any]:
         """Each limit of this socket, and how much of it is left."""
-        subscriptions = settings.REALTIME_MAX_SUBSCRIPTIONS
+        subscriptions = max_subscriptions(self.identity)
         outbox = self.socket.outbox
         return {
             "subscriptions": _limit(subscriptions, subscriptions - len(self.members.streams)),
-            "messages": _limit(settings.REALTIME_MESSAGES_BURST, self.rate.left),
+            "messages": _limit(self.rate.burst, self.rate.left),
             "invalid_messages_per_minute": _limit(
                 self.invalid_messages.limit, self.invalid_messages.left
             ),
@@ -622,6 +633,13 @@ class AlertsConsumer(RealtimeConsumer):
     async def receive_other(self, message: protocol.AnyClientMessage) -> None:
         if isinstance(message, protocol.ConfigureAlerts):
             await self.in_turn(lambda: self._on_configure(message))
+        elif isinstance(message, protocol.Ack):
+            raise ProtocolError(
+                ErrorCode.INVALID_MESSAGE,
+                "ack: this server keeps no inbox of alerts; missed ones are replayed by `since`",
+                details={"field": "type"},
+                id=message.id,
+            )
         else:
             await super().receive_other(message)
 

@@ -129,7 +129,6 @@ async def test_pings_come_and_pongs_keep_the_socket(connect: Open, settings: Any
     assert await client.closed() == 4504
 
 
-@pytest.mark.xfail(reason="a socket that closes stays in its groups", strict=True)
 async def test_who_leaves_is_no_member_of_any_group(
     connect: Open, stock_layer: str, valkey: Valkey
 ) -> None:
