@@ -300,6 +300,9 @@ REALTIME_TRUSTED_PROXIES = env.networks("REALTIME_TRUSTED_PROXIES")
 # Messages a second that one socket may send, and how many of them at once.
 REALTIME_MESSAGES_PER_SECOND = env.number("REALTIME_MESSAGES_PER_SECOND", default=100, least=0.1)
 REALTIME_MESSAGES_BURST = env.count("REALTIME_MESSAGES_BURST", default=200)
+# Updates a second that one key or user may publish over HTTP, over all processes; 0: any number.
+# A key's own limit goes first.
+REALTIME_PUBLISH_PER_SECOND = env.count("REALTIME_PUBLISH_PER_SECOND", default=0, least=0)
 # Updates kept per stream for `since`, and for how many seconds after the last one.
 REALTIME_HISTORY_LENGTH = {
     "predictions": env.count("REALTIME_HISTORY_LENGTH_PREDICTIONS", default=1000),

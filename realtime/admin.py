@@ -17,7 +17,7 @@ from django.utils.timesince import timesince, timeuntil
 
 from realtime.access.revocation import key_changed
 from realtime.forms import ApiKeyForm, RotateForm, symbols_name
-from realtime.models import ApiKey, ApiKeyQuerySet
+from realtime.models import KEY_LIMITS, ApiKey, ApiKeyQuerySet
 from realtime.scopes import SCOPES, SYMBOL_SCOPES
 
 if TYPE_CHECKING:  # generic in the stubs only
@@ -126,21 +126,23 @@ class ApiKeyAdmin(_ModelAdmin):
     # One key ---------------------------------------------------------------------------------
 
     def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
-        limits: tuple[str, ...] = (*(symbols_name(scope) for scope in SYMBOL_SCOPES), "origins")
-        limited = obj is not None and (obj.symbols or obj.allowed_origins)
+        narrowed: tuple[str, ...] = (*(symbols_name(scope) for scope in SYMBOL_SCOPES), "origins")
         if obj is not None and not self.has_change_permission(request, obj):
-            limits = ("symbols", "allowed_origins")  # shown without the form
-        options = {
-            "fields": limits,
-            "description": "Leave empty for no limit.",
-            "classes": () if limited else ("collapse",),
-        }
+            narrowed = ("symbols", "allowed_origins")  # shown without the form
         facts = [name for name in _FACTS if getattr(obj, name, None)]
         return [
             *([] if obj is None else [("Key", {"fields": facts})]),
             (None, {"fields": ("owner", "name", "expires_at")}),
             ("What it may do", {"fields": ("scopes",)}),
-            ("Limits", options),
+            (
+                "Symbols and origins",
+                {
+                    "fields": narrowed,
+                    "description": "Leave empty for all of them.",
+                    "classes": _folded(obj, "symbols", "allowed_origins"),
+                },
+            ),
+            ("Limits", {"fields": KEY_LIMITS, "classes": _folded(obj, *KEY_LIMITS)}),
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
@@ -245,6 +247,12 @@ class ApiKeyAdmin(_ModelAdmin):
             **context,
         }
         return TemplateResponse(request, f"admin/realtime/apikey/{template}.html", context)
+
+
+def _folded(key: ApiKey | None, *fields: str) -> tuple[str, ...]:
+    """The classes of a group of fields: folded while all of them are empty."""
+    filled = key is not None and any(getattr(key, name) for name in fields)
+    return () if filled else ("collapse",)
 
 
 def _scope_text(key: ApiKey, scope: str) -> str:

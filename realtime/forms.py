@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from realtime.models import ONE_LIVE_KEY, ApiKey, validate_origins
+from realtime.models import KEY_LIMITS, ONE_LIVE_KEY, ApiKey, validate_origins
 from realtime.scopes import READ_SCOPES, SCOPES, SYMBOL_SCOPES, InvalidScope, parse_symbols
 
 if TYPE_CHECKING:  # generic in the stubs only
@@ -58,7 +58,7 @@ class ApiKeyForm(_ModelForm):
 
     class Meta:
         model = ApiKey
-        fields = ("owner", "name", "scopes", "expires_at")
+        fields = ("owner", "name", "scopes", "expires_at", *KEY_LIMITS)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -75,6 +75,9 @@ class ApiKeyForm(_ModelForm):
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        for name in KEY_LIMITS:
+            if name in cleaned:  # not where the number was refused
+                cleaned[name] = cleaned[name] or 0
         symbols: dict[str, list[str]] = {}
         for scope in SYMBOL_SCOPES:
             listed = cleaned.get(symbols_name(scope), "").replace(",", " ").split()

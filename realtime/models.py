@@ -27,6 +27,13 @@ _SECRET_LENGTH: Final = 32  # 62 ** 32 is 190.5 bits
 _RAW: Final = re.compile(
     rf"ara_(?P<prefix>[a-z0-9]{{{_VISIBLE_LENGTH}}})_[A-Za-z0-9]{{{_SECRET_LENGTH}}}", re.ASCII
 )
+# Numbers of a key's own that go before the settings of the server; 0: as the server has them.
+KEY_LIMITS: Final = (
+    "max_connections",
+    "max_subscriptions",
+    "messages_per_second",
+    "publish_per_second",
+)
 ONE_LIVE_KEY: Final = "This owner has a key of this name that is not revoked."
 LAST_USED_EVERY: Final = timedelta(minutes=1)
 
@@ -60,6 +67,12 @@ def validate_symbols(value: object) -> None:
         parse_symbols(value)
     except InvalidScope as exc:
         raise ValidationError(str(exc)) from exc
+
+
+def _limit_field(help_text: str) -> "models.PositiveIntegerField[int, int]":
+    return models.PositiveIntegerField(
+        default=0, blank=True, help_text=f"{help_text} 0: as set for the server."
+    )
 
 
 def validate_origins(value: object) -> None:
@@ -105,10 +118,11 @@ class ApiKeyManager(models.Manager["ApiKey"]):
         symbols: Mapping[str, Sequence[str]] | None = None,
         allowed_origins: Sequence[str] = (),
         expires_at: datetime | None = None,
+        **limits: int,
     ) -> tuple["ApiKey", str]:
         """The saved key and its raw text, which is known here and never again.
 
-        Raises ValidationError, by field.
+        `limits` are those of KEY_LIMITS. Raises ValidationError, by field.
         """
         key = self.model(
             owner=owner,
@@ -117,6 +131,7 @@ class ApiKeyManager(models.Manager["ApiKey"]):
             symbols=dict(symbols or {}),
             allowed_origins=list(allowed_origins),
             expires_at=expires_at,
+            **limits,
         )
         raw = key.issue()
         key.full_clean()
@@ -155,6 +170,10 @@ class ApiKey(models.Model):
     scopes = models.JSONField(default=list, validators=[validate_scopes])
     symbols = models.JSONField(default=dict, blank=True, validators=[validate_symbols])
     allowed_origins = models.JSONField(default=list, blank=True, validators=[validate_origins])
+    max_connections = _limit_field("Sockets open at once, over all processes.")
+    max_subscriptions = _limit_field("Subscriptions of one socket.")
+    messages_per_second = _limit_field("Messages that one socket may send.")
+    publish_per_second = _limit_field("Updates published over HTTP, over all processes.")
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
     # The secret before the last rotation, which stays good until previous_expires_at.
     previous_hash = models.CharField(max_length=128, blank=True, editable=False)

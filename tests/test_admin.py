@@ -105,9 +105,12 @@ def test_limits_are_typed_as_text(olga: Client) -> None:
             origins="https://a.example\nhttps://b.example:8443",
             expires_at_0="2030-01-01",
             expires_at_1="00:00",
+            max_connections="5",
+            max_subscriptions="",
         ),
     )
     key = ApiKey.objects.get()
+    assert (key.max_connections, key.max_subscriptions) == (5, 0)
     assert key.symbols == {"market-data": ["BTC*", "ETH-USD", "AAPL"]}
     assert key.allowed_origins == ["https://a.example", "https://b.example:8443"]
     assert key.expires_at is not None
@@ -124,6 +127,7 @@ def test_limits_are_typed_as_text(olga: Client) -> None:
         ({"symbols_publish": "A?PL"}, "is no symbol pattern"),
         ({"origins": "a.example"}, "is no origin"),
         ({"name": ""}, "This field is required"),
+        ({"max_connections": "-1"}, "greater than or equal to 0"),
     ],
     ids=str,
 )

@@ -40,6 +40,7 @@ def test_a_key_is_created_with_all_limits() -> None:
     out, _ = run(
         "create_api_key", "alice", "laptop", "--scope=publish", "--scope=alerts",
         "--symbols=publish=btc*,AAPL", "--origin=https://a.example", "--expires=30d", "--json",
+        "--max-connections=3", "--publish-per-second=20",
     )  # fmt: skip
     facts = json.loads(out)
     key = ApiKey.objects.find(facts["secret"])
@@ -47,6 +48,8 @@ def test_a_key_is_created_with_all_limits() -> None:
     assert key.scopes == facts["scopes"] == ["alerts", "publish"]
     assert key.symbols == {"publish": ["BTC*", "AAPL"]}
     assert key.allowed_origins == ["https://a.example"]
+    assert (key.max_connections, facts["max_connections"], key.max_subscriptions) == (3, 3, 0)
+    assert key.publish_per_second == 20
     assert key.expires_at is not None
     assert timedelta(days=29) < key.expires_at - timezone.now() < timedelta(days=31)
 
@@ -63,6 +66,7 @@ def test_a_key_is_created_with_all_limits() -> None:
         (["alice", "x", "--expires=tomorrow"], "'tomorrow' is no time; write 2030-01-31"),
         (["alice", "x", "--expires=999999w"], "'999999w' is no time"),
         (["alice", "x", "--expires=2030-02-31"], "'2030-02-31': day is out of range"),
+        (["alice", "x", "--max-connections=-1"], "max_connections: Ensure this value"),
         (["alice", "taken"], "This owner has a key of this name"),
     ],
 )

@@ -26,7 +26,7 @@ from realtime.access.cache import RecentCache
 from realtime.access.credentials import Credential
 from realtime.access.tickets import redeem
 from realtime.access.tokens import SESSION_CLAIM, Claims, blacklisted
-from realtime.models import ApiKey, hash_secret
+from realtime.models import KEY_LIMITS, ApiKey, hash_secret
 from realtime.scopes import READ_SCOPES, SCOPES, matches
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,11 @@ class Identity:
     key_prefix: str | None = None
     session_id: str | None = None
     secret_hash: str | None = field(default=None, repr=False)
-    max_connections: int = 0  # 0: REALTIME_CONNECTIONS_PER_KEY
+    # The key's own limits; 0: as set for the server. See access/limits.py.
+    max_connections: int = 0
+    max_subscriptions: int = 0
+    messages_per_second: int = 0
+    publish_per_second: int = 0
 
     @property
     def is_authenticated(self) -> bool:
@@ -107,6 +111,7 @@ def identity_of_key(key: ApiKey, secret_hash: str) -> Identity:
         key_id=key.pk,
         key_prefix=key.visible,
         secret_hash=secret_hash,
+        **{name: getattr(key, name) for name in KEY_LIMITS},
     )
 
 

@@ -1,20 +1,25 @@
-"""How many sockets a credential, a user and an address may have open, and how fast they may come.
+"""How many sockets a credential, a user and an address may have open, and how fast they may act.
 
-A limit of 0 is none: then nobody is asked. With Redis away sockets are let in: its outage must not
-become ours.
+A limit of 0 is none: then nobody is asked. With Redis away nobody is held back: its outage must
+not become ours.
 """
 
 import ipaddress
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal
 
+from channels.layers import get_channel_layer
 from django.conf import settings
+from redis.exceptions import RedisError
 
 from realtime.access.identity import Identity
 from realtime.delivery.publisher import BackendUnavailable
+from realtime.delivery.slots import PACE, pace
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +50,56 @@ def connection_limits(identity: Identity, find_address: Callable[[], str | None]
     if settings.REALTIME_CONNECTIONS_PER_IP and (address := find_address()) is not None:
         limits[f"ip:{address}"] = settings.REALTIME_CONNECTIONS_PER_IP
     return {subject: limit for subject, limit in limits.items() if limit}
+
+
+def max_subscriptions(identity: Identity) -> int:
+    most: int = identity.max_subscriptions or settings.REALTIME_MAX_SUBSCRIPTIONS
+    return most
+
+
+def message_rate(identity: Identity) -> tuple[float, int]:
+    """Messages a second that one socket may send, and how many of them at once."""
+    rate: float = settings.REALTIME_MESSAGES_PER_SECOND
+    burst: int = settings.REALTIME_MESSAGES_BURST
+    own = identity.messages_per_second
+    # A key's own rate keeps the server's proportion of the two.
+    return (own, max(1, round(burst * own / rate))) if own else (rate, burst)
+
+
+# When the updates of each publisher are paid for, where no Redis is shared; under the lock.
+_paid_until: Final[dict[str, float]] = {}
+_paid_lock: Final = threading.Lock()
+
+
+def publish_rate(identity: Identity) -> int:
+    """Updates a second that this one may publish over HTTP; 0: any number."""
+    rate: int = identity.publish_per_second or settings.REALTIME_PUBLISH_PER_SECOND
+    return rate
+
+
+def count_published(identity: Identity, number: int) -> float:
+    """Count updates that are about to be published: 0, or the seconds to wait; then not counted.
+
+    One second's worth may come at once. A batch larger than that is let through when nothing is
+    owed, and what follows waits until it is paid for. Over all processes, with Redis.
+    """
+    rate = publish_rate(identity)
+    if not rate:
+        return 0.0
+    who = f"user:{identity.user_id}" if identity.key_id is None else f"key:{identity.key_id}"
+    cost = number / rate
+    layer: Any = get_channel_layer()
+    client = getattr(layer, "sync_client", None)
+    if client is None:
+        with _paid_lock:
+            wait, _paid_until[who] = pace(_paid_until.get(who, 0.0), time.monotonic(), cost)
+        return wait
+    try:
+        waiting = client.eval(PACE, 1, f"{layer.prefix}:pace:{who}", int(cost * 1_000_000))
+    except (RedisError, OSError) as exc:
+        logger.warning("publish limit not checked: %s", exc)
+        return 0.0
+    return float(waiting) / 1_000_000
 
 
 async def take_slot(layer: Any, slot: str, limits: Mapping[str, int]) -> Refusal | None:

@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from realtime.access.revocation import key_changed
 from realtime.api.authentication import IsUser, identity_of
 from realtime.api.base import ApiView
-from realtime.models import ApiKey
+from realtime.models import KEY_LIMITS, ApiKey
 from realtime.streams import CHANNELS
 
 # Enough for every program of a user; a stolen password must not fill the table.
@@ -41,11 +41,13 @@ class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
     class Meta:
         model = ApiKey
         fields: tuple[str, ...] = (
-            "prefix", *_SETTINGS, "status",
+            "prefix", *_SETTINGS, *KEY_LIMITS, "status",
             "created_at", "last_used_at", "revoked_at", "previous_expires_at",
         )  # fmt: skip
+        # The limits are the operator's: who may raise them has none.
         read_only_fields = (
-            "prefix", "created_at", "last_used_at", "revoked_at", "previous_expires_at"
+            "prefix", *KEY_LIMITS,
+            "created_at", "last_used_at", "revoked_at", "previous_expires_at",
         )  # fmt: skip
         # The model says what is wrong, see _problems().
         validators: list[Any] = []

@@ -11,11 +11,12 @@ from drf_spectacular.utils import (
     extend_schema,
 )
 from rest_framework import status
-from rest_framework.exceptions import PermissionDenied, ValidationError
+from rest_framework.exceptions import PermissionDenied, Throttled, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from realtime.access.identity import Identity
+from realtime.access.limits import count_published, publish_rate
 from realtime.api.authentication import HasPublishScope, identity_of
 from realtime.api.base import ApiView
 from realtime.api.serializers import ProblemSerializer, PublicationSerializer, UpdateSerializer
@@ -71,7 +72,8 @@ class PublishView(ApiView):
 
     The body is one update or a list of at most 1,000, which are published in order. If one is
     refused, nothing was published; the 400 names the field, in a list with its index:
-    `{"3.data.price": ["…"]}`.
+    `{"3.data.price": ["…"]}`. Above the limit of updates a second the 429 says in `Retry-After`
+    how long to wait.
     """
 
     permission_classes = [HasPublishScope]
@@ -89,6 +91,7 @@ class PublishView(ApiView):
             400: OpenApiResponse(description="`{field: [what is wrong with it]}`"),
             401: ProblemSerializer,
             403: ProblemSerializer,
+            429: ProblemSerializer,
             503: OpenApiResponse(ProblemSerializer, description="Redis did not confirm."),
         },
         examples=_EXAMPLES,
@@ -96,14 +99,22 @@ class PublishView(ApiView):
     def post(self, request: Request) -> Response:
         identity = identity_of(request)
         if not isinstance(request.data, list):
-            publications = broadcast_many([_read(request.data, "", identity)])
+            publications = _publish([_read(request.data, "", identity)], identity)
             return Response(_shown(publications[0]), status.HTTP_201_CREATED)
         if not 1 <= len(request.data) <= MAX_BATCH:
             raise ValidationError({"": [f"A list has 1 to {MAX_BATCH} updates."]})
-        publications = broadcast_many(
-            [_read(item, f"{index}.", identity) for index, item in enumerate(request.data)]
-        )
+        updates = [_read(item, f"{index}.", identity) for index, item in enumerate(request.data)]
+        publications = _publish(updates, identity)
         return Response([_shown(publication) for publication in publications], 201)
+
+
+def _publish(updates: list[Broadcast], identity: Identity) -> list[Publication]:
+    """Publish within the limit; raises Throttled."""
+    wait = count_published(identity, len(updates))
+    if wait:
+        limit = publish_rate(identity)
+        raise Throttled(wait, f"More than {limit} updates a second; nothing was published.")
+    return broadcast_many(updates)
 
 
 def _read(item: Any, where: str, identity: Identity) -> Broadcast:

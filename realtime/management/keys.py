@@ -10,7 +10,7 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-from realtime.models import ApiKey
+from realtime.models import KEY_LIMITS, ApiKey
 
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -79,6 +79,7 @@ def as_json(key: ApiKey) -> dict[str, Any]:
         "scopes": key.scopes,
         "symbols": key.symbols,
         "allowed_origins": key.allowed_origins,
+        **{name: getattr(key, name) for name in KEY_LIMITS},
         "created_at": key.created_at.isoformat(),
         "expires_at": key.expires_at and key.expires_at.isoformat(),
         "last_used_at": key.last_used_at and key.last_used_at.isoformat(),

@@ -45,22 +45,27 @@ class Allowance:
 class TokenBucket:
     """`rate` events a second, `burst` of them at once."""
 
-    __slots__ = ("_burst", "_clock", "_rate", "_tokens", "_updated")
+    __slots__ = ("_clock", "_tokens", "_updated", "burst", "rate")
 
     def __init__(
         self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._rate = rate
-        self._burst = float(burst)
+        self.rate = rate
+        self.burst = burst
         self._clock = clock
         self._tokens = float(burst)
         self._updated = clock()
+
+    def change(self, rate: float, burst: int) -> None:
+        """Go on with another rate. What was used up stays used up."""
+        self._refill()
+        self.rate, self.burst = rate, burst
 
     def take(self) -> float:
         """Count one event: 0, or the seconds until one is allowed; then it was not counted."""
         self._refill()
         if self._tokens < 1:
-            return (1 - self._tokens) / self._rate
+            return (1 - self._tokens) / self.rate
         self._tokens -= 1
         return 0.0
 
@@ -71,5 +76,5 @@ class TokenBucket:
 
     def _refill(self) -> None:
         now = self._clock()
-        self._tokens = min(self._burst, self._tokens + (now - self._updated) * self._rate)
+        self._tokens = min(float(self.burst), self._tokens + (now - self._updated) * self.rate)
         self._updated = now

@@ -221,3 +221,10 @@ def test_no_body_is_our_fault(body: dict[str, Any]) -> None:
     assert answer.status_code in (201, 400)
     if answer.status_code == 201:
         client.delete(f"{KEYS}/{answer.json()['prefix']}")
+
+
+def test_nobody_raises_the_limits_of_an_own_key(alice: APIClient) -> None:
+    body = create(alice, max_connections=1000).json()
+    assert body["max_connections"] == 0
+    changed = alice.patch(f"{KEYS}/{body['prefix']}", {"publish_per_second": 9}, format="json")
+    assert changed.json()["publish_per_second"] == 0

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from realtime.management.keys import as_json, explain, moment, symbols
-from realtime.models import ApiKey
+from realtime.models import KEY_LIMITS, ApiKey
 from realtime.scopes import SCOPES
 from realtime.streams import CHANNELS
 
@@ -34,6 +34,11 @@ class Command(BaseCommand):
         parser.add_argument(
             "--expires", type=moment, metavar="TIME", help="2030-01-31, or 30d from now"
         )
+        for name in KEY_LIMITS:
+            parser.add_argument(
+                f"--{name.replace('_', '-')}", type=int, default=0, metavar="N",
+                help="limit of this key; 0: as set for the server (default)",
+            )  # fmt: skip
         parser.add_argument("--json", action="store_true", help="print the key with its facts")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -52,6 +57,7 @@ class Command(BaseCommand):
                 symbols=dict(options["symbols"]),
                 allowed_origins=options["origins"],
                 expires_at=options["expires"],
+                **{name: options[name] for name in KEY_LIMITS},
             )
         except ValidationError as exc:
             raise CommandError(explain(exc)) from exc

@@ -1,0 +1,151 @@
+"""The limits of a key go before those of the server."""
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from rest_framework.test import APIClient
+
+from realtime.access import limits
+from realtime.access.credentials import credential_from_token
+from realtime.access.identity import authenticate
+from realtime.access.limits import message_rate
+from realtime.access.revocation import key_changed
+from realtime.delivery.slots import pace
+from realtime.models import ApiKey
+from tests import personas
+from tests.clients import Open
+from tests.consumers.conftest import connect, open_socket, people
+from tests.processes import free_port
+
+__all__ = ["connect", "open_socket", "people"]
+UPDATE = {"type": "market_data_update", "symbol": "AAPL", "data": {"price": 149.5}}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "_paid_until", {})
+
+
+def client_of(raw: str) -> APIClient:
+    client = APIClient()
+    client.credentials(HTTP_X_API_KEY=raw)
+    return client
+
+
+def publish(client: APIClient, *updates: dict[str, Any]) -> Any:
+    body = json.dumps(updates if len(updates) > 1 else updates[0])
+    return client.post("/api/v1/publish", body, content_type="application/json")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_publishing_is_limited_by_the_key(each_layer: str) -> None:
+    client = client_of(personas.bob_key(scopes=["publish"], publish_per_second=3)[1])
+    assert publish(client, UPDATE, UPDATE, UPDATE).status_code == 201
+    answer = publish(client, UPDATE)
+    assert answer.status_code == 429
+    assert answer["Retry-After"] == "1"
+    assert answer.json()["detail"] == (
+        "More than 3 updates a second; nothing was published. Expected available in 1 second."
+    )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_limit_of_the_server_counts_by_user(each_layer: str, settings: Any) -> None:
+    settings.REALTIME_PUBLISH_PER_SECOND = 1
+    clients = [APIClient(), APIClient()]
+    for client in clients:
+        client.credentials(HTTP_AUTHORIZATION=f"Bearer {personas.token(personas.olga())}")
+    assert [publish(client, UPDATE).status_code for client in clients] == [201, 429]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refused_update_costs_nothing_of_the_limit() -> None:
+    client = client_of(personas.bob_key(scopes=["publish"], publish_per_second=1)[1])
+    assert publish(client, {**UPDATE, "symbol": "A PL"}).status_code == 400
+    assert publish(client, UPDATE).status_code == 201
+
+
+@pytest.mark.django_db(transaction=True)
+def test_with_redis_away_no_limit_holds_anybody_back(settings: Any) -> None:
+    settings.CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "realtime.delivery.layers.RedisStreamLayer",
+            "CONFIG": {"hosts": [f"redis://127.0.0.1:{free_port()}"]},
+        }
+    }
+    client = client_of(personas.bob_key(scopes=["publish"], publish_per_second=1)[1])
+    answers = [publish(client, UPDATE) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [503, 503]
+    assert "not published" in answers[1].json()["detail"]
+
+
+def test_a_batch_that_is_larger_than_the_limit_is_paid_for_afterwards() -> None:
+    wait, paid = pace(0.0, 100.0, 5.0)
+    assert (wait, paid) == (0.0, 105.0)
+    wait, paid = pace(paid, 100.0, 0.5)
+    assert (wait, paid) == (4.5, 105.0)
+    assert pace(paid, 104.5, 0.5) == (0.0, 105.5)
+
+
+async def test_subscriptions_are_limited_by_the_key(connect: Open, transactional_db: None) -> None:
+    _, raw = await sync_to_async(personas.bob_key)(max_subscriptions=2)
+    client = await connect(f"/ws/market-data/AAPL?token={raw}")
+    assert (await client.ask("subscribe", symbols=["MSFT"]))["type"] == "subscribed"
+    answer = await client.ask("subscribe", symbols=["IBM"])
+    assert (answer["code"], answer["details"]["limit"]) == ("subscription_limit", 2)
+    status = await client.ask("status")
+    assert status["limits"]["subscriptions"] == {"limit": 2, "left": 0}
+
+
+async def test_messages_are_limited_by_the_key(
+    connect: Open, transactional_db: None, settings: Any
+) -> None:
+    settings.REALTIME_MESSAGES_PER_SECOND, settings.REALTIME_MESSAGES_BURST = 100.0, 200
+    _, raw = await sync_to_async(personas.bob_key)(messages_per_second=1)
+    client = await connect(f"/ws/market-data/AAPL?token={raw}")
+    kinds = [(await client.ask("status"))["type"] for _ in range(3)]
+    assert kinds == ["status", "status", "error"]
+    assert client.seen[-1]["message"] == "more than 1 messages a second"
+
+
+async def test_an_edited_limit_holds_on_the_open_socket(
+    each_layer: str, connect: Open, people: SimpleNamespace
+) -> None:
+    client = await connect(f"/ws/market-data/AAPL?token={people.key}")
+
+    def edit() -> None:
+        ApiKey.objects.filter(pk=people.key_row.pk).update(
+            max_subscriptions=7, messages_per_second=50
+        )
+        key_changed(people.key_row)
+
+    await sync_to_async(edit)()
+    while True:
+        told = (await client.ask("status"))["limits"]
+        if told["subscriptions"]["limit"] == 7:
+            break
+    assert told["messages"]["limit"] == 100
+
+
+async def test_a_new_credential_fills_no_bucket(connect: Open, people: SimpleNamespace) -> None:
+    client = await connect("/ws/market-data/AAPL")
+    for _ in range(20):
+        await client.ask("status")
+    before = (await client.ask("status"))["limits"]["messages"]["left"]
+    await client.ask("auth", token=people.key)
+    assert (await client.ask("status"))["limits"]["messages"]["left"] <= before + 10
+
+
+@pytest.mark.django_db
+def test_an_identity_has_the_limits_of_its_key() -> None:
+    _, raw = personas.bob_key(
+        max_connections=1, max_subscriptions=2, messages_per_second=3, publish_per_second=4
+    )
+    identity = authenticate(credential_from_token(raw, "query"))
+    assert identity.max_connections == 1
+    assert identity.max_subscriptions == 2
+    assert message_rate(identity) == (3, 6)
+    assert identity.publish_per_second == 4
