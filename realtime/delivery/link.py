@@ -56,6 +56,7 @@ class Link:
         self._names: dict[str, asyncio.Future[None]] = {}
         self._patterns: dict[str, asyncio.Future[None]] = {}
         self._unsent: list[tuple[str, str]] = []
+        self._sending = asyncio.Lock()  # commands leave in the order in which they were wanted
         self._connection: Any = None
         self._task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps weak references
@@ -145,21 +146,24 @@ class Link:
             self._keep(self._send_commands())
 
     async def _send_commands(self) -> None:
-        unsent, self._unsent = self._unsent, []
         connection = self._connection
-        if connection is None:
-            return
-        # The reading side sees the same errors, and reconnects.
-        with contextlib.suppress(RedisError, OSError):
-            for verb, names in _runs(unsent):
-                await connection.send_command(verb, *names, check_health=False)
+        async with self._sending:
+            if connection is None or connection is not self._connection:
+                return  # the next connection has subscribed to what was wanted
+            unsent, self._unsent = self._unsent, []
+            # The reading side sees the same errors, and reconnects.
+            with contextlib.suppress(RedisError, OSError):
+                for verb, names in _runs(unsent):
+                    await connection.send_command(verb, *names, check_health=False)
 
     # The connection ---------------------------------------------------------------------------
 
     async def _run(self) -> None:
         attempt = 0
         connection: Any = None
-        while True:
+        task = asyncio.current_task()
+        assert task is not None
+        while not task.cancelling():  # redis-py may swallow it on the way
             connected = False
             try:
                 connection = self._pool.make_connection()
@@ -173,6 +177,8 @@ class Link:
             except (TimeoutError, RedisError, OSError) as exc:
                 if connected or attempt == 0:
                     logger.warning("Redis is away (%s); sockets stay open, reconnecting", exc)
+            except Exception:
+                logger.exception("a Redis connection failed; sockets stay open, reconnecting")
             finally:
                 self._disconnected(connection)
             self._user.link_down(self)
@@ -183,13 +189,16 @@ class Link:
     async def _resubscribe(self, connection: Any) -> None:
         """Everything that is wanted, in force again; then the layer fills the holes."""
         self._unsent = []
-        for verb, wanted in (("SUBSCRIBE", self._names), ("PSUBSCRIBE", self._patterns)):
-            names = list(wanted)
-            for begin in range(0, len(names), 1000):
-                await connection.send_command(
-                    verb, *names[begin : begin + 1000], check_health=False
-                )
-        self._connection = connection
+        self._sending = asyncio.Lock()
+        async with self._sending:
+            # Set first: what is wanted from now on, while this sends, follows it.
+            self._connection = connection
+            for verb, wanted in (("SUBSCRIBE", self._names), ("PSUBSCRIBE", self._patterns)):
+                names = list(wanted)
+                for begin in range(0, len(names), 1000):
+                    await connection.send_command(
+                        verb, *names[begin : begin + 1000], check_health=False
+                    )
         self._user.link_up(self)
 
     async def _read(self, connection: Any) -> None:
