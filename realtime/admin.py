@@ -169,23 +169,12 @@ class ApiKeyAdmin(_ModelAdmin):
         if not change:
             request.raw_key = obj.issue()  # type: ignore[attr-defined]
         super().save_model(request, obj, form, change)
-        key_changed(obj)
 
     def response_add(
         self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
     ) -> HttpResponse:
         # Not a redirect: whatever carried the key to another page would have to store it.
         return self._show(request, obj, request.raw_key, "created")  # type: ignore[attr-defined]
-
-    def delete_model(self, request: HttpRequest, obj: ApiKey) -> None:
-        key_changed(obj)
-        super().delete_model(request, obj)
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        with transaction.atomic():
-            for key in queryset:
-                key_changed(key)
-            super().delete_queryset(request, queryset)
 
     # Rotate and revoke -----------------------------------------------------------------------
 
@@ -205,7 +194,6 @@ class ApiKeyAdmin(_ModelAdmin):
         with transaction.atomic():
             raw = key.rotate(form.cleaned_data["overlap"])
             self.log_change(request, key, "Rotated.")
-            key_changed(key)
         return self._show(request, key, raw, "rotated")
 
     def revoke_view(self, request: HttpRequest, object_id: str) -> HttpResponse:

@@ -10,5 +10,8 @@ class RealtimeConfig(AppConfig):
 
     def ready(self) -> None:
         redact_access_log_of_daphne()
-        # Registers the system checks; they import models, which exist from now on.
+        # These import models, which exist from now on. The first one registers the system checks.
         from realtime import checks  # noqa: F401
+        from realtime.access.revocation import watch_changes
+
+        watch_changes()

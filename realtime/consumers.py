@@ -6,6 +6,7 @@ one they come as `stream.update` events, without offsets and resume.
 """
 
 import asyncio
+import logging
 import random
 import time
 import uuid
@@ -14,6 +15,7 @@ from typing import Any, ClassVar, Final, NoReturn
 
 from channels.db import database_sync_to_async
 from django.conf import settings
+from django.db import DatabaseError
 
 from realtime import protocol
 from realtime.access.credentials import credential_from_token
@@ -38,6 +40,7 @@ from realtime.access.live import (
     recheck,
 )
 from realtime.access.origins import origin_allowed
+from realtime.access.tickets import TicketsUnavailable
 from realtime.connections import connection_manager
 from realtime.delivery.heartbeat import Heartbeat, heartbeat
 from realtime.delivery.readers import AlertFilter, RateLimitedReader
@@ -58,6 +61,8 @@ from realtime.session.subscriptions import (
 )
 from realtime.streams import WILDCARD, Channel, InvalidSymbol, Stream, parse_symbol
 from realtime.version import VERSION
+
+logger = logging.getLogger(__name__)
 
 # Seconds that `connected` and `subscribed` wait for the channel layer. After that the socket is
 # served without, and hears the rest when the layer is back.
@@ -122,10 +127,9 @@ class RealtimeConsumer(SocketConsumer):
         self.rate = TokenBucket(*message_rate(self.identity))
         if self.scope["auth_error"]:
             await self.refuse(ErrorCode.INVALID_TOKEN, self.scope["auth_error"])
-        if not origin_allowed(self.scope["headers"], self.identity):
-            await self.refuse(
-                ErrorCode.FORBIDDEN, "pages of this Origin may not connect", CloseCode.FORBIDDEN
-            )
+        if self.scope["auth_unavailable"]:
+            await self._refuse_unchecked()
+        await self._check_origin()
         await self._check_handshakes()
         streams, since = await self.wanted_streams()
         if not self.identity.is_authenticated and not settings.REALTIME_ALLOW_ANONYMOUS:
@@ -183,6 +187,12 @@ class RealtimeConsumer(SocketConsumer):
                     CloseCode.FORBIDDEN,
                 )
 
+    async def _check_origin(self) -> None:
+        if not origin_allowed(self.scope["headers"], self.identity):
+            await self.refuse(
+                ErrorCode.FORBIDDEN, "pages of this Origin may not connect", CloseCode.FORBIDDEN
+            )
+
     async def _check_handshakes(self) -> None:
         if self.numbered and settings.REALTIME_HANDSHAKES_PER_IP_PER_MINUTE:
             refusal = await check_handshakes(self.channel_layer, self._address)
@@ -192,6 +202,8 @@ class RealtimeConsumer(SocketConsumer):
     async def _take_slot(self) -> None:
         """Room for one more under each limit, by the policy at the expense of the oldest one."""
         limits = connection_limits(self.identity, lambda: self._address) if self.numbered else {}
+        # After an `auth` it counts for the new credential too, and for the old one until it closes.
+        limits = {who: limit for who, limit in limits.items() if who not in self._slots}
         if not limits:
             return
         refusal = await take_slot(self.channel_layer, self.connection_id, limits)
@@ -204,7 +216,7 @@ class RealtimeConsumer(SocketConsumer):
             refusal = await take_slot(self.channel_layer, self.connection_id, limits)
         if refusal is not None:
             await self._refuse_connection(refusal)
-        self._slots = tuple(limits)
+        self._slots += tuple(limits)
 
     async def _refuse_connection(self, refusal: Refusal) -> NoReturn:
         await self.refuse(
@@ -357,6 +369,9 @@ class RealtimeConsumer(SocketConsumer):
             identity = await aauthenticate(credential_from_token(message.token, "message"))
         except InvalidCredential as exc:
             await self.refuse(ErrorCode.INVALID_TOKEN, str(exc), id=message.id)
+        except (TicketsUnavailable, DatabaseError) as exc:
+            logger.error("a credential could not be checked: %s", exc)
+            await self._refuse_unchecked(message.id)
         known = self.identity.is_authenticated
         if known and identity.user_id != self.identity.user_id:
             raise ProtocolError(
@@ -366,18 +381,32 @@ class RealtimeConsumer(SocketConsumer):
             )
         self._adopt(identity)
         self.cancel_timer("auth")
+        await self._check_origin()
         if not self._welcomed:
             streams, since = await self.wanted_streams()
             await self.welcome(streams, since)
         else:
+            await self._take_slot()
             self._watch_expiry()
+            if self._live is not None:
+                self._live.add(self)  # it may have been revoked since it was checked
         expires_at = identity.expires_at
         answer = protocol.Authenticated(
             expires_at=None if expires_at is None else protocol.timestamp(expires_at)
         )
         self.send_message(protocol.answering(answer, message.id))
+        await self._keep_to_scope()
         if not known:
             await self.in_turn(self.became_known)
+
+    async def _refuse_unchecked(self, id: str | int | None = None) -> NoReturn:
+        await self.refuse(
+            ErrorCode.INTERNAL_ERROR,
+            "credentials cannot be checked just now; try again",
+            CloseCode.INTERNAL_ERROR,
+            id=id,
+            retry_after_ms=RETRY_AFTER_MS,
+        )
 
     def _adopt(self, identity: Identity) -> None:
         self.identity = self.scope["auth"] = identity
@@ -427,10 +456,15 @@ class RealtimeConsumer(SocketConsumer):
             )
         self._adopt(identity)
         self._watch_expiry()
-        if not identity.allows(self.channel):
+        await self._check_origin()
+        await self._keep_to_scope()
+
+    async def _keep_to_scope(self) -> None:
+        """After a change of the credential: end what it does not allow."""
+        if not self.identity.allows(self.channel):
             await self.refuse(
                 ErrorCode.FORBIDDEN,
-                f"your credential does not allow {self.channel} any more",
+                f"your credential does not allow {self.channel}",
                 CloseCode.FORBIDDEN,
             )
         await self.in_turn(self._end_forbidden)
@@ -450,7 +484,7 @@ class RealtimeConsumer(SocketConsumer):
             self.send_error(
                 ProtocolError(
                     ErrorCode.FORBIDDEN,
-                    f"your credential does not allow {', '.join(symbols)} any more; "
+                    f"your credential does not allow {', '.join(symbols)}; "
                     "these subscriptions have ended",
                     details={"symbols": symbols},
                 )

@@ -7,6 +7,8 @@ from django.contrib.auth.models import AnonymousUser
 from realtime.access.identity import ANONYMOUS
 from realtime.middleware import TokenAuthMiddleware
 from tests import personas
+from tests.conftest import REDIS
+from tests.processes import free_port
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -88,3 +90,12 @@ async def test_a_bad_credential_is_not_saved_by_a_good_one_in_a_later_place() ->
 async def test_bytes_of_no_encoding_are_told() -> None:
     scope = await scope_seen(headers=[(b"authorization", b"Bearer \xff\xfe\x00")])
     assert scope["auth_error"] is not None
+
+
+async def test_a_ticket_that_nobody_can_look_up_is_neither_good_nor_bad(settings: Any) -> None:
+    hosts = [f"redis://127.0.0.1:{free_port()}"]
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": REDIS, "CONFIG": {"hosts": hosts}}}
+    scope = await scope_seen(query="ticket=arat_x")
+    assert scope["auth_unavailable"]
+    assert scope["auth_error"] is None
+    assert scope["auth"] is ANONYMOUS

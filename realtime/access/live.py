@@ -6,6 +6,7 @@ tells their sockets. A process that was cut off from Redis asks again for all of
 """
 
 import asyncio
+import contextvars
 import logging
 import time
 import weakref
@@ -19,6 +20,7 @@ from channels.layers import get_channel_layer
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError
 from django.utils import timezone
+from redis.exceptions import RedisError
 
 from realtime.access.identity import Identity, forget, identity_of_key, with_publish_permission
 from realtime.access.tokens import ended_sessions
@@ -62,7 +64,7 @@ def announce(
             send(layer, GROUP, message)
         else:
             async_to_sync(layer.group_send)(GROUP, message)
-    except (BackendUnavailable, OSError) as exc:
+    except (BackendUnavailable, RedisError, OSError) as exc:
         logger.error("a change of credentials could not be announced: %s", exc)
 
 
@@ -147,7 +149,8 @@ class LiveSockets:
                 await asyncio.sleep(RETRY_SECONDS)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
+        # A context of its own: in that of the announcing request, threads end with the request.
+        task = asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
@@ -190,18 +193,18 @@ def recheck(identities: Collection[Identity]) -> dict[Identity, Identity | None]
     keys = ApiKey.objects.select_related("owner").in_bulk(
         [identity.key_id for identity in identities if identity.key_id is not None]
     )
-    tokens = [identity for identity in identities if identity.kind == "jwt"]
+    logins = [identity for identity in identities if identity.kind in ("jwt", "session")]
     users = {}
-    if tokens:
+    if logins:
         owners = with_publish_permission(get_user_model()._default_manager)
-        users = owners.in_bulk([identity.user_id for identity in tokens])
-    ended = ended_sessions(tokens)
+        users = owners.in_bulk([identity.user_id for identity in logins])
+    ended = ended_sessions([identity for identity in logins if identity.kind == "jwt"])
     answers: dict[Identity, Identity | None] = {}
     for identity in identities:
         if identity.kind == "api_key":
             key = keys.get(identity.key_id)
             answers[identity] = None if key is None else _key_again(key, identity, now)
-        elif identity.kind == "jwt":
+        elif identity.kind in ("jwt", "session"):
             user = users.get(identity.user_id)
             refused = user is None or not user.is_active or identity in ended
             answers[identity] = None if refused else identity.for_user(user)

@@ -1,21 +1,22 @@
-"""Makes a change of a credential known. Whoever writes keys, sessions or users calls this."""
+"""Makes a change of a credential known, once it is committed."""
 
+from collections.abc import Collection
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
+from django.contrib.auth import get_user_model
 from django.db import transaction
+from django.db.models.signals import post_delete, post_save
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
 
 from realtime.access.identity import credential_id_of_key, forget
 from realtime.access.live import announce
-from realtime.access.tokens import end_session, end_sessions
+from realtime.access.tokens import end_session, end_sessions, session_of
 from realtime.models import ApiKey
 
 
 def key_changed(key: ApiKey) -> None:
-    """A key is revoked, rotated, edited or deleted: from the commit on nobody trusts the old one.
-
-    Before a delete, while the key has its number.
-    """
+    """A key is revoked, rotated, edited or deleted: after the commit nobody trusts the old one."""
     transaction.on_commit(partial(_changed, credential_id=credential_id_of_key(key)))
 
 
@@ -34,6 +35,58 @@ def log_out_everywhere(user_id: int) -> None:
 def user_changed(user_id: int) -> None:
     """A user is deactivated, or may do something else than before."""
     transaction.on_commit(partial(_changed, user_id=user_id))
+
+
+# Signals, only here: who writes these rows cannot be enumerated. Django's admin of users, that of
+# simplejwt, a shell and code of the customer's call save() and delete(). QuerySet.update() and
+# bulk_create() send none: where this project uses them it calls the functions above.
+
+_UNIMPORTANT_OF_KEY: Final = frozenset({"name", "last_used_at"})
+# Every login saves its time; that is no news.
+_IMPORTANT_OF_USER: Final = frozenset({"is_active", "is_staff", "is_superuser"})
+
+
+def watch_changes() -> None:
+    """Hear of every save() and delete() from now on; call it when the models are loaded."""
+    user = get_user_model()
+    for signal, receiver, model in (
+        (post_save, _key_saved, ApiKey),
+        (post_delete, _key_deleted, ApiKey),
+        (post_save, _user_saved, user),
+        (post_delete, _user_deleted, user),
+        (post_save, _token_blacklisted, BlacklistedToken),
+    ):
+        signal.connect(receiver, sender=model, dispatch_uid=f"realtime.{receiver.__name__}")
+
+
+def _key_saved(
+    instance: ApiKey, created: bool, update_fields: Collection[str] | None, **kwargs: Any
+) -> None:
+    if not created and (update_fields is None or {*update_fields} - _UNIMPORTANT_OF_KEY):
+        key_changed(instance)
+
+
+def _key_deleted(instance: ApiKey, **kwargs: Any) -> None:
+    key_changed(instance)
+
+
+def _user_saved(
+    instance: Any, created: bool, update_fields: Collection[str] | None, **kwargs: Any
+) -> None:
+    if not created and (update_fields is None or {*update_fields} & _IMPORTANT_OF_USER):
+        user_changed(instance.pk)
+
+
+def _user_deleted(instance: Any, **kwargs: Any) -> None:
+    user_changed(instance.pk)
+
+
+def _token_blacklisted(instance: BlacklistedToken, created: bool, **kwargs: Any) -> None:
+    """Somebody blacklists a token by hand: an access token, or any other and so its login."""
+    if created:
+        jti = instance.token.jti
+        transaction.on_commit(partial(_changed, credential_id=f"jwt:{jti}"))
+        log_out(session_of(instance.token))
 
 
 def _changed(**which: Any) -> None:

@@ -2,9 +2,10 @@
 
 Every token of a session carries its `sid`. Ending the session ends all of them: the refresh token
 that rotation has reached by then, and access tokens that have not expired yet. simplejwt's
-blacklist holds what has ended; its rows here never hold a token's text.
+blacklist holds what has ended. Its rows never hold a token's text here, but the session of it.
 """
 
+import re
 from collections.abc import Collection, Iterable
 from typing import Any, Final, Protocol, TypeVar
 from uuid import uuid4
@@ -17,6 +18,7 @@ from rest_framework_simplejwt.tokens import RefreshToken, Token
 from rest_framework_simplejwt.utils import datetime_from_epoch
 
 SESSION_CLAIM: Final = "sid"
+_SESSION_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
 class Claims(Protocol):
@@ -88,10 +90,15 @@ class SessionRefreshToken(RefreshToken):
             session.update(expires_at=datetime_from_epoch(self["exp"]))
 
     def blacklist(self) -> BlacklistedToken:
-        """Called for the token that rotation replaces: this one only."""
+        """Called for the token that rotation replaces: this one only, its session goes on."""
         self.outstand()
-        token = OutstandingToken.objects.get(jti=self["jti"])
-        return BlacklistedToken.objects.get_or_create(token=token)[0]
+        return _blacklist(OutstandingToken.objects.filter(jti=self["jti"]))[0]
+
+
+def session_of(token: OutstandingToken) -> str:
+    """The session that a row belongs to, or is."""
+    # simplejwt's own for_user() puts the text of the token there: it has no session.
+    return token.token if _SESSION_ID.fullmatch(token.token) else token.jti
 
 
 def end_session(session_id: str) -> None:
@@ -112,7 +119,7 @@ def _note(token: Token, ids: Iterable[str], user_id: int) -> None:
             OutstandingToken(
                 jti=jti,
                 user_id=user_id,
-                token="",
+                token=token.get(SESSION_CLAIM, ""),
                 created_at=token.current_time,
                 expires_at=expires_at,
             )
@@ -122,7 +129,7 @@ def _note(token: Token, ids: Iterable[str], user_id: int) -> None:
     )
 
 
-def _blacklist(outstanding: Any) -> None:
-    BlacklistedToken.objects.bulk_create(
+def _blacklist(outstanding: Any) -> list[BlacklistedToken]:
+    return BlacklistedToken.objects.bulk_create(
         [BlacklistedToken(token=token) for token in outstanding], ignore_conflicts=True
     )

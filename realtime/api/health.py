@@ -41,11 +41,9 @@ def _database() -> str:
 
 def _redis() -> str:
     layer: Any = get_channel_layer()
-    client = getattr(layer, "sync_client", None)
-    if client is None:  # a channel layer that needs no Redis
-        return "ok"
     try:
-        client.ping()
+        for client in getattr(layer, "sync_clients", ()):  # none where no Redis is needed
+            client.ping()
     except (RedisError, OSError):
         return "unreachable"
     return "ok"

@@ -136,7 +136,6 @@ class KeyView(_OwnKeys, generics.RetrieveUpdateDestroyAPIView[ApiKey]):
             except ModelError as exc:
                 raise _problems(exc) from exc
             key.save(update_fields=list(serializer.validated_data))
-            key_changed(key)
         return Response(ApiKeySerializer(key).data)
 
     @extend_schema(operation_id="revoke_key", summary="Revoke a key; it stays in the list")
@@ -161,10 +160,8 @@ class RotateKeyView(_OwnKeys):
         serializer.is_valid(raise_exception=True)
         if key.status != ApiKey.Status.ACTIVE:
             raise PermissionDenied(f"The key is {key.status.value}. Create a new one.")
-        with transaction.atomic():
-            overlap = timedelta(seconds=serializer.validated_data["overlap_seconds"])
-            raw = key.rotate(overlap)
-            key_changed(key)
+        overlap = timedelta(seconds=serializer.validated_data["overlap_seconds"])
+        raw = key.rotate(overlap)
         return _with_secret(key, raw, status.HTTP_200_OK)
 
 

@@ -483,7 +483,7 @@ class RedisLoopLayer(StreamLayer):
             raise BackendUnavailable(exc) from exc
         full = slots.decode_taken(answer, limits)
         if full is None:
-            self._slots[slot] = tuple(limits)
+            self._slots[slot] = (*self._slots.get(slot, ()), *limits)
         return full
 
     def free_slot(self, slot: str, subjects: Sequence[str]) -> None:
@@ -661,3 +661,8 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
     def sync_client(self) -> Any:
         """A pooled synchronous client of the first shard, for what is not a stream."""
         return self._publishers[0].redis
+
+    @property
+    def sync_clients(self) -> list[Any]:
+        """One for each shard."""
+        return [publisher.redis for publisher in self._publishers]

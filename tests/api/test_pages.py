@@ -8,7 +8,7 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from tests import personas
-from tests.processes import free_port
+from tests.processes import Valkey, free_port
 
 pytestmark = pytest.mark.django_db
 client = Client()
@@ -35,11 +35,15 @@ def test_the_process_is_ready_with_redis_and_the_database(redis_layer: None) -> 
     assert answer.json() == {"status": "ok", "database": "ok", "redis": "ok"}
 
 
-def test_the_process_is_not_ready_without_redis(settings: Settings) -> None:
+@pytest.mark.parametrize("first_shard", [[], ["valkey"]])
+def test_the_process_is_not_ready_without_redis(
+    settings: Settings, valkey: Valkey, first_shard: list[str]
+) -> None:
+    living = [valkey.url for _ in first_shard]
     settings.CHANNEL_LAYERS = {
         "default": {
             "BACKEND": "realtime.delivery.layers.RedisStreamLayer",
-            "CONFIG": {"hosts": [f"redis://127.0.0.1:{free_port()}"]},
+            "CONFIG": {"hosts": [*living, f"redis://127.0.0.1:{free_port()}"]},
         }
     }
     answer = client.get("/readyz")

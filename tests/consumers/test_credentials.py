@@ -13,8 +13,10 @@ from realtime import consumers
 from realtime.access.revocation import key_changed
 from realtime.broadcast import asend_alert
 from tests import personas
-from tests.clients import Open
+from tests.clients import Open, wait_for
+from tests.conftest import REDIS
 from tests.consumers import bearer, price, publish
+from tests.processes import free_port
 
 
 @pytest.mark.parametrize("credential", ["token", "key"])
@@ -194,3 +196,67 @@ async def test_an_expired_token_that_is_not_renewed_closes_the_socket(
     assert await client.closed() == 4401
     assert [m["type"] for m in client.seen] == ["connected", "token_expiring", "error"]
     assert client.seen[-1]["code"] == "invalid_token"
+
+
+@pytest.fixture
+def _redis_is_away(settings: Any) -> None:
+    hosts = [f"redis://127.0.0.1:{free_port()}"]
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": REDIS, "CONFIG": {"hosts": hosts}}}
+
+
+@pytest.mark.usefixtures("_redis_is_away")
+async def test_a_ticket_that_nobody_can_look_up_may_be_tried_again(open_socket: Open) -> None:
+    client = await open_socket("/ws/market-data/AAPL?ticket=arat_x")
+    assert await client.closed() == 4500
+    (error,) = client.seen
+    assert (error["code"], error["retry"]) == ("internal_error", True)
+
+
+@pytest.mark.usefixtures("_redis_is_away")
+async def test_the_same_in_a_message(open_socket: Open, settings: Any) -> None:
+    settings.REALTIME_ALLOW_ANONYMOUS = False
+    client = await open_socket("/ws/market-data/AAPL")
+    await client.send("auth", token="arat_x", id=1)
+    assert await client.closed() == 4500
+    assert (client.seen[-1]["code"], client.seen[-1]["retry"]) == ("internal_error", True)
+
+
+async def test_the_connection_limit_of_a_key_holds_for_auth_too(
+    each_layer: str, connect: Open, transactional_db: None
+) -> None:
+    _, raw = await sync_to_async(personas.bob_key)(max_connections=1)
+    one = await connect("/ws/market-data/AAPL")
+    two = await connect("/ws/market-data/AAPL")
+    assert (await one.ask("auth", token=raw))["type"] == "authenticated"
+    assert (await one.ask("auth", token=raw))["type"] == "authenticated"
+    await two.send("auth", token=raw)
+    assert await two.closed() == 4429
+    assert two.seen[-1]["code"] == "connection_limit"
+    await one.leave()
+
+    async def authenticated() -> bool:
+        three = await connect("/ws/market-data/AAPL")
+        await three.send("auth", token=raw)
+        return (await three.next())["type"] == "authenticated"
+
+    assert await wait_for(authenticated)
+
+
+async def test_the_origins_of_a_key_hold_for_auth_too(
+    connect: Open, transactional_db: None
+) -> None:
+    _, raw = await sync_to_async(personas.bob_key)(allowed_origins=["https://a.example"])
+    client = await connect("/ws/alerts", headers=[(b"origin", b"http://localhost")])
+    await client.send("auth", token=raw)
+    assert await client.closed() == 4403
+
+
+async def test_auth_with_a_narrower_key_ends_what_it_does_not_allow(
+    connect: Open, transactional_db: None
+) -> None:
+    _, raw = await sync_to_async(personas.bob_key)(symbols={"market-data": ["BTC*"]})
+    client = await connect("/ws/market-data/AAPL")
+    assert (await client.ask("auth", token=raw))["type"] == "authenticated"
+    error = await client.until("error")
+    assert (error["code"], error["details"]["symbols"]) == ("forbidden", {"AAPL": "forbidden"})
+    assert (await client.ask("status"))["symbols"] == []

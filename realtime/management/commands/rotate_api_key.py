@@ -4,9 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import transaction
 
-from realtime.access.revocation import key_changed
 from realtime.management.keys import duration, find_key
 from realtime.models import ApiKey
 
@@ -25,9 +23,7 @@ class Command(BaseCommand):
         key = find_key(options["key"])
         if key.status != ApiKey.Status.ACTIVE:
             raise CommandError(f"{key} is {key.status.value}. Create a new one: create_api_key.")
-        with transaction.atomic():
-            raw = key.rotate(options["overlap"])
-            key_changed(key)
+        raw = key.rotate(options["overlap"])
         self.stdout.write(raw)
         until = key.previous_expires_at
         old = f"works until {until:%Y-%m-%d %H:%M %Z}" if until else "does not work any more"
