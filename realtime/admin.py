@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince, timeuntil
 
 from realtime.access.revocation import key_changed
+from realtime.connections import StatisticsUnavailable, connection_manager
 from realtime.forms import ApiKeyForm, RotateForm, symbols_name
 from realtime.models import KEY_LIMITS, ApiKey, ApiKeyQuerySet
 from realtime.scopes import SCOPES, SYMBOL_SCOPES
@@ -25,7 +26,11 @@ if TYPE_CHECKING:  # generic in the stubs only
 else:
     _ModelAdmin = admin.ModelAdmin
 
-_FACTS = ("key", "state", "created_at", "last_used_at", "previous_expires_at", "revoked_at")
+_FACTS = (
+    "key", "state", "live_connections",
+    "created_at", "last_used_at", "previous_expires_at", "revoked_at",
+)  # fmt: skip
+_LIVE = "live-connections"
 
 
 class StatusFilter(admin.SimpleListFilter):
@@ -61,7 +66,9 @@ class ScopeFilter(admin.SimpleListFilter):
 @admin.register(ApiKey)
 class ApiKeyAdmin(_ModelAdmin):
     form = ApiKeyForm
-    list_display = ("key", "name", "state", "owner", "scope_list", "expiry", "last_used")
+    list_display = (
+        "key", "name", "state", "live", "owner", "scope_list", "expiry", "last_used"
+    )  # fmt: skip
     list_display_links = ("key", "name")
     list_filter = (StatusFilter, ScopeFilter, "created_at", "last_used_at")
     list_select_related = ("owner",)
@@ -79,6 +86,25 @@ class ApiKeyAdmin(_ModelAdmin):
     @admin.display(description="Key", ordering="prefix")
     def key(self, key: ApiKey) -> SafeString:
         return format_html("<code>{}_…</code>", key.visible)
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        page = super().get_changelist_instance(request)
+        counts = _live_counts()  # once for all of them
+        for key in page.result_list:
+            key.live = None if counts is None else counts.get(key.pk, 0)
+        return page
+
+    @admin.display(description="Live connections")
+    def live(self, key: ApiKey) -> str | SafeString:
+        count: int | None = key.live  # type: ignore[attr-defined]
+        page = reverse("admin:realtime_apikey_change", args=[key.pk])
+        return format_html('<a href="{}#{}">{}</a>', page, _LIVE, _shown(count))
+
+    @admin.display(description="Live connections")
+    def live_connections(self, key: ApiKey) -> SafeString:
+        counts = _live_counts()
+        count = None if counts is None else counts.get(key.pk, 0)
+        return format_html('<span id="{}">{}</span>', _LIVE, _shown(count))
 
     @admin.display(description="Scopes")
     def scope_list(self, key: ApiKey) -> SafeString:
@@ -129,7 +155,7 @@ class ApiKeyAdmin(_ModelAdmin):
         narrowed: tuple[str, ...] = (*(symbols_name(scope) for scope in SYMBOL_SCOPES), "origins")
         if obj is not None and not self.has_change_permission(request, obj):
             narrowed = ("symbols", "allowed_origins")  # shown without the form
-        facts = [name for name in _FACTS if getattr(obj, name, None)]
+        facts = [name for name in _FACTS if hasattr(self, name) or getattr(obj, name, None)]
         return [
             *([] if obj is None else [("Key", {"fields": facts})]),
             (None, {"fields": ("owner", "name", "expires_at")}),
@@ -235,6 +261,17 @@ class ApiKeyAdmin(_ModelAdmin):
             **context,
         }
         return TemplateResponse(request, f"admin/realtime/apikey/{template}.html", context)
+
+
+def _live_counts() -> dict[int, int] | None:
+    try:
+        return connection_manager.get_key_counts()
+    except StatisticsUnavailable:
+        return None  # keys must be revocable while Redis is away
+
+
+def _shown(count: int | None) -> str:
+    return "unknown" if count is None else str(count)
 
 
 def _folded(key: ApiKey | None, *fields: str) -> tuple[str, ...]:

@@ -23,6 +23,8 @@ RENEW_SECONDS: Final = 3.0
 # A change is written this soon; while they go on, those of a longer time together.
 WRITE_DELAY: Final = 0.02
 BUSY_WRITE_DELAY: Final = 0.25
+# The field of a lease with the sockets of one API key, beside those of the channels.
+_KEY: Final = "key:"
 
 
 class StatisticsUnavailable(Exception):
@@ -43,8 +45,10 @@ class _Lease:
         if self._layer is not None:
             self.server = self._layer.loop_layer.local.process
 
-    def change(self, channel: str, by: int) -> None:
-        self.counts[channel] += by
+    def change(self, name: str, by: int) -> None:
+        self.counts[name] += by
+        if not self.counts[name]:
+            del self.counts[name]
         busy = self._loop.time() - self._written_at < BUSY_WRITE_DELAY
         self._schedule(BUSY_WRITE_DELAY if busy else WRITE_DELAY)
 
@@ -67,7 +71,7 @@ class _Lease:
     async def _write(self) -> None:
         assert self._layer is not None
         self._written_at = self._loop.time()
-        counts = {channel: count for channel, count in self.counts.items() if count > 0}
+        counts = dict(self.counts)
         try:
             await self._layer.loop_layer.write_lease(counts, LEASE_SECONDS)
         except BackendUnavailable as exc:
@@ -101,6 +105,19 @@ class ConnectionManager:
 
     def get_counts(self) -> dict[str, int]:
         """Connected sockets by channel; channels without any are absent."""
+        counts = self._read()
+        return {channel: counts[channel] for channel in CHANNELS if counts[channel] > 0}
+
+    def get_key_counts(self) -> dict[int, int]:
+        """Connected sockets by the number of their API key; keys without any are absent."""
+        return {
+            int(name.removeprefix(_KEY)): count
+            for name, count in self._read().items()
+            if name.startswith(_KEY) and count > 0
+        }
+
+    def _read(self) -> Counter[str]:
+        """All fields of all leases; raises StatisticsUnavailable."""
         counts: Counter[str] = Counter()
         own: set[str] = set()
         for loop, lease in list(self._leases.items()):
@@ -118,7 +135,7 @@ class ConnectionManager:
             for server, fields in leases.items():
                 if server not in own:
                     counts.update(fields)
-        return {channel: count for channel, count in counts.items() if count > 0}
+        return counts
 
     # Not thread-sensitive: these touch Redis only, and must not wait for somebody's view.
 
@@ -136,11 +153,17 @@ class ConnectionManager:
 
     # Called by the consumers ------------------------------------------------------------------
 
-    def opened(self, channel: str) -> None:
-        self._lease().change(channel, 1)
+    def opened(self, channel: str, key_id: int | None = None) -> None:
+        self._change(channel, key_id, 1)
 
-    def closed(self, channel: str) -> None:
-        self._lease().change(channel, -1)
+    def closed(self, channel: str, key_id: int | None = None) -> None:
+        self._change(channel, key_id, -1)
+
+    def _change(self, channel: str, key_id: int | None, by: int) -> None:
+        lease = self._lease()
+        lease.change(channel, by)
+        if key_id is not None:
+            lease.change(f"{_KEY}{key_id}", by)
 
     def _lease(self) -> _Lease:
         loop = asyncio.get_running_loop()

@@ -106,7 +106,7 @@ class RealtimeConsumer(SocketConsumer):
             self._heartbeat = None
         if self._welcomed:
             self._welcomed = False
-            connection_manager.closed(self.channel)
+            connection_manager.closed(self.channel, self.identity.key_id)
             self.members.close()
         super().release()
 
@@ -157,7 +157,7 @@ class RealtimeConsumer(SocketConsumer):
         await self._check_scope(streams)
         await self._take_slot()
         self._welcomed = True
-        connection_manager.opened(self.channel)
+        connection_manager.opened(self.channel, self.identity.key_id)
         self.members = Membership(
             self.channel_layer, self.channel_name, self.socket, numbered=self.numbered
         )
@@ -409,6 +409,9 @@ class RealtimeConsumer(SocketConsumer):
         )
 
     def _adopt(self, identity: Identity) -> None:
+        if self._welcomed and identity.key_id != self.identity.key_id:
+            connection_manager.closed(self.channel, self.identity.key_id)
+            connection_manager.opened(self.channel, identity.key_id)
         self.identity = self.scope["auth"] = identity
         self.scope["user"] = identity.user
         self.rate.change(*message_rate(identity))

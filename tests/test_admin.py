@@ -3,6 +3,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.contrib.sessions.models import Session
@@ -14,6 +16,8 @@ from realtime.access.credentials import credential_from_token
 from realtime.access.identity import InvalidCredential, authenticate
 from realtime.models import ApiKey
 from tests import personas
+from tests.conftest import REDIS
+from tests.processes import free_port
 
 pytestmark = pytest.mark.django_db(transaction=True)
 KEYS = "/admin/realtime/apikey/"
@@ -287,6 +291,44 @@ def test_the_list_costs_the_same_queries_for_any_number_of_keys(
         personas.bob_key(name=str(number))
     with django_assert_num_queries(5):
         olga.get(KEYS)
+
+
+def test_the_list_tells_the_live_connections_of_each_key(
+    olga: Client, redis_layer: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy, _ = personas.bob_key(name="busy")
+    idle, _ = personas.bob_key(name="idle")
+    layer: Any = get_channel_layer()
+    lease = {"alerts": 3, "market-data": 2, f"key:{busy.pk}": 5}
+
+    async def write() -> None:
+        await layer.loop_layer.write_lease(lease, 10)
+        await layer.flush()
+
+    async_to_sync(write)()
+    reads = []
+    read = type(layer).read_leases
+
+    def counting(self: Any) -> Any:
+        reads.append(1)
+        return read(self)
+
+    monkeypatch.setattr(type(layer), "read_leases", counting)
+    page = text(olga.get(KEYS))
+    assert len(reads) == 1
+    assert f'<a href="{KEYS}{busy.pk}/change/#live-connections">5</a>' in page
+    assert f'<a href="{KEYS}{idle.pk}/change/#live-connections">0</a>' in page
+    page = text(olga.get(f"{KEYS}{busy.pk}/change/"))
+    assert '<span id="live-connections">5</span>' in page
+    assert len(reads) == 2
+
+
+def test_keys_are_listed_while_redis_is_away(olga: Client, settings: Any) -> None:
+    key, _ = personas.bob_key()
+    hosts = [f"redis://127.0.0.1:{free_port()}"]
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": REDIS, "CONFIG": {"hosts": hosts}}}
+    assert "unknown" in text(olga.get(KEYS))
+    assert "unknown" in text(olga.get(f"{KEYS}{key.pk}/change/"))
 
 
 # Who may --------------------------------------------------------------------------------------

@@ -1,12 +1,14 @@
 """How many sockets are connected: over all processes, and after one of them was killed."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import redis
+from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 
 from ara_project.asgi import application
@@ -134,6 +136,36 @@ async def test_the_sockets_of_this_process_are_counted_at_once(each_layer: str) 
     assert await connection_manager.aget_connection_count("alerts") == before + 1
     await socket.disconnect()
     assert await connection_manager.aget_connection_count("alerts") == before
+
+
+KEY = """
+import json
+from tests import personas
+key, raw = personas.bob_key()
+print(json.dumps([key.pk, raw]))
+"""
+
+
+async def test_the_sockets_of_a_key_are_counted_over_all_processes(servers: Servers) -> None:
+    one, two = servers
+    pk, raw = json.loads(await asyncio.to_thread(one.shell, KEY))
+
+    async def counted(expected: dict[int, int]) -> None:
+        async def they_are() -> bool:
+            return await sync_to_async(connection_manager.get_key_counts)() == expected
+
+        await wait_for(they_are)
+
+    async with connected(
+        f"{one.ws}/ws/alerts?token={raw}", f"{two.ws}/ws/alerts?token={raw}", f"{two.ws}/ws/alerts"
+    ) as (first, _, stranger):
+        await counted({pk: 2})
+        await counts_become({"alerts": 3})
+        await first.leave()
+        await stranger.ask("auth", token=raw)
+        await counted({pk: 2})
+        await counts_become({"alerts": 2})
+    await counted({})
 
 
 @pytest.mark.parametrize("channel", ["", "prediction", "AAPL", "*"])
