@@ -135,8 +135,10 @@ def main() -> None:
         many=size.many if options.many is None else options.many,
         seconds=options.seconds or (10.0 if options.workload == "fanout" else size.seconds),
     )  # fmt: skip
-    # The same as Ctrl-C: everything that was started is ended.
+    # The same as Ctrl-C: everything that was started is ended. A shell's background job ignores
+    # Ctrl-C unless it is told otherwise.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     kinds = available(options.servers.split(","))
     is_fanout = options.workload == "fanout"
     try:

@@ -32,6 +32,7 @@ class PublisherProcess:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
+        self._ready = False
 
     @classmethod
     async def start(cls, running: Running) -> "PublisherProcess":
@@ -39,15 +40,20 @@ class PublisherProcess:
             sys.executable, "-m", "tests.bench.publisher", running.publisher, running.target,
             cwd=ROOT, env={**os.environ, **running.environment}, stdin=-1, stdout=-1,
         )  # fmt: skip
-        publisher = cls(process)
-        await publisher._answer()
-        return publisher
+        return cls(process)
+
+    async def ready(self) -> None:
+        """Until it has imported what it needs, which takes longer than to connect hundreds."""
+        if not self._ready:
+            await self._answer()
+            self._ready = True
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
     async def run(self, **job: Any) -> dict[str, Any]:
+        await self.ready()
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(job).encode() + b"\n")
         return await self._answer()
@@ -112,8 +118,7 @@ class Session:
 
     async def publish(self, symbols: Sequence[str], **job: Any) -> dict[str, Any]:
         """Raises BenchError if the server stops taking updates."""
-        if self.publisher is None:
-            self.publisher = await PublisherProcess.start(self.running)
+        assert self.publisher is not None
         answer = await self.publisher.run(symbols=list(symbols), **job)
         if "failed" in answer:
             raise BenchError(f"the server takes no more updates: {answer['failed']}")
@@ -123,16 +128,18 @@ class Session:
     async def close(self) -> None:
         if self.publisher is not None:
             await self.publisher.stop()
-        self.running.process.stop()
         await load.close(self.clients)
+        self.running.process.stop()
 
 
 @contextlib.asynccontextmanager
-async def session(kind: Kind, place: Place) -> AsyncIterator[Session]:
+async def session(kind: Kind, place: Place, *, publishes: bool = True) -> AsyncIterator[Session]:
     """A fresh server, for a bounded time."""
     current = Session(kind, kind.start(place), place)
     try:
         async with asyncio.timeout(SESSION_SECONDS):
+            if publishes:
+                current.publisher = await PublisherProcess.start(current.running)
             yield current
     finally:
         await current.close()

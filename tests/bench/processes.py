@@ -107,11 +107,7 @@ class Process:
                 time.sleep(0.05)
 
     def stop(self) -> None:
-        """SIGTERM, a few seconds, then SIGKILL for what is left of its process group."""
-        if self.popen.poll() is None:
-            self.popen.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.popen.wait(STOP_SECONDS)
+        """SIGKILL for the process and its children: nobody waits for a server to say goodbye."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.popen.wait(STOP_SECONDS)

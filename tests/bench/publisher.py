@@ -5,6 +5,7 @@ one line, both JSON. KIND is how its server is published to; TARGET is a port, o
 """
 
 import asyncio
+import functools
 import json
 import socket
 import sys
@@ -64,8 +65,14 @@ class ControlPublisher:
     """A line to a server that publishes from inside its own process."""
 
     def __init__(self, target: str) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", int(target)), SOCKET_SECONDS)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._target = int(target)
+
+    @functools.cached_property
+    def _socket(self) -> socket.socket:
+        # Not before the first update: some servers listen after their first client has come.
+        line = socket.create_connection(("127.0.0.1", self._target), SOCKET_SECONDS)
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return line
 
     def publish(self, symbols: Sequence[str], pad: str) -> None:
         items = [[symbol, market_data(pad)] for symbol in symbols]

@@ -97,6 +97,7 @@ async def test_latency_is_the_time_since_the_mark(serve: Serve) -> None:
     [
         (frame(b'{"type":"ping","heads":{}}'), load.PONG),
         (b"\x89\x02hi", b"\x8a\x82\x00\x00\x00\x00hi"),
+        (b"\x89\x02@\x00", b"\x8a\x82\x00\x00\x00\x00@\x00"),
     ],
 )
 async def test_pings_are_answered(serve: Serve, ping: bytes, pong: bytes) -> None:
