@@ -23,9 +23,14 @@ print(json.dumps({
 """
 
 
+_created: dict[int, SimpleNamespace] = {}
+
+
 def create_people(server: LiveServer) -> SimpleNamespace:
     """Alice, Bob and Mallory in the database of a server, with their credentials."""
-    return SimpleNamespace(**json.loads(server.shell(_PEOPLE)))
+    if server.port not in _created:
+        _created[server.port] = SimpleNamespace(**json.loads(server.shell(_PEOPLE)))
+    return _created[server.port]
 
 
 def publish_to(server: LiveServer, settings: Any) -> None:
