@@ -49,7 +49,8 @@ class _Lease:
         self.counts[name] += by
         if not self.counts[name]:
             del self.counts[name]
-        busy = self._loop.time() - self._written_at < BUSY_WRITE_DELAY
+        # The last one to go is not kept waiting: the process may be about to end.
+        busy = self._loop.time() - self._written_at < BUSY_WRITE_DELAY and self.counts.total() > 0
         self._schedule(BUSY_WRITE_DELAY if busy else WRITE_DELAY)
 
     def _schedule(self, delay: float) -> None:

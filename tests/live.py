@@ -11,8 +11,8 @@ _PEOPLE = """
 import json
 from tests import personas
 alice = personas.alice()
-_, key = personas.bob_key()
-_, alerts_only = personas.bob_key(name="alerts", scopes=["alerts"])
+_, key = personas.bob_key(name="sockets")
+_, alerts_only = personas.bob_key(name="sockets, alerts", scopes=["alerts"])
 _, revoked = personas.mallory_key()
 print(json.dumps({
     "alice_id": alice.pk, "token": personas.token(alice), "key": key,

@@ -42,7 +42,7 @@ class Server(uvicorn.Server):
         # sockets come and go. Sockets free themselves by reference counts, mostly.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(50_000, 20, 20)
+        gc.set_threshold(10_000, 20, 20)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         _Draining.value = True

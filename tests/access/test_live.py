@@ -56,6 +56,7 @@ async def closed(socket: ClientConnection) -> tuple[list[dict[str, Any]], int | 
         async with asyncio.timeout(20):
             async for frame in socket:
                 messages.append(checked(frame))
+    await socket.wait_closed()
     return messages, socket.close_code
 
 
