@@ -57,6 +57,10 @@ def parse_options() -> argparse.Namespace:
         "--patience", type=float, default=10.0,
         help="seconds to wait before each measurement for other programs to be quiet",
     )  # fmt: skip
+    parser.add_argument(
+        "--retries", type=int, default=0,
+        help="times to measure again what was measured while other programs were busy",
+    )  # fmt: skip
     options = parser.parse_args()
     for name in options.servers.split(","):
         if name not in KINDS:
@@ -100,7 +104,7 @@ async def go_on(current: Session, rate: float, seconds: float) -> None:
 
 def run_all(options: argparse.Namespace, kinds: Sequence[Kind], where: Place, size: Size) -> None:
     rounds = options.rounds or (1 if options.quick else 3)
-    run = Run(where, size, rounds, options.patience)
+    run = Run(where, size, rounds=rounds, patience=options.patience, retries=options.retries)
     about = report.machine()
     began = time.monotonic()
     try:

@@ -197,7 +197,9 @@ async def measure(
         meter = Meter(current)
         await current.publish(symbols, rate=rate, times=times, pad=pad)
         expected = times * (per_socket or len(symbols)) * len(current.clients)
-        await load.settle(current.tally, expected)
+        # One update alone may take a slow server seconds.
+        patience = 3.0 + 5.0 * len(current.clients) / current.kind.most
+        await load.settle(current.tally, expected, patience)
         metrics = meter.stop(current.tally.received)
     finally:
         gc.enable()

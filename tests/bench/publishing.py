@@ -1,14 +1,18 @@
 """(e) What publishing from synchronous code costs the publisher.
 
-`python -m tests.bench.publishing`, with this project's environment, prints JSON.
+`python -m tests.bench.publishing REDIS_PID`, with this project's environment, prints JSON.
 """
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import django
+
+from tests.bench.processes import usage
+from tests.bench.quiet import busy_seconds
 
 CHUNK = 500
 
@@ -17,19 +21,26 @@ def market_data(number: int) -> dict[str, Any]:
     return {"price": 149.5 + number, "volume": 1000000, "timestamp": "2024-01-01T12:00:00Z"}
 
 
-def timed(work: Callable[[int], None], calls: int, messages: int) -> dict[str, float]:
+def timed(work: Callable[[int], None], calls: int, messages: int, redis: int) -> dict[str, float]:
     """Microseconds per message, after one call that opens connections."""
     work(-1)
+    busy, redis_cpu = busy_seconds(), usage([redis]).cpu
     began, cpu = time.perf_counter(), time.process_time()
     for number in range(calls):
         work(number)
+    wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+    redis_cpu = usage([redis]).cpu - redis_cpu
+    scale = 1e6 / (calls * messages)
     return {
-        "wall_us": (time.perf_counter() - began) * 1e6 / (calls * messages),
-        "cpu_us": (time.process_time() - cpu) * 1e6 / (calls * messages),
+        "wall_us": wall * scale,
+        "cpu_us": cpu * scale,
+        "redis_us": redis_cpu * scale,
+        "others_share": max(0.0, busy_seconds() - busy - cpu - redis_cpu) / wall,
     }
 
 
 def main() -> None:
+    redis = int(sys.argv[1])
     django.setup()
     from asgiref.sync import async_to_sync
     from channels_redis.pubsub import RedisPubSubChannelLayer
@@ -50,9 +61,9 @@ def main() -> None:
         broadcast_many([market_data_update("AAPL", market_data(number)) for _ in range(CHUNK)])
 
     result = {
-        "broadcast_market_data": timed(single, 2_000, 1),
-        "async_to_sync(group_send), channels_redis pub/sub": timed(group_send, 300, 1),
-        f"broadcast_many, {CHUNK} at a time": timed(many, 10, CHUNK),
+        "broadcast_market_data": timed(single, 3_000, 1, redis),
+        "async_to_sync(group_send), channels_redis pub/sub": timed(group_send, 300, 1, redis),
+        f"broadcast_many, {CHUNK} at a time": timed(many, 20, CHUNK, redis),
     }
     print(json.dumps(result))
 

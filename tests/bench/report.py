@@ -127,7 +127,8 @@ COLUMNS: dict[str, list[tuple[str, Cell]]] = {
           ("queries", number("queries", 2)), ("DB connections", number("database_connections", 2))],
     "d": [RATE, ARRIVED, LATENCY, ("p99 / all reading", number("p99_ratio", 2)),
           ("RSS grew by MiB", number("rss_growth_mib")), ("alerts", alerts)],
-    "e": [("wall us", number("wall_us")), ("CPU us", number("cpu_us"))],
+    "e": [("wall us", number("wall_us")), ("CPU us", number("cpu_us")),
+          ("Redis us", number("redis_us"))],
     "f": [("answer ms", number("answer_ms", 2)), ("prediction p50 ms", number("p50_ms", 2)),
           ("p99 ms", number("p99_ms", 2))],
 }  # fmt: skip

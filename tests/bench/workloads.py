@@ -1,8 +1,10 @@
-"""The workloads over sockets: one symbol, bursts of many, connecting, requested predictions."""
+"""The workloads: one symbol, bursts of many, connecting, publishing, requested predictions."""
 
 import asyncio
 import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ import websockets
 
 from tests.bench import load
 from tests.bench.drive import Metrics, measure, saturate, session
+from tests.bench.processes import BenchError, Process
 from tests.bench.servers import Kind, Place, start_ara
 
 Rows = AsyncIterator[tuple[str, Metrics]]  # the case, and what was measured
@@ -20,6 +23,7 @@ SYMBOLS = [f"S{number:02}" for number in range(50)]
 BURSTS_PER_SECOND = 10.0
 # Longer than this project remembers the lookup of a key, shorter than the note of its use.
 CACHE_SECONDS = 6.0
+PUBLISHING_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def key_headers(place: Place) -> list[str]:
     return [f"X-API-Key: {key}\r\n" for key in place.api_keys]
 
 
-async def queries(place: Place, size: Size) -> Rows:
+async def queries(kind: Kind, place: Place, size: Size) -> Rows:
     """(c) Queries and database connections per socket, counted in a server of their own."""
     keys = key_headers(place)
     cases = {"anonymous": [""], "a key for each": keys, "one key for all": keys[:1]}
@@ -122,6 +126,26 @@ async def queries(place: Place, size: Size) -> Rows:
 
 def _counts(path: Path) -> list[int]:
     return [int(text) for text in path.read_text().split()]
+
+
+async def publishing(kind: Kind, place: Place, size: Size) -> Rows:
+    """(e) Publishing from synchronous code, without a server."""
+    redis = place.valkey.process
+    log = place.directory / "publishing.log"
+    # On the server's core, which is idle: Redis has the other one.
+    process = Process(
+        [sys.executable, "-m", "tests.bench.publishing", str(redis.pid if redis else 0)],
+        cores=[place.cores.server], log=log, environment=place.environment(),
+    )  # fmt: skip
+    try:
+        process.popen.wait(PUBLISHING_SECONDS)
+        cases: dict[str, Metrics] = json.loads(log.read_text().splitlines()[-1])
+    except (subprocess.TimeoutExpired, ValueError, IndexError):
+        raise BenchError(f"publishing failed: {log.read_text()[-500:]}") from None
+    finally:
+        process.stop()
+    for case, metrics in cases.items():
+        yield case, metrics
 
 
 async def predictions(kind: Kind, place: Place, size: Size) -> Rows:
