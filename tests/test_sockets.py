@@ -16,6 +16,7 @@ from realtime.broadcast import (
     abroadcast_many,
     abroadcast_market_data,
     abroadcast_prediction_update,
+    alert_update,
     asend_alert,
     market_data_update,
 )
@@ -271,6 +272,24 @@ async def test_too_many_invalid_messages_are_seen_as_4400(connect: Connect) -> N
     for _ in range(20):
         await client.send_frame("no")
     assert await client.closed() == 4400
+
+
+async def test_a_reader_too_slow_for_its_alerts_is_seen_as_4508(
+    connect: Connect, people: SimpleNamespace, server: LiveServer
+) -> None:
+    client = await connect(f"/ws/alerts?token={people.token}", max_queue=1, compression=None)
+    position = client.seen[0]["streams"]["user"]["offset"]
+    # Alerts are never folded. Some megabytes lie in the kernel, one in the outbox.
+    alerts = [alert_update({"message": "x" * 60_000}, people.alice_id) for _ in range(300)]
+    await abroadcast_many(alerts)
+    if server.kind == "daphne":  # its write buffer has no limit: it takes whatever it is given
+        await client.until("alert", offset=position + len(alerts))
+        return
+    assert await client.closed() == 4508
+    *received, error = client.seen[1:]
+    assert (error["code"], error["retry"]) == ("slow_consumer", True)
+    offsets = [message["offset"] for message in received]
+    assert offsets == list(range(position + 1, position + 1 + len(offsets)))
 
 
 async def test_a_client_that_leaves_is_answered_with_its_own_code(
