@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from realtime.delivery.updates import NO_EPOCH, Reader, Update
 from realtime.protocol import Position, StreamStatus, encode, timestamp
-from realtime.streams import Stream
+from realtime.streams import Channel, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ class Fanout:
         # Readers of every symbol of a channel, by channel.
         self.wildcards: dict[str, dict[Reader, None]] = {}
         # Channels whose streams are all known here: one that appears later is a new stream.
-        self.complete: set[str] = set()
+        self.complete: set[Channel] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         # Streams whose history could not be read, and the timer for the next attempt.
         self._failed: dict[str, None] = {}

@@ -17,16 +17,16 @@ from channels_redis.utils import _consistent_hash, _wrap_close, decode_hosts
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from realtime.delivery import history, slots
+from realtime.delivery import history, local, slots
 from realtime.delivery.fanout import RECENT, Page, Start
 from realtime.delivery.history import Published
 from realtime.delivery.link import Link
-from realtime.delivery.local import UPDATE, Local, Message
+from realtime.delivery.local import UPDATE, Local, Mailbox, Message, own_copy, require_message
 from realtime.delivery.publisher import BackendUnavailable, SyncPublisher
 from realtime.delivery.slots import Full
 from realtime.delivery.updates import Reader, Update
 from realtime.protocol import Position
-from realtime.streams import CHANNELS, Stream
+from realtime.streams import CHANNELS, Channel, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,8 @@ EXTENSION: Final = "streams"
 # Seconds for which a group without members stays subscribed. A client that reconnects finds its
 # stream in memory, and a crowd that comes and goes costs no SUBSCRIBE.
 LINGER: Final = 10.0
+# Seconds that the first channel of a process waits for Redis.
+FIRST_PATIENCE: Final = 1.0
 
 Item = tuple[Stream, bytes]
 
@@ -127,7 +129,20 @@ class StreamLayer(BaseChannelLayer):
         return self.local.new_channel(prefix)
 
     async def receive(self, channel: str) -> Message:
-        return await self.local.mailbox(channel).get()
+        mailbox = self.local.mailbox(channel)
+        try:
+            return await mailbox.get()
+        except asyncio.CancelledError:
+            loop = asyncio.get_running_loop()
+            loop.call_later(local.ABANDONED_SECONDS, self._abandon, channel, mailbox, mailbox.calls)
+            raise
+
+    def _abandon(self, channel: str, mailbox: Mailbox, calls: int) -> None:
+        """Forget a channel, unless somebody has received from it since its `calls`th time."""
+        if self.local.mailboxes.get(channel) is not mailbox:
+            return
+        if mailbox.receivers == 0 and mailbox.calls == calls:
+            self.detach(channel)
 
     async def group_add(self, group: str, channel: str) -> None:
         self.require_valid_group_name(group)
@@ -141,7 +156,7 @@ class StreamLayer(BaseChannelLayer):
         stream = Stream.from_group(group)
         await self._watch(group, stream)
         if stream is not None:
-            self.local.read_by_mailbox(stream, channel)
+            await self.local.read_by_mailbox(stream, channel)
 
     async def _watch(self, group: str, stream: Stream | None) -> None:
         """Hear what is sent to a group from now on."""
@@ -184,10 +199,11 @@ class MemoryStreamLayer(StreamLayer):
 
     async def send(self, channel: str, message: Message) -> None:
         self.require_valid_channel_name(channel)
-        self.local.mailbox(channel).put(dict(message))
+        self.local.mailbox(channel).put(own_copy(message))
 
     async def group_send(self, group: str, message: Message) -> None:
         self.require_valid_group_name(group)
+        require_message(message)
         item = update_of(group, message)
         if item is not None:
             await self.send_updates([item])
@@ -266,6 +282,7 @@ class RedisLoopLayer(StreamLayer):
         self.links = [Link(host, self) for host in outer.hosts]
         self._lingering: dict[str, asyncio.TimerHandle] = {}
         self._plain: set[str] = set()
+        self._reachable = False  # has this process' direct channel been subscribed to?
         self._on_reconnect: list[Callable[[], None]] = []
         self._slots: dict[str, tuple[str, ...]] = {}  # held by sockets of this process
         self._renewal: asyncio.TimerHandle | None = None
@@ -317,6 +334,8 @@ class RedisLoopLayer(StreamLayer):
             callback()
         fanout = self.local.fanout
         fanout.resync_all(group for group in fanout.streams if self._link(group) is link)
+        for channel in fanout.complete:
+            link.keep(self._find_born(link, channel))
 
     # Channels and groups ----------------------------------------------------------------------
 
@@ -334,13 +353,18 @@ class RedisLoopLayer(StreamLayer):
     async def new_channel(self, prefix: str = "specific.") -> str:
         name = self.local.new_channel(prefix)
         direct = self._direct(self.local.process)
-        self._channel_link(direct).want(direct)
+        confirmed = self._channel_link(direct).want(direct)
+        if not self._reachable:
+            # Whoever learns the name may use it at once. The names that follow share this.
+            await asyncio.wait([confirmed], timeout=FIRST_PATIENCE)
+            self._reachable = True
         return name
 
     async def send(self, channel: str, message: Message) -> None:
         self.require_valid_channel_name(channel)
+        require_message(message)
         if self.local.owns(channel):
-            self.local.mailbox(channel).put(dict(message))
+            self.local.mailbox(channel).put(own_copy(message))
             return
         name = channel
         if "!" in channel:
@@ -354,10 +378,17 @@ class RedisLoopLayer(StreamLayer):
             self._plain.add(channel)
             self.local.mailbox(channel)
             await self._channel_link(channel).subscribe(channel)
-        return await self.local.mailbox(channel).get()
+        return await super().receive(channel)
+
+    def detach(self, channel: str) -> None:
+        super().detach(channel)
+        if channel in self._plain:
+            self._plain.discard(channel)
+            self._channel_link(channel).unwant(channel)
 
     async def group_send(self, group: str, message: Message) -> None:
         self.require_valid_group_name(group)
+        require_message(message)
         item = update_of(group, message)
         if item is not None:
             await self.send_updates([item])
@@ -384,20 +415,36 @@ class RedisLoopLayer(StreamLayer):
 
     async def _watch_every(self, stream: Stream) -> None:
         """All symbols of a channel: a pattern on every shard, then the streams there are."""
-        pattern = self.outer.group_channel(f"{stream.channel}.*")
         for link in self.links:
-            await link.subscribe(pattern, pattern=True)
+            await link.subscribe(self._pattern(stream.channel), pattern=True)
         if stream.channel in self.local.fanout.complete:
             return
-        key = history.index_key(self.prefix, stream.channel)
         for link in self.links:
-            try:
-                symbols = await link.redis.smembers(key)
-            except (RedisError, OSError) as exc:
-                raise BackendUnavailable(exc) from exc
-            for symbol in symbols:
-                self.local.fanout.state(Stream(stream.channel, symbol.decode()))
+            await self._find_streams(link, stream.channel)
         self.local.fanout.complete.add(stream.channel)
+
+    async def _find_streams(self, link: Link, channel: Channel) -> list[str]:
+        """Know the streams that a shard's index names; returns their groups."""
+        try:
+            symbols = await link.redis.smembers(history.index_key(self.prefix, channel))
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+        streams = [Stream(channel, symbol.decode()) for symbol in symbols]
+        return [self.local.fanout.state(stream).stream.group for stream in streams]
+
+    async def _find_born(self, link: Link, channel: Channel) -> None:
+        """After a reconnect: streams whose first updates nobody here has heard."""
+        await link.subscribe(self._pattern(channel), pattern=True)
+        before = set(self.local.fanout.streams)
+        try:
+            groups = await self._find_streams(link, channel)
+        except BackendUnavailable as exc:
+            logger.warning("streams of %s not found: %s", channel, exc)
+        else:
+            self.local.fanout.resync_all(group for group in groups if group not in before)
+
+    def _pattern(self, channel: Channel) -> str:
+        return self.outer.group_channel(f"{channel}.*")
 
     def _linger(self, groups: Sequence[str]) -> None:
         loop = asyncio.get_running_loop()
@@ -536,6 +583,7 @@ class RedisLoopLayer(StreamLayer):
             self._renewal.cancel()
             self._renewal = None
         self._plain.clear()
+        self._reachable = False
         self.local.fanout.close()
         self.local = Local(self, self.local.capacity)
         for link in self.links:

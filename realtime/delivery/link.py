@@ -13,9 +13,11 @@ from typing import Any, Final, Protocol
 
 from channels_redis.utils import create_pool
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
 from redis.exceptions import NoScriptError, RedisError
 
 from realtime.delivery import history, slots
+from realtime.delivery.cork import cork_of
 from realtime.delivery.history import Published
 from realtime.delivery.publisher import CHUNK, BackendUnavailable, pool_options, take_answers
 
@@ -44,10 +46,10 @@ class Link:
 
     def __init__(self, host: dict[str, Any], user: LinkUser) -> None:
         self._user = user
-        pool = create_pool(pool_options(host))
+        pool = create_pool(pool_options(host, Retry))
         # Any: redis-py types every answer as a union of all.
         self.redis: Any = Redis(connection_pool=pool)
-        self._pool = create_pool(pool_options(host))
+        self._pool = create_pool(pool_options(host, Retry))
         self.read_script = self.redis.register_script(history.READ)
         self.take_script = self.redis.register_script(slots.TAKE)
         self.count_script = self.redis.register_script(slots.COUNT)
@@ -99,9 +101,9 @@ class Link:
             with contextlib.suppress(RedisError, OSError):
                 await self.redis.execute_command(*command)
 
-        self._keep(send())
+        self.keep(send())
 
-    def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -124,10 +126,10 @@ class Link:
         await asyncio.shield(self.want(name, pattern=pattern))
 
     async def confirmed(self, name: str) -> None:
-        """Wait until a wanted subscription is in force; at once if it is not wanted."""
-        future = self._names.get(name)
-        if future is not None:
-            await asyncio.shield(future)
+        """Wait until what is wanted of `name`, by itself or by a pattern, is in force."""
+        for future in (self._names.get(name), *self._patterns.values()):
+            if future is not None:
+                await asyncio.shield(future)
 
     def unwant(self, name: str) -> None:
         if self._names.pop(name, None) is not None:
@@ -143,7 +145,7 @@ class Link:
 
     def _flush(self) -> None:
         if self._connection is not None and self._unsent:
-            self._keep(self._send_commands())
+            self.keep(self._send_commands())
 
     async def _send_commands(self) -> None:
         connection = self._connection
@@ -204,6 +206,8 @@ class Link:
     async def _read(self, connection: Any) -> None:
         asked = False
         task = asyncio.current_task()
+        # More is in the buffer: what this burst has for a socket goes out in one write.
+        cork = cork_of(asyncio.get_running_loop())
         while True:
             # redis-py sends through asyncio.wait_for, which loses a cancellation in Python 3.11.
             if task is not None and task.cancelling():
@@ -220,13 +224,17 @@ class Link:
             asked = False
             kind = answer[0]
             if kind == b"message":
-                self._safely(answer[1].decode(), answer[2], twice=False)
+                if await connection.can_read():
+                    cork.begin()
+                self._safely(_name(answer[1]), answer[2], twice=False)
             elif kind == b"pmessage":
-                name = answer[2].decode()
+                if await connection.can_read():
+                    cork.begin()
+                name = _name(answer[2])
                 self._safely(name, answer[3], twice=name in self._names)
             elif kind in (b"subscribe", b"psubscribe"):
                 wanted = self._names if kind == b"subscribe" else self._patterns
-                future = wanted.get(answer[1].decode())
+                future = wanted.get(_name(answer[1]))
                 if future is not None and not future.done():
                     future.set_result(None)
 
@@ -245,7 +253,7 @@ class Link:
             for name, future in wanted.items():
                 if future.done():
                     wanted[name] = loop.create_future()
-        self._keep(_disconnect(connection))
+        self.keep(_disconnect(connection))
 
     async def close(self) -> None:
         """End the connections; subscriptions that are wanted again open new ones."""
@@ -257,7 +265,20 @@ class Link:
             future.cancel()
         self._names.clear()
         self._patterns.clear()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=1.0)
+            for task in late:
+                task.cancel()
         await self.redis.aclose(close_connection_pool=True)
+        for pool in (self.redis.connection_pool, self._pool):
+            # With a Sentinel the pool has clients of its own, and does not close them.
+            for client in getattr(getattr(pool, "sentinel_manager", None), "sentinels", ()):
+                await client.aclose(close_connection_pool=True)
+
+
+def _name(name: bytes) -> str:
+    """Of a channel; a stranger's may be no UTF-8, and is then none of ours."""
+    return name.decode(errors="replace")
 
 
 async def _disconnect(connection: Any) -> None:

@@ -5,6 +5,7 @@ for sockets that attach themselves.
 """
 
 import asyncio
+import copy
 import itertools
 import logging
 import uuid
@@ -22,18 +23,40 @@ logger = logging.getLogger(__name__)
 
 Message = dict[str, Any]
 UPDATE: Final = "stream.update"
+# Seconds after which a channel that nobody receives from any more is forgotten. Channels has no
+# call for it: the task of a consumer that ends is cancelled while it receives, and that is all.
+ABANDONED_SECONDS: Final = 10.0
+
+
+# Values that no receiver can change for another one.
+_SCALARS: Final = (str, int, float, bool, bytes, type(None))
+
+
+def own_copy(message: Message) -> Message:
+    """A message that belongs to one receiver alone; raises TypeError for what is none."""
+    require_message(message)
+    if all(isinstance(value, _SCALARS) for value in message.values()):
+        return dict(message)
+    return copy.deepcopy(message)
+
+
+def require_message(message: object) -> None:
+    if not isinstance(message, dict):
+        raise TypeError(f"a message is a dict with a `type`, not {type(message).__name__}")
 
 
 class Mailbox:
     """One channel of this process: a bounded queue, or a callback of an attached consumer."""
 
-    __slots__ = ("callback", "capacity", "groups", "queue")
+    __slots__ = ("callback", "calls", "capacity", "groups", "queue", "receivers")
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.queue: asyncio.Queue[Message] | None = None
         self.callback: Callable[[Message], None] | None = None
         self.groups: list[str] = []
+        self.calls = 0  # of `get`, so far
+        self.receivers = 0  # calls that wait now
 
     def put(self, message: Message) -> None:
         """Raises ChannelFull when `capacity` messages wait."""
@@ -49,7 +72,12 @@ class Mailbox:
     async def get(self) -> Message:
         if self.queue is None:
             self.queue = asyncio.Queue()
-        return await self.queue.get()
+        self.calls += 1
+        self.receivers += 1
+        try:
+            return await self.queue.get()
+        finally:
+            self.receivers -= 1
 
 
 class MailboxReader:
@@ -152,7 +180,7 @@ class Local:
             if mailbox is None:
                 continue
             try:
-                mailbox.put(dict(message))
+                mailbox.put(own_copy(message))
             except ChannelFull:
                 logger.warning(
                     "channel %s of group %s is full: a message was dropped", channel, group
@@ -160,12 +188,17 @@ class Local:
 
     # Streams ----------------------------------------------------------------------------------
 
-    def read_by_mailbox(self, stream: Stream, channel: str) -> None:
-        """Let a consumer that did not attach read a stream through its channel."""
+    async def read_by_mailbox(self, stream: Stream, channel: str) -> None:
+        """Let a consumer that did not attach read a stream through its channel.
+
+        It hears every update that is published after this has returned.
+        """
         mailbox = self.mailbox(channel)
-        if mailbox.callback is None and (stream.group, channel) not in self._readers:
-            reader = MailboxReader(mailbox, stream.group)
-            self._readers[stream.group, channel] = reader
+        if mailbox.callback is not None or (stream.group, channel) in self._readers:
+            return
+        reader = self._readers[stream.group, channel] = MailboxReader(mailbox, stream.group)
+        await self.prepare(stream, {})
+        if (stream.group, channel) in self._readers:  # it has not left again meanwhile
             self.fanout.join(stream, reader)
 
     async def prepare(self, stream: Stream, since: Mapping[str, Position]) -> None:

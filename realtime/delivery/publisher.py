@@ -1,6 +1,6 @@
 """Publishing from synchronous code: a pooled client, no event loop, no new connection per call."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import redis
@@ -33,7 +33,7 @@ class BackendUnavailable(Exception):
         return f"Redis did not answer: {self.reason}"
 
 
-def pool_options(host: dict[str, Any]) -> dict[str, Any]:
+def pool_options(host: dict[str, Any], retry: Callable[..., Any] = Retry) -> dict[str, Any]:
     """A host entry with the time limits and the retry policy of publishing.
 
     Never retried by the client: a publish whose answer was lost may have happened, and sending it
@@ -45,7 +45,7 @@ def pool_options(host: dict[str, Any]) -> dict[str, Any]:
         "protocol": 2,
         "socket_timeout": 5,
         "socket_connect_timeout": 2,
-        "retry": Retry(NoBackoff(), 0),
+        "retry": retry(NoBackoff(), 0),
         **host,
     }
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,6 +147,10 @@ class Reader:
         epoch, offset = self.at.get(update.stream.symbol, (update.epoch, 0))
         assert (update.epoch, update.offset) == (epoch, offset + 1)
         self.at[update.stream.symbol] = (update.epoch, update.offset)
+
+    def has(self, events: int) -> Callable[[], bool]:
+        """A condition to wait for."""
+        return lambda: len(self.events) >= events
 
     @property
     def offsets(self) -> list[int]:
