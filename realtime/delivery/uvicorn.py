@@ -77,6 +77,8 @@ class PreparedProtocol(WebSocketsSansIOProtocol):
 
     def pause_writing(self) -> None:
         self.paused = True
+        if self.socket is not None:
+            self.socket.pause()
         super().pause_writing()
 
     def resume_writing(self) -> None:
