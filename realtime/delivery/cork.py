@@ -18,10 +18,9 @@ class Corked(Protocol):
 class Cork:
     """While `active`, sockets collect their frames and add themselves to `sockets`, once each."""
 
-    __slots__ = ("__weakref__", "_loop", "active", "sockets")
+    __slots__ = ("active", "sockets")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self.active = False
         self.sockets: list[Corked] = []
 
@@ -29,7 +28,7 @@ class Cork:
         """Hold frames back until this turn of the loop ends: as soon as anybody waits for I/O."""
         if not self.active:
             self.active = True
-            self._loop.call_soon(self._end)
+            asyncio.get_running_loop().call_soon(self._end)
 
     def _end(self) -> None:
         self.active = False
@@ -45,5 +44,5 @@ def cork_of(loop: asyncio.AbstractEventLoop) -> Cork:
     """The cork of an event loop."""
     cork = _corks.get(loop)
     if cork is None:
-        cork = _corks[loop] = Cork(loop)
+        cork = _corks[loop] = Cork()
     return cork

@@ -14,12 +14,18 @@ from typing import Any, Final, Protocol
 from channels_redis.utils import create_pool
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
 from realtime.delivery import history, slots
 from realtime.delivery.cork import cork_of
 from realtime.delivery.history import Published
-from realtime.delivery.publisher import CHUNK, BackendUnavailable, pool_options, take_answers
+from realtime.delivery.publisher import (  # fmt: skip
+    CHUNK,
+    BackendUnavailable,
+    fill_pipeline,
+    pool_options,
+    take_answers,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -79,9 +85,6 @@ class Link:
             chunk = commands[begin : begin + CHUNK]
             try:
                 answers = await self._pipeline(chunk)
-                if answers and isinstance(answers[0], NoScriptError):
-                    await self.redis.script_load(history.PUBLISH)
-                    answers = await self._pipeline(chunk)
             except (RedisError, OSError) as exc:
                 raise BackendUnavailable(exc, published) from exc
             take_answers(answers, begin, published)
@@ -89,10 +92,9 @@ class Link:
 
     async def _pipeline(self, chunk: Sequence[list[Any]]) -> list[Any]:
         async with self.redis.pipeline(transaction=False) as pipeline:
-            for arguments in chunk:
-                pipeline.execute_command("EVALSHA", history.PUBLISH_SHA, *arguments)
+            fill_pipeline(pipeline, chunk)
             answers: list[Any] = await pipeline.execute(raise_on_error=False)
-            return answers
+        return answers[1:]
 
     def forget_result(self, *command: Any) -> None:
         """Send a command whose loss does no harm."""

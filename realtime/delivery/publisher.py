@@ -81,21 +81,28 @@ class SyncPublisher:
         for begin in range(0, len(commands), CHUNK):
             chunk = commands[begin : begin + CHUNK]
             try:
-                answers = self._pipeline("EVALSHA", history.PUBLISH_SHA, chunk)
-                if answers and isinstance(answers[0], NoScriptError):
-                    self.redis.script_load(history.PUBLISH)
-                    answers = self._pipeline("EVALSHA", history.PUBLISH_SHA, chunk)
+                answers = self._pipeline(chunk)
             except (RedisError, OSError) as exc:
                 raise BackendUnavailable(exc, published) from exc
             take_answers(answers, begin, published)
         return list(published.values())
 
-    def _pipeline(self, command: str, script: str, chunk: Sequence[list[Any]]) -> list[Any]:
+    def _pipeline(self, chunk: Sequence[list[Any]]) -> list[Any]:
         with self.redis.pipeline(transaction=False) as pipeline:
-            for arguments in chunk:
-                pipeline.execute_command(command, script, *arguments)
+            fill_pipeline(pipeline, chunk)
             answers: list[Any] = pipeline.execute(raise_on_error=False)
-            return answers
+        return answers[1:]  # if the script could not be loaded, the others say so
+
+
+def fill_pipeline(pipeline: Any, chunk: Sequence[list[Any]]) -> None:
+    """Queue the publishing of updates, after the script: sent every time, it is 1 KB.
+
+    Asking first and repeating the pipeline without it would publish updates twice, when somebody
+    else's loading of the script falls into the middle of this pipeline.
+    """
+    pipeline.execute_command("SCRIPT LOAD", history.PUBLISH)
+    for arguments in chunk:
+        pipeline.execute_command("EVALSHA", history.PUBLISH_SHA, *arguments)
 
 
 def take_answers(answers: Sequence[Any], begin: int, published: dict[int, Published]) -> None:

@@ -10,7 +10,7 @@ import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from typing import Any, Final, Protocol
 
-from realtime.delivery.cork import cork_of
+from realtime.delivery.cork import Cork, cork_of
 from realtime.delivery.outbox import Outbox
 from realtime.delivery.updates import Update, frame
 from realtime.protocol import Gap, encode
@@ -112,12 +112,16 @@ class PreparedSocket(Socket):
     __slots__ = ("_cork", "_direct", "_frames", "_held", "_peer", "_write")
 
     def __init__(
-        self, peer: PreparedTransport, limit: int, on_overflow: Callable[[], None]
+        self,
+        peer: PreparedTransport,
+        limit: int,
+        on_overflow: Callable[[], None],
+        cork: Cork | None = None,
     ) -> None:
         super().__init__(limit, on_overflow)
         self._peer = peer
         self._write = peer.transport.write
-        self._cork = cork_of(asyncio.get_running_loop())
+        self._cork = cork or Cork()
         # Frames of this turn of the loop, while the cork is in.
         self._frames: list[bytes] = []
         self._held = False
@@ -319,5 +323,5 @@ def open_socket(
     """The fastest way of sending that the server offers for this connection."""
     peer = (scope.get("extensions") or {}).get(EXTENSION)
     if peer is not None:
-        return PreparedSocket(peer, limit, on_overflow)
+        return PreparedSocket(peer, limit, on_overflow, cork_of(asyncio.get_running_loop()))
     return AsgiSocket(send, limit, on_overflow)

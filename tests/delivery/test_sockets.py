@@ -197,7 +197,7 @@ async def test_the_reason_for_a_close_is_written_before_it() -> None:
     assert transport.ended == (4403, "no")
 
 
-def test_a_server_that_offers_its_transport_gets_frames() -> None:
+async def test_a_server_that_offers_its_transport_gets_frames() -> None:
     async def send(message: Mapping[str, Any]) -> None: ...
 
     transport = Transport()

@@ -11,10 +11,21 @@ class Transport:
 
     def __init__(self) -> None:
         self.transport: Any = self
-        self.paused = False
+        self._paused = False
         self.socket: PreparedSocket | None = None
         self.writes: list[bytes] = []
         self.ended: tuple[int, str] | None = None
+
+    @property
+    def paused(self) -> bool:
+        return self._paused
+
+    @paused.setter
+    def paused(self, value: bool) -> None:
+        # As a transport does: it says when it is full, and the test says when it is not any more.
+        self._paused = value
+        if value and self.socket is not None:
+            self.socket.pause()
 
     def write(self, data: bytes) -> None:
         self.writes.append(data)
