@@ -185,6 +185,7 @@ def test_scripts_that_come_and_go_meanwhile_make_no_duplicates(
 # Processes and threads ----------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_process_opens_connections_of_its_own(
     layer: RedisStreamLayer, valkey: Valkey
 ) -> None:
