@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import socket as network
@@ -11,9 +12,13 @@ from typing import Any
 
 import pytest
 import websockets
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection
 
 from realtime.broadcast import Broadcast, abroadcast_many, alert_update, market_data_update
+from realtime.delivery.cork import Cork
 from realtime.delivery.sockets import AsgiSocket, PreparedSocket, Socket, open_socket
 from realtime.delivery.updates import frame
 from realtime.protocol import CloseCode
@@ -205,6 +210,73 @@ async def test_a_server_that_offers_its_transport_gets_frames() -> None:
     assert isinstance(open_socket(offered, send, 1, never), PreparedSocket)
     assert isinstance(open_socket({"extensions": None}, send, 1, never), AsgiSocket)
     assert isinstance(open_socket({}, send, 1, never), AsgiSocket)
+
+
+STEP = st.one_of(
+    st.tuples(st.just("deliver"), st.sampled_from([AAPL, MSFT])),
+    st.tuples(st.just("deliver"), st.sampled_from([AAPL, MSFT])),
+    st.tuples(st.just("burst"), st.booleans()),
+    st.tuples(st.just("full"), st.booleans()),
+    st.tuples(st.sampled_from(["alert", "answer", "gap", "subscribe"])),
+)
+
+
+@given(steps=st.lists(STEP, min_size=10, max_size=80))
+@hypothesis_settings(deadline=None, max_examples=200)
+def test_whatever_happens_every_offset_is_there_or_covered_and_in_order(
+    steps: list[tuple[str, Any]],
+) -> None:
+    """A transport that fills up and empties, bursts, gaps, and subscriptions that begin again."""
+    cork, transport = Cork(), Transport()
+    socket = PreparedSocket(transport, 10**6, never, cork)
+    published = {AAPL: 0, MSFT: 0}
+    others = itertools.count(1)
+    for kind, *arguments in steps:
+        match kind, arguments:
+            case "deliver", [stream]:
+                published[stream] += 1
+                socket.deliver(price(published[stream], stream))
+            case "burst", [begins]:
+                end_burst(cork)
+                cork.active = begins
+            case "full", [full]:
+                transport.paused = full
+                if not full:
+                    socket.writable()
+            case "alert", _:
+                socket.deliver(alert(next(others)))
+            case "answer", _:
+                socket.send(b'{"type":"answer","offset":%d}' % next(others))
+            case "gap", _:
+                socket.deliver_gap(AAPL, published[AAPL] + 1, published[AAPL] + 3, "E")
+                published[AAPL] += 4
+                socket.deliver_snapshot(price(published[AAPL]))
+            case "subscribe", _:
+                socket.hold()
+                socket.send(b'{"type":"subscribed","offset":%d}' % next(others))
+                socket.release()
+    transport.paused = False
+    socket.writable()
+    end_burst(cork)
+    at, other = {"AAPL": 0, "MSFT": 0}, 0
+    for message in transport.texts():
+        if message["type"] == "gap":
+            assert message["from_offset"] == at["AAPL"] + 1
+            at["AAPL"] = message["to_offset"]
+        elif message["type"] == "market_data_update":
+            covered = message.get("folded", 0)
+            assert message["offset"] == at[message["symbol"]] + covered + 1
+            at[message["symbol"]] = message["offset"]
+        else:
+            assert message["offset"] == other + 1, "never folded, never out of order"
+            other += 1
+    assert at == {stream.symbol: offset for stream, offset in published.items()}
+    assert other == next(others) - 1
+    assert socket.sent == len(transport.texts())
+
+
+def end_burst(cork: Cork) -> None:
+    cork._end()
 
 
 # An ASGI server -----------------------------------------------------------------------------------
