@@ -1,5 +1,6 @@
 """Publishing from synchronous code: a pooled client, no event loop, no new connection per call."""
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -55,7 +56,11 @@ class SyncPublisher:
 
     def __init__(self, host: dict[str, Any]) -> None:
         # Any: redis-py types one client for both worlds, and every answer as a union of all.
-        self.redis: Any = redis.Redis(connection_pool=_create_pool(pool_options(host)))
+        pool = _create_pool(pool_options(host))
+        self.redis: Any = redis.Redis(connection_pool=pool)
+        # A layer that is replaced (other settings) closes its connections, instead of leaving them
+        # to the garbage collector in whatever order that finds them.
+        weakref.finalize(self, pool.disconnect).atexit = False
 
     def publish(self, arguments: list[Any]) -> Published:
         """One update; raises BackendUnavailable."""

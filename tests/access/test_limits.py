@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -17,19 +17,36 @@ from tests.wire import checked
 PATH = "/ws/market-data/AAPL"
 
 
+@pytest.fixture
+async def connect() -> AsyncIterator[Callable[[LiveServer], Awaitable[ClientConnection]]]:
+    """`await connect(server)`: a socket that is closed at the end of the test."""
+    sockets: list[ClientConnection] = []
+
+    async def open_socket(server: LiveServer) -> ClientConnection:
+        sockets.append(await websockets.connect(server.ws + PATH))
+        return sockets[-1]
+
+    yield open_socket
+    for socket in sockets:
+        await socket.close()
+
+
+Connect = Callable[[LiveServer], Awaitable[ClientConnection]]
+
+
 async def first(socket: ClientConnection) -> dict[str, Any]:
     return checked(await asyncio.wait_for(socket.recv(), 20))
 
 
 async def test_the_connection_limit_holds_over_two_processes(
-    start_server: Callable[..., LiveServer],
+    start_server: Callable[..., LiveServer], connect: Connect
 ) -> None:
     limit = {"REALTIME_CONNECTIONS_PER_IP": "3"}
     servers = [start_server(**limit), start_server(**limit)]
-    held = [await websockets.connect(servers[number % 2].ws + PATH) for number in range(3)]
+    held = [await connect(servers[number % 2]) for number in range(3)]
     assert [(await first(socket))["type"] for socket in held] == ["connected"] * 3
     for server in servers:
-        refused = await websockets.connect(server.ws + PATH)
+        refused = await connect(server)
         error = await first(refused)
         assert error["code"] == "connection_limit"
         assert error["retry"] is True
@@ -46,11 +63,11 @@ async def test_the_connection_limit_holds_over_two_processes(
 
 @pytest.mark.slow
 async def test_a_killed_process_frees_its_share_within_20_seconds(
-    start_server: Callable[..., LiveServer],
+    start_server: Callable[..., LiveServer], connect: Connect
 ) -> None:
     limit = {"REALTIME_CONNECTIONS_PER_IP": "2"}
     doomed, other = start_server(**limit), start_server(**limit)
-    held = [await websockets.connect(doomed.ws + PATH) for _ in range(2)]
+    held = [await connect(doomed) for _ in range(2)]
     assert [(await first(socket))["type"] for socket in held] == ["connected"] * 2
     doomed.kill()
     async with asyncio.timeout(20):
@@ -62,14 +79,14 @@ async def test_a_killed_process_frees_its_share_within_20_seconds(
 
 
 async def test_close_oldest_makes_room_in_another_process(
-    start_server: Callable[..., LiveServer],
+    start_server: Callable[..., LiveServer], connect: Connect
 ) -> None:
     limit = {
         "REALTIME_CONNECTIONS_PER_IP": "2",
         "REALTIME_CONNECTION_LIMIT_POLICY": "close_oldest",
     }
     servers = [start_server(**limit), start_server(**limit)]
-    oldest, younger = [await websockets.connect(server.ws + PATH) for server in servers]
+    oldest, younger = [await connect(server) for server in servers]
     assert [(await first(socket))["type"] for socket in (oldest, younger)] == ["connected"] * 2
     async with websockets.connect(servers[1].ws + PATH) as newest:
         assert (await first(newest))["type"] == "connected"
@@ -78,7 +95,6 @@ async def test_close_oldest_makes_room_in_another_process(
         assert oldest.close_code == 4429
         await younger.send('{"type":"status"}')
         assert (await first(younger))["type"] == "status"
-        await younger.close()
 
 
 async def test_handshakes_are_limited_by_address(start_server: Callable[..., LiveServer]) -> None:
