@@ -186,8 +186,8 @@ async def measure(
 
     `per_socket` is how many of the symbols each socket is subscribed to; all, if not said.
     """
-    # At least three rounds: what arrives from one alone depends on where it fell.
-    times = max(3, round(rate * seconds))
+    # More than one: what arrives from one alone depends on where it fell.
+    times = max(2 if rate < 1 else 3, round(rate * seconds))
     await current.publish(symbols, rate=rate, times=max(1, times // 10), pad=pad)
     await asyncio.sleep(0.3)
     gc.collect()
