@@ -10,6 +10,7 @@ import random
 import socket
 from typing import Any, Final
 
+from django.conf import settings
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.datastructures import Headers
 from websockets.http11 import Request
@@ -28,9 +29,7 @@ CLOSE_SECONDS: Final = 5.0
 
 
 class PreparedProtocol(WebSocketsSansIOProtocol):
-    """One connection. `drain_seconds` is set by the server before it starts."""
-
-    drain_seconds: float = 5.0
+    """One connection."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -101,8 +100,9 @@ class PreparedProtocol(WebSocketsSansIOProtocol):
         if self.socket is None or not self.handshake_complete or self.close_sent:
             super().shutdown()
             return
-        delay = random.uniform(0, self.drain_seconds)
-        reconnect_in_ms = int(random.uniform(0, self.drain_seconds) * 1000)
+        seconds = settings.REALTIME_DRAIN_SECONDS
+        delay = random.uniform(0, seconds)
+        reconnect_in_ms = int(random.uniform(0, seconds) * 1000)
         self.socket.send(encode(ServerShutdown(reconnect_in_ms=reconnect_in_ms)))
         self.loop.call_later(delay, self._goodbye)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import signal
 import socket
 from argparse import ArgumentParser
 from typing import Any
@@ -37,13 +38,17 @@ class Command(BaseCommand):
         _require_free(host, port)
         with hold_valkey():
             self.stdout.write(f"Serving on http://{host}:{port}/ with {workers} worker(s)")
-            # A signal that ends uvicorn is raised again when it has finished; it did its work.
+            # uvicorn raises the signal that ended it once more when it has finished. It did what
+            # was asked: that is no failure, and the block around this ends as it should.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
             with contextlib.suppress(KeyboardInterrupt):
                 run(host, port, workers, access_log=options["access_log"])
 
 
 def _require_free(host: str, port: int) -> None:
     """One line for a taken port, instead of uvicorn's log and exit code."""
+    if not 0 <= port <= 65535:  # getaddrinfo would take it modulo 65536
+        raise CommandError(f"--port must be 0 to 65535, not {port}")
     try:
         family, kind, number, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -55,8 +60,6 @@ def _require_free(host: str, port: int) -> None:
         if exc.errno == errno.EADDRINUSE:
             raise CommandError(f"Port {port} is taken; choose another one with --port.") from None
         raise CommandError(f"Cannot listen on {host}:{port}: {exc.strerror or exc}") from None
-    except OverflowError:
-        raise CommandError(f"--port must be 0 to 65535, not {port}") from None
 
 
 def hold_valkey() -> contextlib.AbstractContextManager[Any]:
