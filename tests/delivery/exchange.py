@@ -1,0 +1,63 @@
+"""Two layers that talk to each other through Redis."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from realtime.delivery.layers import RedisStreamLayer
+from realtime.protocol import market_data_body
+from realtime.streams import Stream
+from tests.delivery.memory import Reader
+from tests.delivery.updates import AAPL
+from tests.delivery.waiting import until
+from tests.processes import Valkey
+
+HELLO: Final = {"type": "test.message", "text": "Hello"}
+Make = Callable[..., RedisStreamLayer]
+
+
+async def receive(layer: RedisStreamLayer, channel: str) -> Any:
+    async with asyncio.timeout(5):
+        return await layer.receive(channel)
+
+
+async def exchange(one: RedisStreamLayer, other: RedisStreamLayer) -> None:
+    """Messages, groups and updates go both ways."""
+    for here, there in ((one, other), (other, one)):
+        channel = await here.new_channel()
+        await there.send(channel, HELLO)
+        assert await receive(here, channel) == HELLO
+        await here.group_add("group", channel)
+        await there.group_send("group", HELLO)
+        assert await receive(here, channel) == HELLO
+        reader = await follow(here, AAPL)
+        first = len(reader.events)
+        await publish(there, AAPL, 2)
+        await until(reader.has(first + 2))
+        here.leave(AAPL, reader)
+        await here.group_discard("group", channel)
+
+
+async def follow(layer: RedisStreamLayer, stream: Stream, **since: Any) -> Reader:
+    """A reader of a stream, as a socket is one."""
+    channel = await layer.new_channel()
+    layer.attach(channel, lambda message: None)
+    await layer.group_add(stream.group, channel)
+    await layer.prepare(stream, since)
+    reader = Reader()
+    reader.begin(layer.start(stream, reader, since))
+    return reader
+
+
+async def publish(layer: RedisStreamLayer, stream: Stream, count: int) -> None:
+    body = market_data_body(stream.symbol, {"price": 1})
+    await layer.send_updates([(stream, body)] * count)
+
+
+def commands(valkey: Valkey) -> Any:
+    """A client; redis-py's types know each answer as a union of all."""
+    return valkey.client()
+
+
+def pubsub_channels(valkey: Valkey) -> list[str]:
+    return sorted(name.decode() for name in commands(valkey).pubsub_channels())
