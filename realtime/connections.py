@@ -41,7 +41,7 @@ class _Lease:
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
         self._written_at = 0.0
-        self._task: asyncio.Task[None] | None = None
+        self._writing = False
         if self._layer is not None:
             self.server = self._layer.loop_layer.local.process
 
@@ -64,10 +64,12 @@ class _Lease:
 
     def _start_write(self) -> None:
         self._timer = None
-        if self._task is not None and not self._task.done():
+        if self._writing:
             self._schedule(WRITE_DELAY)
-        else:
-            self._task = self._loop.create_task(self._write())
+        elif self._layer is not None:
+            self._writing = True
+            # Kept by the layer, which waits for it when it closes.
+            self._layer.loop_layer.links[0].keep(self._write())
 
     async def _write(self) -> None:
         assert self._layer is not None
@@ -77,6 +79,8 @@ class _Lease:
             await self._layer.loop_layer.write_lease(counts, LEASE_SECONDS)
         except BackendUnavailable as exc:
             logger.debug("connection counts not written: %s", exc)
+        finally:
+            self._writing = False
         if counts:
             self._schedule(RENEW_SECONDS)
 

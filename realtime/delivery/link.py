@@ -271,6 +271,8 @@ class Link:
             _, late = await asyncio.wait(self._tasks, timeout=1.0)
             for task in late:
                 task.cancel()
+            if late:
+                await asyncio.wait(late)
         await self.redis.aclose(close_connection_pool=True)
         for pool in (self.redis.connection_pool, self._pool):
             # With a Sentinel the pool has clients of its own, and does not close them.
