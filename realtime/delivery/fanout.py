@@ -85,7 +85,7 @@ class StreamState:
         self.ready = False  # the position was read from the history at least once
         self.recent: deque[Update] = deque()
         self.hold_until = 0.0  # until then a reader may come for all of `recent`
-        self.readers: dict[Reader, None] = {}
+        self.readers: dict[object, Reader] = {}  # by owner
         # Updates that came while a hole is being filled; None while there is no hole.
         self.waiting: list[Update] | None = None
         self.resync: asyncio.Task[None] | None = None
@@ -158,8 +158,8 @@ class Fanout:
     def __init__(self, history: History) -> None:
         self._history = history
         self.streams: dict[str, StreamState] = {}
-        # Readers of every symbol of a channel, by channel.
-        self.wildcards: dict[str, dict[Reader, None]] = {}
+        # Readers of every symbol of a channel, by channel and owner.
+        self.wildcards: dict[str, dict[object, Reader]] = {}
         # Channels whose streams are all known here: one that appears later is a new stream.
         self.complete: set[Channel] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -198,12 +198,12 @@ class Fanout:
         state.adopt(update, self._keep())
         if state.stale:
             self.tell_fresh(state)
-        for reader in tuple(state.readers):
+        for reader in tuple(state.readers.values()):
             reader.deliver(update)
         wildcards = self.wildcards.get(update.stream.channel)
         if wildcards:
-            for reader in tuple(wildcards):
-                if reader not in state.readers:
+            for owner, reader in tuple(wildcards.items()):
+                if owner not in state.readers:
                     reader.deliver(update)
 
     def _keep(self) -> int:
@@ -211,7 +211,8 @@ class Fanout:
 
     def _audience(self, state: StreamState) -> list[Reader]:
         wildcards = self.wildcards.get(state.stream.channel, {})
-        return [*state.readers, *(reader for reader in wildcards if reader not in state.readers)]
+        others = (each for owner, each in wildcards.items() if owner not in state.readers)
+        return [*state.readers.values(), *others]
 
     # Holes ----------------------------------------------------------------------------------
 
@@ -372,15 +373,18 @@ class Fanout:
 
     def join(self, stream: Stream, reader: Reader) -> None:
         if stream.wildcard:
-            self.wildcards.setdefault(stream.channel, {})[reader] = None
+            self.wildcards.setdefault(stream.channel, {})[reader.owner] = reader
         else:
-            self.state(stream).readers[reader] = None
+            self.state(stream).readers[reader.owner] = reader
 
     def leave(self, stream: Stream, reader: Reader) -> None:
         if stream.wildcard:
-            self.wildcards.get(stream.channel, {}).pop(reader, None)
-        elif (state := self.streams.get(stream.group)) is not None:
-            state.readers.pop(reader, None)
+            readers = self.wildcards.get(stream.channel, {})
+        else:
+            state = self.streams.get(stream.group)
+            readers = {} if state is None else state.readers
+        if readers.get(reader.owner) is reader:
+            del readers[reader.owner]
 
     def channel_states(self, channel: str) -> list[StreamState]:
         return [state for state in self.streams.values() if state.stream.channel == channel]

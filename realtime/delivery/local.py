@@ -87,6 +87,10 @@ class MailboxReader:
         self._mailbox = mailbox
         self._group = group
 
+    @property
+    def owner(self) -> object:
+        return self._mailbox
+
     def deliver(self, update: Update) -> None:
         self._put(update.text)
 

@@ -39,6 +39,10 @@ class SocketReader:
         # The newest offset that the client was sent, by symbol.
         self.heads: dict[str, int] = {}
 
+    @property
+    def owner(self) -> object:
+        return self.socket
+
     def deliver(self, update: Update) -> None:
         raise NotImplementedError
 

@@ -50,6 +50,10 @@ class _Reader:
         self.arrived = asyncio.Event()
         self._positions = positions
 
+    @property
+    def owner(self) -> object:
+        return self
+
     def put(self, item: Update | Lost, before: Position) -> None:
         self.overflowed = self.overflowed or len(self.items) >= MAX_WAITING
         if self.overflowed:

@@ -86,6 +86,10 @@ class Update:
 class Reader(Protocol):
     """What a stream delivers to: a socket, a rate-limited subscription, an iterator."""
 
+    @property
+    def owner(self) -> object:
+        """Who reads by this. One that reads a symbol and every symbol gets each update once."""
+
     def deliver(self, update: Update) -> None:
         """Take the next update. Must not raise and must not block."""
 

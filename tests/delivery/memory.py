@@ -110,6 +110,10 @@ class Reader:
         self.at: dict[str, tuple[str, int]] = {}
         self.after_gap: set[str] = set()
 
+    @property
+    def owner(self) -> object:
+        return self
+
     def begin(self, starts: dict[str, Start]) -> None:
         for symbol, start in starts.items():
             if start.recovered:

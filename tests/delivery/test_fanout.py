@@ -6,10 +6,13 @@ import pytest
 
 from realtime.delivery import fanout as module
 from realtime.delivery.fanout import RECENT, Fanout, Start, StreamState
+from realtime.delivery.readers import RateLimitedReader
+from realtime.delivery.sockets import PreparedSocket
 from realtime.delivery.updates import Update
 from realtime.protocol import Position
 from realtime.streams import Stream
 from tests.delivery.memory import MemoryHistory, Reader
+from tests.delivery.transport import Transport
 from tests.delivery.updates import AAPL, EVERY, MSFT
 from tests.delivery.waiting import until
 
@@ -511,6 +514,30 @@ async def test_a_reader_of_a_symbol_and_of_every_symbol_gets_each_update_once(
     fanout.leave(EVERY, reader)
     publish(history, 1, fanout=fanout)
     assert reader.offsets[-1] == 7
+
+
+async def test_a_socket_with_a_rate_for_one_symbol_gets_it_at_that_rate_alone(
+    fanout: Fanout, history: MemoryHistory
+) -> None:
+    """Two readers of one socket: its own for the symbol, and another for every symbol."""
+    transport = Transport()
+    socket = PreparedSocket(transport, 10_000, lambda: None)
+    fanout.complete.add("market-data")
+    await fanout.ready(fanout.state(AAPL))
+    limited = RateLimitedReader(socket, 0.001)
+    fanout.join(EVERY, socket)
+    fanout.join(AAPL, limited)
+    publish(history, 3, AAPL, fanout)
+    publish(history, 2, MSFT, fanout)
+    told = [(message["symbol"], message["offset"]) for message in transport.texts()]
+    assert told == [("AAPL", 1), ("MSFT", 1), ("MSFT", 2)]
+    fanout.leave(AAPL, socket)  # it is not the one that reads there
+    publish(history, 1, AAPL, fanout)
+    assert len(transport.texts()) == 3
+    fanout.leave(AAPL, limited)
+    limited.close()
+    publish(history, 1, AAPL, fanout)
+    assert transport.texts()[-1]["offset"] == 5
 
 
 async def test_channels_are_not_mixed(fanout: Fanout, history: MemoryHistory) -> None:

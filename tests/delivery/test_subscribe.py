@@ -75,7 +75,7 @@ async def test_it_begins_with_the_newest_and_goes_on(layer: Any) -> None:
 async def test_a_stream_without_updates_begins_with_its_first(layer: Any) -> None:
     async with aclosing(subscribe([AAPL])) as items:
         first = asyncio.ensure_future(take(items, 2))
-        await until(lambda: AAPL.group in layer.local.groups and layer.is_ready(AAPL, {}))
+        await until(lambda: layer.local.fanout.state(AAPL).readers)
         await publish(2)
         assert told(await first) == [("AAPL", 1), ("AAPL", 2)]
 
