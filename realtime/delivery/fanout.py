@@ -129,10 +129,12 @@ class StreamState:
         self.epoch = update.epoch
         self.offset = update.offset
         self.last_update = now = time.time()
+        self.recent.append(update)
+        self.trim(keep if now >= self.hold_until else RECENT)
+
+    def trim(self, keep: int) -> None:
+        """Forget all but the newest `keep`."""
         recent = self.recent
-        recent.append(update)
-        if now < self.hold_until:
-            keep = RECENT
         while len(recent) > keep:
             recent.popleft()
 
@@ -162,6 +164,7 @@ class Fanout:
         self.wildcards: dict[str, dict[object, Reader]] = {}
         # Channels whose streams are all known here: one that appears later is a new stream.
         self.complete: set[Channel] = set()
+        self._trimmed = 1  # how many streams there were when all of them were trimmed
         self._tasks: set[asyncio.Task[None]] = set()
         # Streams whose history could not be read, and the timer for the next attempt.
         self._failed: dict[str, None] = {}
@@ -174,7 +177,17 @@ class Fanout:
         if state is None:
             new = stream.channel in self.complete
             state = self.streams[group] = StreamState(stream, new=new)
+            if len(self.streams) >= 2 * self._trimmed:
+                self._trim()
         return state
+
+    def _trim(self) -> None:
+        """There are twice as many streams as last time: quiet ones, too, remember fewer now."""
+        self._trimmed = len(self.streams)
+        now, keep = time.time(), self._keep()
+        for state in self.streams.values():
+            if now >= state.hold_until:
+                state.trim(keep)
 
     # Updates in -----------------------------------------------------------------------------
 

@@ -609,6 +609,15 @@ async def test_the_history_is_asked_only_for_what_is_not_in_memory(
     assert history.reads == reads + 1, "the second time it is in memory"
 
 
+async def test_the_empty_epoch_stands_before_the_first_update(
+    fanout: Fanout, at_ten: StreamState
+) -> None:
+    """Of a client that was told no epoch, since Redis was away when it connected."""
+    assert await begin(fanout, at_ten, Position("", 0)) == (10, True, list(range(1, 11)))
+    assert await begin(fanout, at_ten, Position("", 3)) == (10, False, [10])
+    assert await begin(fanout, at_ten, Position("", 10)) == (10, False, [10])
+
+
 async def test_another_epoch_begins_with_a_snapshot(fanout: Fanout, at_ten: StreamState) -> None:
     assert await begin(fanout, at_ten, Position("another", 3)) == (10, False, [10])
     assert await begin(fanout, at_ten, Position("another", 0)) == (10, False, [10])
@@ -703,6 +712,18 @@ async def test_many_streams_remember_fewer_each(
         publish(history, 20, stream, fanout)
     assert sum(len(state.recent) for state in fanout.streams.values()) <= 100
     assert all(state.recent for state in fanout.streams.values()), "one each at least"
+
+
+async def test_streams_that_are_quiet_remember_fewer_when_others_come(
+    fanout: Fanout, history: MemoryHistory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each was full when it went quiet."""
+    monkeypatch.setattr(module, "RECENT_TOTAL", 100)
+    for number in range(64):
+        stream = Stream("market-data", f"S{number}")
+        await joined(fanout, stream)
+        publish(history, 100, stream, fanout)
+    assert sum(len(state.recent) for state in fanout.streams.values()) <= 200
 
 
 # Freshness ----------------------------------------------------------------------------------------
