@@ -9,9 +9,9 @@ import pytest
 from asgiref.sync import sync_to_async
 from rest_framework_simplejwt.tokens import AccessToken
 
-from realtime import consumers
 from realtime.access.revocation import key_changed
 from realtime.broadcast import asend_alert
+from realtime.consumers import base as consumers
 from tests import personas
 from tests.clients import Open, wait_for
 from tests.conftest import REDIS

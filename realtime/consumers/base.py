@@ -1,9 +1,4 @@
-"""The WebSocket consumers: one base, three small subclasses, one for paths that do not exist.
-
-Ordinary Channels to the reader: a consumer accepts, joins the groups of its streams and answers
-messages. With a channel layer of this project updates come to its socket directly; with any other
-one they come as `stream.update` events, without offsets and resume.
-"""
+"""What the three consumers share: credentials, subscriptions, heartbeat, status."""
 
 import asyncio
 import logging
@@ -43,23 +38,19 @@ from realtime.access.origins import origin_allowed
 from realtime.access.tickets import TicketsUnavailable
 from realtime.connections import connection_manager
 from realtime.delivery.heartbeat import Heartbeat, heartbeat
-from realtime.delivery.readers import AlertFilter, RateLimitedReader
+from realtime.delivery.readers import RateLimitedReader
 from realtime.delivery.updates import Reader
-from realtime.predictions.predictors import PredictionFailed
-from realtime.predictions.requests import predict
 from realtime.protocol import CloseCode, ErrorCode, Position, ProtocolError, StreamInfo
-from realtime.session.allowance import Allowance, TokenBucket
+from realtime.session.allowance import TokenBucket
 from realtime.session.lifecycle import SocketConsumer
 from realtime.session.membership import Membership
 from realtime.session.pulse import Pulse
 from realtime.session.subscriptions import (
     Change,
-    alert_streams,
-    parse_streams,
     requested,
     to_leave,
 )
-from realtime.streams import WILDCARD, Channel, InvalidSymbol, Stream, parse_symbol
+from realtime.streams import Channel, InvalidSymbol, Stream, parse_symbol
 from realtime.version import VERSION
 
 logger = logging.getLogger(__name__)
@@ -556,179 +547,13 @@ class RealtimeConsumer(SocketConsumer):
         subscriptions = max_subscriptions(self.identity)
         outbox = self.socket.outbox
         return {
-            "subscriptions": _limit(subscriptions, subscriptions - len(self.members.streams)),
-            "messages": _limit(self.rate.burst, self.rate.left),
-            "invalid_messages_per_minute": _limit(
+            "subscriptions": limit_left(subscriptions, subscriptions - len(self.members.streams)),
+            "messages": limit_left(self.rate.burst, self.rate.left),
+            "invalid_messages_per_minute": limit_left(
                 self.invalid_messages.limit, self.invalid_messages.left
             ),
-            "outbox_bytes": _limit(outbox.limit, outbox.limit - outbox.size),
+            "outbox_bytes": limit_left(outbox.limit, outbox.limit - outbox.size),
         }
-
-
-class PredictionsConsumer(RealtimeConsumer):
-    """`/ws/predictions/{symbol}`."""
-
-    channel = "predictions"
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.requests = Allowance(settings.REALTIME_PREDICTIONS_PER_MINUTE)
-
-    async def receive_other(self, message: protocol.AnyClientMessage) -> None:
-        if isinstance(message, protocol.RequestPrediction):
-            self._on_request_prediction(message)
-        else:
-            await super().receive_other(message)
-
-    def _on_request_prediction(self, message: protocol.RequestPrediction) -> None:
-        symbol = self._requested_symbol(message)
-        if not self.requests.take():
-            wait = self.requests.wait
-            raise ProtocolError(
-                ErrorCode.RATE_LIMITED,
-                f"{self.requests.limit} predictions a minute; wait {wait:.0f} s",
-                retry=True,
-                retry_after_ms=int(wait * 1000) + 1,
-                id=message.id,
-            )
-        answer = protocol.PredictionRequested(
-            symbol=symbol,
-            request_id=uuid.uuid4().hex,
-            status="processing",
-            message=f"Prediction of {symbol} requested",
-        )
-        self.send_message(protocol.answering(answer, message.id))
-        self.spawn(self.guarded(lambda: self._predict(symbol, message, answer.request_id)))
-
-    def _requested_symbol(self, message: protocol.RequestPrediction) -> str:
-        symbols = self.members.symbols
-        named = symbols if message.symbol is None else [message.symbol]
-        if len(named) != 1 or named == [WILDCARD]:
-            raise ProtocolError(
-                ErrorCode.INVALID_MESSAGE,
-                "symbol: name one symbol; this connection has not exactly one of its own",
-                details={"field": "symbol"},
-                id=message.id,
-            )
-        symbol = parse_streams(self.channel, named, message.id)[0].symbol
-        if not self.identity.allows(self.channel, symbol):
-            raise ProtocolError(
-                ErrorCode.FORBIDDEN,
-                f"your credential does not allow predictions of {symbol}",
-                details={"field": "symbol"},
-                id=message.id,
-            )
-        return symbol
-
-    async def _predict(
-        self, symbol: str, message: protocol.RequestPrediction, request_id: str
-    ) -> None:
-        try:
-            prediction = await predict(symbol, message.horizon)
-        except PredictionFailed as exc:
-            raise ProtocolError(
-                ErrorCode.PREDICTION_FAILED,
-                str(exc),
-                details={"symbol": symbol, "request_id": request_id},
-                retry=True,
-                id=message.id,
-            ) from exc
-        self.send_message(
-            protocol.PredictionAnswer(
-                symbol=symbol, data=prediction.as_data(), request_id=request_id
-            )
-        )
-
-    def limits(self) -> dict[str, Any]:
-        requests = _limit(self.requests.limit, self.requests.left)
-        return {**super().limits(), "predictions_per_minute": requests}
-
-
-class MarketDataConsumer(RealtimeConsumer):
-    """`/ws/market-data/{symbol}`."""
-
-    channel = "market-data"
-
-
-class AlertsConsumer(RealtimeConsumer):
-    """`/ws/alerts`: alerts for everybody, and for the user of the credential."""
-
-    channel = "alerts"
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.config = protocol.AlertConfig()
-
-    async def wanted_streams(self) -> tuple[list[Stream], dict[str, Position]]:
-        return alert_streams(self.identity), {}
-
-    async def became_known(self) -> None:
-        mine = [stream for stream in alert_streams(self.identity) if stream.user_id is not None]
-        if any(stream.symbol not in self.members.streams for stream in mine):
-            await self.change(Change(mine), None)
-
-    async def receive_other(self, message: protocol.AnyClientMessage) -> None:
-        if isinstance(message, protocol.ConfigureAlerts):
-            await self.in_turn(lambda: self._on_configure(message))
-        elif isinstance(message, protocol.Ack):
-            raise ProtocolError(
-                ErrorCode.INVALID_MESSAGE,
-                "ack: this server keeps no inbox of alerts; missed ones are replayed by `since`",
-                details={"field": "type"},
-                id=message.id,
-            )
-        else:
-            await super().receive_other(message)
-
-    async def _on_configure(self, message: protocol.ConfigureAlerts) -> None:
-        config = message.config
-        for name in ("rules", "dry_run"):
-            if getattr(config, name) is not None:
-                raise ProtocolError(
-                    ErrorCode.INVALID_MESSAGE,
-                    f"config.{name}: this server has no alert engine; min_severity and symbols "
-                    "choose among the alerts that it is given",
-                    details={"field": f"config.{name}"},
-                    id=message.id,
-                )
-        if not self.numbered:
-            raise ProtocolError(
-                ErrorCode.INVALID_MESSAGE,
-                "config: the channel layer of this server cannot filter",
-                details={"field": "config"},
-                id=message.id,
-            )
-        if config.symbols is not None:
-            streams = parse_streams("market-data", config.symbols, message.id)
-            config.symbols = [stream.symbol for stream in streams]
-        self.config = config
-        self.members.read_again(self.make_reader)
-        answer = protocol.AlertsConfigured(config=config, message="Alerts configured")
-        self.send_message(protocol.answering(answer, message.id))
-
-    def make_reader(self, stream: Stream, max_rate: float | None) -> Reader | None:
-        symbols = self.config.symbols
-        if symbols is not None and WILDCARD in symbols:
-            symbols = None
-        if self.config.min_severity is None and symbols is None:
-            return None
-        return AlertFilter(self.socket, self.config.min_severity, symbols)
-
-
-class NotFoundConsumer(SocketConsumer):
-    """Every other path: a browser cannot read a refused handshake, so accept and say it."""
-
-    async def connect(self) -> None:
-        await self.accept()
-        await self.refuse(
-            ErrorCode.INVALID_MESSAGE,
-            "no such endpoint; there are /ws/predictions/{symbol}, /ws/market-data/{symbol} and "
-            "/ws/alerts",
-            CloseCode.NOT_FOUND,
-        )
-
-    async def receive_message(self, message: protocol.AnyClientMessage) -> None:
-        """Whatever was sent before the close arrived."""
 
 
 def _may_evict() -> bool:
@@ -736,5 +561,5 @@ def _may_evict() -> bool:
     return policy == "close_oldest"
 
 
-def _limit(limit: int, left: int) -> dict[str, int]:
+def limit_left(limit: int, left: int) -> dict[str, int]:
     return {"limit": limit, "left": max(0, left)}

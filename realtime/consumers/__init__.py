@@ -1,0 +1,13 @@
+"""The WebSocket consumers: one base, three small subclasses, one for paths that do not exist.
+
+Ordinary Channels to the reader: a consumer accepts, joins the groups of its streams and answers
+messages. With a channel layer of this project updates come to its socket directly; with any other
+one they come as `stream.update` events, without offsets and resume.
+"""
+
+from realtime.consumers.alerts import AlertsConsumer
+from realtime.consumers.market_data import MarketDataConsumer
+from realtime.consumers.not_found import NotFoundConsumer
+from realtime.consumers.predictions import PredictionsConsumer
+
+__all__ = ["AlertsConsumer", "MarketDataConsumer", "NotFoundConsumer", "PredictionsConsumer"]

@@ -1,0 +1,21 @@
+"""Every path that does not exist."""
+
+from realtime import protocol
+from realtime.protocol import CloseCode, ErrorCode
+from realtime.session.lifecycle import SocketConsumer
+
+
+class NotFoundConsumer(SocketConsumer):
+    """Every other path: a browser cannot read a refused handshake, so accept and say it."""
+
+    async def connect(self) -> None:
+        await self.accept()
+        await self.refuse(
+            ErrorCode.INVALID_MESSAGE,
+            "no such endpoint; there are /ws/predictions/{symbol}, /ws/market-data/{symbol} and "
+            "/ws/alerts",
+            CloseCode.NOT_FOUND,
+        )
+
+    async def receive_message(self, message: protocol.AnyClientMessage) -> None:
+        """Whatever was sent before the close arrived."""

@@ -1,0 +1,94 @@
+"""Predictions: updates, and new ones on request."""
+
+import uuid
+from typing import Any
+
+from django.conf import settings
+
+from realtime import protocol
+from realtime.consumers.base import RealtimeConsumer, limit_left
+from realtime.predictions.predictors import PredictionFailed
+from realtime.predictions.requests import predict
+from realtime.protocol import ErrorCode, ProtocolError
+from realtime.session.allowance import Allowance
+from realtime.session.subscriptions import parse_streams
+from realtime.streams import WILDCARD
+
+
+class PredictionsConsumer(RealtimeConsumer):
+    """`/ws/predictions/{symbol}`."""
+
+    channel = "predictions"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.requests = Allowance(settings.REALTIME_PREDICTIONS_PER_MINUTE)
+
+    async def receive_other(self, message: protocol.AnyClientMessage) -> None:
+        if isinstance(message, protocol.RequestPrediction):
+            self._on_request_prediction(message)
+        else:
+            await super().receive_other(message)
+
+    def _on_request_prediction(self, message: protocol.RequestPrediction) -> None:
+        symbol = self._requested_symbol(message)
+        if not self.requests.take():
+            wait = self.requests.wait
+            raise ProtocolError(
+                ErrorCode.RATE_LIMITED,
+                f"{self.requests.limit} predictions a minute; wait {wait:.0f} s",
+                retry=True,
+                retry_after_ms=int(wait * 1000) + 1,
+                id=message.id,
+            )
+        answer = protocol.PredictionRequested(
+            symbol=symbol,
+            request_id=uuid.uuid4().hex,
+            status="processing",
+            message=f"Prediction of {symbol} requested",
+        )
+        self.send_message(protocol.answering(answer, message.id))
+        self.spawn(self.guarded(lambda: self._predict(symbol, message, answer.request_id)))
+
+    def _requested_symbol(self, message: protocol.RequestPrediction) -> str:
+        symbols = self.members.symbols
+        named = symbols if message.symbol is None else [message.symbol]
+        if len(named) != 1 or named == [WILDCARD]:
+            raise ProtocolError(
+                ErrorCode.INVALID_MESSAGE,
+                "symbol: name one symbol; this connection has not exactly one of its own",
+                details={"field": "symbol"},
+                id=message.id,
+            )
+        symbol = parse_streams(self.channel, named, message.id)[0].symbol
+        if not self.identity.allows(self.channel, symbol):
+            raise ProtocolError(
+                ErrorCode.FORBIDDEN,
+                f"your credential does not allow predictions of {symbol}",
+                details={"field": "symbol"},
+                id=message.id,
+            )
+        return symbol
+
+    async def _predict(
+        self, symbol: str, message: protocol.RequestPrediction, request_id: str
+    ) -> None:
+        try:
+            prediction = await predict(symbol, message.horizon)
+        except PredictionFailed as exc:
+            raise ProtocolError(
+                ErrorCode.PREDICTION_FAILED,
+                str(exc),
+                details={"symbol": symbol, "request_id": request_id},
+                retry=True,
+                id=message.id,
+            ) from exc
+        self.send_message(
+            protocol.PredictionAnswer(
+                symbol=symbol, data=prediction.as_data(), request_id=request_id
+            )
+        )
+
+    def limits(self) -> dict[str, Any]:
+        requests = limit_left(self.requests.limit, self.requests.left)
+        return {**super().limits(), "predictions_per_minute": requests}
