@@ -92,6 +92,8 @@ def _secret_key() -> str:
 # Django ---------------------------------------------------------------------------------------
 
 SECRET_KEY = _secret_key()
+# Earlier values of SECRET_KEY, which still open what was signed or encrypted with them.
+SECRET_KEY_FALLBACKS: list[str] = env.list("SECRET_KEY_FALLBACKS", default=[])
 DEBUG = env.flag("DEBUG", default=False)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
@@ -330,3 +332,5 @@ REALTIME_PREDICTOR = env.str(
 )
 # Origins whose pages may open a WebSocket; empty: the hosts in ALLOWED_HOSTS. `*`: any.
 REALTIME_ALLOWED_ORIGINS = env.list("REALTIME_ALLOWED_ORIGINS", default=[])
+# Hosts inside that webhooks may go to, as `host` or `host:port`; also without TLS.
+REALTIME_WEBHOOK_ALLOWED_HOSTS: list[str] = env.list("REALTIME_WEBHOOK_ALLOWED_HOSTS", default=[])

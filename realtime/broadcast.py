@@ -125,14 +125,14 @@ class Publication:
 def prediction_update(symbol: str, prediction_data: Mapping[str, Any]) -> Broadcast:
     """A new prediction for a symbol, for `broadcast_many`. Raises InvalidUpdate."""
     stream = _stream("predictions", symbol)
-    data = _checked(prediction_data, "prediction_data")
+    data = check_data(prediction_data, "prediction_data")
     return _broadcast(stream, protocol.prediction_body(stream.symbol, data), "prediction_data")
 
 
 def market_data_update(symbol: str, market_data: Mapping[str, Any]) -> Broadcast:
     """New market data for a symbol, for `broadcast_many`. Raises InvalidUpdate."""
     stream = _stream("market-data", symbol)
-    data = _checked(market_data, "market_data")
+    data = check_data(market_data, "market_data")
     return _broadcast(stream, protocol.market_data_body(stream.symbol, data), "market_data")
 
 
@@ -144,7 +144,7 @@ def alert_update(
         raise InvalidUpdate("user_id", "must be a user's primary key (an integer), or None")
     if user_id is not None and user_id < 1:
         raise InvalidUpdate("user_id", "must be positive")
-    data = _checked(alert_data, "alert_data")
+    data = check_data(alert_data, "alert_data")
     stream = ALERTS_ALL if user_id is None else user_alerts(user_id)
     audience = "all" if user_id is None else "user"
     return _broadcast(
@@ -342,7 +342,8 @@ def _broadcast(stream: Stream, body: bytes, field: str) -> Broadcast:
     return Broadcast(stream, body)
 
 
-def _checked(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def check_data(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The data if JSON can say all of it; raises InvalidUpdate with the path of what it cannot."""
     if not isinstance(data, Mapping):
         raise InvalidUpdate(name, f"must be a JSON object (a dict), not {type(data).__name__}")
     _check_value(data, name, 0)

@@ -472,6 +472,11 @@ def encode(message: ServerMessage) -> bytes:
     return _encoder.encode(message)
 
 
+def encode_json(value: Mapping[str, Any] | Struct) -> bytes:
+    """Any other JSON object, with numbers and times as messages have them."""
+    return _encoder.encode(value)
+
+
 # Updates --------------------------------------------------------------------------------------
 # A publisher encodes an update once, up to its offset; the number and what only some readers get
 # (`snapshot`, `folded`, `replayed`) are joined to the end. No process that delivers parses JSON.

@@ -11,6 +11,13 @@ from realtime.models.keys import (
     validate_scopes,
     validate_symbols,
 )
+from realtime.models.webhooks import (
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookEvent,
+    new_webhook_id,
+)
 
 __all__ = [
     "KEY_LIMITS",
@@ -18,7 +25,12 @@ __all__ = [
     "ApiKey",
     "ApiKeyQuerySet",
     "Bar",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+    "WebhookEvent",
     "hash_secret",
+    "new_webhook_id",
     "validate_origins",
     "validate_scopes",
     "validate_symbols",
