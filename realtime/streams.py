@@ -6,6 +6,7 @@ stream is what consumers pass to `group_add` and publishers to `group_send`.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal, get_args
 
 Channel = Literal["predictions", "market-data", "alerts"]
@@ -42,6 +43,12 @@ def parse_symbol(text: object) -> str:
     """
     if not isinstance(text, str):
         raise InvalidSymbol(text, f"symbol must be a string, not {type(text).__name__}")
+    return _parsed(text)
+
+
+# Publishers name the same symbols again and again.
+@lru_cache(maxsize=16_384)
+def _parsed(text: str) -> str:
     if not text:
         raise InvalidSymbol(text, "symbol is empty")
     # str.upper() makes ASCII out of some other letters (U+0131, U+017F): only ASCII goes in.
@@ -71,11 +78,7 @@ class Stream:
     @property
     def group(self) -> str:
         """The channel-layer group: `market-data.AAPL`, `predictions.every`, `alerts.user-7`."""
-        if self.channel == "alerts":
-            return "alerts.all" if self.user_id is None else f"alerts.user-{self.user_id}"
-        if self.symbol == WILDCARD:
-            return f"{self.channel}.{_EVERY}"
-        return f"{self.channel}.{self.symbol.translate(_TO_GROUP)}"
+        return _group(self.channel, self.symbol, self.user_id)
 
     @property
     def wildcard(self) -> bool:
@@ -101,6 +104,15 @@ class Stream:
             return None
         stream = cls(channel, symbol)
         return stream if stream.group == group else None
+
+
+@lru_cache(maxsize=16_384)
+def _group(channel: Channel, symbol: str, user_id: int | None) -> str:
+    if channel == "alerts":
+        return "alerts.all" if user_id is None else f"alerts.user-{user_id}"
+    if symbol == WILDCARD:
+        return f"{channel}.{_EVERY}"
+    return f"{channel}.{symbol.translate(_TO_GROUP)}"
 
 
 ALERTS_ALL: Final = Stream("alerts", "all")

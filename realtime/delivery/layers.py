@@ -36,6 +36,8 @@ EXTENSION: Final = "streams"
 LINGER: Final = 10.0
 # Seconds that the first channel of a process waits for Redis.
 FIRST_PATIENCE: Final = 1.0
+# Streams whose names in Redis are remembered; beyond that they are made anew.
+MAX_REMEMBERED: Final = 20_000
 
 Item = tuple[Stream, bytes]
 
@@ -471,9 +473,9 @@ class RedisLoopLayer(StreamLayer):
         for index, (stream, _) in enumerate(items):
             by_link.setdefault(self._link(stream.group), []).append(index)
         for link, indexes in by_link.items():
-            commands = [self.outer.publish_command(*items[index]) for index in indexes]
+            sealed = [self.outer.sealed(*items[index]) for index in indexes]
             try:
-                results.update(zip(indexes, await link.publish_updates(commands), strict=True))
+                results.update(zip(indexes, await link.publish_updates(sealed), strict=True))
             except BackendUnavailable as exc:
                 raise _with_earlier(exc, indexes, results) from exc
         return [results[index] for index in range(len(items))]
@@ -613,6 +615,7 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
         self.capacity = capacity
         self._publishers = [SyncPublisher(host) for host in self.hosts]
         self._group_prefix = f"{prefix}__group__"
+        self._keys: dict[Stream, history.Keys] = {}
         self._layers: dict[asyncio.AbstractEventLoop, RedisLoopLayer] = {}
 
     def _get_layer(self) -> RedisLoopLayer:
@@ -639,7 +642,13 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
         return None
 
     def keys(self, stream: Stream) -> history.Keys:
-        return history.keys(self.prefix, stream, self.group_channel(stream.group))
+        names = self._keys.get(stream)
+        if names is None:
+            if len(self._keys) >= MAX_REMEMBERED:
+                self._keys.clear()
+            names = history.keys(self.prefix, stream, self.group_channel(stream.group))
+            self._keys[stream] = names
+        return names
 
     # Encryption -------------------------------------------------------------------------------
 
@@ -656,22 +665,21 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
 
     # Publishing without an event loop ---------------------------------------------------------
 
-    def publish_command(self, stream: Stream, body: bytes) -> list[Any]:
-        return history.publish_arguments(stream, self.keys(stream), self.seal(body))
+    def sealed(self, stream: Stream, body: bytes) -> tuple[history.Keys, bytes]:
+        return self.keys(stream), self.seal(body)
 
     def send_updates_sync(self, items: Sequence[Item]) -> list[Published]:
-        """Publish from synchronous code: one round trip for one update, pipelines for many."""
-        if len(items) == 1:
-            stream, body = items[0]
-            return [self._publisher(stream).publish(self.publish_command(stream, body))]
+        """Publish from synchronous code: one round trip for few updates, pipelines for many."""
+        if len(self._publishers) == 1:
+            return self._publishers[0].publish([self.sealed(*item) for item in items])
         results: dict[int, Published] = {}
         by_publisher: dict[SyncPublisher, list[int]] = {}
         for index, (stream, _) in enumerate(items):
             by_publisher.setdefault(self._publisher(stream), []).append(index)
         for publisher, indexes in by_publisher.items():
-            commands = [self.publish_command(*items[index]) for index in indexes]
+            sealed = [self.sealed(*items[index]) for index in indexes]
             try:
-                results.update(zip(indexes, publisher.publish_many(commands), strict=True))
+                results.update(zip(indexes, publisher.publish(sealed), strict=True))
             except BackendUnavailable as exc:
                 raise _with_earlier(exc, indexes, results) from exc
         return [results[index] for index in range(len(items))]

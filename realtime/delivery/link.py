@@ -22,7 +22,8 @@ from realtime.delivery.history import Published
 from realtime.delivery.publisher import (  # fmt: skip
     CHUNK,
     BackendUnavailable,
-    fill_pipeline,
+    Item,
+    batches,
     pool_options,
     take_answers,
 )
@@ -78,21 +79,22 @@ class Link:
         except (RedisError, OSError) as exc:
             raise BackendUnavailable(exc) from exc
 
-    async def publish_updates(self, commands: Sequence[list[Any]]) -> list[Published]:
+    async def publish_updates(self, items: Sequence[Item]) -> list[Published]:
         """Updates of streams, in order; raises BackendUnavailable with those confirmed."""
         published: dict[int, Published] = {}
-        for begin in range(0, len(commands), CHUNK):
-            chunk = commands[begin : begin + CHUNK]
+        for begin in range(0, len(items), CHUNK):
             try:
-                answers = await self._pipeline(chunk)
+                answers = await self._run_all(items[begin : begin + CHUNK])
             except (RedisError, OSError) as exc:
                 raise BackendUnavailable(exc, published) from exc
             take_answers(answers, begin, published)
         return list(published.values())
 
-    async def _pipeline(self, chunk: Sequence[list[Any]]) -> list[Any]:
+    async def _run_all(self, items: Sequence[Item]) -> list[Any]:
         async with self.redis.pipeline(transaction=False) as pipeline:
-            fill_pipeline(pipeline, chunk)
+            pipeline.execute_command("SCRIPT LOAD", history.PUBLISH)  # see SyncPublisher
+            for arguments in batches(items):
+                pipeline.execute_command("EVALSHA", history.PUBLISH_SHA, *arguments)
             answers: list[Any] = await pipeline.execute(raise_on_error=False)
         return answers[1:]
 

@@ -1,21 +1,26 @@
 """Publishing from synchronous code: a pooled client, no event loop, no new connection per call."""
 
+import contextlib
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from realtime.delivery import history
 from realtime.delivery.history import Published
 
-# Updates in one pipeline: enough to make the round trip cheap, few enough to keep Redis answering
-# others in between.
+# Updates in one script: enough to make what it costs by itself small, few enough to keep Redis
+# answering others in between (half a millisecond).
+BATCH: Final = 50
+# Updates that are sent before the first of them is confirmed.
 CHUNK: Final = 500
+
+Item = tuple[history.Keys, bytes]
 
 
 class BackendUnavailable(Exception):
@@ -58,20 +63,70 @@ class SyncPublisher:
         # Any: redis-py types one client for both worlds, and every answer as a union of all.
         pool = _create_pool(pool_options(host))
         self.redis: Any = redis.Redis(connection_pool=pool)
+        self._pool = pool
         # A layer that is replaced (other settings) closes its connections, instead of leaving them
         # to the garbage collector in whatever order that finds them.
         weakref.finalize(self, pool.disconnect).atexit = False
 
-    def publish(self, arguments: list[Any]) -> Published:
-        """One update; raises BackendUnavailable."""
+    def publish(self, items: Sequence[Item]) -> list[Published]:
+        """Any number of updates, in order; raises BackendUnavailable with those confirmed."""
+        published: dict[int, Published] = {}
         try:
-            try:
-                answer = self.redis.execute_command("EVALSHA", history.PUBLISH_SHA, *arguments)
-            except NoScriptError:
-                answer = self.redis.execute_command("EVAL", history.PUBLISH, *arguments)
+            if len(items) <= BATCH:
+                take_answers([self._run(history.publish_arguments(items))], 0, published)
+            else:
+                for begin in range(0, len(items), CHUNK):
+                    self._run_all(items[begin : begin + CHUNK], begin, published)
         except (RedisError, OSError) as exc:
-            raise BackendUnavailable(exc) from exc
-        return history.decode_published(answer)
+            raise BackendUnavailable(exc, published) from exc
+        return list(published.values())
+
+    def _run(self, arguments: list[Any]) -> Any:
+        """One script in one round trip."""
+        with self._connection() as connection:
+            connection.send_command("EVALSHA", history.PUBLISH_SHA, *arguments)
+            try:
+                return connection.read_response()
+            except NoScriptError:
+                connection.send_command("EVAL", history.PUBLISH, *arguments)
+                return connection.read_response()
+
+    def _run_all(self, items: Sequence[Item], begin: int, published: dict[int, Published]) -> None:
+        """Scripts in one round trip: Redis runs the first one while the next one is written."""
+        answers: list[Any] = []
+        try:
+            with self._connection() as connection:
+                # Every time, it is 1 KB: asking first and repeating all of it would publish
+                # updates twice when somebody else loads the script in between.
+                connection.send_command("SCRIPT", "LOAD", history.PUBLISH)
+                scripts = 0
+                for arguments in batches(items):
+                    connection.send_command("EVALSHA", history.PUBLISH_SHA, *arguments)
+                    scripts += 1
+                _answer(connection)  # if it could not be loaded, the others say so
+                for _ in range(scripts):
+                    answers.append(_answer(connection))
+        except (RedisError, OSError):
+            take_answers(answers, begin, published)
+            raise
+        take_answers(answers, begin, published)
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[Any]:
+        """A pooled connection.
+
+        `redis.Redis` would add retries, which publishing must not have, and statistics; together
+        they take longer than everything else that a publisher does.
+        """
+        connection: Any = self._pool.get_connection()
+        try:
+            yield connection
+        except BaseException:
+            # There may be answers on the way that nobody waits for.
+            connection.disconnect()
+            raise
+        finally:
+            self._pool.release(connection)
 
     def send(self, name: str, data: bytes) -> None:
         """An ordinary channel-layer message; raises BackendUnavailable."""
@@ -80,46 +135,38 @@ class SyncPublisher:
         except (RedisError, OSError) as exc:
             raise BackendUnavailable(exc) from exc
 
-    def publish_many(self, commands: Sequence[list[Any]]) -> list[Published]:
-        """Any number of updates, in order; raises BackendUnavailable with those confirmed."""
-        published: dict[int, Published] = {}
-        for begin in range(0, len(commands), CHUNK):
-            chunk = commands[begin : begin + CHUNK]
-            try:
-                answers = self._pipeline(chunk)
-            except (RedisError, OSError) as exc:
-                raise BackendUnavailable(exc, published) from exc
-            take_answers(answers, begin, published)
-        return list(published.values())
 
-    def _pipeline(self, chunk: Sequence[list[Any]]) -> list[Any]:
-        with self.redis.pipeline(transaction=False) as pipeline:
-            fill_pipeline(pipeline, chunk)
-            answers: list[Any] = pipeline.execute(raise_on_error=False)
-        return answers[1:]  # if the script could not be loaded, the others say so
+def _answer(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as exc:
+        return exc
 
 
-def fill_pipeline(pipeline: Any, chunk: Sequence[list[Any]]) -> None:
-    """Queue the publishing of updates, after the script: sent every time, it is 1 KB.
-
-    Asking first and repeating the pipeline without it would publish updates twice, when somebody
-    else's loading of the script falls into the middle of this pipeline.
-    """
-    pipeline.execute_command("SCRIPT LOAD", history.PUBLISH)
-    for arguments in chunk:
-        pipeline.execute_command("EVALSHA", history.PUBLISH_SHA, *arguments)
+def batches(items: Sequence[Item]) -> Iterator[list[Any]]:
+    """The arguments of the scripts that publish these updates."""
+    for begin in range(0, len(items), BATCH):
+        yield history.publish_arguments(items[begin : begin + BATCH])
 
 
 def take_answers(answers: Sequence[Any], begin: int, published: dict[int, Published]) -> None:
-    """Add what was confirmed, from position `begin` on; BackendUnavailable if not all was."""
-    failure: Exception | None = None
-    for index, answer in enumerate(answers, begin):
+    """Add what was confirmed, from position `begin` on; BackendUnavailable if not all was.
+
+    `answers` are those of scripts with BATCH updates each, the last one with any number.
+    """
+    failure: Exception | str | None = None
+    for number, answer in enumerate(answers):
         if isinstance(answer, Exception):
             failure = failure or answer
-        else:
-            published[index] = history.decode_published(answer)
+            continue
+        for index, result in enumerate(history.decode_published(answer), begin + number * BATCH):
+            if isinstance(result, Published):
+                published[index] = result
+            else:
+                failure = failure or result
     if failure is not None:
-        raise BackendUnavailable(failure, published) from failure
+        cause = failure if isinstance(failure, Exception) else None
+        raise BackendUnavailable(failure, published) from cause
 
 
 def _create_pool(host: dict[str, Any]) -> redis.ConnectionPool:

@@ -16,7 +16,7 @@ import pytest
 from realtime.delivery import history
 from realtime.delivery.history import Published
 from realtime.delivery.layers import Item, RedisStreamLayer
-from realtime.delivery.publisher import CHUNK, BackendUnavailable
+from realtime.delivery.publisher import BATCH, CHUNK, BackendUnavailable
 from realtime.protocol import market_data_body
 from realtime.streams import Stream
 from tests.delivery.updates import AAPL, MSFT
@@ -276,6 +276,28 @@ def test_one_update_that_fails_does_not_hide_that_the_others_were_published(
     assert held(valkey) == {1: 1, 2: 3, 3: 5}
 
 
+def test_an_update_that_cannot_be_stored_takes_no_number(send: Send, valkey: Valkey) -> None:
+    client = valkey.client()
+    send([update(1)])
+    history_key = f"asgi:stream:{AAPL.group}:history"
+    client.rename(history_key, "aside")
+    client.set(history_key, "not a stream")
+    with pytest.raises(BackendUnavailable, match="WRONGTYPE"):
+        send([update(2), update(3)])
+    client.rename("aside", history_key)
+    assert offsets(send([update(4)])) == [2]
+    assert held(valkey) == {1: 1, 2: 4}
+
+
+def test_many_updates_of_many_streams_keep_their_order(send: Send, valkey: Valkey) -> None:
+    streams = [Stream("market-data", f"S{number}") for number in range(7)]
+    count = 2 * BATCH + 3
+    published = send([update(number, streams[number % 7]) for number in range(count)])
+    assert offsets(published) == [1 + number // 7 for number in range(count)]
+    for place, stream in enumerate(streams):
+        assert list(held(valkey, stream).values()) == list(range(place, count, 7))
+
+
 def test_an_update_without_an_answer_is_not_sent_again(own: Valkey) -> None:
     """It may have been published: whether to repeat it is for the caller to decide."""
     layer = RedisStreamLayer(hosts=[{"address": own.url, "socket_timeout": 0.3}])
@@ -321,8 +343,8 @@ def test_a_server_that_dies_in_the_middle_confirms_what_it_took(own: Valkey) -> 
         layer.send_updates_sync(items)
     killer.join()
     confirmed = failed.value.published
-    assert list(confirmed) == list(range(len(confirmed))), "whole pipelines, from the first on"
-    assert len(confirmed) % CHUNK == 0
+    assert list(confirmed) == list(range(len(confirmed))), "whole scripts, from the first on"
+    assert len(confirmed) % BATCH == 0
     assert offsets(list(confirmed.values())) == list(range(2, len(confirmed) + 2))
 
 
