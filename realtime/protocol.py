@@ -557,3 +557,15 @@ _data_decoder: Final = msgspec.json.Decoder(_UpdateData)
 def update_data(body: bytes) -> dict[str, Any]:
     """The `data` of a stored update, for readers inside the server."""
     return _data_decoder.decode(body + b"}").data
+
+
+class _UpdateTime(Struct):
+    timestamp: str
+
+
+_time_decoder: Final = msgspec.json.Decoder(_UpdateTime)
+
+
+def update_time(body: bytes) -> datetime:
+    """When a stored update was published; aware."""
+    return datetime.fromisoformat(_time_decoder.decode(body + b"}").timestamp)

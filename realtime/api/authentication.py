@@ -67,6 +67,10 @@ class HasPublishScope(HasScope):
     scope = "publish"
 
 
+class HasMarketDataScope(HasScope):
+    scope = "market-data"
+
+
 class IsUser(BasePermission):
     """A user with a token or a session. A key that leaked must not make keys or end logins."""
 

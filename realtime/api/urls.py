@@ -3,6 +3,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from realtime.api import schema  # noqa: F401  # registers the credentials with the document
 from realtime.api.keys import KeysView, KeyView, RotateKeyView
+from realtime.api.market_data import BarsView
 from realtime.api.publish import PublishView
 from realtime.api.statistics import ConnectionsView
 from realtime.api.tokens import (
@@ -25,6 +26,8 @@ urlpatterns = [
     path("keys", KeysView.as_view(), name="keys"),
     path("keys/<str:prefix>", KeyView.as_view(), name="key"),
     path("keys/<str:prefix>/rotate", RotateKeyView.as_view(), name="key-rotate"),
+    # A symbol may hold a slash: BTC/USD.
+    path("market-data/<path:symbol>/bars", BarsView.as_view(), name="bars"),
     path("publish", PublishView.as_view(), name="publish"),
     path("connections", ConnectionsView.as_view(), name="connections"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),

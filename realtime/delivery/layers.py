@@ -67,6 +67,10 @@ class StreamLayer(BaseChannelLayer):
     async def restart_stream(self, stream: Stream, epoch: str) -> None:
         raise NotImplementedError
 
+    async def find_streams(self, channel: Channel) -> list[Stream]:
+        """Every stream of a channel that has had an update; raises BackendUnavailable."""
+        raise NotImplementedError
+
     def attach(self, channel: str, callback: Callable[[Message], None]) -> None:
         """Give messages for `channel` to `callback` instead of a queue."""
         self.local.attach(channel, callback)
@@ -240,6 +244,10 @@ class MemoryStreamLayer(StreamLayer):
     async def restart_stream(self, stream: Stream, epoch: str) -> None:
         if self._streams.get(stream.group, (None,))[0] == epoch:
             del self._streams[stream.group]
+
+    async def find_streams(self, channel: Channel) -> list[Stream]:
+        found = (Stream.from_group(group) for group, (_, kept) in self._streams.items() if kept)
+        return [stream for stream in found if stream is not None and stream.channel == channel]
 
     async def take_slot(self, slot: str, limits: Mapping[str, int]) -> Full | None:
         for subject, limit in limits.items():
@@ -422,16 +430,23 @@ class RedisLoopLayer(StreamLayer):
         if stream.channel in self.local.fanout.complete:
             return
         for link in self.links:
-            await self._find_streams(link, stream.channel)
+            await self._know_streams(link, stream.channel)
         self.local.fanout.complete.add(stream.channel)
 
-    async def _find_streams(self, link: Link, channel: Channel) -> list[str]:
-        """Know the streams that a shard's index names; returns their groups."""
+    async def find_streams(self, channel: Channel) -> list[Stream]:
+        return [stream for link in self.links for stream in await self._indexed(link, channel)]
+
+    async def _indexed(self, link: Link, channel: Channel) -> list[Stream]:
+        """The streams that a shard's index names."""
         try:
             symbols = await link.redis.smembers(history.index_key(self.prefix, channel))
         except (RedisError, OSError) as exc:
             raise BackendUnavailable(exc) from exc
-        streams = [Stream(channel, symbol.decode()) for symbol in symbols]
+        return [Stream(channel, symbol.decode()) for symbol in symbols]
+
+    async def _know_streams(self, link: Link, channel: Channel) -> list[str]:
+        """Know the streams that a shard's index names; returns their groups."""
+        streams = await self._indexed(link, channel)
         return [self.local.fanout.state(stream).stream.group for stream in streams]
 
     async def _find_born(self, link: Link, channel: Channel) -> None:
@@ -439,7 +454,7 @@ class RedisLoopLayer(StreamLayer):
         await link.subscribe(self._pattern(channel), pattern=True)
         before = set(self.local.fanout.streams)
         try:
-            groups = await self._find_streams(link, channel)
+            groups = await self._know_streams(link, channel)
         except BackendUnavailable as exc:
             logger.warning("streams of %s not found: %s", channel, exc)
         else:

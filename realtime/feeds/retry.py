@@ -32,20 +32,24 @@ class Stopped(Exception):
 
 @dataclass
 class Retry:
-    """One caller's patience. An outage is reported once when it begins and once when it is over."""
+    """One caller's patience. An outage is reported once when it begins and once when it is over.
+
+    `outages` are the errors that are waited out.
+    """
 
     stop: asyncio.Event
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     random: Callable[[], float] = random.random
+    outages: tuple[type[Exception], ...] = (PublishFailed,)
     away: bool = field(default=False, init=False)
 
     async def until_done(self, operation: Callable[[], Awaitable[T]]) -> T:
-        """The operation's result; repeats it on PublishFailed. Raises Stopped."""
+        """The operation's result; repeats it during an outage. Raises Stopped."""
         attempt = 0
         while True:
             try:
                 result = await operation()
-            except PublishFailed as exc:
+            except self.outages as exc:
                 if not self.away:
                     logger.warning("%s (trying again until it is back)", exc)
                 self.away = True

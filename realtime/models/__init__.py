@@ -1,6 +1,6 @@
 """What the database keeps: a module for each area."""
 
-from realtime.models.bars import Bar
+from realtime.models.bars import Bar, RecordedPosition
 from realtime.models.keys import (
     KEY_LIMITS,
     ONE_LIVE_KEY,
@@ -25,6 +25,7 @@ __all__ = [
     "ApiKey",
     "ApiKeyQuerySet",
     "Bar",
+    "RecordedPosition",
     "WebhookAttempt",
     "WebhookDelivery",
     "WebhookEndpoint",

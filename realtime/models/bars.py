@@ -1,4 +1,4 @@
-"""Bars: open, high, low, close and volume of a symbol in a minute or a day."""
+"""Bars (open, high, low, close and volume of a minute or a day), and how far they are recorded."""
 
 from django.db import models
 
@@ -22,6 +22,10 @@ class Bar(models.Model):
     low = models.FloatField()
     close = models.FloatField()
     volume = models.FloatField(default=0.0)
+    # The event times of the ticks that are its open and its close: one that comes late, but is
+    # older or newer than these, takes their place. None in bars that were not made of ticks.
+    first_tick_at = models.DateTimeField(null=True, blank=True)
+    last_tick_at = models.DateTimeField(null=True, blank=True)
     # When it was written last: a replay that begins again writes the same bars anew.
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -32,6 +36,25 @@ class Bar(models.Model):
                 fields=["symbol", "interval", "source", "start"], name="one_bar_per_start"
             )
         ]
+        indexes = [
+            # Which source of a symbol was written last?
+            models.Index(fields=["symbol", "interval", "-updated_at"], name="bars_by_update")
+        ]
 
     def __str__(self) -> str:
         return f"{self.symbol} {self.interval} {self.start:%Y-%m-%d %H:%M}"
+
+
+class RecordedPosition(models.Model):
+    """Up to where the updates of a market-data stream are in the stored bars.
+
+    Written in the transaction that writes the bars, so that a recorder that is killed counts
+    nothing twice and leaves nothing out.
+    """
+
+    symbol = models.CharField(max_length=32, primary_key=True)
+    epoch = models.CharField(max_length=64)
+    offset = models.PositiveBigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.epoch}:{self.offset}"

@@ -1,0 +1,123 @@
+"""`GET market-data/{symbol}/bars`: stored bars, for charts."""
+
+from datetime import datetime
+from typing import Any, Final
+
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.exceptions import PermissionDenied, ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from realtime.api.authentication import HasMarketDataScope, identity_of
+from realtime.api.base import ApiView
+from realtime.api.serializers import ProblemSerializer
+from realtime.models import Bar
+from realtime.streams import InvalidSymbol, parse_symbol
+
+DEFAULT_LIMIT: Final = 500
+MAX_LIMIT: Final = 5000
+
+
+class BarsQuerySerializer(serializers.Serializer[Any]):
+    """What of a symbol's bars is asked for."""
+
+    interval = serializers.ChoiceField(choices=Bar.Interval.choices, default=Bar.Interval.MINUTE)
+    limit = serializers.IntegerField(default=DEFAULT_LIMIT, min_value=1, max_value=MAX_LIMIT)
+    # `Field.source` is DRF's own; the metaclass takes declared fields out before that matters.
+    source = serializers.CharField(  # type: ignore[assignment]
+        required=False,
+        allow_blank=True,
+        max_length=64,
+        help_text="Where prices come from: `replay`. Absent: the source that was recorded last.",
+    )
+    before = serializers.DateTimeField(
+        required=False, help_text="Bars that begin before this time only: `2024-01-01T12:00:00Z`."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        unknown = set(self.initial_data) - set(self.fields)
+        if unknown:
+            known = ", ".join(self.fields)
+            raise serializers.ValidationError(
+                {str(name): [f"Unknown parameter; there are {known}."] for name in unknown}
+            )
+        return attrs
+
+
+class BarSerializer(serializers.ModelSerializer[Bar]):
+    """`start` is the bar's first moment; the newest bar may still change."""
+
+    class Meta:
+        model = Bar
+        fields = ("start", "open", "high", "low", "close", "volume", "updated_at")
+
+
+class BarsSerializer(serializers.Serializer[Any]):
+    """Bars of one source, oldest first."""
+
+    symbol = serializers.CharField()
+    interval = serializers.CharField()
+    source = serializers.CharField(  # type: ignore[assignment]
+        allow_null=True, help_text="null: there is no bar of this symbol."
+    )
+    bars = BarSerializer(many=True)
+
+
+class BarsView(ApiView):
+    """Open, high, low, close and volume of a symbol, by minute or by day.
+
+    The newest `limit` bars, oldest first; `before` the first of them gives those before it. A
+    symbol without bars has an empty list.
+    """
+
+    permission_classes = [HasMarketDataScope]
+
+    @extend_schema(
+        operation_id="list_bars",
+        summary="Bars of a symbol",
+        parameters=[BarsQuerySerializer],
+        responses={
+            200: BarsSerializer,
+            400: OpenApiResponse(description="`{field: [what is wrong with it]}`"),
+            401: ProblemSerializer,
+            403: ProblemSerializer,
+        },
+    )
+    def get(self, request: Request, symbol: str) -> Response:
+        name = _symbol(symbol)
+        if not identity_of(request).allows("market-data", name):
+            raise PermissionDenied(f"This credential may not read market-data of {name}.")
+        query = BarsQuerySerializer(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        wanted = query.validated_data
+        interval, source = wanted["interval"], wanted.get("source")
+        if source is None:
+            source = _latest_source(name, interval)
+        bars = _bars(name, interval, source, wanted.get("before"), wanted["limit"])
+        answer = {"symbol": name, "interval": interval, "source": source, "bars": bars}
+        return Response(BarsSerializer(answer).data)
+
+
+def _symbol(text: str) -> str:
+    try:
+        return parse_symbol(text)
+    except InvalidSymbol as exc:
+        raise ValidationError({"symbol": [exc.reason]}) from exc
+
+
+def _latest_source(symbol: str, interval: str) -> str | None:
+    """Where the bar that was written last comes from."""
+    bars = Bar.objects.filter(symbol=symbol, interval=interval).order_by("-updated_at")
+    return bars.values_list("source", flat=True).first()
+
+
+def _bars(
+    symbol: str, interval: str, source: str | None, before: datetime | None, limit: int
+) -> list[Bar]:
+    if source is None:
+        return []
+    bars = Bar.objects.filter(symbol=symbol, interval=interval, source=source)
+    if before is not None:
+        bars = bars.filter(start__lt=before)
+    return list(bars.order_by("-start")[:limit])[::-1]

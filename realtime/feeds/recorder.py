@@ -1,0 +1,173 @@
+"""The recorder: reads all market data and writes bars.
+
+It reads from where the database says that it stood, and writes bars and positions together, about
+once a second. While the database is away it goes on gathering; while Redis is away it waits.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from channels.db import database_sync_to_async
+from channels.layers import get_channel_layer
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error as DatabaseError
+
+from realtime.delivery.layers import EXTENSION
+from realtime.delivery.publisher import BackendUnavailable
+from realtime.delivery.subscribe import Lost, subscribe
+from realtime.delivery.updates import Update
+from realtime.feeds.bar_store import Overtaken, load_positions, store
+from realtime.feeds.candles import Candles, InvalidTick, read_price
+from realtime.feeds.retry import Retry, Stopped
+from realtime.protocol import Position, update_time
+from realtime.streams import WILDCARD, Channel, Stream
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+CHANNEL: Final[Channel] = "market-data"
+FLUSH_SECONDS: Final = 1.0
+# Seconds until the positions are read again after somebody else has moved them.
+_OVERTAKEN_SECONDS: Final = 1.0
+
+
+async def run_recorder(
+    stop: asyncio.Event,
+    *,
+    flush_every: float = FLUSH_SECONDS,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> None:
+    """Record until `stop` is set. Raises ImproperlyConfigured with a layer without streams."""
+    layer: Any = get_channel_layer()
+    if layer is None or EXTENSION not in layer.extensions:
+        raise ImproperlyConfigured("bars are recorded from one of this project's channel layers")
+    told: set[tuple[str, str]] = set()
+    while not stop.is_set():
+        session = _Session(stop, getattr(layer, "loop_layer", layer), flush_every, now, told)
+        try:
+            await session.run()
+        except Stopped:
+            return
+        except Overtaken as exc:
+            logger.warning("%s; going on from there", exc)
+            await _pause(stop, _OVERTAKEN_SECONDS)
+
+
+@dataclass
+class _Session:
+    """One reading of the streams, from the stored positions on."""
+
+    stop: asyncio.Event
+    layer: Any
+    flush_every: float
+    now: Callable[[], datetime]
+    told: set[tuple[str, str]]  # what was refused before: symbol and field
+    candles: Candles = field(default_factory=Candles)
+    stored: dict[str, Position] = field(default_factory=dict)
+    positions: dict[str, Position] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Read and write until `stop`; raises Overtaken and Stopped."""
+        self.stored = await self._wait_out(database_sync_to_async(load_positions))
+        self.positions = dict(self.stored)
+        reading = asyncio.create_task(self._read())
+        try:
+            while not (self.stop.is_set() or reading.done()):
+                await self._flush()
+                await _pause(self.stop, self.flush_every)
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
+        if not reading.cancelled():
+            reading.result()
+        await self._flush()
+
+    # Reading ----------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        for stream in await self._wait_out(partial(self.layer.find_streams, CHANNEL)):
+            await self._catch_up(stream)
+        since = {Stream(CHANNEL, symbol): place for symbol, place in self.positions.items()}
+        async with aclosing(subscribe([Stream(CHANNEL, WILDCARD)], since)) as items:
+            async for item in items:
+                if isinstance(item, Lost):
+                    self._lost(item)
+                else:
+                    self._count(item)
+
+    async def _catch_up(self, stream: Stream) -> None:
+        """Everything that the history still holds: far more than one resume gives."""
+        length = settings.REALTIME_HISTORY_LENGTH[CHANNEL]
+        page = await self._wait_out(partial(self.layer.read_newest, stream, length))
+        before = self.positions.get(stream.symbol)
+        known = before.offset if before is not None and before.epoch == page.epoch else 0
+        updates = [update for update in page.updates if update.offset > known]
+        for update in page.updates[: -len(updates) or None]:
+            self._remember(update)
+        if before is not None and page.offset - known > len(updates):
+            first = updates[0].offset if updates else page.offset + 1
+            self._lost(Lost(stream, known + 1, first - 1, page.epoch))
+        for update in updates:
+            self._count(update)
+
+    def _lost(self, lost: Lost) -> None:
+        logger.warning(
+            "updates %d to %d of %s are not held any more: its bars lack them",
+            lost.first, lost.last, lost.stream.symbol,
+        )  # fmt: skip
+        self.positions[lost.stream.symbol] = Position(lost.epoch, lost.last)
+
+    def _count(self, update: Update) -> None:
+        symbol = update.stream.symbol
+        self.positions[symbol] = Position(update.epoch, update.offset)
+        try:
+            price = read_price(update.data, update_time(update.body), self.now())
+        except InvalidTick as exc:
+            if (symbol, exc.field) not in self.told:
+                self.told.add((symbol, exc.field))
+                logger.warning("an update of %s is in no bar: %s", symbol, exc)
+            return
+        if price is not None:
+            self.candles.add(symbol, price)
+
+    def _remember(self, update: Update) -> None:
+        """One that is in the bars already, so that its repetition is known as such."""
+        try:
+            price = read_price(update.data, update_time(update.body), self.now())
+        except InvalidTick:
+            return
+        if price is not None:
+            self.candles.see(update.stream.symbol, price)
+
+    # Writing ----------------------------------------------------------------------------------
+
+    async def _flush(self) -> None:
+        """Write what was gathered; raises Overtaken and Stopped."""
+        after = _changed(self.stored, self.positions)
+        if not after:
+            return
+        write = partial(store, self.candles.take(), dict(self.stored), after)
+        await self._wait_out(database_sync_to_async(write))
+        self.stored.update(after)
+
+    async def _wait_out(self, operation: Callable[[], Awaitable[T]]) -> T:
+        retry = Retry(self.stop, outages=(DatabaseError, BackendUnavailable))
+        return await retry.until_done(operation)
+
+
+def _changed(before: Mapping[str, Position], after: Mapping[str, Position]) -> dict[str, Position]:
+    return {name: place for name, place in after.items() if before.get(name) != place}
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    """Until `stop` is set, at most this long."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)

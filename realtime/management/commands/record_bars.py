@@ -1,0 +1,17 @@
+"""`manage.py record_bars`: bars of market data into the database, until SIGTERM or SIGINT."""
+
+import asyncio
+from typing import Any
+
+from realtime.feeds.recorder import run_recorder
+from realtime.management.background import BackgroundCommand
+
+
+class Command(BackgroundCommand):
+    help = (
+        "Record market data as bars of a minute and of a day, for charts and predictors. "
+        "Goes on where the stored bars end; one such process is enough."
+    )
+
+    async def run(self, stop: asyncio.Event, **options: Any) -> None:
+        await run_recorder(stop)
