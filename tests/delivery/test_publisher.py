@@ -16,7 +16,7 @@ import pytest
 from realtime.delivery import history
 from realtime.delivery.history import Published
 from realtime.delivery.layers import Item, RedisStreamLayer
-from realtime.delivery.publisher import BATCH, CHUNK, BackendUnavailable
+from realtime.delivery.publisher import BATCH, BackendUnavailable
 from realtime.protocol import market_data_body
 from realtime.streams import Stream
 from tests.delivery.updates import AAPL, MSFT
