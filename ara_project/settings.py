@@ -330,6 +330,8 @@ REALTIME_PREDICTION_TIMEOUT = env.number("REALTIME_PREDICTION_TIMEOUT", default=
 REALTIME_PREDICTOR = env.str(
     "REALTIME_PREDICTOR", default="realtime.predictions.predictors.random_walk"
 )
+# Outcomes that the score of a model looks back on, per symbol.
+REALTIME_SCORE_WINDOW = env.count("REALTIME_SCORE_WINDOW", default=200)
 # Origins whose pages may open a WebSocket; empty: the hosts in ALLOWED_HOSTS. `*`: any.
 REALTIME_ALLOWED_ORIGINS = env.list("REALTIME_ALLOWED_ORIGINS", default=[])
 # Hosts inside that webhooks may go to, as `host` or `host:port`; also without TLS.

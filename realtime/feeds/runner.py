@@ -22,6 +22,7 @@ from realtime.feeds.retry import Retry, Stopped
 from realtime.feeds.ticks import Feed, Tick
 from realtime.predictions.predictors import PredictionFailed
 from realtime.predictions.prices import HISTORY, RecentPrices, gathered, market_data
+from realtime.predictions.records import stored_data
 from realtime.predictions.requests import predict_from
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,8 @@ class FeedRunner:
 
     `resume`: continue after what the streams hold from this feed. `predict_every`: seconds
     between two predictions of a symbol, None for none. `horizon`: of these predictions, in steps.
-    `history` (symbol, limit) gives the newest market data, oldest first.
+    `history` (symbol, limit) gives the newest market data, oldest first. `store` keeps a
+    prediction and returns the data to publish.
     """
 
     feed: Feed
@@ -51,6 +53,7 @@ class FeedRunner:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     publish: Callable[[Sequence[Broadcast]], Awaitable[object]] = broadcast.abroadcast_many
     history: Callable[[str, int], Awaitable[Sequence[Mapping[str, Any]]]] = market_data
+    store: Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]] = stored_data
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
@@ -168,7 +171,9 @@ class FeedRunner:
         self._predicted[symbol] = prices.timestamp
         try:
             prediction = await predict_from(symbol, prices, self.horizon)
-            await self.publish([broadcast.prediction_update(symbol, prediction.as_data())])
+            # In a thread, and this task is not the one that publishes ticks.
+            data = await self.store(symbol, prediction.as_data())
+            await self.publish([broadcast.prediction_update(symbol, data)])
         except PredictionFailed as exc:
             if self._unpredictable.get(symbol) != exc.kind:
                 logger.warning("no prediction for %s: %s", symbol, exc)

@@ -11,6 +11,11 @@ from realtime.models.keys import (
     validate_scopes,
     validate_symbols,
 )
+from realtime.models.predictions import (
+    PredictionScore,
+    StoredPrediction,
+    StoredPredictionQuerySet,
+)
 from realtime.models.webhooks import (
     WebhookAttempt,
     WebhookDelivery,
@@ -25,7 +30,10 @@ __all__ = [
     "ApiKey",
     "ApiKeyQuerySet",
     "Bar",
+    "PredictionScore",
     "RecordedPosition",
+    "StoredPrediction",
+    "StoredPredictionQuerySet",
     "WebhookAttempt",
     "WebhookDelivery",
     "WebhookEndpoint",

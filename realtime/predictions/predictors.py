@@ -49,7 +49,8 @@ class Prediction:
 
     `predicted_price` is the median. `confidence` is the nominal probability that the price at
     the horizon lies within `lower` to `upper`. `timestamp` (aware) and `source` are those of
-    `last_price`; whoever read the prices fills them in.
+    `last_price`, `step` says what `horizon` counts (`1d`, `1m` or `update`) and `valid_until` when
+    it is over, on the clock of `timestamp`; whoever read the prices fills these in.
     """
 
     symbol: str
@@ -63,6 +64,8 @@ class Prediction:
     model_version: str
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
     source: str | None = None
+    step: str | None = None
+    valid_until: datetime | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.lower <= self.predicted_price <= self.upper < math.inf:
@@ -86,7 +89,13 @@ class Prediction:
             "model_version": self.model_version,
             "timestamp": protocol.timestamp(self.timestamp),
         }
-        return data if self.source is None else {**data, "source": self.source}
+        if self.source is not None:
+            data["source"] = self.source
+        if self.step is not None:
+            data["step"] = self.step
+        if self.valid_until is not None:
+            data["valid_until"] = protocol.timestamp(self.valid_until)
+        return data
 
 
 logger = logging.getLogger(__name__)

@@ -1,25 +1,53 @@
-"""Recent prices of a symbol: those that its subscribers have seen.
+"""Recent prices of a symbol: those that its subscribers have seen, and stored bars before them.
 
-They come from the history of the market-data stream, so a prediction rests on what was published
-and on nothing else, from whichever process and source it was published.
+The newest ones come from the history of the market-data stream, so a prediction rests on what was
+published, from whichever process. That holds some hundred updates; where a predictor can use more,
+stored bars of the same source fill in what lies before them, and only that.
+
+What a step of a prediction is follows from the data. Updates with a `bar_date` are daily bars:
+`1d`. Others are rolled up to minutes by their `timestamp` (the last price of each minute in which
+there was one): `1m`. As long as that gives fewer than MIN_CLOSES minutes, or without timestamps,
+each update counts for itself: `update`.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
 from redis.exceptions import RedisError
 
 from realtime import broadcast
 from realtime.delivery.publisher import BackendUnavailable
+from realtime.models import Bar
+from realtime.predictions.fields import later
+from realtime.predictions.predictors import MIN_CLOSES
 
 # Updates of a symbol that are looked at. `recent_updates` gives 300 at most, counted from the
 # newest when it answers: some may be published while it reads.
 HISTORY: Final = 250
 # Closes that are kept per symbol: more than any predictor here looks at.
 _KEPT: Final = 1000
+_MINUTE: Final = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Closes of equal spacing, oldest first; the last one may be that of a bar still open.
+
+    `as_of`: when the last price was current, on its market's clock. `spacing`: how long a step
+    takes on that clock, on average.
+    """
+
+    closes: tuple[float, ...]
+    step: str
+    as_of: datetime
+    spacing: timedelta
+    source: str | None = None
+
+    def valid_until(self, horizon: int) -> datetime:
+        return later(self.as_of, horizon * self.spacing)
 
 
 @dataclass(slots=True)
@@ -37,6 +65,8 @@ class RecentPrices:
     bar_date: str | None = None
     # Of the last price, as published.
     timestamp: str | None = None
+    # Of each close: the first moment of its bar, or the time of its update, if it said so.
+    moments: list[datetime | None] = field(default_factory=list)
 
     def add(self, data: Mapping[str, Any]) -> None:
         """Take one update into account; one without a usable price is passed over."""
@@ -46,24 +76,42 @@ class RecentPrices:
         source, bar_date = _text(data.get("source")), _text(data.get("bar_date"))
         if source != self.source or (bar_date or "") < (self.bar_date or ""):
             self.closes.clear()
+            self.moments.clear()
+        timestamp = _text(data.get("timestamp"))
         if self.closes and bar_date is not None and bar_date == self.bar_date:
             self.closes[-1] = price
         else:
             self.closes.append(price)
-            del self.closes[:-_KEPT]
+            self.moments.append(_moment(timestamp) if bar_date is None else _start(bar_date))
+            del self.closes[:-_KEPT], self.moments[:-_KEPT]
         self.source, self.bar_date = source, bar_date
-        self.timestamp = _text(data.get("timestamp"))
+        self.timestamp = timestamp
 
     @property
     def as_of(self) -> datetime:
         """When the last price was current, on its market's clock; now if it does not say."""
-        try:
-            moment = datetime.fromisoformat(self.timestamp or "")
-            if moment.tzinfo is None:
-                return moment.replace(tzinfo=UTC)
-            return moment.astimezone(UTC)
-        except (ValueError, OverflowError):
-            return datetime.now(UTC)
+        return _moment(self.timestamp) or datetime.now(UTC)
+
+    def series(self, bars: Sequence[tuple[datetime, float]] = ()) -> Series:
+        """The closes, after those of stored bars (start and close, oldest first) before them."""
+        if self.bar_date is not None:
+            closes = tuple(close for _, close in bars) + tuple(self.closes)
+            spacing = mean_spacing([start for start, _ in bars] + self.moments)
+            return Series(closes, Bar.Interval.DAY.value, self.as_of, spacing, self.source)
+        minutes = {**dict(bars), **self.minutes()}
+        if len(minutes) >= MIN_CLOSES:
+            closes = tuple(minutes[start] for start in sorted(minutes))
+            return Series(closes, Bar.Interval.MINUTE.value, self.as_of, _MINUTE, self.source)
+        spacing = mean_spacing(self.moments)
+        return Series(tuple(self.closes), "update", self.as_of, spacing, self.source)
+
+    def minutes(self) -> dict[datetime, float]:
+        """The last price of each minute, by its first moment; only of updates that tell theirs."""
+        return {
+            moment.replace(second=0, microsecond=0): close
+            for moment, close in zip(self.moments, self.closes, strict=True)
+            if moment is not None
+        }
 
 
 def gathered(updates: Iterable[Mapping[str, Any]]) -> RecentPrices:
@@ -95,6 +143,31 @@ async def market_data(symbol: str, limit: int) -> list[dict[str, Any]]:
 async def recent_prices(symbol: str) -> RecentPrices:
     """Those of the newest HISTORY updates of a symbol; raises PublishFailed."""
     return gathered(await market_data(symbol, HISTORY))
+
+
+def mean_spacing(moments: Sequence[datetime | None]) -> timedelta:
+    """The mean time between two of them; nothing where they do not tell."""
+    known = [moment for moment in moments if moment is not None]
+    if len(known) < 2:
+        return timedelta(0)
+    return max(timedelta(0), (known[-1] - known[0]) / (len(known) - 1))
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text or "")
+        if moment.tzinfo is None:
+            return moment.replace(tzinfo=UTC)
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _start(bar_date: str) -> datetime | None:
+    try:
+        return datetime.combine(date.fromisoformat(bar_date), time(), UTC)
+    except ValueError:
+        return None
 
 
 def _price(value: object) -> float | None:

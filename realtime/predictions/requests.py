@@ -15,6 +15,7 @@ from realtime.predictions.predictors import (
     run_predictor,
 )
 from realtime.predictions.prices import RecentPrices, recent_prices
+from realtime.predictions.stored_bars import filled_series
 from realtime.streams import parse_symbol
 
 logger = logging.getLogger(__name__)
@@ -60,14 +61,19 @@ async def _compute(symbol: str, horizon: int) -> Prediction:
     except PublishFailed as exc:
         logger.warning("the prices of %s cannot be read: %s", symbol, exc.reason)
         raise PredictionFailed(f"the prices of {symbol} cannot be read at the moment") from exc
-    if not prices.closes:
-        raise PredictionFailed(f"no market data for {symbol} yet", kind="unknown_symbol")
     return await predict_from(symbol, prices, horizon)
 
 
 async def predict_from(symbol: str, prices: RecentPrices, horizon: int) -> Prediction:
-    """A prediction from prices at hand; raises PredictionFailed."""
-    closes = tuple(prices.closes)  # the thread must not see later prices arrive
-    as_of, source = prices.as_of, prices.source
-    prediction = await asyncio.to_thread(run_predictor, symbol, closes, horizon)
-    return replace(prediction, timestamp=as_of, source=source)
+    """A prediction from prices at hand, and stored bars before them; raises PredictionFailed."""
+    series = await filled_series(symbol, prices)
+    if not series.closes:
+        raise PredictionFailed(f"no market data for {symbol} yet", kind="unknown_symbol")
+    prediction = await asyncio.to_thread(run_predictor, symbol, series.closes, horizon)
+    return replace(
+        prediction,
+        timestamp=series.as_of,
+        source=series.source,
+        step=series.step,
+        valid_until=series.valid_until(horizon),
+    )

@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -60,3 +60,33 @@ def test_a_long_series_keeps_its_newest_prices() -> None:
     for number in range(1, 1502):
         prices.add({"price": number})
     assert (len(prices.closes), prices.closes[-1]) == (1000, 1501.0)
+
+
+def tick(second: int, price: float) -> dict[str, Any]:
+    moment = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(seconds=second)
+    return {"price": price, "timestamp": moment.isoformat()}
+
+
+def test_daily_bars_are_steps_of_a_day_as_long_as_they_take_on_the_calendar() -> None:
+    friday, monday = bar(4, 10.0), bar(7, 11.0, timestamp="2008-01-07T21:00:00Z")
+    series = gathered([friday, monday]).series()
+    assert (series.step, series.spacing) == ("1d", timedelta(days=3))
+    assert series.valid_until(2) == datetime(2008, 1, 13, 21, tzinfo=UTC)
+
+
+def test_updates_with_times_are_rolled_up_to_minutes() -> None:
+    updates = [tick(second, second) for second in range(0, 1801, 20)]
+    series = gathered(updates).series()
+    assert (series.step, series.spacing) == ("1m", timedelta(minutes=1))
+    assert series.closes == (*(float(60 * n + 40) for n in range(30)), 1800.0)
+
+
+def test_too_few_minutes_leave_single_updates() -> None:
+    series = gathered([tick(second, 1.0) for second in range(0, 100, 10)]).series()
+    assert (series.step, len(series.closes)) == ("update", 10)
+    assert series.spacing == timedelta(seconds=10)
+
+
+def test_updates_of_unknown_times_take_no_known_time() -> None:
+    series = gathered([{"price": 1.0}, {"price": 2.0}]).series()
+    assert (series.step, series.spacing) == ("update", timedelta(0))

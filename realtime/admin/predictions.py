@@ -1,0 +1,93 @@
+"""Predictions and scores in the Django admin: to look at, not to change."""
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from realtime.models import PredictionScore, StoredPrediction
+
+if TYPE_CHECKING:  # generic in the stubs only
+    _PredictionAdmin = admin.ModelAdmin[StoredPrediction]
+    _ScoreAdmin = admin.ModelAdmin[PredictionScore]
+else:
+    _PredictionAdmin = _ScoreAdmin = admin.ModelAdmin
+
+
+class OutcomeFilter(admin.SimpleListFilter):
+    title = "outcome"
+    parameter_name = "outcome"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, Any]]:
+        return [("inside", "within bounds"), ("outside", "out of bounds"), ("pending", "pending")]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[StoredPrediction]
+    ) -> QuerySet[StoredPrediction]:
+        match self.value():
+            case "inside":
+                return queryset.filter(within_bounds=True)
+            case "outside":
+                return queryset.filter(within_bounds=False)
+            case "pending":
+                return queryset.filter(resolved_at__isnull=True)
+        return queryset
+
+
+class _KnownFilter(admin.SimpleListFilter):
+    """Values that the small table of scores knows: distinct ones of the large table take long."""
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, Any]]:
+        name = str(self.parameter_name)
+        values = PredictionScore.objects.order_by(name).values_list(name, flat=True).distinct()
+        return [(value, value) for value in values if value]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        return queryset if value is None else queryset.filter(**{str(self.parameter_name): value})
+
+
+class SymbolFilter(_KnownFilter):
+    title = parameter_name = "symbol"
+
+
+class ModelFilter(_KnownFilter):
+    title = parameter_name = "model"
+
+
+class _ReadOnly:
+    """Rows are facts: they come from predictors and markets."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(StoredPrediction)
+class StoredPredictionAdmin(_ReadOnly, _PredictionAdmin):
+    list_display = (
+        "symbol", "predicted_price", "lower_bound", "upper_bound", "horizon", "step", "model",
+        "as_of", "created_at", "actual_price", "error", "within_bounds",
+    )  # fmt: skip
+    list_filter = (OutcomeFilter, SymbolFilter, ModelFilter, "step", "created_at")
+    search_fields = ("=symbol",)
+    search_help_text = "A symbol: AAPL"
+    list_per_page = 50
+    # Counting millions of rows for every page helps nobody.
+    show_full_result_count = False
+
+
+@admin.register(PredictionScore)
+class PredictionScoreAdmin(_ReadOnly, _ScoreAdmin):
+    list_display = (
+        "symbol", "model", "outcomes", "mean_absolute_error", "directional_accuracy",
+        "within_bounds", "nominal", "skill", "updated_at",
+    )  # fmt: skip
+    list_filter = (SymbolFilter, ModelFilter)
+    search_fields = ("=symbol",)

@@ -1,0 +1,119 @@
+"""Recording predictions: saved, reported to webhooks, and broadcast, in this order.
+
+Row and webhook are one transaction; the sockets hear of it after its commit. What is published is
+the data as it was given, with what the row adds: `prediction_id` (by which `prediction_outcome`
+names it later), `valid_until`, and the `score` that the model has so far for the symbol. So a
+client that connects has the score from the snapshot, and no socket costs a query.
+
+A prediction that cannot be stored is an error for whoever calls `record_prediction`: nothing is
+published. Where predictions are made without anybody to hear that error (a feed, a request),
+`stored_data` decides for the subscribers: they get the prediction, without `prediction_id`, and
+the log says that it has no outcome.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from channels.db import database_sync_to_async
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from realtime import broadcast, protocol
+from realtime.models import PredictionScore, StoredPrediction
+from realtime.predictions.fields import prediction_fields
+from realtime.predictions.scores import Score
+from realtime.streams import InvalidSymbol, parse_symbol
+from realtime.webhooks.events import emit
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A stored prediction, and its data as subscribers get it."""
+
+    row: StoredPrediction
+    data: Mapping[str, Any]
+
+
+def record_prediction(symbol: str, prediction_data: Mapping[str, Any]) -> StoredPrediction:
+    """Save a prediction and, after commit, broadcast it as `prediction_update`.
+
+    For synchronous code; inside `transaction.atomic()` all of it happens with that, or not at all.
+    Raises InvalidUpdate (nothing saved), a DatabaseError (nothing published) and PublishFailed
+    (saved, and perhaps not published).
+    """
+    _require_no_loop()
+    with transaction.atomic():
+        record = store_prediction(symbol, prediction_data)
+        broadcast.broadcast_prediction_update(record.row.symbol, record.data)
+    return record.row
+
+
+async def arecord_prediction(symbol: str, prediction_data: Mapping[str, Any]) -> StoredPrediction:
+    """`record_prediction` for asynchronous code. It waits for the database in a thread."""
+    record = await astore_prediction(symbol, prediction_data)
+    await broadcast.abroadcast_prediction_update(record.row.symbol, record.data)
+    return record.row
+
+
+def store_prediction(symbol: str, prediction_data: Mapping[str, Any]) -> Record:
+    """Save a prediction without publishing it; raises InvalidUpdate and DatabaseError."""
+    try:
+        symbol = parse_symbol(symbol)
+    except InvalidSymbol as exc:
+        raise broadcast.InvalidUpdate("symbol", exc.reason) from None
+    broadcast.prediction_update(symbol, prediction_data)  # what cannot be published is not saved
+    row = StoredPrediction(symbol=symbol, **prediction_fields(prediction_data, timezone.now()))
+    with transaction.atomic():
+        row.save(force_insert=True)
+        score, _ = PredictionScore.objects.get_or_create(symbol=symbol, model=row.model)
+        data = {
+            **prediction_data,
+            "prediction_id": row.prediction_id,
+            "valid_until": protocol.timestamp(row.valid_until),
+        }
+        if score.outcomes:
+            data["score"] = score_data(score)
+        broadcast.prediction_update(symbol, data)  # raises, and rolls back, if it is too large now
+        emit("prediction_complete", {"symbol": symbol, **data}, symbol=symbol)
+    return Record(row, data)
+
+
+# Not the thread that all others share: a database that is slow to write must not hold up the
+# credentials of sockets that connect.
+astore_prediction = database_sync_to_async(store_prediction, thread_sensitive=False)
+
+
+async def stored_data(symbol: str, prediction_data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Store a prediction; its data to publish. Where that fails, as it was, and a line in the log.
+
+    Raises nothing: a database that is away costs the outcome, not the prediction.
+    """
+    try:
+        return (await astore_prediction(symbol, prediction_data)).data
+    except Exception as exc:
+        # Whatever the driver raises; it is for our log.
+        logger.warning(
+            "a prediction for %s is published but not stored, so it has no outcome: %s: %s",
+            symbol, type(exc).__name__, exc,
+        )  # fmt: skip
+        return prediction_data
+
+
+def score_data(score: PredictionScore) -> dict[str, Any]:
+    """A score as JSON has it, with the number of outcomes that it looks back on."""
+    fields = {name: getattr(score, name) for name in Score.__dataclass_fields__}
+    return {**Score(**fields).as_data(), "window": settings.REALTIME_SCORE_WINDOW}
+
+
+def _require_no_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError("in asynchronous code: await arecord_prediction(...)")

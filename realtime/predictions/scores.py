@@ -1,0 +1,83 @@
+"""How good predictions were, from their outcomes. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A prediction and the price that came. What the prediction did not say is None."""
+
+    predicted_price: float
+    actual_price: float
+    last_price: float | None = None
+    within_bounds: bool | None = None
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """Over a number of outcomes; None where none of them tells.
+
+    `mean_absolute_error`: in the price's currency. `directional_accuracy`: share of the moves
+    whose direction was predicted (a price that stood still is no move). `within_bounds`: share
+    of the prices inside the bounds, to be compared with `nominal`, the mean probability that was
+    claimed for them. `skill`: 1 is perfect, 0 as good as "the price will not change", below 0
+    worse than that.
+    """
+
+    outcomes: int = 0
+    mean_absolute_error: float | None = None
+    directional_accuracy: float | None = None
+    within_bounds: float | None = None
+    nominal: float | None = None
+    skill: float | None = None
+
+    def as_data(self) -> dict[str, Any]:
+        """For JSON: what is known, with four digits (the error: eight significant ones)."""
+        data = {name: value for name, value in asdict(self).items() if value is not None}
+        for name, value in data.items():
+            if name == "mean_absolute_error":
+                data[name] = float(f"{value:.8g}")
+            elif isinstance(value, float):
+                data[name] = round(value, 4)
+        return data
+
+
+def score_of(outcomes: Sequence[Outcome]) -> Score:
+    errors = [abs(outcome.actual_price - outcome.predicted_price) for outcome in outcomes]
+    banded = [
+        (outcome.within_bounds, outcome.confidence)
+        for outcome in outcomes
+        if outcome.within_bounds is not None and outcome.confidence is not None
+    ]
+    return Score(
+        outcomes=len(outcomes),
+        mean_absolute_error=fmean(errors) if errors else None,
+        directional_accuracy=_directional_accuracy(outcomes),
+        within_bounds=fmean(within for within, _ in banded) if banded else None,
+        nominal=fmean(confidence for _, confidence in banded) if banded else None,
+        skill=_skill(outcomes),
+    )
+
+
+def _directional_accuracy(outcomes: Sequence[Outcome]) -> float | None:
+    right = [
+        (outcome.predicted_price - outcome.last_price) * (outcome.actual_price - outcome.last_price)
+        > 0
+        for outcome in outcomes
+        if outcome.last_price is not None and outcome.actual_price != outcome.last_price
+    ]
+    return fmean(right) if right else None
+
+
+def _skill(outcomes: Sequence[Outcome]) -> float | None:
+    """1 - sum of errors / sum of the errors of "no change"."""
+    error = no_change = 0.0
+    for outcome in outcomes:
+        if outcome.last_price is not None:
+            error += abs(outcome.actual_price - outcome.predicted_price)
+            no_change += abs(outcome.actual_price - outcome.last_price)
+    return 1 - error / no_change if no_change else None

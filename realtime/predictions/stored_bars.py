@@ -1,0 +1,93 @@
+"""Stored bars before the prices that a stream still holds, so that a predictor has enough."""
+
+import logging
+from datetime import datetime, timedelta
+from typing import Final
+
+from channels.db import database_sync_to_async
+
+from realtime.models import Bar
+from realtime.predictions.predictors import MIN_CLOSES
+from realtime.predictions.prices import RecentPrices, Series, mean_spacing
+
+logger = logging.getLogger(__name__)
+
+# Closes that are filled up to: 500 returns.
+FILLED: Final = 501
+
+Closes = list[tuple[datetime, float]]  # start and close, oldest first
+
+
+async def filled_series(symbol: str, prices: RecentPrices) -> Series:
+    """The series of a symbol's prices, with bars of the same source where it is short.
+
+    A stream without prices gives those of the source whose bars were written last. A database
+    that is away costs the bars only.
+    """
+    held = prices.series()  # before anything is awaited: `prices` goes on growing
+    if _is_full(prices):
+        return held
+    frozen = RecentPrices(
+        list(prices.closes), prices.source, prices.bar_date, prices.timestamp, list(prices.moments)
+    )
+    try:
+        fill = _fill if frozen.closes else _stored_series
+        # Not the thread that all others share: see records.py.
+        found = await database_sync_to_async(fill, thread_sensitive=False)(symbol, frozen)
+    except Exception as exc:
+        # Whatever the driver raises.
+        logger.warning("stored bars of %s cannot be read: %s: %s", symbol, type(exc).__name__, exc)
+        return held
+    return found or held
+
+
+def _is_full(prices: RecentPrices) -> bool:
+    if prices.closes and all(moment is None for moment in prices.moments):
+        return True  # of an unknown time: no bar can be said to lie before them
+    if prices.bar_date is not None:
+        return len(prices.closes) >= FILLED
+    return len(prices.minutes()) >= FILLED
+
+
+def _fill(symbol: str, prices: RecentPrices) -> Series | None:
+    first = next(moment for moment in prices.moments if moment is not None)
+    if prices.bar_date is not None:
+        interval, count = Bar.Interval.DAY, len(prices.closes)
+    else:
+        interval, count = Bar.Interval.MINUTE, len(prices.minutes())
+        first = first.replace(second=0, microsecond=0)
+    return prices.series(_bars(symbol, interval, prices.source or "", FILLED - count, first))
+
+
+def _stored_series(symbol: str, prices: RecentPrices) -> Series | None:
+    for interval in (Bar.Interval.DAY, Bar.Interval.MINUTE):
+        bars = Bar.objects.filter(symbol=symbol, interval=interval)
+        newest = bars.order_by("-updated_at").first()
+        if newest is None:
+            continue
+        closes = _bars(symbol, interval, newest.source, FILLED)
+        if len(closes) >= MIN_CLOSES:
+            return _series_of(interval, newest.source, closes)
+    return None
+
+
+def _series_of(interval: Bar.Interval, source: str, bars: Closes) -> Series:
+    starts = [start for start, _ in bars]
+    daily = interval is Bar.Interval.DAY
+    return Series(
+        tuple(close for _, close in bars),
+        interval.value,
+        starts[-1],
+        mean_spacing(starts) if daily else timedelta(minutes=1),
+        source or None,
+    )
+
+
+def _bars(
+    symbol: str, interval: Bar.Interval, source: str, most: int, before: datetime | None = None
+) -> Closes:
+    """The newest ones of a series."""
+    bars = Bar.objects.filter(symbol=symbol, interval=interval, source=source)
+    if before is not None:
+        bars = bars.filter(start__lt=before)
+    return list(bars.order_by("-start").values_list("start", "close")[:most])[::-1]
