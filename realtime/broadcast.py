@@ -12,7 +12,7 @@ call starts at once and returns something to await; the `a…` functions are the
 import asyncio
 import math
 import uuid
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -210,6 +210,54 @@ async def abroadcast_many(broadcasts: Sequence[Broadcast]) -> list[Publication]:
     publications = [Publication(item.stream) for item in broadcasts]
     await _send(broadcasts, publications)
     return publications
+
+
+# Outcomes of predictions -------------------------------------------------------------------------
+# They are about a prediction that was published before, and take no place in the stream: a client
+# that connects gets the newest prediction as its snapshot, not the end of an old one.
+
+OUTCOME: Final = "prediction.outcome"
+
+
+def broadcast_prediction_outcomes(outcomes: Sequence[protocol.PredictionOutcome]) -> None:
+    """Tell the subscribers of their symbols, for synchronous code; raises PublishFailed.
+
+    At once: call it after the commit of what it tells.
+    """
+    layer = _layer()
+    send: Callable[..., None] = getattr(type(layer), "group_send_sync", None) or (
+        lambda layer, group, message: async_to_sync(layer.group_send)(group, message)
+    )
+    try:
+        for group, message in _outcome_messages(outcomes):
+            send(layer, group, message)
+    except (BackendUnavailable, RedisError, OSError) as exc:
+        raise PublishFailed(exc) from exc
+
+
+async def abroadcast_prediction_outcomes(outcomes: Sequence[protocol.PredictionOutcome]) -> None:
+    """`broadcast_prediction_outcomes` for asynchronous code."""
+    layer = _layer()
+    try:
+        for group, message in _outcome_messages(outcomes):
+            await layer.group_send(group, message)
+    except (BackendUnavailable, RedisError, OSError) as exc:
+        raise PublishFailed(exc) from exc
+
+
+def _outcome_messages(
+    outcomes: Sequence[protocol.PredictionOutcome],
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """For the group of the symbol, and for those who read every symbol (`every`)."""
+    for outcome in outcomes:
+        stream = _stream("predictions", outcome.symbol)
+        message = {
+            "type": OUTCOME,
+            "symbol": stream.symbol,
+            "text": protocol.encode(outcome).decode(),
+        }
+        yield stream.group, {**message, "every": False}
+        yield Stream("predictions", WILDCARD).group, {**message, "every": True}
 
 
 async def recent_updates(channel: Channel, symbol: str, limit: int = 300) -> list[dict[str, Any]]:

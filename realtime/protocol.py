@@ -382,6 +382,22 @@ class PredictionAnswer(ServerMessage, tag="prediction_update", kw_only=True):
     request_id: str
 
 
+class PredictionOutcome(ServerMessage, tag="prediction_outcome", kw_only=True):
+    """A prediction's horizon has passed: what became of it.
+
+    It tells the subscribers of the symbol, and is no update of the stream: it has no `offset`, and
+    whoever was away asks for it over HTTP. `error` is actual less predicted price. A prediction
+    without bounds is not `within_bounds`.
+    """
+
+    symbol: str
+    prediction_id: str
+    predicted_price: float
+    actual_price: float
+    error: float
+    within_bounds: bool
+
+
 class AlertsConfigured(ServerMessage, tag="alerts_configured", kw_only=True):
     config: AlertConfig
     message: str

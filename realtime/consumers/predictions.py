@@ -1,6 +1,7 @@
 """Predictions: updates, and new ones on request."""
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
@@ -88,6 +89,11 @@ class PredictionsConsumer(RealtimeConsumer):
                 symbol=symbol, data=prediction.as_data(), request_id=request_id
             )
         )
+
+    async def prediction_outcome(self, event: Mapping[str, Any]) -> None:
+        """Said to the group of its symbol, and to that of every symbol: once to each socket."""
+        if not event["every"] or event["symbol"] not in self.members.streams:
+            self.socket.send(event["text"].encode())
 
     def limits(self) -> dict[str, Any]:
         requests = limit_left(self.requests.limit, self.requests.left)

@@ -25,6 +25,7 @@ from django.utils import timezone
 from realtime import broadcast, protocol
 from realtime.models import PredictionScore, StoredPrediction
 from realtime.predictions.fields import prediction_fields
+from realtime.predictions.outcomes import Wait
 from realtime.predictions.scores import Score
 from realtime.streams import InvalidSymbol, parse_symbol
 from realtime.webhooks.events import emit
@@ -68,7 +69,9 @@ def store_prediction(symbol: str, prediction_data: Mapping[str, Any]) -> Record:
     except InvalidSymbol as exc:
         raise broadcast.InvalidUpdate("symbol", exc.reason) from None
     broadcast.prediction_update(symbol, prediction_data)  # what cannot be published is not saved
-    row = StoredPrediction(symbol=symbol, **prediction_fields(prediction_data, timezone.now()))
+    now = timezone.now()
+    row = StoredPrediction(symbol=symbol, created_at=now, **prediction_fields(prediction_data, now))
+    row.check_at = Wait(row.as_of, now, row.horizon, row.step).first_look()
     with transaction.atomic():
         row.save(force_insert=True)
         score, _ = PredictionScore.objects.get_or_create(symbol=symbol, model=row.model)

@@ -1,0 +1,197 @@
+"""Resolving predictions: outcomes into the database, scores with them, and word to the sockets.
+
+Any number of resolvers may run. A prediction is resolved by one conditional UPDATE, in the
+transaction that moves the score and writes the webhook deliveries; what that finds resolved
+already was somebody else's. The sockets are told after the commit, and then the row says so: a
+resolver that was killed in between, or could not reach Redis, leaves a row that the next pass
+announces. So an outcome counts once; the word of it comes once, or after such an accident
+perhaps twice.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from channels.db import database_sync_to_async
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import transaction
+from django.utils import timezone
+
+from realtime.broadcast import PublishFailed, broadcast_prediction_outcomes
+from realtime.feeds.retry import Retry, Stopped
+from realtime.models import Bar, PredictionScore, StoredPrediction
+from realtime.predictions.outcomes import BEYOND, Close, Wait
+from realtime.predictions.scores import Outcome, score_of
+from realtime.protocol import PredictionOutcome
+from realtime.webhooks.events import emit
+
+logger = logging.getLogger(__name__)
+
+# Predictions that one pass looks at.
+BATCH: Final = 200
+# Seconds between two passes that find nothing to do.
+EVERY: Final = 1.0
+# What was resolved so long ago and is not announced, nobody is about to announce any more.
+FORGOTTEN: Final = timedelta(seconds=30)
+
+
+async def run_outcomes(stop: asyncio.Event, *, every: float = EVERY) -> None:
+    """Resolve predictions as their outcomes come, until `stop` is set.
+
+    Waits out a database or Redis that is away; nothing is lost meanwhile.
+    """
+    retry = Retry(stop, outages=(DatabaseError, PublishFailed))
+    # Not the thread that all others share: a pass may take a while.
+    one_pass = database_sync_to_async(resolve_due, thread_sensitive=False)
+    with contextlib.suppress(Stopped):
+        while not stop.is_set():
+            if (await retry.until_done(one_pass)).looked_at < BATCH:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), every)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """How many predictions were looked at, and how many of them were resolved."""
+
+    looked_at: int
+    resolved: int
+
+
+def resolve_all() -> int:
+    """All that is due now; returns how many outcomes there were. Raises as `resolve_due`."""
+    count = 0
+    while True:
+        done = resolve_due()
+        count += done.resolved
+        if done.looked_at < BATCH:
+            return count
+
+
+def resolve_due(now: datetime | None = None) -> Pass:
+    """One pass over what is due, BATCH predictions at most.
+
+    Raises DatabaseError, and PublishFailed when outcomes are stored and not announced.
+    """
+    now = now or timezone.now()
+    due = list(StoredPrediction.objects.due(now)[:BATCH])
+    known: dict[tuple[str, str], list[tuple[StoredPrediction, float]]] = defaultdict(list)
+    unknown = []
+    for row in due:
+        price = _wait(row).price(_bars(row), now)
+        if price is None:
+            row.check_at = _wait(row).next_look(now)
+            unknown.append(row)
+        else:
+            known[row.symbol, row.model].append((row, price))
+    StoredPrediction.objects.bulk_update(unknown, ["check_at"])
+    resolved = [row for key, found in known.items() for row in _store(*key, found, now)]
+    forgotten = StoredPrediction.objects.filter(announced_at=None, resolved_at__lt=now - FORGOTTEN)
+    _announce([*resolved, *forgotten.order_by("resolved_at")[:BATCH]])
+    return Pass(len(due), len(resolved))
+
+
+def _wait(row: StoredPrediction) -> Wait:
+    return Wait(row.as_of, row.created_at, row.horizon, row.step)
+
+
+def _bars(row: StoredPrediction) -> list[Close]:
+    """The bars after the prediction, of its own source.
+
+    A prediction that does not name one is measured by the bars that do not either, and where there
+    are none by those of the source that was written last.
+    """
+    bars = Bar.objects.filter(symbol=row.symbol, interval=row.step)
+    source = row.source
+    if not source and not bars.filter(source="").exists():
+        newest = bars.order_by("-updated_at").values_list("source", flat=True).first()
+        source = newest or ""
+    after = bars.filter(source=source, start__gt=row.as_of).order_by("start")
+    values = after.values_list("start", "close", "updated_at")[: row.horizon + BEYOND]
+    return [Close(*value) for value in values]
+
+
+def _store(
+    symbol: str, model: str, found: Sequence[tuple[StoredPrediction, float]], now: datetime
+) -> list[StoredPrediction]:
+    """Write outcomes and the score; returns those that nobody else had written."""
+    with transaction.atomic():
+        # Taken before anything else: who comes second counts the outcomes of the first, too.
+        PredictionScore.objects.get_or_create(symbol=symbol, model=model)
+        score = PredictionScore.objects.select_for_update().get(symbol=symbol, model=model)
+        resolved = [row for row, price in found if _resolve(row, price, now)]
+        if resolved:
+            _update_score(score)
+            for row in resolved:
+                emit("prediction_outcome", _event(row), symbol=symbol)
+    return resolved
+
+
+def _resolve(row: StoredPrediction, price: float, now: datetime) -> bool:
+    """False when another resolver was faster."""
+    row.actual_price, row.error, row.resolved_at = price, price - row.predicted_price, now
+    if row.lower_bound is not None and row.upper_bound is not None:
+        row.within_bounds = row.lower_bound <= price <= row.upper_bound
+    changed = StoredPrediction.objects.filter(pk=row.pk, resolved_at__isnull=True).update(
+        actual_price=row.actual_price,
+        error=row.error,
+        within_bounds=row.within_bounds,
+        resolved_at=now,
+    )
+    return bool(changed)
+
+
+def _update_score(score: PredictionScore) -> None:
+    """From the last outcomes anew: nothing adds up that could drift."""
+    rows = StoredPrediction.objects.scored(score.symbol, score.model)
+    for name, value in asdict(score_of(outcomes(rows[: settings.REALTIME_SCORE_WINDOW]))).items():
+        setattr(score, name, value)
+    score.save()
+
+
+def outcomes(rows: Iterable[StoredPrediction]) -> list[Outcome]:
+    """Of rows that are resolved."""
+    return [
+        Outcome(
+            predicted_price=row.predicted_price,
+            actual_price=row.actual_price,
+            last_price=row.last_price,
+            within_bounds=row.within_bounds,
+            confidence=row.confidence,
+        )
+        for row in rows
+        if row.actual_price is not None
+    ]
+
+
+def _announce(rows: Sequence[StoredPrediction]) -> None:
+    """Tell the sockets, then note it; raises PublishFailed."""
+    if rows:
+        broadcast_prediction_outcomes([PredictionOutcome(**_message(row)) for row in rows])
+        unnoted = StoredPrediction.objects.filter(
+            pk__in=[row.pk for row in rows], announced_at__isnull=True
+        )
+        unnoted.update(announced_at=timezone.now())
+
+
+def _message(row: StoredPrediction) -> dict[str, Any]:
+    assert row.actual_price is not None
+    assert row.error is not None
+    return {
+        "symbol": row.symbol,
+        "prediction_id": row.prediction_id,
+        "predicted_price": row.predicted_price,
+        "actual_price": row.actual_price,
+        "error": float(f"{row.error:.8g}"),
+        "within_bounds": bool(row.within_bounds),
+    }
+
+
+def _event(row: StoredPrediction) -> dict[str, Any]:
+    return {**_message(row), "model": row.model, "horizon": row.horizon}
