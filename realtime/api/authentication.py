@@ -71,6 +71,10 @@ class HasMarketDataScope(HasScope):
     scope = "market-data"
 
 
+class HasPredictionsScope(HasScope):
+    scope = "predictions"
+
+
 class IsUser(BasePermission):
     """A user with a token or a session. A key that leaked must not make keys or end logins."""
 

@@ -4,6 +4,12 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from realtime.api import schema  # noqa: F401  # registers the credentials with the document
 from realtime.api.keys import KeysView, KeyView, RotateKeyView
 from realtime.api.market_data import BarsView
+from realtime.api.predictions import (
+    LatestPredictionsView,
+    PredictionScoresView,
+    PredictionsView,
+    PredictionView,
+)
 from realtime.api.publish import PublishView
 from realtime.api.statistics import ConnectionsView
 from realtime.api.tokens import (
@@ -28,6 +34,10 @@ urlpatterns = [
     path("keys/<str:prefix>/rotate", RotateKeyView.as_view(), name="key-rotate"),
     # A symbol may hold a slash: BTC/USD.
     path("market-data/<path:symbol>/bars", BarsView.as_view(), name="bars"),
+    path("predictions", PredictionsView.as_view(), name="predictions"),
+    path("predictions/latest", LatestPredictionsView.as_view(), name="latest-predictions"),
+    path("predictions/scores", PredictionScoresView.as_view(), name="prediction-scores"),
+    path("predictions/<int:prediction_id>", PredictionView.as_view(), name="prediction"),
     path("publish", PublishView.as_view(), name="publish"),
     path("connections", ConnectionsView.as_view(), name="connections"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),

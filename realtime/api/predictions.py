@@ -1,0 +1,246 @@
+"""`GET predictions`: what was predicted, what became of it, and how good the models were."""
+
+import re
+from typing import Any, Final
+
+from django.db.models import OuterRef, Q, QuerySet, Subquery
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import generics, serializers
+from rest_framework.exceptions import NotFound, PermissionDenied
+from rest_framework.pagination import CursorPagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from realtime.access.identity import Identity
+from realtime.api.authentication import HasPredictionsScope, identity_of
+from realtime.api.base import ApiView
+from realtime.api.serializers import ProblemSerializer
+from realtime.models import PredictionScore, StoredPrediction
+from realtime.streams import InvalidSymbol, parse_symbol
+
+MAX_SYMBOLS: Final = 200
+MAX_PAGE: Final = 1000
+_PROBLEMS: Final[dict[int, Any]] = {
+    400: OpenApiResponse(description="`{field: [what is wrong with it]}`"),
+    401: ProblemSerializer,
+    403: ProblemSerializer,
+}
+
+
+class _QuerySerializer(serializers.Serializer[Any]):
+    """Refuses parameters that it does not know: a misspelt filter must not give everything."""
+
+    known_elsewhere: tuple[str, ...] = ()
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        unknown = set(self.initial_data) - set(self.fields) - set(self.known_elsewhere)
+        if unknown:
+            known = ", ".join([*self.fields, *self.known_elsewhere])
+            raise serializers.ValidationError(
+                {str(name): [f"Unknown parameter; there are {known}."] for name in unknown}
+            )
+        return attrs
+
+
+def _parsed(symbol: str) -> str:
+    try:
+        return parse_symbol(symbol)
+    except InvalidSymbol as exc:
+        raise serializers.ValidationError(exc.reason) from exc
+
+
+class SymbolsQuerySerializer(_QuerySerializer):
+    symbol = serializers.CharField(required=False, help_text="One, or several: `AAPL,MSFT`.")
+
+    def validate_symbol(self, text: str) -> list[str]:
+        symbols = [_parsed(symbol.strip()) for symbol in text.split(",")]
+        if len(symbols) > MAX_SYMBOLS:
+            raise serializers.ValidationError(f"More than {MAX_SYMBOLS} symbols.")
+        return symbols
+
+
+class ScoresQuerySerializer(SymbolsQuerySerializer):
+    model = serializers.CharField(required=False, max_length=64, allow_blank=True)
+
+
+class PredictionsQuerySerializer(ScoresQuerySerializer):
+    """Filters of the history; they are joined by "and"."""
+
+    resolved = serializers.BooleanField(
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="With or without an outcome.",
+    )
+    since = serializers.DateTimeField(required=False, help_text="Made at this time or later.")
+    until = serializers.DateTimeField(required=False, help_text="Made before this time.")
+
+    known_elsewhere = ("cursor", "limit")
+
+
+class PredictionSerializer(serializers.ModelSerializer[StoredPrediction]):
+    """`timestamp` and `valid_until` are on the market's clock, all other times on ours.
+
+    What comes after `created_at` is null until the outcome is known.
+    """
+
+    prediction_id = serializers.CharField(read_only=True)
+    timestamp = serializers.DateTimeField(source="as_of", read_only=True)
+
+    class Meta:
+        model = StoredPrediction
+        fields = (
+            "prediction_id", "symbol", "predicted_price", "lower_bound", "upper_bound",
+            "confidence", "horizon", "step", "last_price", "model", "model_version", "source",
+            "timestamp", "valid_until", "created_at",
+            "actual_price", "error", "within_bounds", "resolved_at",
+        )  # fmt: skip
+        read_only_fields = fields
+
+
+class ScoreSerializer(serializers.ModelSerializer[PredictionScore]):
+    """Over the last outcomes (REALTIME_SCORE_WINDOW of them); null: none of them tells.
+
+    `within_bounds`: the share of prices within the bounds, to compare with `nominal`, the share
+    that was claimed. `skill`: 1 is perfect, 0 as good as "the price will not change".
+    """
+
+    class Meta:
+        model = PredictionScore
+        fields = (
+            "symbol", "model", "outcomes", "mean_absolute_error", "directional_accuracy",
+            "within_bounds", "nominal", "skill", "updated_at",
+        )  # fmt: skip
+        read_only_fields = fields
+
+
+class LatestSerializer(serializers.Serializer[Any]):
+    predictions = PredictionSerializer(many=True)
+
+
+class ScoresSerializer(serializers.Serializer[Any]):
+    scores = ScoreSerializer(many=True)
+
+
+class PredictionPagination(CursorPagination):
+    ordering = ("-created_at", "-id")
+    page_size_query_param = "limit"
+    max_page_size = MAX_PAGE
+
+
+class PredictionsView(ApiView, generics.GenericAPIView[StoredPrediction]):
+    """Every prediction that was recorded, the newest first, in pages: follow `next`."""
+
+    permission_classes = [HasPredictionsScope]
+    pagination_class = PredictionPagination
+    serializer_class = PredictionSerializer
+    queryset = StoredPrediction.objects.all()
+
+    @extend_schema(
+        operation_id="list_predictions",
+        summary="History of predictions",
+        parameters=[PredictionsQuerySerializer],
+        responses={200: PredictionSerializer(many=True), **_PROBLEMS},
+    )
+    def get(self, request: Request) -> Response:
+        wanted = _wanted(request, PredictionsQuerySerializer)
+        rows: QuerySet[Any] = _named(self.get_queryset(), wanted, identity_of(request))
+        if wanted["resolved"] is not None:
+            rows = rows.filter(resolved_at__isnull=not wanted["resolved"])
+        if "since" in wanted:
+            rows = rows.filter(created_at__gte=wanted["since"])
+        if "until" in wanted:
+            rows = rows.filter(created_at__lt=wanted["until"])
+        page = self.paginate_queryset(rows)
+        return self.get_paginated_response(PredictionSerializer(page, many=True).data)
+
+
+class PredictionView(ApiView):
+    permission_classes = [HasPredictionsScope]
+
+    @extend_schema(
+        operation_id="get_prediction",
+        summary="One prediction",
+        responses={200: PredictionSerializer, **_PROBLEMS, 404: ProblemSerializer},
+    )
+    def get(self, request: Request, prediction_id: int) -> Response:
+        rows = _allowed(StoredPrediction.objects.all(), identity_of(request))
+        row = rows.filter(pk=prediction_id).first() if prediction_id < 2**63 else None
+        if row is None:
+            # Also for one that this credential may not read: it need not know that it is there.
+            raise NotFound(f"There is no prediction {prediction_id}.")
+        return Response(PredictionSerializer(row).data)
+
+
+class LatestPredictionsView(ApiView):
+    """The newest prediction of each symbol, or of those that are named."""
+
+    permission_classes = [HasPredictionsScope]
+
+    @extend_schema(
+        operation_id="latest_predictions",
+        summary="Newest prediction of each symbol",
+        parameters=[SymbolsQuerySerializer],
+        responses={200: LatestSerializer, **_PROBLEMS},
+    )
+    def get(self, request: Request) -> Response:
+        wanted = _wanted(request, SymbolsQuerySerializer)
+        # The scores know every symbol that has a prediction, in few rows.
+        scores = _named(PredictionScore.objects.all(), wanted, identity_of(request))
+        newest = StoredPrediction.objects.filter(symbol=OuterRef("symbol"))
+        newest_pk = Subquery(newest.order_by("-created_at", "-id").values("pk")[:1])
+        symbols = scores.order_by("symbol").values("symbol").distinct()
+        pks = list(symbols.annotate(newest=newest_pk).values_list("newest", flat=True))
+        rows = StoredPrediction.objects.filter(pk__in=pks).order_by("symbol")
+        return Response({"predictions": PredictionSerializer(rows, many=True).data})
+
+
+class PredictionScoresView(ApiView):
+    """How good each model was for each symbol over its last outcomes."""
+
+    permission_classes = [HasPredictionsScope]
+
+    @extend_schema(
+        operation_id="prediction_scores",
+        summary="Rolling scores by symbol and model",
+        parameters=[ScoresQuerySerializer],
+        responses={200: ScoresSerializer, **_PROBLEMS},
+    )
+    def get(self, request: Request) -> Response:
+        wanted = _wanted(request, ScoresQuerySerializer)
+        scores = _named(PredictionScore.objects.all(), wanted, identity_of(request))
+        known = scores.filter(outcomes__gt=0).order_by("symbol", "model")
+        return Response({"scores": ScoreSerializer(known, many=True).data})
+
+
+def _wanted(request: Request, kind: type[_QuerySerializer]) -> dict[str, Any]:
+    query = kind(data=request.query_params.dict())
+    query.is_valid(raise_exception=True)
+    wanted: dict[str, Any] = query.validated_data
+    return wanted
+
+
+def _named(rows: QuerySet[Any], wanted: dict[str, Any], identity: Identity) -> QuerySet[Any]:
+    """Rows of the symbols and the model that were asked for; raises PermissionDenied."""
+    symbols = wanted.get("symbol")
+    if symbols is None:
+        rows = _allowed(rows, identity)
+    else:
+        for symbol in symbols:
+            if not identity.allows("predictions", symbol):
+                raise PermissionDenied(f"This credential may not read predictions of {symbol}.")
+        rows = rows.filter(symbol__in=symbols)
+    return rows.filter(model=wanted["model"]) if "model" in wanted else rows
+
+
+def _allowed(rows: QuerySet[Any], identity: Identity) -> QuerySet[Any]:
+    """Rows of symbols that the credential may read."""
+    patterns = identity.symbols.get("predictions")
+    if patterns is None:
+        return rows
+    matching = Q(symbol__in=[pattern for pattern in patterns if "*" not in pattern])
+    for pattern in patterns:
+        if "*" in pattern:
+            expression = ".*".join(re.escape(part) for part in pattern.split("*"))
+            matching |= Q(symbol__regex=f"^{expression}$")
+    return rows.filter(matching)
