@@ -54,6 +54,19 @@ class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no t
             raise ImproperlyConfigured(f"{var}={os.environ.get(var)!r}: must be {least} or more")
         return value
 
+    def seconds(self, var: str, *, default: list[float]) -> list[float]:
+        """Numbers of seconds, comma-separated, each 0 or more."""
+        texts: list[str] = self.list(var, default=[])
+        try:
+            values = [float(text) for text in texts]
+        except ValueError:
+            values = [-1.0]
+        if not all(0 <= value < float("inf") for value in values):
+            raise ImproperlyConfigured(
+                f"{var}={os.environ.get(var)!r}: must be seconds, comma-separated: 5,300,1800"
+            )
+        return values or default
+
     def networks(self, var: str) -> list[str]:
         """IP networks, or `unix`."""
         names: list[str] = self.list(var, default=[])
@@ -198,6 +211,17 @@ LOGGING = {
     "loggers": {"django": {"handlers": ["console"], "level": "INFO", "propagate": False}},
 }
 
+# Where mail goes out: smtp+tls://user:password@mail.example.com:587. Empty: no mail is sent.
+EMAIL_URL: str = env.str("EMAIL_URL", default="")
+try:
+    vars().update(env.email_url_config(EMAIL_URL or "dummymail://"))
+except ImproperlyConfigured:
+    raise ImproperlyConfigured(
+        "EMAIL_URL is no address of a mail server; write smtp+tls://user:password@host:587"
+    ) from None
+EMAIL_TIMEOUT = 10  # seconds
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="ara-realtime@localhost")
+
 # Redis, Channels, Celery ----------------------------------------------------------------------
 
 # Empty: the embedded Valkey, on a unix socket in VAR_DIR. Several URLs (comma-separated): shards.
@@ -228,6 +252,15 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = TIME_ZONE
+# For `celery -A ara_project beat`, where no `manage.py deliver_webhooks` runs. Seconds.
+CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
+    "deliver-webhooks": {
+        "task": "realtime.tasks.deliver_webhooks",
+        "schedule": 5.0,
+        # What waited for a busy worker is not made up for: the next one does the same.
+        "options": {"expires": 5.0},
+    },
+}
 
 # REST and tokens ------------------------------------------------------------------------------
 
@@ -334,5 +367,18 @@ REALTIME_PREDICTOR = env.str(
 REALTIME_SCORE_WINDOW = env.count("REALTIME_SCORE_WINDOW", default=200)
 # Origins whose pages may open a WebSocket; empty: the hosts in ALLOWED_HOSTS. `*`: any.
 REALTIME_ALLOWED_ORIGINS = env.list("REALTIME_ALLOWED_ORIGINS", default=[])
+# Seconds that a receiver of webhooks has to answer, from the look-up of its name on.
+REALTIME_WEBHOOK_TIMEOUT = env.number("REALTIME_WEBHOOK_TIMEOUT", default=15.0, least=0.1)
+# Seconds after each attempt that failed, before the next: ten attempts in three days and a bit.
+REALTIME_WEBHOOK_RETRY_DELAYS = env.seconds(
+    "REALTIME_WEBHOOK_RETRY_DELAYS",
+    default=[5, 300, 1800, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600, 20 * 3600, 24 * 3600],
+)
+# Attempts that are made at one endpoint at a time.
+REALTIME_WEBHOOK_CONCURRENCY = env.count("REALTIME_WEBHOOK_CONCURRENCY", default=5)
+# Days for which the log keeps deliveries that are finished.
+REALTIME_WEBHOOK_LOG_DAYS = env.count("REALTIME_WEBHOOK_LOG_DAYS", default=30)
+# Endpoints that one user may have.
+REALTIME_WEBHOOKS_PER_USER = env.count("REALTIME_WEBHOOKS_PER_USER", default=20)
 # Hosts inside that webhooks may go to, as `host` or `host:port`; also without TLS.
 REALTIME_WEBHOOK_ALLOWED_HOSTS: list[str] = env.list("REALTIME_WEBHOOK_ALLOWED_HOSTS", default=[])

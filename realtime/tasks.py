@@ -14,10 +14,12 @@ order matters.
 import logging
 from typing import Any, Final
 
+from asgiref.sync import async_to_sync
 from celery import Task, shared_task
 
 from realtime import broadcast
 from realtime.broadcast import InvalidUpdate, PublishFailed
+from realtime.webhooks.delivery import deliver_due
 
 logger = logging.getLogger(__name__)
 
@@ -56,3 +58,9 @@ def broadcast_market_data(symbol: str, market_data: dict[str, Any]) -> int | Non
 def send_alert(alert_data: dict[str, Any], user_id: int | None = None) -> int | None:
     """`realtime.broadcast.send_alert`; returns the offset."""
     return broadcast.send_alert(alert_data, user_id).offset
+
+
+@shared_task
+def deliver_webhooks() -> int:
+    """Send what is due to webhooks; CELERY_BEAT_SCHEDULE has it run every few seconds."""
+    return async_to_sync(deliver_due)()

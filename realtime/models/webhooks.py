@@ -229,6 +229,7 @@ class WebhookDelivery(models.Model):
                 condition=Q(status="pending"),
                 name="pending_deliveries",
             ),
+            models.Index(fields=["endpoint"], condition=Q(claim__gt=""), name="claimed_deliveries"),
             models.Index(fields=["endpoint", "-created_at"], name="deliveries_of_endpoint"),
             models.Index(fields=["created_at"], name="deliveries_by_age"),
         ]

@@ -1,0 +1,36 @@
+"""`manage.py deliver_webhooks`: sends events to webhooks, until SIGTERM or SIGINT."""
+
+import asyncio
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.core.management.base import CommandError, CommandParser
+from django.db import Error as DatabaseError
+
+from realtime.management.background import BackgroundCommand
+from realtime.webhooks.delivery import deliver_due, run_webhooks
+
+
+class Command(BackgroundCommand):
+    help = (
+        "Send events to webhooks, and again where that failed. Any number of these processes share "
+        "the work; one that is killed is replaced by the others within a minute."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--once", action="store_true", help="send what is due now, and stop: for cron"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not options["once"]:
+            super().handle(*args, **options)
+            return
+        try:
+            made = async_to_sync(deliver_due)()
+        except DatabaseError as exc:
+            raise CommandError(f"The database did not answer: {exc}") from exc
+        self.stdout.write(f"{made} attempt(s) made")
+
+    async def run(self, stop: asyncio.Event, **options: Any) -> None:
+        await run_webhooks(stop)

@@ -1,0 +1,132 @@
+"""Sending what is due: any number of workers, on any number of machines, at once.
+
+Every event is sent until its endpoint has answered with 2xx, so it may arrive twice (an answer that
+was lost, a worker that was killed): `webhook-id` tells. No order is promised, as a later event may
+arrive while an earlier one waits to be tried again: `timestamp` tells.
+"""
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from typing import Final
+
+from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.utils import timezone
+
+from realtime.feeds.retry import Retry, Stopped
+from realtime.models import WebhookAttempt
+from realtime.webhooks.queue import Job, claim, finish, prune
+from realtime.webhooks.sender import Outcome, Sender
+
+logger = logging.getLogger(__name__)
+
+# Attempts that one worker makes at a time.
+PLACES: Final = 100
+# Seconds between two looks for what is due, while nothing happens here.
+POLL: Final = 0.5
+# Seconds that attempts get to end when the worker has been told to.
+GRACE: Final = 3.0
+# Seconds after which one that is to run once takes nothing new: others wait for their turn.
+ONCE: Final = 60.0
+PRUNE_EVERY: Final = 3600.0
+
+INTERRUPTED: Final = Outcome(problem=WebhookAttempt.Problem.INTERRUPTED)
+
+
+async def run_webhooks(stop: asyncio.Event) -> None:
+    """Send what is due, and what becomes due, until `stop` is set.
+
+    Outages of the database are waited out. An attempt that does not end in time is made again.
+    """
+    await _Worker(stop).run()
+
+
+async def deliver_due() -> int:
+    """Send what is due, for a minute at most; returns the number of attempts.
+
+    Raises django.db.Error if the database does not say what is due.
+    """
+    return await _Worker(asyncio.Event(), once=True).run()
+
+
+class _Worker:
+    def __init__(self, stop: asyncio.Event, *, once: bool = False) -> None:
+        self._stop = stop
+        self._once = once
+        self._retry = Retry(stop, outages=(DatabaseError,))
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._made = 0
+        self._until = time.monotonic() + ONCE
+        self._pruned_at = float("-inf")
+
+    async def run(self) -> int:
+        # Certificates are read from files.
+        sender = await sync_to_async(Sender)(settings.REALTIME_WEBHOOK_TIMEOUT)
+        try:
+            with suppress(Stopped):
+                while not self._stop.is_set():
+                    idle = not self._attempts
+                    jobs = await self._next_jobs()
+                    for job in jobs:
+                        self._start(sender, job)
+                    if self._once and idle and not jobs:
+                        break
+                    await self._pause()
+        finally:
+            await self._end()
+            await sender.aclose()
+        return self._made
+
+    async def _next_jobs(self) -> list[Job]:
+        if self._once:
+            return await self._claim() if time.monotonic() < self._until else []
+        return await self._retry.until_done(self._claim)
+
+    async def _claim(self) -> list[Job]:
+        if time.monotonic() - self._pruned_at > PRUNE_EVERY:
+            await database_sync_to_async(prune)()
+            self._pruned_at = time.monotonic()
+        return await database_sync_to_async(claim)(PLACES - len(self._attempts))
+
+    def _start(self, sender: Sender, job: Job) -> None:
+        task = asyncio.create_task(self._attempt(sender, job))
+        self._attempts.add(task)
+        task.add_done_callback(self._attempts.discard)
+        self._made += 1
+
+    async def _attempt(self, sender: Sender, job: Job) -> None:
+        outcome = INTERRUPTED
+        try:
+            now = timezone.now()
+            if now < job.send_before:
+                outcome = await sender.send(job.letter, now)
+        except asyncio.CancelledError:
+            pass  # the worker ends, and that is noted
+        except Exception:
+            logger.exception("webhook delivery %d", job.delivery_id)
+            outcome = Outcome(problem=WebhookAttempt.Problem.ANSWER)
+        # Stopped: the lease ends by itself, and another worker goes on.
+        with suppress(Stopped):
+            await self._retry.until_done(lambda: database_sync_to_async(finish)(job, outcome))
+
+    async def _pause(self) -> None:
+        """Until the next look, the end of an attempt (its place is free), or the end of all."""
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait(
+                {stopping, *self._attempts}, timeout=POLL, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            stopping.cancel()
+
+    async def _end(self) -> None:
+        if self._attempts:
+            await asyncio.wait(self._attempts, timeout=GRACE)
+        for task in self._attempts:
+            task.cancel()
+        if self._attempts:
+            await asyncio.wait(self._attempts)

@@ -1,0 +1,36 @@
+"""Telling people that this server has stopped sending to their endpoint."""
+
+import logging
+from smtplib import SMTPException
+
+from django.conf import settings
+from django.core.mail import send_mail
+
+from realtime.broadcast import PublishFailed, send_alert
+from realtime.models import WebhookEndpoint
+
+logger = logging.getLogger(__name__)
+
+
+def tell_owner(endpoint: WebhookEndpoint) -> None:
+    """An alert to the owner's sockets, and an email if this server can send one."""
+    reason = WebhookEndpoint.Reason(endpoint.disabled_reason).label
+    message = (
+        f"The webhook {endpoint} was disabled: {reason}. Enable it when its receiver works "
+        "again; what was not delivered can be resent."
+    )
+    logger.warning("webhook endpoint %d was disabled: %s", endpoint.pk, reason)
+    data = {
+        "message": message,
+        "severity": "high",
+        "webhook": {"id": endpoint.pk, "url": endpoint.url, "disabled_reason": reason},
+    }
+    try:
+        send_alert(data, endpoint.owner_id)
+    except PublishFailed as exc:
+        logger.warning("its owner could not be told: %s", exc)
+    if settings.EMAIL_URL and endpoint.owner.email:
+        try:
+            send_mail("A webhook was disabled", message, None, [endpoint.owner.email])
+        except (SMTPException, OSError) as exc:
+            logger.warning("its owner could not be told by email: %s", exc)

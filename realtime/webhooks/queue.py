@@ -1,0 +1,245 @@
+"""The delivery rows as a queue that any number of workers share.
+
+A worker *claims* a delivery before it sends it: in one transaction it takes what is due, and puts
+the time when it is due again behind its lease. Another worker finds nothing due; if the first one
+dies, the lease ends and the delivery is due again by itself. What a worker does after that is kept
+in the log, and does not change the delivery unless it was a success.
+
+On PostgreSQL an endpoint is locked while somebody claims from it, and others skip it. On SQLite
+there is one writer at a time. In both, the UPDATE that claims repeats the conditions.
+"""
+
+import logging
+import random
+import uuid
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Exists, F, OuterRef, QuerySet
+from django.utils import timezone
+
+from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from realtime.webhooks import schedule
+from realtime.webhooks.owners import tell_owner
+from realtime.webhooks.sender import Letter, Outcome
+from realtime.webhooks.signing import SecretUnreadable
+
+logger = logging.getLogger(__name__)
+
+Status = WebhookDelivery.Status
+Reason = WebhookEndpoint.Reason
+Problem = WebhookAttempt.Problem
+
+# Rows that one DELETE of the old ones takes: the database is others' too.
+_PRUNED_AT_ONCE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One attempt that a worker may make, before `send_before`."""
+
+    delivery_id: int
+    endpoint_id: int
+    attempt_id: int
+    claim: str
+    tries: int
+    created_at: datetime
+    send_before: datetime
+    letter: Letter
+
+
+def lease() -> timedelta:
+    """How long a claim lasts: an attempt, and as much again for a busy machine."""
+    return timedelta(seconds=3 * settings.REALTIME_WEBHOOK_TIMEOUT)
+
+
+def claim(limit: int) -> list[Job]:
+    """Take at most `limit` deliveries that are due, a few of each endpoint, the oldest first."""
+    now = timezone.now()
+    if not limit or not _with_something_due(now).exists():
+        return []
+    with transaction.atomic():
+        endpoints = {endpoint.pk: endpoint for endpoint in _lock_some(now, limit)}
+        chosen = _choose(endpoints.values(), limit, now)
+        return _take(chosen, endpoints, now)
+
+
+def _due(now: datetime) -> QuerySet[WebhookDelivery]:
+    return WebhookDelivery.objects.filter(status=Status.PENDING, next_attempt_at__lte=now)
+
+
+def _in_flight(now: datetime) -> QuerySet[WebhookDelivery]:
+    held = WebhookDelivery.objects.filter(claim__gt="", next_attempt_at__gt=now)
+    return held.filter(status=Status.PENDING).order_by()
+
+
+def _with_something_due(now: datetime) -> QuerySet[WebhookEndpoint]:
+    # A look into the index for each endpoint: the backlog of a dead one may be long.
+    due = _due(now).filter(endpoint=OuterRef("pk"))
+    return WebhookEndpoint.objects.filter(Exists(due), enabled=True, owner__is_active=True)
+
+
+def _lock_some(now: datetime, limit: int) -> list[WebhookEndpoint]:
+    endpoints = _with_something_due(now)
+    if connection.features.has_select_for_update_skip_locked:
+        # NO KEY: `emit` may go on writing rows that refer to the endpoint.
+        endpoints = endpoints.select_for_update(of=("self",), skip_locked=True, no_key=True)
+    # In random order: no endpoint waits for ever where there are more of them than free places.
+    return list(endpoints.order_by("?")[:limit])
+
+
+def _choose(endpoints: Iterable[WebhookEndpoint], limit: int, now: datetime) -> list[int]:
+    in_flight = Counter(_in_flight(now).values_list("endpoint_id", flat=True))
+    chosen: list[int] = []
+    for endpoint in endpoints:
+        # One that fails is asked one thing at a time, which leaves places for the others.
+        most = 1 if endpoint.failing_since else settings.REALTIME_WEBHOOK_CONCURRENCY
+        room = min(most - in_flight[endpoint.pk], limit - len(chosen))
+        if room > 0:
+            due = _due(now).filter(endpoint=endpoint).order_by("next_attempt_at", "pk")
+            chosen += due.values_list("pk", flat=True)[:room]
+    return chosen
+
+
+def _take(chosen: list[int], endpoints: dict[int, WebhookEndpoint], now: datetime) -> list[Job]:
+    name = uuid.uuid4().hex
+    _due(now).filter(pk__in=chosen).update(
+        claim=name, next_attempt_at=now + lease(), tries=F("tries") + 1
+    )
+    taken = list(WebhookDelivery.objects.filter(pk__in=chosen, claim=name).order_by("pk"))
+    attempts = WebhookAttempt.objects.bulk_create(
+        WebhookAttempt(delivery=delivery, started_at=now) for delivery in taken
+    )
+    return [
+        _job(delivery, endpoints[delivery.endpoint_id], attempt)
+        for delivery, attempt in zip(taken, attempts, strict=True)
+    ]
+
+
+def _job(delivery: WebhookDelivery, endpoint: WebhookEndpoint, attempt: WebhookAttempt) -> Job:
+    try:
+        secrets = endpoint.secrets(attempt.started_at)
+    except SecretUnreadable as exc:
+        logger.error("webhook endpoint %d: %s", endpoint.pk, exc)
+        secrets = []
+    return Job(
+        delivery_id=delivery.pk,
+        endpoint_id=endpoint.pk,
+        attempt_id=attempt.pk,
+        claim=delivery.claim,
+        tries=delivery.tries,
+        created_at=delivery.created_at,
+        # Whoever was suspended for longer must not begin: somebody else may have.
+        send_before=attempt.started_at + lease() / 3,
+        letter=Letter(endpoint.url, delivery.webhook_id, delivery.body.encode(), secrets),
+    )
+
+
+def finish(job: Job, outcome: Outcome) -> None:
+    """Note what came of an attempt, and what follows from it."""
+    now = timezone.now()
+    with transaction.atomic():
+        WebhookAttempt.objects.filter(pk=job.attempt_id).update(
+            finished_at=now,
+            response_code=outcome.code,
+            response_body=outcome.body,
+            problem=outcome.problem,
+        )
+        if outcome.success:
+            _succeeded(job, outcome, now)
+        elif outcome.problem == Problem.INTERRUPTED:
+            # The receiver had no part in it.
+            _held(job).update(claim="", next_attempt_at=now, tries=job.tries - 1)
+        else:
+            _failed(job, outcome, now)
+
+
+def _held(job: Job) -> QuerySet[WebhookDelivery]:
+    """The delivery, unless its lease ended and somebody else has it."""
+    return WebhookDelivery.objects.filter(pk=job.delivery_id, claim=job.claim)
+
+
+def _succeeded(job: Job, outcome: Outcome, now: datetime) -> None:
+    endpoint = WebhookEndpoint.objects.filter(pk=job.endpoint_id, failing_since__isnull=False)
+    endpoint.update(failing_since=None)
+    # Also one that somebody else sends again meanwhile: the receiver has it.
+    WebhookDelivery.objects.filter(pk=job.delivery_id).update(
+        status=Status.DELIVERED, claim="", response_code=outcome.code, finished_at=now
+    )
+
+
+def _failed(job: Job, outcome: Outcome, now: datetime) -> None:
+    # The endpoint before its delivery, everywhere: who takes them the other way round waits for us
+    # while we wait for it.
+    endpoint = WebhookEndpoint.objects.select_for_update(no_key=True).get(pk=job.endpoint_id)
+    if endpoint.failing_since is None:
+        endpoint.failing_since = now
+        endpoint.save(update_fields=["failing_since"])
+    after = schedule.next_attempt(
+        job.tries,
+        now,
+        delays=settings.REALTIME_WEBHOOK_RETRY_DELAYS,
+        retry_after=outcome.retry_after,
+        chance=random.random(),
+    )
+    if after is None:
+        _held(job).update(status=Status.FAILED, finished_at=now)
+    # One that was given up meanwhile, as its endpoint was disabled, stays failed.
+    _held(job).update(claim="", response_code=outcome.code, next_attempt_at=after or now)
+    if outcome.code == 410:
+        disable(endpoint, Reason.GONE)
+    elif schedule.gives_up(endpoint.failing_since, job.created_at, now):
+        disable(endpoint, Reason.FAILING)
+
+
+def disable(endpoint: WebhookEndpoint, reason: WebhookEndpoint.Reason) -> bool:
+    """Stop sending to an endpoint: what waits for it has failed, and can be resent later.
+
+    False when it was disabled already. Unless the owner did it, the owner is told.
+    """
+    with transaction.atomic():
+        enabled = WebhookEndpoint.objects.filter(pk=endpoint.pk, enabled=True)
+        if not enabled.update(enabled=False, disabled_reason=reason):
+            return False
+        endpoint.enabled, endpoint.disabled_reason = False, reason
+        WebhookDelivery.objects.filter(endpoint=endpoint, status=Status.PENDING).update(
+            status=Status.FAILED, finished_at=timezone.now()
+        )
+        if reason != Reason.OWNER:
+            transaction.on_commit(partial(tell_owner, endpoint))
+    return True
+
+
+def enable(endpoint: WebhookEndpoint) -> None:
+    """Send to an endpoint again, as if it had never failed."""
+    endpoint.enabled, endpoint.disabled_reason, endpoint.failing_since = True, "", None
+    endpoint.save(update_fields=["enabled", "disabled_reason", "failing_since"])
+
+
+def resend(deliveries: QuerySet[WebhookDelivery]) -> int:
+    """Send these once more, with the ids that they had, and all attempts; returns how many.
+
+    Those that are pending, and those of disabled endpoints, are left as they are.
+    """
+    chosen = deliveries.filter(endpoint__enabled=True).exclude(status=Status.PENDING)
+    # Not through the join: an UPDATE has none.
+    return WebhookDelivery.objects.filter(pk__in=chosen.order_by().values("pk")).update(
+        status=Status.PENDING, claim="", tries=0, next_attempt_at=timezone.now(), finished_at=None
+    )
+
+
+def prune() -> int:
+    """Delete what was finished REALTIME_WEBHOOK_LOG_DAYS ago; returns how many rows."""
+    before = timezone.now() - timedelta(days=settings.REALTIME_WEBHOOK_LOG_DAYS)
+    old = WebhookDelivery.objects.filter(created_at__lt=before).exclude(status=Status.PENDING)
+    deleted = 0
+    while chosen := list(old.order_by().values_list("pk", flat=True)[:_PRUNED_AT_ONCE]):
+        WebhookDelivery.objects.filter(pk__in=chosen).delete()
+        deleted += len(chosen)
+    return deleted

@@ -1,0 +1,181 @@
+"""One request to a receiver: signed, bounded, and to an address that was checked."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import certifi
+import httpx
+
+from realtime.models import WebhookAttempt
+from realtime.version import VERSION
+from realtime.webhooks.addresses import (
+    AddressRefused,
+    InvalidUrl,
+    NameNotResolved,
+    Target,
+    parse_url,
+    resolve,
+)
+from realtime.webhooks.schedule import parse_retry_after
+from realtime.webhooks.signing import sign
+
+Problem = WebhookAttempt.Problem
+
+# Bytes of an answer that are read, and kept for the log.
+MAX_ANSWER: Final = 1024
+# Seconds for one address, when a name has several.
+_CONNECT_SECONDS: Final = 5.0
+_MOST_ADDRESSES: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of an attempt: an answer with its `code`, or the `problem` that prevented one."""
+
+    code: int | None = None
+    body: str = ""
+    problem: str = ""
+    retry_after: timedelta | None = None
+
+    @property
+    def success(self) -> bool:
+        return self.code is not None and 200 <= self.code < 300
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What is to be sent. `secrets`: all that sign, the newest first."""
+
+    url: str
+    webhook_id: str
+    body: bytes
+    secrets: Sequence[str]
+
+    def headers(self, now: datetime) -> dict[str, str]:
+        seconds = int(now.timestamp())
+        signatures = (sign(key, self.webhook_id, seconds, self.body) for key in self.secrets)
+        return {
+            "content-type": "application/json",
+            "user-agent": f"ARA-Realtime/{VERSION}",
+            # What is read of the answer must not be one byte that unpacks to gigabytes.
+            "accept-encoding": "identity",
+            "connection": "close",
+            "webhook-id": self.webhook_id,
+            "webhook-timestamp": str(seconds),
+            "webhook-signature": " ".join(signatures),
+        }
+
+
+class Sender:
+    """Sends letters, any number at a time. `timeout`: seconds for all of one, the lookup included.
+
+    A transport and no client of httpx: it follows no redirect, keeps no cookie, reads no proxy,
+    .netrc or certificate from the environment, and opens a connection for each request.
+    """
+
+    def __init__(self, timeout: float, context: ssl.SSLContext | None = None) -> None:
+        self.timeout = timeout
+        self._transport = httpx.AsyncHTTPTransport(
+            verify=context or trusted_authorities(),
+            trust_env=False,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+        )
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+    async def send(self, letter: Letter, now: datetime) -> Outcome:
+        """The outcome of one attempt; never raises for anything that the receiver does."""
+        if not letter.secrets:
+            return Outcome(problem=Problem.SECRET)
+        deadline = asyncio.get_running_loop().time() + self.timeout
+        try:
+            async with asyncio.timeout_at(deadline):
+                target = parse_url(letter.url)
+                addresses = await resolve(target)
+                response = await self._post(target, addresses, letter, now)
+        except (InvalidUrl, AddressRefused):
+            return Outcome(problem=Problem.ADDRESS)
+        except NameNotResolved:
+            return Outcome(problem=Problem.NAME)
+        except (TimeoutError, httpx.TimeoutException):
+            return Outcome(problem=Problem.TIMEOUT)
+        except httpx.ConnectError:
+            return Outcome(problem=Problem.CONNECT)
+        except (httpx.HTTPError, httpx.InvalidURL):
+            return Outcome(problem=Problem.ANSWER)
+        async with _closing(response):
+            return Outcome(
+                code=response.status_code,
+                body=await _beginning(response, deadline),
+                retry_after=parse_retry_after(response.headers.get("retry-after"), now),
+            )
+
+    async def _post(
+        self, target: Target, addresses: Sequence[str], letter: Letter, now: datetime
+    ) -> httpx.Response:
+        headers = {"host": target.authority, **letter.headers(now)}
+        extensions: dict[str, object] = {"timeout": {"connect": _CONNECT_SECONDS}}
+        if target.address is None:
+            # The name is what the certificate must be for, though the address is connected to.
+            extensions["sni_hostname"] = target.host
+        *others, last = addresses[:_MOST_ADDRESSES]
+        for address in others:
+            with suppress(httpx.ConnectError, httpx.ConnectTimeout):
+                return await self._post_to(address, target, letter, headers, extensions)
+        return await self._post_to(last, target, letter, headers, extensions)
+
+    async def _post_to(
+        self,
+        address: str,
+        target: Target,
+        letter: Letter,
+        headers: dict[str, str],
+        extensions: dict[str, object],
+    ) -> httpx.Response:
+        url = httpx.URL(
+            scheme=target.scheme, host=address, port=target.port, raw_path=target.path.encode()
+        )
+        request = httpx.Request(
+            "POST", url, headers=headers, content=letter.body, extensions=extensions
+        )
+        return await self._transport.handle_async_request(request)
+
+
+def trusted_authorities() -> ssl.SSLContext:
+    """Those of the system, and those that Mozilla trusts: a container may have none of its own."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+@asynccontextmanager
+async def _closing(response: httpx.Response) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        with suppress(httpx.HTTPError):
+            await response.aclose()
+
+
+async def _beginning(response: httpx.Response, deadline: float) -> str:
+    """The first kilobyte of an answer; what there is of it if the rest does not come.
+
+    The status has come: whether that was a success does not depend on the body.
+    """
+    read = bytearray()
+    stream = response.stream
+    assert isinstance(stream, httpx.AsyncByteStream)
+    with suppress(TimeoutError, httpx.HTTPError):
+        async with asyncio.timeout_at(deadline):
+            async for chunk in stream:
+                read += chunk
+                if len(read) >= MAX_ANSWER:
+                    break
+    # PostgreSQL has no NUL in texts.
+    return bytes(read[:MAX_ANSWER]).decode(errors="replace").replace("\x00", "\ufffd")

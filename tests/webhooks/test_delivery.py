@@ -1,0 +1,145 @@
+"""Workers as processes of their own, receivers as real servers, and what goes wrong between."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from django.conf import settings as django_settings
+from django.contrib.auth.models import User
+from django.core.management import call_command
+
+from realtime.models import WebhookDelivery, WebhookEndpoint
+from realtime.webhooks.events import emit
+from tests.webhooks.conftest import Worker, event
+from tests.webhooks.receiver import PATIENCE, Receiver, hang, status
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Start = Callable[..., Worker]
+Hook = tuple[Receiver, WebhookEndpoint, str]
+
+
+@pytest.fixture
+def hook_for(alice: User, settings: type[django_settings]) -> Iterator[Callable[[Receiver], Hook]]:
+    """A function that starts a receiver: itself, Alice's endpoint for it, and its secret."""
+    settings.REALTIME_WEBHOOK_ALLOWED_HOSTS = ["127.0.0.1"]
+    with ExitStack() as stack:
+
+        def make(receiver: Receiver) -> Hook:
+            stack.enter_context(receiver.running())
+            return receiver, *WebhookEndpoint.objects.create_endpoint(alice, receiver.url)
+
+        yield make
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def all_delivered() -> bool:
+    return not WebhookDelivery.objects.exclude(status="delivered").exists()
+
+
+def test_a_receiver_that_fails_hangs_and_recovers_gets_each_event_under_one_id(
+    hook_for: Callable[[Receiver], Hook], start_worker: Start
+) -> None:
+    answers = [status(500, b"Try later"), hang, status(200, b"Thanks")]
+    receiver, endpoint, secret = hook_for(Receiver(per_id=answers))
+    for number in range(3):
+        emit("alert_triggered", {"number": number}, symbol="AAPL")
+    worker = start_worker(REALTIME_WEBHOOK_TIMEOUT="0.7")
+    wait_until(all_delivered, worker.log)
+
+    payloads = receiver.verify(secret)  # each attempt has a signature of its own time
+    ids = {payload["data"]["number"]: set() for payload in payloads}
+    for payload, request in zip(payloads, receiver.received, strict=True):
+        ids[payload["data"]["number"]].add(request.id)
+    assert sorted(ids) == [0, 1, 2]
+    assert all(len(found) == 1 for found in ids.values())
+    for row in endpoint.deliveries.all():
+        codes = [attempt.response_code for attempt in row.attempts.all()]
+        assert (codes[0], codes[-1]) == (500, 200)
+        assert None in codes
+        assert row.attempts.last().response_body == "Thanks"
+
+
+def test_what_a_killed_worker_had_begun_another_one_sends(
+    hook_for: Callable[[Receiver], Hook], start_worker: Start
+) -> None:
+    receiver, endpoint, secret = hook_for(Receiver(hang))
+    event(endpoint)
+    timeout = {"REALTIME_WEBHOOK_TIMEOUT": "2"}
+    first = start_worker(**timeout)
+    receiver.wait_for(1)
+    first.kill()
+    second = start_worker(**timeout)
+    one, other = receiver.wait_for(2)
+    assert one.id == other.id
+    assert other.at - one.at > 2  # the lease is longer than an attempt
+    wait_until(all_delivered, second.log)
+    killed, made = endpoint.deliveries.get().attempts.all()
+    assert (killed.finished_at, made.response_code) == (None, 200)
+    assert len(receiver.verify(secret)) == 2
+
+
+def test_several_workers_send_each_event_once(
+    hook_for: Callable[[Receiver], Hook], start_worker: Start
+) -> None:
+    receivers = [hook_for(Receiver())[0] for _ in range(3)]
+    workers = [start_worker() for _ in range(2)]
+    for _ in range(50):
+        emit("test", {}, symbol=None)
+    for receiver in receivers:
+        receiver.wait_for(50)
+    wait_until(all_delivered, workers[0].log)
+    for receiver in receivers:
+        counts = Counter(request.id for request in receiver.received)
+        assert set(counts.values()) == {1}
+        assert len(counts) == 50
+    assert [worker.stop() for worker in workers] == [0, 0]
+
+
+def test_a_receiver_that_hangs_holds_up_no_other(
+    hook_for: Callable[[Receiver], Hook], start_worker: Start
+) -> None:
+    slow, slow_endpoint, _ = hook_for(Receiver(per_id=[hang]))
+    fast, fast_endpoint, _ = hook_for(Receiver())
+    for _ in range(30):
+        event(slow_endpoint)
+    for _ in range(30):
+        event(fast_endpoint)
+    start_worker(REALTIME_WEBHOOK_CONCURRENCY="3")
+    fast.wait_for(30)
+    assert len(slow.received) == 3  # none of them has ended: that takes 15 s
+
+
+def test_a_worker_that_is_told_to_stop_stops_soon_and_its_work_is_due_at_once(
+    hook_for: Callable[[Receiver], Hook], start_worker: Start
+) -> None:
+    receiver, endpoint, _ = hook_for(Receiver(hang))
+    row = event(endpoint)
+    worker = start_worker()
+    receiver.wait_for(1)
+    began = time.monotonic()
+    assert worker.stop() == 0
+    assert time.monotonic() - began < 10
+    row.refresh_from_db()
+    assert (row.status, row.claim, row.tries) == ("pending", "", 0)
+    start_worker()
+    assert {request.id for request in receiver.wait_for(2)} == {row.webhook_id}
+
+
+def test_once_sends_what_is_due_and_ends(
+    hook_for: Callable[[Receiver], Hook], capsys: pytest.CaptureFixture[str]
+) -> None:
+    receiver, endpoint, secret = hook_for(Receiver(status(503)))
+    for _ in range(7):
+        event(endpoint)
+    call_command("deliver_webhooks", "--once")
+    assert capsys.readouterr().out == "7 attempt(s) made\n"
+    assert len(receiver.verify(secret)) == 7
+    assert endpoint.deliveries.filter(status="delivered").count() == 6
