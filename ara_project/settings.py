@@ -359,6 +359,12 @@ REALTIME_UNREADY_SECONDS = env.number("REALTIME_UNREADY_SECONDS", default=0.0)
 REALTIME_PREDICTIONS_PER_MINUTE = env.count("REALTIME_PREDICTIONS_PER_MINUTE", default=30)
 # Seconds that one requested prediction may take.
 REALTIME_PREDICTION_TIMEOUT = env.number("REALTIME_PREDICTION_TIMEOUT", default=10.0)
+# Where requested predictions are computed: `pool` (threads of the web process) or `celery`.
+REALTIME_PREDICTION_RUNNER = env.str("REALTIME_PREDICTION_RUNNER", default="pool")
+if REALTIME_PREDICTION_RUNNER not in ("pool", "celery"):
+    raise ImproperlyConfigured(
+        f"REALTIME_PREDICTION_RUNNER={REALTIME_PREDICTION_RUNNER!r}: must be pool or celery"
+    )
 # Dotted path of the callable that makes a prediction: (symbol, closes, horizon) -> Prediction.
 REALTIME_PREDICTOR = env.str(
     "REALTIME_PREDICTOR", default="realtime.predictions.predictors.random_walk"

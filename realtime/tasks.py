@@ -19,6 +19,9 @@ from celery import Task, shared_task
 
 from realtime import broadcast
 from realtime.broadcast import InvalidUpdate, PublishFailed
+from realtime.predictions import requests
+from realtime.predictions.records import record_prediction as _record_prediction
+from realtime.predictions.resolve import resolve_all
 from realtime.webhooks.delivery import deliver_due
 
 logger = logging.getLogger(__name__)
@@ -64,3 +67,24 @@ def send_alert(alert_data: dict[str, Any], user_id: int | None = None) -> int | 
 def deliver_webhooks() -> int:
     """Send what is due to webhooks; CELERY_BEAT_SCHEDULE has it run every few seconds."""
     return async_to_sync(deliver_due)()
+
+
+@shared_task(base=PublishTask, autoretry_for=())
+def record_prediction(symbol: str, prediction_data: dict[str, Any]) -> str:
+    """`realtime.predictions.records.record_prediction`; returns the `prediction_id`.
+
+    Not run again when it was stored and not published: that would store it twice.
+    """
+    return _record_prediction(symbol, prediction_data).prediction_id
+
+
+@shared_task(ignore_result=True)
+def compute_prediction(symbol: str, horizon: int, channel: str) -> None:
+    """What `request_prediction` asks a worker with REALTIME_PREDICTION_RUNNER=celery."""
+    async_to_sync(requests.answer)(symbol, horizon, channel)
+
+
+@shared_task
+def resolve_predictions() -> int:
+    """`manage.py resolve_predictions`; returns the number of outcomes."""
+    return resolve_all()

@@ -9,7 +9,7 @@ from django.conf import settings
 from realtime import protocol
 from realtime.consumers.base import RealtimeConsumer, limit_left
 from realtime.predictions.predictors import PredictionFailed
-from realtime.predictions.requests import predict
+from realtime.predictions.requests import request_prediction
 from realtime.protocol import ErrorCode, ProtocolError
 from realtime.session.allowance import Allowance
 from realtime.session.subscriptions import parse_streams
@@ -75,19 +75,17 @@ class PredictionsConsumer(RealtimeConsumer):
         self, symbol: str, message: protocol.RequestPrediction, request_id: str
     ) -> None:
         try:
-            prediction = await predict(symbol, message.horizon)
+            data = await request_prediction(symbol, message.horizon)
         except PredictionFailed as exc:
             raise ProtocolError(
                 ErrorCode.PREDICTION_FAILED,
                 str(exc),
-                details={"symbol": symbol, "request_id": request_id},
+                details={"symbol": symbol, "request_id": request_id, "reason": exc.kind},
                 retry=True,
                 id=message.id,
             ) from exc
         self.send_message(
-            protocol.PredictionAnswer(
-                symbol=symbol, data=prediction.as_data(), request_id=request_id
-            )
+            protocol.PredictionAnswer(symbol=symbol, data=dict(data), request_id=request_id)
         )
 
     async def prediction_outcome(self, event: Mapping[str, Any]) -> None:

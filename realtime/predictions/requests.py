@@ -1,11 +1,19 @@
-"""Predictions on request: read the prices, predict in a thread, share the result."""
+"""Predictions on request: read the prices, predict, store, share the result.
+
+REALTIME_PREDICTION_RUNNER says where: `pool`, in a thread of this process, or `celery`, in a
+worker, which sends the result back through the channel layer.
+"""
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
+from celery import current_app
+from channels.layers import get_channel_layer
 from django.conf import settings
+from kombu.exceptions import KombuError
 
 from realtime.broadcast import PublishFailed
 from realtime.predictions.predictors import (
@@ -15,27 +23,35 @@ from realtime.predictions.predictors import (
     run_predictor,
 )
 from realtime.predictions.prices import RecentPrices, recent_prices
+from realtime.predictions.records import stored_data
 from realtime.predictions.stored_bars import filled_series
 from realtime.streams import parse_symbol
 
 logger = logging.getLogger(__name__)
 
+Data = Mapping[str, Any]
+
+# The task that computes for the runner `celery`, in realtime/tasks.py.
+TASK: Final = "realtime.tasks.compute_prediction"
+RESULT: Final = "prediction.result"
+
 # The computation of each symbol and horizon that is under way in this process. An entry stays
 # until its thread has really ended: a predictor that hangs holds one thread per key, not one per
 # asker.
-_under_way: Final[dict[tuple[str, int], asyncio.Task[Prediction]]] = {}
+_under_way: Final[dict[tuple[str, int], asyncio.Task[Data]]] = {}
 
 
-async def predict(symbol: str, horizon: int = 1) -> Prediction:
-    """A prediction from the prices published so far; raises InvalidSymbol or PredictionFailed.
+async def request_prediction(symbol: str, horizon: int = 1) -> Data:
+    """The data of a prediction from the prices published so far, stored already.
 
     Who asks for a symbol and horizon that is being computed gets that result. Nobody waits longer
-    than REALTIME_PREDICTION_TIMEOUT seconds.
+    than REALTIME_PREDICTION_TIMEOUT seconds. Raises InvalidSymbol and PredictionFailed.
     """
     key = parse_symbol(symbol), checked_horizon(horizon)
     task = _under_way.get(key)
     if task is None or task.get_loop() is not asyncio.get_running_loop():
-        task = asyncio.create_task(_compute(*key))
+        remote = settings.REALTIME_PREDICTION_RUNNER == "celery"
+        task = asyncio.create_task(_compute_in_worker(*key) if remote else compute(*key))
         _under_way[key] = task
         task.add_done_callback(lambda done: _forget(key, done))
     timeout = settings.REALTIME_PREDICTION_TIMEOUT
@@ -43,25 +59,32 @@ async def predict(symbol: str, horizon: int = 1) -> Prediction:
         # Shielded: one asker that leaves or gives up does not end it for the others.
         return await asyncio.wait_for(asyncio.shield(task), timeout)
     except TimeoutError:
-        raise PredictionFailed(
-            f"no prediction for {key[0]} within {timeout:g} s; try again later", kind="timeout"
-        ) from None
+        raise _too_late(key[0]) from None
 
 
-def _forget(key: tuple[str, int], task: "asyncio.Task[Prediction]") -> None:
+def _forget(key: tuple[str, int], task: "asyncio.Task[Data]") -> None:
     if _under_way.get(key) is task:
         del _under_way[key]
     if not task.cancelled():
         task.exception()  # seen, also when every asker has left
 
 
-async def _compute(symbol: str, horizon: int) -> Prediction:
+def _too_late(symbol: str) -> PredictionFailed:
+    timeout = settings.REALTIME_PREDICTION_TIMEOUT
+    return PredictionFailed(
+        f"no prediction for {symbol} within {timeout:g} s; try again later", kind="timeout"
+    )
+
+
+async def compute(symbol: str, horizon: int) -> Data:
+    """Predict and store in this process; raises PredictionFailed."""
     try:
         prices = await recent_prices(symbol)
     except PublishFailed as exc:
         logger.warning("the prices of %s cannot be read: %s", symbol, exc.reason)
         raise PredictionFailed(f"the prices of {symbol} cannot be read at the moment") from exc
-    return await predict_from(symbol, prices, horizon)
+    prediction = await predict_from(symbol, prices, horizon)
+    return await stored_data(symbol, prediction.as_data())
 
 
 async def predict_from(symbol: str, prices: RecentPrices, horizon: int) -> Prediction:
@@ -77,3 +100,43 @@ async def predict_from(symbol: str, prices: RecentPrices, horizon: int) -> Predi
         step=series.step,
         valid_until=series.valid_until(horizon),
     )
+
+
+# In a worker ----------------------------------------------------------------------------------
+
+
+async def _compute_in_worker(symbol: str, horizon: int) -> Data:
+    """Ask a Celery worker and wait for its result; raises PredictionFailed."""
+    layer: Any = get_channel_layer()
+    layer = getattr(layer, "loop_layer", layer)
+    channel = await layer.new_channel()
+    timeout = settings.REALTIME_PREDICTION_TIMEOUT
+    try:
+        async with asyncio.timeout(timeout):
+            await asyncio.to_thread(
+                current_app.send_task, TASK, (symbol, horizon, channel), expires=timeout
+            )
+            message = await layer.receive(channel)
+    except TimeoutError:
+        raise _too_late(symbol) from None
+    except (KombuError, OSError) as exc:
+        logger.warning("no worker can be asked for a prediction of %s: %s", symbol, exc)
+        raise PredictionFailed("no worker can be asked at the moment; try again later") from exc
+    finally:
+        detach = getattr(layer, "detach", None)
+        if detach is not None:
+            detach(channel)
+    if "failed" in message:
+        raise PredictionFailed(message["failed"], kind=message["kind"])
+    data: Data = message["data"]
+    return data
+
+
+async def answer(symbol: str, horizon: int, channel: str) -> None:
+    """In the worker: compute, and send the result, or why there is none, to the asker's channel."""
+    try:
+        result: dict[str, Any] = {"data": dict(await compute(symbol, horizon))}
+    except PredictionFailed as exc:
+        result = {"failed": exc.reason, "kind": exc.kind}
+    layer: Any = get_channel_layer()
+    await layer.send(channel, {"type": RESULT, **result})

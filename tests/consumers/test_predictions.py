@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import pytest
+
 from realtime.broadcast import abroadcast_many, market_data_update
+from realtime.models import StoredPrediction
 from tests.clients import Open
 from tests.wire import Message
 
@@ -62,8 +65,28 @@ async def test_a_prediction_without_prices_fails_with_the_reason(connect: Open) 
     error = await client.until("error")
     assert error["code"] == "prediction_failed"
     assert "AAPL" in error["message"]
+    assert error["details"]["reason"] == "unknown_symbol"
     assert error["id"] == "why"
     await client.assert_alive()
+
+
+async def test_too_few_prices_are_a_reason_of_their_own(connect: Open) -> None:
+    await abroadcast_many([market_data_update("AAPL", {"price": 100})])
+    client = await connect("/ws/predictions/AAPL")
+    await client.send("request_prediction")
+    error = await client.until("error")
+    assert error["details"]["reason"] == "not_enough_prices"
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_requested_prediction_is_stored(connect: Open) -> None:
+    await _give_market_data("AAPL")
+    client = await connect("/ws/predictions/AAPL")
+    await client.ask("request_prediction")
+    data = (await client.until("prediction_update"))["data"]
+    row = await StoredPrediction.objects.aget()
+    assert (data["prediction_id"], data["horizon"]) == (row.prediction_id, 1)
+    assert data["valid_until"]
 
 
 async def test_which_symbol_to_predict_must_be_clear(connect: Open) -> None:

@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from realtime import broadcast
 from realtime.predictions.predictors import Prediction, PredictionFailed, random_walk
-from realtime.predictions.requests import predict
+from realtime.predictions.requests import request_prediction
 from realtime.streams import InvalidSymbol
 
 calls: "queue.SimpleQueue[tuple[int, str]]" = queue.SimpleQueue()
@@ -45,38 +45,37 @@ async def called() -> tuple[int, str]:
 
 async def test_a_prediction_rests_on_what_was_published() -> None:
     await publish(40, source="replay", timestamp="2008-01-02T21:00:00.000Z")
-    made = await predict("aapl", 5)
-    assert (made.symbol, made.horizon, made.last_price) == ("AAPL", 5, 100 + 39 % 7)
-    data = made.as_data()
-    assert (data["source"], data["timestamp"]) == ("replay", "2008-01-02T21:00:00.000Z")
+    made = await request_prediction("aapl", 5)
+    assert (made["horizon"], made["last_price"]) == (5, 100 + 39 % 7)
+    assert (made["source"], made["timestamp"]) == ("replay", "2008-01-02T21:00:00.000Z")
 
 
 async def test_a_symbol_without_market_data_is_told() -> None:
     with pytest.raises(PredictionFailed, match="no market data for TSLA yet") as info:
-        await predict("TSLA")
+        await request_prediction("TSLA")
     assert info.value.kind == "unknown_symbol"
 
 
 async def test_too_few_prices_are_told() -> None:
     await publish(3)
     with pytest.raises(PredictionFailed, match="not enough prices for AAPL: have 3, need 30"):
-        await predict("AAPL")
+        await request_prediction("AAPL")
 
 
 async def test_bad_arguments_are_refused() -> None:
     with pytest.raises(InvalidSymbol):
-        await predict("no symbol")
+        await request_prediction("no symbol")
     with pytest.raises(PredictionFailed, match="horizon must be"):
-        await predict("AAPL", 31)
+        await request_prediction("AAPL", 31)
 
 
 @pytest.mark.usefixtures("slow_predictor")
 async def test_askers_for_the_same_share_one_computation_off_the_event_loop() -> None:
     await publish(40)
-    askers = [asyncio.create_task(predict("AAPL", 5)) for _ in range(10)]
+    askers = [asyncio.create_task(request_prediction("AAPL", 5)) for _ in range(10)]
     horizon, thread = await called()
     assert (horizon, thread != threading.main_thread().name) == (5, True)
-    askers.append(asyncio.create_task(predict("AAPL", 5)))
+    askers.append(asyncio.create_task(request_prediction("AAPL", 5)))
     may_answer.set()
     made = await asyncio.gather(*askers)
     assert len({id(one) for one in made}) == 1
@@ -85,28 +84,28 @@ async def test_askers_for_the_same_share_one_computation_off_the_event_loop() ->
 @pytest.mark.usefixtures("slow_predictor")
 async def test_another_horizon_is_another_computation() -> None:
     await publish(40)
-    askers = [asyncio.create_task(predict("AAPL", horizon)) for horizon in (5, 6)]
+    askers = [asyncio.create_task(request_prediction("AAPL", horizon)) for horizon in (5, 6)]
     assert {(await called())[0], (await called())[0]} == {5, 6}
     may_answer.set()
-    assert [made.horizon for made in await asyncio.gather(*askers)] == [5, 6]
+    assert [made["horizon"] for made in await asyncio.gather(*askers)] == [5, 6]
 
 
 @pytest.mark.usefixtures("slow_predictor")
 async def test_an_asker_that_leaves_does_not_end_it_for_the_others() -> None:
     await publish(40)
-    leaver, stayer = (asyncio.create_task(predict("AAPL")) for _ in range(2))
+    leaver, stayer = (asyncio.create_task(request_prediction("AAPL")) for _ in range(2))
     await called()
     leaver.cancel()
     await asyncio.wait([leaver])
     may_answer.set()
-    assert (await stayer).symbol == "AAPL"
+    assert (await stayer)["horizon"] == 1
 
 
 async def test_a_result_is_not_kept_for_later_askers() -> None:
     await publish(40)
-    first = await predict("AAPL")
+    first = await request_prediction("AAPL")
     await publish(1, source=None)
-    assert (await predict("AAPL")).last_price != first.last_price
+    assert (await request_prediction("AAPL"))["last_price"] != first["last_price"]
 
 
 @pytest.mark.usefixtures("slow_predictor")
@@ -117,7 +116,7 @@ async def test_a_predictor_that_hangs_times_out_and_is_not_started_twice(
     await publish(40)
     for _ in range(2):
         with pytest.raises(PredictionFailed, match=r"within 0\.05 s") as info:
-            await predict("AAPL")
+            await request_prediction("AAPL")
         assert info.value.kind == "timeout"
     await called()
     may_answer.set()
@@ -127,7 +126,7 @@ async def test_a_channel_layer_without_history_has_no_prices(settings: Settings)
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     await publish(40)
     with pytest.raises(PredictionFailed, match="no market data for AAPL yet"):
-        await predict("AAPL")
+        await request_prediction("AAPL")
 
 
 async def test_a_backend_that_is_away_is_told_without_its_details(
@@ -140,6 +139,6 @@ async def test_a_backend_that_is_away_is_told_without_its_details(
         }
     }
     with pytest.raises(PredictionFailed) as info:
-        await predict("AAPL")
+        await request_prediction("AAPL")
     assert str(info.value) == "the prices of AAPL cannot be read at the moment"
     assert "the prices of AAPL cannot be read: Error 111" in caplog.text
