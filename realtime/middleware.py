@@ -6,8 +6,9 @@ from typing import Any
 
 from django.db import DatabaseError
 
+from realtime.access.authentication import InvalidCredential, aauthenticate
 from realtime.access.credentials import find_credential
-from realtime.access.identity import ANONYMOUS, InvalidCredential, aauthenticate
+from realtime.access.identity import ANONYMOUS
 from realtime.access.tickets import TicketsUnavailable
 
 logger = logging.getLogger(__name__)

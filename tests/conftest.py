@@ -39,9 +39,9 @@ def _memory_layer(settings: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_remembered_credentials() -> None:
-    from realtime.access import identity
+    from realtime.access import authentication
 
-    identity.forget()
+    authentication.forget()
 
 
 @pytest.fixture(scope="session")

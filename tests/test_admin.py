@@ -12,8 +12,8 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from realtime.access.authentication import InvalidCredential, authenticate
 from realtime.access.credentials import credential_from_token
-from realtime.access.identity import InvalidCredential, authenticate
 from realtime.models import ApiKey
 from tests import personas
 from tests.conftest import REDIS

@@ -139,11 +139,11 @@ def test_use_is_written_at_most_once_a_minute_by_any_process(bob: User) -> None:
     key, _ = ApiKey.objects.create_key(bob, "desk")
     elsewhere = ApiKey.objects.get(pk=key.pk)
     now = timezone.now()
-    assert key.touch(now) is True
-    assert elsewhere.touch(now + timedelta(seconds=30)) is False
+    assert ApiKey.objects.touch([key], now) == 1
+    assert ApiKey.objects.touch([elsewhere], now + timedelta(seconds=30)) == 0
     elsewhere.refresh_from_db()
     assert elsewhere.last_used_at == now
-    assert elsewhere.touch(now + timedelta(seconds=61)) is True
+    assert ApiKey.objects.touch([elsewhere], now + timedelta(seconds=61)) == 1
 
 
 def test_use_within_the_minute_costs_no_query(
@@ -151,10 +151,10 @@ def test_use_within_the_minute_costs_no_query(
 ) -> None:
     key, _ = ApiKey.objects.create_key(bob, "desk")
     now = timezone.now()
-    key.touch(now)
+    ApiKey.objects.touch([key], now)
     key.refresh_from_db()
     with django_assert_num_queries(0):
-        key.touch(now + timedelta(seconds=59))
+        ApiKey.objects.touch([key], now + timedelta(seconds=59))
 
 
 @pytest.mark.parametrize(

@@ -1,39 +1,18 @@
-"""Who a client is, what it may do, and how a credential proves it.
+"""Who a client is and what it may do; how a credential proves it is in authentication.py."""
 
-`authenticate` (and `aauthenticate` on an event loop) cost one database query at most; for
-CACHE_SECONDS the same process answers without any.
-"""
-
-import asyncio
-import hashlib
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
-from channels.db import database_sync_to_async
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractUser, AnonymousUser, Permission
-from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, Q
-from django.utils import timezone
-from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
-from rest_framework_simplejwt.tokens import AccessToken
 
-from realtime.access.cache import RecentCache
-from realtime.access.credentials import Credential
-from realtime.access.tickets import redeem
-from realtime.access.tokens import SESSION_CLAIM, Claims, blacklisted
-from realtime.models import KEY_LIMITS, ApiKey, hash_secret
+from realtime.access.tokens import SESSION_CLAIM, Claims
+from realtime.models import KEY_LIMITS, ApiKey
 from realtime.scopes import READ_SCOPES, SCOPES, matches
 
-logger = logging.getLogger(__name__)
-
-CACHE_SECONDS: Final = 5.0
-CACHE_SIZE: Final = 10_000
-MAX_SECRET_LENGTH: Final = 4096
 Account = AbstractUser | AnonymousUser
 IdentityKind = Literal["anonymous", "jwt", "api_key", "session"]
 
@@ -159,7 +138,7 @@ def _scopes_of_user(*, may_publish: bool) -> frozenset[str]:
 
 
 def grant_of(identity: Identity) -> dict[str, Any]:
-    """What a ticket says about the credential that it stands for; see `_look_up_grant`."""
+    """What a ticket says about the credential that it stands for; see authentication.py."""
     if identity.kind == "api_key":
         return {"key_id": identity.key_id, "secret_hash": identity.secret_hash}
     if identity.kind == "jwt" and identity.expires_at is not None:
@@ -170,173 +149,3 @@ def grant_of(identity: Identity) -> dict[str, Any]:
             **({} if identity.session_id is None else {SESSION_CLAIM: identity.session_id}),
         }
     return {"session_of": identity.user_id}
-
-
-class InvalidCredential(Exception):
-    """Raised when a credential is not accepted.
-
-    Wrong, unknown and revoked read the same. Only a token that we did sign may say `expired`.
-    """
-
-    def __init__(self, *, expired: bool = False) -> None:
-        super().__init__(expired)
-        self.expired = expired
-
-    def __str__(self) -> str:
-        if self.expired:
-            return "The token has expired. Refresh it, or obtain a new one."
-        return "The credential is invalid, expired or revoked. Obtain a new one."
-
-
-# By hash of the credential: memory holds no secrets either.
-_recent: RecentCache[Identity] = RecentCache(CACHE_SECONDS, CACHE_SIZE)
-# Strong references: the event loop keeps only weak ones.
-_background: set[asyncio.Task[None]] = set()
-
-
-def authenticate(credential: Credential | None) -> Identity:
-    """The identity behind a credential, ANONYMOUS for none; raises InvalidCredential."""
-    if credential is None:
-        return ANONYMOUS
-    digest = _digest(credential)
-    identity = _recalled(digest)
-    if identity is None:
-        identity, key = _look_up(credential, digest, _verify(credential))
-        _note_use(key)
-    return identity
-
-
-async def aauthenticate(credential: Credential | None) -> Identity:
-    """`authenticate` on an event loop: one thread hop when the cache is cold, none otherwise."""
-    if credential is None:
-        return ANONYMOUS
-    digest = _digest(credential)
-    identity = _recalled(digest)
-    if identity is None:
-        token = _verify(credential)
-        identity, key = await database_sync_to_async(_look_up)(credential, digest, token)
-        if key is not None:
-            # The client need not wait for this write.
-            task = asyncio.create_task(database_sync_to_async(_note_use)(key))
-            _background.add(task)
-            task.add_done_callback(_background.discard)
-    return identity
-
-
-def forget(
-    *,
-    credential_id: str | None = None,
-    session_id: str | None = None,
-    user_id: int | None = None,
-) -> None:
-    """Ask the database again for this credential, this login, this user, or for all.
-
-    For this process; others ask again after CACHE_SECONDS.
-    """
-    if credential_id is None and session_id is None and user_id is None:
-        _recent.forget()
-        return
-    _recent.forget(
-        lambda identity: (
-            identity.credential_id == credential_id
-            or (session_id is not None and identity.session_id == session_id)
-            or (user_id is not None and identity.user_id == user_id)
-        )
-    )
-
-
-def _recalled(digest: bytes) -> Identity | None:
-    identity = _recent.get(digest)
-    return None if identity is None or identity.is_expired(timezone.now()) else identity
-
-
-def _digest(credential: Credential) -> bytes:
-    if len(credential.secret) > MAX_SECRET_LENGTH or not credential.secret.isascii():
-        raise InvalidCredential
-    return hashlib.sha256(f"{credential.kind}:{credential.secret}".encode()).digest()
-
-
-def _verify(credential: Credential) -> AccessToken | None:
-    """All that can be said without the database: signature, algorithm, type and expiry of a JWT."""
-    if credential.kind != "jwt":
-        return None
-    try:
-        return AccessToken(credential.secret)  # type: ignore[arg-type]
-    except ExpiredTokenError as exc:
-        raise InvalidCredential(expired=True) from exc
-    # Claims of odd types, and a header nested deeper than the JSON parser goes.
-    except (TokenError, ValueError, TypeError, OverflowError, RecursionError) as exc:
-        raise InvalidCredential from exc
-
-
-def _look_up(
-    credential: Credential, digest: bytes, token: AccessToken | None
-) -> tuple[Identity, ApiKey | None]:
-    """The identity, and the key if its use is to be noted."""
-    generation = _recent.generation
-    # Sockets of one credential that reconnect together wait here for the same thread.
-    identity = _recalled(digest)
-    if identity is not None:
-        return identity, None
-    if credential.kind == "ticket":
-        return _look_up_grant(redeem(credential.secret)), None
-    key = None
-    if token is not None:
-        identity = _look_up_token(token)
-    else:
-        key = ApiKey.objects.find(credential.secret)
-        identity = _check_key(key, hash_secret(credential.secret))
-    _recent.put(digest, identity, generation)
-    return identity, key
-
-
-def _look_up_grant(grant: Mapping[str, Any] | None) -> Identity:
-    """The credential behind a ticket, if it would be accepted now."""
-    if grant is None:
-        raise InvalidCredential
-    if "key_id" in grant:
-        keys = ApiKey.objects.select_related("owner").filter(
-            Q(hash=grant["secret_hash"]) | Q(previous_hash=grant["secret_hash"]),
-            pk=grant["key_id"],
-        )
-        return _check_key(keys.first(), grant["secret_hash"])
-    if "jti" in grant:
-        identity = _look_up_token(grant)
-        if identity.is_expired(timezone.now()):
-            raise InvalidCredential(expired=True)
-        return identity
-    user = get_user_model()._default_manager.filter(pk=grant["session_of"], is_active=True).first()
-    if user is None:
-        raise InvalidCredential
-    return identity_of_user(user)
-
-
-def _check_key(key: ApiKey | None, secret_hash: str) -> Identity:
-    if key is None or not key.owner.is_active:
-        raise InvalidCredential
-    now = timezone.now()
-    identity = identity_of_key(key, secret_hash)
-    if key.status_at(now) != ApiKey.Status.ACTIVE or identity.is_expired(now):
-        raise InvalidCredential
-    return identity
-
-
-def _look_up_token(token: Claims) -> Identity:
-    users = with_publish_permission(get_user_model()._default_manager)
-    try:
-        user: Any = users.filter(~blacklisted(token), pk=token["user_id"], is_active=True).first()
-    except (KeyError, ValueError, TypeError, OverflowError) as exc:
-        raise InvalidCredential from exc
-    if user is None:
-        raise InvalidCredential
-    return identity_of_token(user, token)
-
-
-def _note_use(key: ApiKey | None) -> None:
-    if key is None:
-        return
-    try:
-        key.touch(timezone.now())
-    except DatabaseError:
-        # The credential is good, and somebody waits for an answer.
-        logger.warning("Could not note the use of %s", key.visible, exc_info=True)

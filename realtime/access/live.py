@@ -22,7 +22,8 @@ from django.db import DatabaseError
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from realtime.access.identity import Identity, forget, identity_of_key, with_publish_permission
+from realtime.access.authentication import forget
+from realtime.access.identity import Identity, identity_of_key, with_publish_permission
 from realtime.access.tokens import ended_sessions
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import ApiKey

@@ -9,7 +9,8 @@ from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
 
-from realtime.access.identity import credential_id_of_key, forget
+from realtime.access.authentication import forget
+from realtime.access.identity import credential_id_of_key
 from realtime.access.live import announce
 from realtime.access.tokens import end_session, end_sessions, session_of
 from realtime.models import ApiKey

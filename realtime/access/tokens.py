@@ -66,6 +66,14 @@ def ended_sessions(members: Collection[Member]) -> set[Member]:
     return {member for member, own in ids.items() if own & ended}
 
 
+def ended_tokens(tokens: Collection[Claims]) -> set[str]:
+    """The `jti` of those that are blacklisted, themselves or by their session; one query."""
+    asked = {own for token in tokens for own in ids_of(token)}
+    found = BlacklistedToken.objects.filter(token__jti__in=asked)
+    ended = set(found.values_list("token__jti", flat=True))
+    return {str(token["jti"]) for token in tokens if not ended.isdisjoint(ids_of(token))}
+
+
 class SessionRefreshToken(RefreshToken):
     """A refresh token that knows its session."""
 

@@ -7,14 +7,9 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from realtime.access.authentication import InvalidCredential, authenticate
 from realtime.access.credentials import find_in_headers
-from realtime.access.identity import (
-    Account,
-    Identity,
-    InvalidCredential,
-    authenticate,
-    identity_of_user,
-)
+from realtime.access.identity import Account, Identity, identity_of_user
 
 
 class CredentialAuthentication(BaseAuthentication):

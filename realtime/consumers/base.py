@@ -13,8 +13,9 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from realtime import protocol
+from realtime.access.authentication import InvalidCredential, aauthenticate
 from realtime.access.credentials import credential_from_token
-from realtime.access.identity import Identity, InvalidCredential, aauthenticate
+from realtime.access.identity import Identity
 from realtime.access.limits import (
     RETRY_AFTER_MS,
     Refusal,

@@ -5,7 +5,7 @@ import hmac
 import re
 import secrets
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
@@ -143,14 +143,33 @@ class ApiKeyManager(models.Manager["ApiKey"]):
 
         One query, with the owner. None for anything that is no key of ours.
         """
-        parts = _RAW.fullmatch(raw)
-        if parts is None:
-            return None
-        key = self.select_related("owner").filter(prefix=parts["prefix"]).first()
-        if key is None:
-            hmac.compare_digest(hash_secret(raw), _NO_HASH)
-            return None
-        return key if key.is_opened_by(raw) else None
+        return self.find_many([raw]).get(raw)
+
+    def find_many(self, raws: Collection[str]) -> "dict[str, ApiKey]":
+        """Those keys that one of the texts opens, by their texts; one query for all."""
+        prefixes = {raw: parts["prefix"] for raw in raws if (parts := _RAW.fullmatch(raw))}
+        if not prefixes:
+            return {}
+        rows = self.select_related("owner").filter(prefix__in=set(prefixes.values()))
+        keys = {key.prefix: key for key in rows}
+        found = {}
+        for raw, prefix in prefixes.items():
+            key = keys.get(prefix)
+            if key is None:
+                hmac.compare_digest(hash_secret(raw), _NO_HASH)
+            elif key.is_opened_by(raw):
+                found[raw] = key
+        return found
+
+    def touch(self, keys: Collection["ApiKey"], now: datetime) -> int:
+        """Note that these keys were used; returns for how many that was not noted lately."""
+        earlier = now - LAST_USED_EVERY
+        due = [key for key in keys if key.last_used_at is None or key.last_used_at <= earlier]
+        if not due:
+            return 0
+        # The condition again in SQL: other processes see the same keys used.
+        stale = Q(last_used_at__isnull=True) | Q(last_used_at__lte=earlier)
+        return self.filter(stale, pk__in=[key.pk for key in due]).update(last_used_at=now)
 
 
 class ApiKey(models.Model):
@@ -266,12 +285,3 @@ class ApiKey(models.Model):
         if changed:
             self.revoked_at = now
         return bool(changed)
-
-    def touch(self, now: datetime) -> bool:
-        """Note that the key was used; False when that was noted less than a minute ago."""
-        earlier = now - LAST_USED_EVERY
-        if self.last_used_at is not None and self.last_used_at > earlier:
-            return False
-        # The condition again in SQL: other processes see the same key used.
-        stale = Q(last_used_at__isnull=True) | Q(last_used_at__lte=earlier)
-        return bool(type(self).objects.filter(stale, pk=self.pk).update(last_used_at=now))

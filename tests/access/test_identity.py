@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -13,17 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest_django import DjangoAssertNumQueries, Settings
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
-from rest_framework_simplejwt.tokens import RefreshToken
+from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
-from realtime.access import identity as identity_module
-from realtime.access.credentials import Credential, credential_from_token
-from realtime.access.identity import (
-    ANONYMOUS,
-    Identity,
+from realtime.access import authentication
+from realtime.access.authentication import (
     InvalidCredential,
     aauthenticate,
     authenticate,
     forget,
+)
+from realtime.access.credentials import Credential, credential_from_token
+from realtime.access.identity import (
+    ANONYMOUS,
+    Identity,
     identity_of_user,
     with_publish_permission,
 )
@@ -230,7 +233,7 @@ def test_a_forged_token_costs_no_query(django_assert_num_queries: DjangoAssertNu
 def test_the_cache_holds_no_secret() -> None:
     _, raw = personas.bob_key()
     present(raw)
-    assert raw not in str(vars(identity_module._recent))
+    assert raw not in str(vars(authentication._recent))
 
 
 def test_a_cached_identity_ends_with_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,6 +336,25 @@ def test_a_session_that_is_not_logged_in_is_anonymous() -> None:
 # On an event loop -----------------------------------------------------------------------------
 
 
+def crowd() -> tuple[list[str], list[str]]:
+    """Twenty keys and twenty tokens, each of a user of its own."""
+    users = User.objects.bulk_create([User(username=f"user {n}") for n in range(20)])
+    raws = [ApiKey.objects.create_key(user, "desk")[1] for user in users]
+    return raws, [personas.token(user) for user in users]
+
+
+def ended_token() -> str:
+    """An access token whose session has been ended."""
+    access, refresh = personas.login(personas.alice())
+    end_session(RefreshToken(refresh)["sid"])
+    return access
+
+
+async def together(tokens: list[str]) -> list[Any]:
+    asked = [aauthenticate(credential_from_token(token, "query")) for token in tokens]
+    return await asyncio.gather(*asked, return_exceptions=True)
+
+
 async def queries_of(token: str) -> int:
     """Queries of one aauthenticate() in the thread that it uses."""
     context = CaptureQueriesContext(connection)
@@ -362,7 +384,7 @@ async def test_on_a_loop_no_thread_is_asked_for_anonymous_or_warm(
     def no_thread(*args: Any) -> Any:
         raise AssertionError("asked a thread")
 
-    monkeypatch.setattr(identity_module, "database_sync_to_async", no_thread)
+    monkeypatch.setattr(authentication, "database_sync_to_async", no_thread)
     assert await aauthenticate(credential) is first
     assert await aauthenticate(None) is ANONYMOUS
 
@@ -371,10 +393,46 @@ async def test_on_a_loop_no_thread_is_asked_for_anonymous_or_warm(
 async def test_on_a_loop_the_use_of_a_key_is_noted_behind_the_answer() -> None:
     key, raw = await sync_to_async(personas.bob_key)()
     await aauthenticate(credential_from_token(raw, "query"))
-    while identity_module._background:
-        await next(iter(identity_module._background))
+    while authentication._background:
+        await next(iter(authentication._background))
     await key.arefresh_from_db()
     assert key.last_used_at is not None
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_on_a_loop_a_crowd_of_keys_and_tokens_costs_three_queries() -> None:
+    raws, tokens = await sync_to_async(crowd)()
+    context = CaptureQueriesContext(connection)
+    await sync_to_async(context.__enter__)()
+    identities = await together([*raws, *tokens])
+    while authentication._background:
+        await next(iter(authentication._background))
+    await sync_to_async(context.__exit__)(None, None, None)
+    assert [each.kind for each in identities] == ["api_key"] * 20 + ["jwt"] * 20
+    assert len({each.credential_id for each in identities}) == 40
+    # the keys, the users, what is blacklisted; and that the keys were used
+    assert await sync_to_async(context.__len__)() == 3 + 1
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_on_a_loop_a_bad_credential_in_a_crowd_spoils_no_other_one() -> None:
+    raws, tokens = await sync_to_async(crowd)()
+    _, revoked = await sync_to_async(personas.mallory_key)()
+    bad = [revoked, raws[0][:-1] + "!", await sync_to_async(ended_token)()]
+    answers = await together([*raws[:3], *bad, *tokens[:3]])
+    refusals = [isinstance(answer, InvalidCredential) for answer in answers]
+    assert refusals == [False] * 3 + [True] * 3 + [False] * 3
+
+
+@pytest.mark.parametrize("user_id", ["no number", "9" * 40, None, [1]])
+@pytest.mark.django_db(transaction=True)
+async def test_on_a_loop_a_token_of_an_odd_user_spoils_no_other_one(user_id: Any) -> None:
+    _, tokens = await sync_to_async(crowd)()
+    odd = AccessToken()
+    odd["user_id"] = user_id
+    *good, refused = await together([*tokens, str(odd)])
+    assert [each.kind for each in good] == ["jwt"] * 20
+    assert isinstance(refused, InvalidCredential)
 
 
 @pytest.mark.django_db(transaction=True)

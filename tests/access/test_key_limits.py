@@ -10,8 +10,8 @@ from asgiref.sync import sync_to_async
 from rest_framework.test import APIClient
 
 from realtime.access import limits
+from realtime.access.authentication import authenticate
 from realtime.access.credentials import credential_from_token
-from realtime.access.identity import authenticate
 from realtime.access.limits import message_rate
 from realtime.access.revocation import key_changed
 from realtime.delivery.slots import pace

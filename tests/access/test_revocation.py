@@ -147,7 +147,7 @@ async def test_what_concerns_nobody_is_not_announced(login: SimpleNamespace) -> 
         rename,
         refresh,
         lambda: note_login(None, login.alice),
-        lambda: login.key.touch(timezone.now()),
+        lambda: ApiKey.objects.touch([login.key], timezone.now()),
         lambda: ApiKey.objects.create_key(login.alice, "new"),
         lambda: User.objects.create_user("newcomer"),
     ):

@@ -9,14 +9,9 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from rest_framework.test import APIClient
 
 from realtime.access import tickets
+from realtime.access.authentication import InvalidCredential, authenticate
 from realtime.access.credentials import Credential
-from realtime.access.identity import (
-    Identity,
-    InvalidCredential,
-    authenticate,
-    grant_of,
-    identity_of_user,
-)
+from realtime.access.identity import Identity, grant_of, identity_of_user
 from realtime.access.revocation import key_changed, log_out
 from realtime.access.tickets import TICKET_SECONDS, MemoryStore, issue, redeem
 from realtime.models import ApiKey

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
+from realtime.access.authentication import InvalidCredential, authenticate
 from realtime.access.credentials import credential_from_token
-from realtime.access.identity import InvalidCredential, authenticate
 from realtime.api import keys as keys_module
 from realtime.models import ApiKey
 from tests import personas

@@ -1,0 +1,299 @@
+"""How a credential proves who a client is.
+
+`authenticate` (and `aauthenticate` on an event loop) cost one database query at most; for
+CACHE_SECONDS the same process answers without any. On an event loop, credentials that arrive
+together are looked up together: after a restart a crowd reconnects, each with its own.
+"""
+
+import asyncio
+import hashlib
+import logging
+import weakref
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from channels.db import database_sync_to_async
+from django.contrib.auth import get_user_model
+from django.db import DatabaseError
+from django.db.models import Q
+from django.utils import timezone
+from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
+from rest_framework_simplejwt.tokens import AccessToken
+
+from realtime.access.batches import Batches
+from realtime.access.cache import RecentCache
+from realtime.access.credentials import Credential
+from realtime.access.identity import (
+    ANONYMOUS,
+    Identity,
+    identity_of_key,
+    identity_of_token,
+    identity_of_user,
+    with_publish_permission,
+)
+from realtime.access.tickets import TicketsUnavailable, redeem
+from realtime.access.tokens import Claims, blacklisted, ended_tokens
+from realtime.models import ApiKey, hash_secret
+
+logger = logging.getLogger(__name__)
+
+CACHE_SECONDS: Final = 5.0
+CACHE_SIZE: Final = 10_000
+MAX_SECRET_LENGTH: Final = 4096
+
+
+class InvalidCredential(Exception):
+    """Raised when a credential is not accepted.
+
+    Wrong, unknown and revoked read the same. Only a token that we did sign may say `expired`.
+    """
+
+    def __init__(self, *, expired: bool = False) -> None:
+        super().__init__(expired)
+        self.expired = expired
+
+    def __str__(self) -> str:
+        if self.expired:
+            return "The token has expired. Refresh it, or obtain a new one."
+        return "The credential is invalid, expired or revoked. Obtain a new one."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Question:
+    """A credential as far as it can be checked without the database."""
+
+    credential: Credential
+    digest: bytes
+    token: AccessToken | None
+
+
+# By hash of the credential: memory holds no secrets either.
+_recent: RecentCache[Identity] = RecentCache(CACHE_SECONDS, CACHE_SIZE)
+_look_ups: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Batches[_Question, Identity]]" = (
+    weakref.WeakKeyDictionary()
+)
+# Strong references: the event loop keeps only weak ones.
+_background: set[asyncio.Task[None]] = set()
+
+
+def authenticate(credential: Credential | None) -> Identity:
+    """The identity behind a credential, ANONYMOUS for none; raises InvalidCredential."""
+    if credential is None:
+        return ANONYMOUS
+    digest = _digest(credential)
+    identity = _recalled(digest)
+    if identity is None:
+        identity, key = _look_up(_Question(credential, digest, _verify(credential)))
+        _note_uses([key] if key is not None else [])
+    return identity
+
+
+async def aauthenticate(credential: Credential | None) -> Identity:
+    """`authenticate` on an event loop: one thread hop when the cache is cold, none otherwise."""
+    if credential is None:
+        return ANONYMOUS
+    digest = _digest(credential)
+    identity = _recalled(digest)
+    if identity is not None:
+        return identity
+    question = _Question(credential, digest, _verify(credential))
+    loop = asyncio.get_running_loop()
+    look_ups = _look_ups.get(loop)
+    if look_ups is None:
+        look_ups = _look_ups[loop] = Batches(_answer)
+    return await look_ups.ask(question)
+
+
+def forget(
+    *,
+    credential_id: str | None = None,
+    session_id: str | None = None,
+    user_id: int | None = None,
+) -> None:
+    """Ask the database again for this credential, this login, this user, or for all.
+
+    For this process; others ask again after CACHE_SECONDS.
+    """
+    if credential_id is None and session_id is None and user_id is None:
+        _recent.forget()
+        return
+    _recent.forget(
+        lambda identity: (
+            identity.credential_id == credential_id
+            or (session_id is not None and identity.session_id == session_id)
+            or (user_id is not None and identity.user_id == user_id)
+        )
+    )
+
+
+def _recalled(digest: bytes) -> Identity | None:
+    identity = _recent.get(digest)
+    return None if identity is None or identity.is_expired(timezone.now()) else identity
+
+
+def _digest(credential: Credential) -> bytes:
+    if len(credential.secret) > MAX_SECRET_LENGTH or not credential.secret.isascii():
+        raise InvalidCredential
+    return hashlib.sha256(f"{credential.kind}:{credential.secret}".encode()).digest()
+
+
+def _verify(credential: Credential) -> AccessToken | None:
+    """All that can be said without the database: signature, algorithm, type and expiry of a JWT."""
+    if credential.kind != "jwt":
+        return None
+    try:
+        return AccessToken(credential.secret)  # type: ignore[arg-type]
+    except ExpiredTokenError as exc:
+        raise InvalidCredential(expired=True) from exc
+    # Claims of odd types, and a header nested deeper than the JSON parser goes.
+    except (TokenError, ValueError, TypeError, OverflowError, RecursionError) as exc:
+        raise InvalidCredential from exc
+
+
+# Looking up -----------------------------------------------------------------------------------
+
+
+async def _answer(questions: Sequence[_Question]) -> Sequence[Identity | Exception]:
+    answers, keys = await database_sync_to_async(_look_up_all)(questions)
+    if keys:
+        # The clients need not wait for this write.
+        task = asyncio.create_task(database_sync_to_async(_note_uses)(keys))
+        _background.add(task)
+        task.add_done_callback(_background.discard)
+    return answers
+
+
+def _look_up_all(
+    questions: Sequence[_Question],
+) -> tuple[list[Identity | Exception], list[ApiKey]]:
+    """An answer to each question, and the keys whose use is to be noted."""
+    prepared = _Prepared(questions) if len(questions) > 1 else None
+    answers: list[Identity | Exception] = []
+    used: list[ApiKey] = []
+    for question in questions:
+        try:
+            identity, key = _look_up(question, prepared)
+        except (InvalidCredential, TicketsUnavailable) as exc:
+            answers.append(exc)
+            continue
+        answers.append(identity)
+        if key is not None:
+            used.append(key)
+    return answers, used
+
+
+class _Prepared:
+    """What a batch of questions needs from the database, with one query for each kind of them."""
+
+    def __init__(self, questions: Sequence[_Question]) -> None:
+        self.generation = _recent.generation
+        self.keys = ApiKey.objects.find_many(
+            {each.credential.secret for each in questions if each.credential.kind == "api_key"}
+        )
+        self._tokens = _users_of([each.token for each in questions if each.token is not None])
+
+    def user_of(self, token: Claims) -> Any:
+        return _find_user(token) if self._tokens is None else self._tokens.get(_name_of(token))
+
+
+def _look_up(
+    question: _Question, prepared: _Prepared | None = None
+) -> tuple[Identity, ApiKey | None]:
+    """The identity, and the key if its use is to be noted."""
+    generation = _recent.generation if prepared is None else prepared.generation
+    # Sockets of one credential that reconnect together wait here for the same thread.
+    identity = _recalled(question.digest)
+    if identity is not None:
+        return identity, None
+    secret = question.credential.secret
+    if question.credential.kind == "ticket":
+        return _look_up_grant(redeem(secret)), None
+    key = None
+    if question.token is not None:
+        find = _find_user if prepared is None else prepared.user_of
+        identity = _check_token(find(question.token), question.token)
+    else:
+        key = ApiKey.objects.find(secret) if prepared is None else prepared.keys.get(secret)
+        identity = _check_key(key, hash_secret(secret))
+    _recent.put(question.digest, identity, generation)
+    return identity, key
+
+
+def _look_up_grant(grant: Mapping[str, Any] | None) -> Identity:
+    """The credential behind a ticket, if it would be accepted now."""
+    if grant is None:
+        raise InvalidCredential
+    if "key_id" in grant:
+        keys = ApiKey.objects.select_related("owner").filter(
+            Q(hash=grant["secret_hash"]) | Q(previous_hash=grant["secret_hash"]),
+            pk=grant["key_id"],
+        )
+        return _check_key(keys.first(), grant["secret_hash"])
+    if "jti" in grant:
+        identity = _check_token(_find_user(grant), grant)
+        if identity.is_expired(timezone.now()):
+            raise InvalidCredential(expired=True)
+        return identity
+    user = get_user_model()._default_manager.filter(pk=grant["session_of"], is_active=True).first()
+    if user is None:
+        raise InvalidCredential
+    return identity_of_user(user)
+
+
+def _check_key(key: ApiKey | None, secret_hash: str) -> Identity:
+    if key is None or not key.owner.is_active:
+        raise InvalidCredential
+    now = timezone.now()
+    identity = identity_of_key(key, secret_hash)
+    if key.status_at(now) != ApiKey.Status.ACTIVE or identity.is_expired(now):
+        raise InvalidCredential
+    return identity
+
+
+def _check_token(user: Any, token: Claims) -> Identity:
+    if user is None:
+        raise InvalidCredential
+    return identity_of_token(user, token)
+
+
+def _find_user(token: Claims) -> Any:
+    """The active user of a token that is not blacklisted, or None, with one query."""
+    users = with_publish_permission(get_user_model()._default_manager)
+    try:
+        return users.filter(~blacklisted(token), pk=token["user_id"], is_active=True).first()
+    except (KeyError, ValueError, TypeError, OverflowError) as exc:
+        raise InvalidCredential from exc
+
+
+def _name_of(token: Claims) -> tuple[str, int]:
+    return str(token["jti"]), int(token["user_id"])
+
+
+def _users_of(tokens: Sequence[Claims]) -> dict[tuple[str, int], Any] | None:
+    """What `_find_user` finds for each token, by `_name_of`, with two queries.
+
+    None if one of the tokens has a claim that the database cannot be asked for.
+    """
+    if not tokens:
+        return {}
+    users = with_publish_permission(get_user_model()._default_manager).filter(is_active=True)
+    try:
+        active = users.in_bulk({int(token["user_id"]) for token in tokens})
+        ended = ended_tokens(tokens)
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None
+    return {
+        _name_of(token): active.get(int(token["user_id"]))
+        for token in tokens
+        if token["jti"] not in ended
+    }
+
+
+def _note_uses(keys: Collection[ApiKey]) -> None:
+    try:
+        ApiKey.objects.touch(keys, timezone.now())
+    except DatabaseError:
+        # The credentials are good, and somebody waits for an answer.
+        visible = ", ".join(key.visible for key in keys)
+        logger.warning("Could not note the use of %s", visible, exc_info=True)
