@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from asgiref.sync import sync_to_async
 from channels.db import database_sync_to_async
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError
@@ -41,6 +42,8 @@ logger = logging.getLogger(__name__)
 CACHE_SECONDS: Final = 5.0
 CACHE_SIZE: Final = 10_000
 MAX_SECRET_LENGTH: Final = 4096
+# For so many seconds a crowd keeps its database connection, and notes of used keys wait.
+CROWD_SECONDS: Final = 0.25
 
 
 class InvalidCredential(Exception):
@@ -70,11 +73,9 @@ class _Question:
 
 # By hash of the credential: memory holds no secrets either.
 _recent: RecentCache[Identity] = RecentCache(CACHE_SECONDS, CACHE_SIZE)
-_look_ups: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Batches[_Question, Identity]]" = (
+_look_ups: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LookUps]" = (
     weakref.WeakKeyDictionary()
 )
-# Strong references: the event loop keeps only weak ones.
-_background: set[asyncio.Task[None]] = set()
 
 
 def authenticate(credential: Credential | None) -> Identity:
@@ -101,8 +102,8 @@ async def aauthenticate(credential: Credential | None) -> Identity:
     loop = asyncio.get_running_loop()
     look_ups = _look_ups.get(loop)
     if look_ups is None:
-        look_ups = _look_ups[loop] = Batches(_answer)
-    return await look_ups.ask(question)
+        look_ups = _look_ups[loop] = _LookUps()
+    return await look_ups.batches.ask(question)
 
 
 def forget(
@@ -154,14 +155,53 @@ def _verify(credential: Credential) -> AccessToken | None:
 # Looking up -----------------------------------------------------------------------------------
 
 
-async def _answer(questions: Sequence[_Question]) -> Sequence[Identity | Exception]:
-    answers, keys = await database_sync_to_async(_look_up_all)(questions)
-    if keys:
-        # The clients need not wait for this write.
-        task = asyncio.create_task(database_sync_to_async(_note_uses)(keys))
-        _background.add(task)
-        task.add_done_callback(_background.discard)
-    return answers
+class _LookUps:
+    """Those of one event loop.
+
+    A crowd keeps the database connection of its thread from batch to batch: to open it again costs
+    more than the query (and SQLite, when its last connection closes, folds up its log).
+    """
+
+    def __init__(self) -> None:
+        self.batches = Batches(self._answer)
+        self._used: list[ApiKey] = []
+        self._finishing: asyncio.Task[None] | None = None
+
+    async def _answer(self, questions: Sequence[_Question]) -> Sequence[Identity | Exception]:
+        crowd = len(questions) > 1
+        try:
+            run = sync_to_async(_look_up_all) if crowd else database_sync_to_async(_look_up_all)
+            answers, keys = await run(questions)
+        except BaseException:
+            self._finish(0.0)
+            raise
+        self._used += keys
+        if crowd or keys:
+            self._finish(CROWD_SECONDS if crowd else 0.0)
+        return answers
+
+    def _finish(self, after: float) -> None:
+        """Write that the keys were used, for which no client waits, and close the connection."""
+        if self._finishing is None:
+            self._finishing = asyncio.create_task(self._finish_later(after))
+
+    async def _finish_later(self, after: float) -> None:
+        try:
+            await asyncio.sleep(after)
+            more = True
+            while more:
+                used, self._used = self._used, []
+                await database_sync_to_async(_note_uses)(used)
+                more = bool(self._used)
+                if more:
+                    await asyncio.sleep(CROWD_SECONDS)
+        finally:
+            self._finishing = None
+
+    async def finished(self) -> None:
+        """Wait until everything has been written."""
+        while self._finishing is not None:
+            await self._finishing
 
 
 def _look_up_all(

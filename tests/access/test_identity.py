@@ -393,8 +393,7 @@ async def test_on_a_loop_no_thread_is_asked_for_anonymous_or_warm(
 async def test_on_a_loop_the_use_of_a_key_is_noted_behind_the_answer() -> None:
     key, raw = await sync_to_async(personas.bob_key)()
     await aauthenticate(credential_from_token(raw, "query"))
-    while authentication._background:
-        await next(iter(authentication._background))
+    await authentication._look_ups[asyncio.get_running_loop()].finished()
     await key.arefresh_from_db()
     assert key.last_used_at is not None
 
@@ -405,8 +404,7 @@ async def test_on_a_loop_a_crowd_of_keys_and_tokens_costs_three_queries() -> Non
     context = CaptureQueriesContext(connection)
     await sync_to_async(context.__enter__)()
     identities = await together([*raws, *tokens])
-    while authentication._background:
-        await next(iter(authentication._background))
+    await authentication._look_ups[asyncio.get_running_loop()].finished()
     await sync_to_async(context.__exit__)(None, None, None)
     assert [each.kind for each in identities] == ["api_key"] * 20 + ["jwt"] * 20
     assert len({each.credential_id for each in identities}) == 40
