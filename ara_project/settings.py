@@ -349,6 +349,18 @@ REALTIME_HISTORY_SECONDS = {
     "market-data": env.count("REALTIME_HISTORY_SECONDS_MARKET_DATA", default=86400),
     "alerts": env.count("REALTIME_HISTORY_SECONDS_ALERTS", default=7 * 86400),
 }
+# Seconds within which a stream's next update is expected; when they have passed, its subscribers
+# are told that it is stale. 0: twice the longest recent spacing of the stream, within these bounds.
+REALTIME_EXPECTED_INTERVAL = {
+    "market-data": env.number("REALTIME_EXPECTED_INTERVAL_MARKET_DATA", default=0),
+    "predictions": env.number("REALTIME_EXPECTED_INTERVAL_PREDICTIONS", default=0),
+}
+REALTIME_EXPECTED_INTERVAL_FLOOR = env.number(
+    "REALTIME_EXPECTED_INTERVAL_FLOOR", default=5.0, least=0.1
+)
+REALTIME_EXPECTED_INTERVAL_CEILING = env.number(
+    "REALTIME_EXPECTED_INTERVAL_CEILING", default=3600.0, least=0.1
+)
 # Missed updates that one `since` may replay; more than that gets a snapshot.
 REALTIME_RECOVERY_LIMIT = env.count("REALTIME_RECOVERY_LIMIT", default=300)
 # Seconds over which a stopping server spreads its goodbyes.

@@ -12,7 +12,7 @@ from typing import Any, Final
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 
-from realtime.delivery.layers import RedisStreamLayer
+from realtime.delivery.layers import RedisStreamLayer, StreamLayer
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.slots import LEASE_SECONDS
 from realtime.streams import CHANNELS
@@ -25,6 +25,10 @@ WRITE_DELAY: Final = 0.02
 BUSY_WRITE_DELAY: Final = 0.25
 # The field of a lease with the sockets of one API key, beside those of the channels.
 _KEY: Final = "key:"
+# The field of a stream that is stale, `stale:market-data:AAPL`, as far as a process knows.
+_STALE: Final = "stale:"
+# Of these a process names so many at most: a market that has closed is known without its list.
+_MAX_STALE: Final = 500
 
 
 class StatisticsUnavailable(Exception):
@@ -42,6 +46,8 @@ class _Lease:
         self._timer: asyncio.TimerHandle | None = None
         self._written_at = 0.0
         self._writing = False
+        inner = layer if self._layer is None else self._layer.loop_layer
+        self._freshness = inner.local.fanout.freshness if isinstance(inner, StreamLayer) else None
         if self._layer is not None:
             self.server = self._layer.loop_layer.local.process
 
@@ -71,10 +77,22 @@ class _Lease:
             # Kept by the layer, which waits for it when it closes.
             self._layer.loop_layer.links[0].keep(self._write())
 
+    def fields(self) -> Counter[str]:
+        """What this process publishes: its counts, and the stale streams that its sockets read."""
+        fields = self.counts.copy()
+        if fields and self._freshness is not None:
+            stale = sorted(self._freshness.stale(), key=lambda stream: stream.group)
+            fields.update(
+                f"{_STALE}{stream.channel}:{stream.symbol}"
+                for stream in stale[:_MAX_STALE]
+                if stream.channel != "alerts"
+            )
+        return fields
+
     async def _write(self) -> None:
         assert self._layer is not None
         self._written_at = self._loop.time()
-        counts = dict(self.counts)
+        counts = self.fields()
         try:
             await self._layer.loop_layer.write_lease(counts, LEASE_SECONDS)
         except BackendUnavailable as exc:
@@ -121,6 +139,19 @@ class ConnectionManager:
             if name.startswith(_KEY) and count > 0
         }
 
+    def get_stale_streams(self) -> dict[str, list[str]]:
+        """Symbols by channel whose stream is stale for the sockets of some process.
+
+        Stale: quiet for longer than expected, or unreachable. Streams that nobody reads are not
+        watched here.
+        """
+        stale: dict[str, set[str]] = {}
+        for name in self._read():
+            if name.startswith(_STALE):
+                channel, _, symbol = name.removeprefix(_STALE).partition(":")
+                stale.setdefault(channel, set()).add(symbol)
+        return {channel: sorted(symbols) for channel, symbols in sorted(stale.items())}
+
     def _read(self) -> Counter[str]:
         """All fields of all leases; raises StatisticsUnavailable."""
         counts: Counter[str] = Counter()
@@ -128,7 +159,7 @@ class ConnectionManager:
         for loop, lease in list(self._leases.items()):
             if loop.is_closed():
                 continue  # it took its sockets with it
-            counts.update(lease.counts)
+            counts.update(lease.fields())
             if lease.server is not None:
                 own.add(lease.server)
         layer = get_channel_layer()

@@ -443,6 +443,14 @@ class StreamStatus(ServerMessage, tag="stream_status", kw_only=True):
     reason: str | UnsetType = UNSET
 
 
+_stream_status_decoder: Final = msgspec.json.Decoder(StreamStatus)
+
+
+def parse_stream_status(text: bytes) -> StreamStatus:
+    """What readers inside the server are told in the words of the wire."""
+    return _stream_status_decoder.decode(text)
+
+
 class Gap(ServerMessage, tag="gap", kw_only=True):
     """Updates that are lost for good. `epoch` is the one in force from now on."""
 

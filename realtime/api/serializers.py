@@ -69,6 +69,10 @@ class ConnectionsSerializer(serializers.Serializer[Any]):
     channels = serializers.ListField(
         child=serializers.CharField(), help_text="Channels with at least one connection."
     )
+    stale = serializers.DictField(
+        child=serializers.ListField(child=serializers.CharField()),
+        help_text="Symbols by channel whose stream is quiet for longer than expected.",
+    )
 
 
 class ProblemSerializer(serializers.Serializer[Any]):

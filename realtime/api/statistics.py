@@ -25,5 +25,6 @@ class ConnectionsView(ApiView):
                 "total": sum(counts.values()),
                 "counts": counts,
                 "channels": [channel for channel, count in counts.items() if count],
+                "stale": connection_manager.get_stale_streams(),
             }
         )

@@ -12,11 +12,13 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final, Protocol
 
+from msgspec import MsgspecError
+
+from realtime.delivery.freshness import LEARN_FROM, Freshness, heard_at, rhythm_for
 from realtime.delivery.updates import NO_EPOCH, Reader, Update
-from realtime.protocol import Position, StreamStatus, encode, timestamp
+from realtime.protocol import Position, update_time
 from realtime.streams import Channel, Stream
 
 logger = logging.getLogger(__name__)
@@ -48,13 +50,15 @@ class Start:
     """Where a subscription begins.
 
     `recovered` is None if the reader did not ask to resume. `updates` are the missed ones if it
-    was recovered, else at most one: the snapshot.
+    was recovered, else at most one: the snapshot. `status` is the message that tells the reader
+    that the stream is stale, if it is.
     """
 
     epoch: str
     offset: int
     recovered: bool | None
     updates: Sequence[Update]
+    status: bytes | None = None
 
 
 class StreamState:
@@ -62,16 +66,18 @@ class StreamState:
 
     __slots__ = (
         "again",
+        "asked",
         "epoch",
+        "heard",
         "hold_until",
-        "idle_since",
-        "last_update",
         "new",
         "offset",
         "readers",
         "ready",
+        "reason",
         "recent",
         "resync",
+        "rhythm",
         "stale",
         "stream",
         "waiting",
@@ -90,9 +96,12 @@ class StreamState:
         self.waiting: list[Update] | None = None
         self.resync: asyncio.Task[None] | None = None
         self.again = False  # the answer on its way may be from before a reconnect: ask once more
-        self.last_update: float | None = None
+        # See delivery/freshness.py.
+        self.heard: float | None = None
+        self.rhythm = rhythm_for(stream.channel)
         self.stale = False
-        self.idle_since = 0.0
+        self.reason = ""
+        self.asked = False
 
     def continues(self, since: Position) -> bool:
         """Is this the numbering that a reader knows?
@@ -128,7 +137,7 @@ class StreamState:
         """Make an update the newest one; remember `keep` of them."""
         self.epoch = update.epoch
         self.offset = update.offset
-        self.last_update = now = time.time()
+        self.heard = now = time.monotonic()
         self.recent.append(update)
         self.trim(keep if now >= self.hold_until else RECENT)
 
@@ -150,6 +159,9 @@ class History(Protocol):
         BackendUnavailable.
         """
 
+    async def read_newest(self, stream: Stream, count: int) -> Page:
+        """The newest `count` updates, or as many as are held. Raises BackendUnavailable."""
+
     async def restart_stream(self, stream: Stream, epoch: str) -> None:
         """End `epoch` (unless that has happened): the history went back behind what was sent."""
 
@@ -169,6 +181,7 @@ class Fanout:
         # Streams whose history could not be read, and the timer for the next attempt.
         self._failed: dict[str, None] = {}
         self._retry: asyncio.TimerHandle | None = None
+        self.freshness = Freshness(self.streams, self._audience, self._learn)
 
     def state(self, stream: Stream) -> StreamState:
         """The state of a stream, made at its first mention."""
@@ -184,7 +197,7 @@ class Fanout:
     def _trim(self) -> None:
         """There are twice as many streams as last time: quiet ones, too, remember fewer now."""
         self._trimmed = len(self.streams)
-        now, keep = time.time(), self._keep()
+        now, keep = time.monotonic(), self._keep()
         for state in self.streams.values():
             if now >= state.hold_until:
                 state.trim(keep)
@@ -198,19 +211,20 @@ class Fanout:
             state.waiting.append(update)
         elif update.epoch == state.epoch and update.offset == state.offset + 1:
             self._deliver(state, update)
+            if state.stale:
+                self.freshness.tell_fresh(state)
         elif update.epoch == state.epoch and update.offset <= state.offset:
             pass  # already filled from the history
         elif state.epoch == NO_EPOCH and update.offset == 1:
             state.ready = True
             self._deliver(state, update)
+            self.freshness.tell_reachable(state)
         else:
             state.waiting = [update]
             self._start_resync(state)
 
     def _deliver(self, state: StreamState, update: Update) -> None:
         state.adopt(update, self._keep())
-        if state.stale:
-            self.tell_fresh(state)
         for reader in tuple(state.readers.values()):
             reader.deliver(update)
         wildcards = self.wildcards.get(update.stream.channel)
@@ -256,7 +270,7 @@ class Fanout:
         first_look = not state.ready and not state.new
         state.ready = True
         self._apply(state, page, first_look=first_look)
-        self.tell_fresh(state)
+        self.freshness.tell_reachable(state)
         waiting, state.waiting = state.waiting or [], None
         for update in waiting:
             self.receive(update)
@@ -312,6 +326,7 @@ class Fanout:
             state.epoch, state.offset = page.epoch, page.offset
             state.recent.extend(page.updates)
             if page.updates:
+                state.heard = _published(page.updates[-1])
                 for reader in self._audience(state):
                     reader.deliver_snapshot(page.updates[-1])
             return
@@ -340,6 +355,8 @@ class Fanout:
             for reader in self._audience(state):
                 reader.deliver_snapshot(updates[-1])
         state.offset = page.offset
+        if updates:
+            state.heard = _published(updates[-1])  # not when it arrived, which is late
 
     def resync_all(self, groups: Iterable[str]) -> None:
         """After a reconnect: compare these streams with their histories."""
@@ -371,24 +388,28 @@ class Fanout:
             if older and older[-1].offset == first - 1:
                 # More than is kept otherwise, until the reader has had the time to begin.
                 state.recent.extendleft(reversed(older))
-                state.hold_until = time.time() + HOLD_SECONDS
+                state.hold_until = time.monotonic() + HOLD_SECONDS
 
     # Readers --------------------------------------------------------------------------------
 
     def start(self, state: StreamState, since: Position | None, limit: int) -> Start:
         """Where a new reader stands. Synchronous: nothing falls between this and `join`."""
+        status = self.freshness.text(state) if state.stale else None
         if since is not None:
             missed = state.offset - since.offset
             if state.continues(since) and 0 <= missed <= limit and state.covers(since.offset):
-                return Start(state.epoch, state.offset, True, state.after(since.offset))
+                updates = state.after(since.offset)
+                return Start(state.epoch, state.offset, True, updates, status)
         newest = [state.recent[-1]] if state.recent else []
-        return Start(state.epoch, state.offset, None if since is None else False, newest)
+        recovered = None if since is None else False
+        return Start(state.epoch, state.offset, recovered, newest, status)
 
     def join(self, stream: Stream, reader: Reader) -> None:
         if stream.wildcard:
             self.wildcards.setdefault(stream.channel, {})[reader.owner] = reader
         else:
             self.state(stream).readers[reader.owner] = reader
+        self.freshness.watch()
 
     def leave(self, stream: Stream, reader: Reader) -> None:
         if stream.wildcard:
@@ -418,30 +439,23 @@ class Fanout:
 
     def tell_stale(self, groups: Iterable[str], reason: str) -> None:
         """Tell the readers that nothing can arrive for now, once per stream."""
-        for group in groups:
-            state = self.streams.get(group)
-            if state is not None and not state.stale:
-                state.stale = True
-                self._tell(state, "stale", reason)
+        self.freshness.tell_unreachable(groups, reason)
 
-    def tell_fresh(self, state: StreamState) -> None:
-        if state.stale:
-            state.stale = False
-            self._tell(state, "fresh", "")
+    def _learn(self, state: StreamState) -> None:
+        task = asyncio.get_running_loop().create_task(self._learn_rhythm(state))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    def _tell(self, state: StreamState, word: str, reason: str) -> None:
-        audience = self._audience(state)
-        if not audience:
+    async def _learn_rhythm(self, state: StreamState) -> None:
+        """From the history: this process has not heard enough of the stream itself."""
+        try:
+            page = await self._history.read_newest(state.stream, LEARN_FROM)
+        except Exception as exc:
+            logger.debug("history of %s not readable: %s", state.stream.group, exc)
+            state.asked = False
             return
-        last = None if state.last_update is None else _rfc3339(state.last_update)
-        message = StreamStatus(
-            symbol=state.stream.symbol, state=word, last_update=last, expected_every=None
-        )
-        if reason:
-            message.reason = reason
-        text = encode(message)
-        for reader in audience:
-            reader.deliver_state(state.stream, text)
+        if state.rhythm is not None:
+            state.rhythm.learn([_published(update) for update in page.updates])
 
     # Housekeeping ---------------------------------------------------------------------------
 
@@ -453,6 +467,7 @@ class Fanout:
     def close(self) -> None:
         for task in self._tasks:
             task.cancel()
+        self.freshness.close()
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
@@ -461,5 +476,9 @@ class Fanout:
         self.wildcards.clear()
 
 
-def _rfc3339(seconds: float) -> str:
-    return timestamp(datetime.fromtimestamp(seconds, UTC))
+def _published(update: Update) -> float:
+    """When an update was published, on this process' monotonic clock; now if it does not say."""
+    try:
+        return heard_at(update_time(update.body))
+    except (MsgspecError, ValueError):
+        return time.monotonic()

@@ -10,16 +10,20 @@ For what runs in a process of its own and must not miss anything: engines, recor
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from channels.layers import get_channel_layer
 from django.core.exceptions import ImproperlyConfigured
+from msgspec import UnsetType
 
 from realtime.delivery.layers import EXTENSION
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.updates import Update
-from realtime.protocol import Position
+from realtime.protocol import Position, parse_stream_status
 from realtime.streams import Stream
 
 # Updates that may wait for a reader. One that falls further behind reads on from the history.
@@ -41,20 +45,50 @@ class Lost:
     epoch: str
 
 
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A stream went stale (quiet for longer than expected, or unreachable), or is fresh again.
+
+    `reason` is empty for a stream that is quiet, `backend_unavailable` while nothing can arrive.
+    """
+
+    stream: Stream
+    stale: bool
+    last_update: datetime | None
+    expected_every: float | None
+    reason: str = ""
+
+
+Item = Update | Lost | Status
+
+
 class _Reader:
     """Queues what streams deliver, until it is too much; `positions` then say where to go on."""
 
-    def __init__(self, positions: dict[Stream, Position]) -> None:
-        self.items: deque[Update | Lost] = deque()
+    def __init__(self, positions: dict[Stream, Position], *, updates: bool, states: bool) -> None:
+        self.items: deque[Item] = deque()
         self.overflowed = False
         self.arrived = asyncio.Event()
         self._positions = positions
+        self._updates = updates
+        self._states = states
 
     @property
     def owner(self) -> object:
         return self
 
+    def start(self, items: Sequence[Update | Lost], stream: Stream, status: bytes | None) -> None:
+        """Take what a stream has for a reader that begins."""
+        if self._updates:
+            self.items.extend(items)
+        if status is not None:
+            self.deliver_state(stream, status)
+        if self.items:
+            self.arrived.set()
+
     def put(self, item: Update | Lost, before: Position) -> None:
+        if not self._updates:
+            return
         self.overflowed = self.overflowed or len(self.items) >= MAX_WAITING
         if self.overflowed:
             # A stream that nothing was read from yet: it is read from here.
@@ -73,7 +107,9 @@ class _Reader:
         self.put(Lost(stream, first, last, epoch), Position(epoch, 0))
 
     def deliver_state(self, stream: Stream, text: bytes) -> None:
-        """The layer is away: what it then has arrives when it is back."""
+        if self._states:
+            self.items.append(_status(stream, text))
+            self.arrived.set()
 
 
 async def subscribe(
@@ -84,6 +120,38 @@ async def subscribe(
     A stream without a position in `since` begins with its newest update. Ends when the caller
     stops iterating. Raises ImproperlyConfigured with a channel layer that has no streams.
     """
+    async with aclosing(_follow(streams, since, updates=True, states=False)) as items:
+        async for item in items:
+            if not isinstance(item, Status):
+                yield item
+
+
+def subscribe_with_status(
+    streams: Sequence[Stream], since: Mapping[Stream, Position] | None = None
+) -> AsyncGenerator[Item, None]:
+    """`subscribe`, and where a stream goes stale or comes back, that.
+
+    It is told of a stream, too, that is stale already when the reading begins. The same state may
+    be told more than once.
+    """
+    return _follow(streams, since, updates=True, states=True)
+
+
+async def follow_status(streams: Sequence[Stream]) -> AsyncGenerator[Status, None]:
+    """`subscribe_with_status` without the updates, which then cost next to nothing."""
+    async with aclosing(_follow(streams, None, updates=False, states=True)) as items:
+        async for item in items:
+            if isinstance(item, Status):
+                yield item
+
+
+async def _follow(
+    streams: Sequence[Stream],
+    since: Mapping[Stream, Position] | None,
+    *,
+    updates: bool,
+    states: bool,
+) -> AsyncGenerator[Item, None]:
     outer: Any = get_channel_layer()
     if outer is None or EXTENSION not in outer.extensions:
         raise ImproperlyConfigured("subscribe() needs one of this project's channel layers")
@@ -91,7 +159,8 @@ async def subscribe(
     positions = dict(since or {})
     channel = await layer.new_channel()
     layer.attach(channel, lambda message: None)
-    reader = full = _Reader(positions)
+    make_reader = partial(_Reader, positions, updates=updates, states=states)
+    reader = full = make_reader()
     try:
         for stream in streams:
             await _join(layer, stream, channel, positions)
@@ -101,10 +170,11 @@ async def subscribe(
             reader.arrived.clear()
             while reader.items:
                 item = reader.items.popleft()
-                positions[item.stream] = _position(item)
+                if not isinstance(item, Status):
+                    positions[item.stream] = _position(item)
                 yield item
             if reader.overflowed:
-                full, reader = reader, _Reader(positions)
+                full, reader = reader, make_reader()
                 for stream in streams:
                     await _join(layer, stream, channel, positions)
                     # Nothing awaits between these two: no update is missed, and none comes twice.
@@ -136,14 +206,13 @@ def _start(layer: Any, stream: Stream, reader: _Reader, positions: dict[Stream, 
     since = _since(stream, positions)
     for symbol, start in layer.start(stream, reader, since).items():
         one = Stream(stream.channel, symbol, stream.user_id)
+        items: list[Update | Lost] = []
         if start.recovered is False:
             first = since[symbol].offset + 1 if since[symbol].epoch == start.epoch else 1
             last = start.updates[0].offset - 1 if start.updates else start.offset
-            reader.items.append(Lost(one, first, last, start.epoch))
-        reader.items.extend(start.updates)
+            items.append(Lost(one, first, last, start.epoch))
+        reader.start([*items, *start.updates], one, start.status)
         positions[one] = Position(start.epoch, start.offset)
-    if reader.items:
-        reader.arrived.set()
 
 
 def _since(stream: Stream, positions: Mapping[Stream, Position]) -> dict[str, Position]:
@@ -152,6 +221,18 @@ def _since(stream: Stream, positions: Mapping[Stream, Position]) -> dict[str, Po
 
 def _within(known: Stream, stream: Stream) -> bool:
     return known == stream or (stream.wildcard and known.channel == stream.channel)
+
+
+def _status(stream: Stream, text: bytes) -> Status:
+    message = parse_stream_status(text)
+    last = message.last_update
+    return Status(
+        stream=stream,
+        stale=message.state == "stale",
+        last_update=None if last is None else datetime.fromisoformat(last),
+        expected_every=message.expected_every,
+        reason="" if isinstance(message.reason, UnsetType) else message.reason,
+    )
 
 
 def _position(item: Update | Lost) -> Position:

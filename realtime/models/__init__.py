@@ -16,6 +16,7 @@ from realtime.models.predictions import (
     StoredPrediction,
     StoredPredictionQuerySet,
 )
+from realtime.models.silences import Silence
 from realtime.models.webhooks import (
     WebhookAttempt,
     WebhookDelivery,
@@ -32,6 +33,7 @@ __all__ = [
     "Bar",
     "PredictionScore",
     "RecordedPosition",
+    "Silence",
     "StoredPrediction",
     "StoredPredictionQuerySet",
     "WebhookAttempt",

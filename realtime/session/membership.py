@@ -111,12 +111,13 @@ class Membership:
     def _send(self, start: Start) -> None:
         if start.recovered:
             self.replayed += len(start.updates)
-            for update in start.updates:
-                self._socket.send(update.replayed_text)
-            return
         for update in start.updates:
-            if update.stream.channel != "alerts":  # an old alert is no snapshot of anything
+            if start.recovered:
+                self._socket.send(update.replayed_text)
+            elif update.stream.channel != "alerts":  # an old alert is no snapshot of anything
                 self._socket.send(update.snapshot_text)
+        if start.status is not None:
+            self._socket.send(start.status)
 
     async def leave(self, streams: list[Stream]) -> None:
         for stream in streams:

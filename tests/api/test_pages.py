@@ -21,6 +21,7 @@ def test_connections_are_counted_by_channel(each_layer: str) -> None:
         "total": 0,
         "counts": {"predictions": 0, "market-data": 0, "alerts": 0},
         "channels": [],
+        "stale": {},
     }
 
 

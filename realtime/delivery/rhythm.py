@@ -1,0 +1,70 @@
+"""How often a stream is heard of, and when it is quiet for too long. Pure.
+
+    rhythm = Rhythm(None, floor=5.0, ceiling=3600.0)   # learned from the stream's own spacing
+    rhythm.learn([0.0, 10.0, 20.0, 30.0, 40.0, 50.0])
+    rhythm.expected                                     # 20.0: twice the longest spacing
+    rhythm.is_quiet(50.0, 71.0)                         # True
+
+Seconds, on any clock that does not go back.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+# Spacings after which a rhythm is known.
+ENOUGH: Final = 5
+# What is expected, in spacings: the longest of late, which counts less with each one after it.
+MARGIN: Final = 2.0
+DECAY: Final = 0.95
+
+
+class Rhythm:
+    """`expected`: seconds within which the next update should come; None: not known, or never.
+
+    `fixed` is an interval that somebody set. Without it the interval is learned: MARGIN times the
+    longest recent spacing, within `floor` and `ceiling`. A stream whose own spacing is longer than
+    `ceiling` has no rhythm: nothing is expected of it.
+    """
+
+    __slots__ = ("_ceiling", "_count", "_fixed", "_floor", "_longest", "_noted", "expected")
+
+    def __init__(self, fixed: float | None, *, floor: float, ceiling: float) -> None:
+        self.expected = fixed
+        self._fixed = fixed is not None
+        self._floor = floor
+        self._ceiling = ceiling
+        self._noted: float | None = None
+        self._longest = 0.0
+        self._count = 0
+
+    def is_quiet(self, heard: float, now: float) -> bool:
+        """Is the stream, last heard of at `heard`, quiet for longer than expected?
+
+        Asked now and then; it need not be told of each update. What came between two questions
+        came in at most the time between them, and counts as that.
+        """
+        if heard != self._noted and not self._fixed:
+            self._note(heard)
+        return self.expected is not None and now - heard > self.expected
+
+    def learn(self, moments: Iterable[float]) -> None:
+        """From the times of updates, oldest first, unless it has learned before."""
+        if not self._fixed and self._count < ENOUGH:
+            self._noted = None
+            for moment in moments:
+                self._note(moment)
+
+    def _note(self, heard: float) -> None:
+        noted, self._noted = self._noted, heard
+        if noted is None:
+            return
+        gap = heard - noted
+        if self.expected is not None:
+            # A silence of a night is no spacing; one that comes again doubles what is expected.
+            gap = min(gap, self.expected)
+        self._longest = max(gap, self._longest * DECAY)
+        self._count += 1
+        if self._count >= ENOUGH:
+            slow = self._longest > self._ceiling
+            wanted = min(max(self._longest * MARGIN, self._floor), self._ceiling)
+            self.expected = None if slow else wanted

@@ -1,0 +1,108 @@
+"""The watch over all streams: a `stream_stale` event, once for each time that one goes quiet.
+
+The server processes tell their own sockets (`realtime.delivery.freshness`); this tells whoever is
+not connected, whether or not anybody reads the stream.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final, TypeVar
+
+from channels.db import database_sync_to_async
+from django.db import Error as DatabaseError
+from django.db import IntegrityError, transaction
+
+from realtime.delivery.subscribe import Status, follow_status
+from realtime.feeds.retry import Retry, Stopped
+from realtime.models import Silence
+from realtime.protocol import timestamp
+from realtime.streams import WILDCARD, Stream
+from realtime.webhooks.events import emit
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+STREAMS: Final = (Stream("market-data", WILDCARD), Stream("predictions", WILDCARD))
+# After a restart the last update is known by when it was published, not by when it arrived here.
+_SAME: Final = timedelta(seconds=2)
+
+
+async def run_freshness(stop: asyncio.Event) -> None:
+    """Watch until `stop` is set. Raises ImproperlyConfigured with a layer without streams."""
+    watching = asyncio.create_task(_watch(Retry(stop, outages=(DatabaseError,))))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([watching, stopping], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        watching.cancel()
+        await asyncio.wait([watching, stopping])
+    if not watching.cancelled():
+        watching.result()
+
+
+async def _watch(retry: Retry) -> None:
+    quiet: dict[Stream, bool] = {}  # of those that were quiet before: are they now?
+    try:
+        async with aclosing(follow_status(STREAMS)) as items:
+            async for status in items:
+                stream = status.stream
+                if status.stale and not status.reason and not quiet.get(stream):
+                    tolerance = timedelta(0) if stream in quiet else _SAME
+                    quiet[stream] = True
+                    await retry.until_done(_in_database(partial(tell, status, tolerance)))
+                elif stream in quiet and not status.stale:
+                    quiet[stream] = False
+    except Stopped:
+        pass
+
+
+def _in_database(function: Callable[[], T]) -> Callable[[], Awaitable[T]]:
+    return database_sync_to_async(function)
+
+
+def tell(status: Status, tolerance: timedelta = _SAME) -> bool:
+    """Emit the event of a stream that went quiet, unless this silence was told of before.
+
+    Two silences that begin within `tolerance` are one.
+    """
+    stream, last = status.stream, status.last_update
+    if last is None:
+        return False
+    try:
+        with transaction.atomic():
+            if _told(stream, last, tolerance):
+                return False
+            emit(
+                "stream_stale",
+                {
+                    "channel": stream.channel,
+                    "symbol": stream.symbol,
+                    "state": "stale",
+                    "last_update": timestamp(last),
+                    "expected_every": status.expected_every,
+                },
+                symbol=stream.symbol,
+            )
+    except IntegrityError:
+        return False  # another watcher was faster
+    logger.info("%s of %s is quiet since %s", stream.channel, stream.symbol, timestamp(last))
+    return True
+
+
+def _told(stream: Stream, last: datetime, tolerance: timedelta) -> bool:
+    """Was this silence told of? If not, it is now."""
+    rows = Silence.objects.select_for_update()
+    row = rows.filter(channel=stream.channel, symbol=stream.symbol).first()
+    if row is None:
+        Silence.objects.create(channel=stream.channel, symbol=stream.symbol, last_update=last)
+        return False
+    if last - row.last_update <= tolerance:
+        return True
+    row.last_update = last
+    row.save()
+    return False

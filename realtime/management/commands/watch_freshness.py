@@ -1,0 +1,17 @@
+"""`manage.py watch_freshness`: events of streams that go quiet, until SIGTERM or SIGINT."""
+
+import asyncio
+from typing import Any
+
+from realtime.feeds.freshness import run_freshness
+from realtime.management.background import BackgroundCommand
+
+
+class Command(BackgroundCommand):
+    help = (
+        "Watch all streams of market data and predictions, and send the webhook event stream_stale "
+        "when one goes quiet for longer than expected (REALTIME_EXPECTED_INTERVAL_…)."
+    )
+
+    async def run(self, stop: asyncio.Event, **options: Any) -> None:
+        await run_freshness(stop)
