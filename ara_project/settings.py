@@ -400,3 +400,5 @@ REALTIME_WEBHOOK_LOG_DAYS = env.count("REALTIME_WEBHOOK_LOG_DAYS", default=30)
 REALTIME_WEBHOOKS_PER_USER = env.count("REALTIME_WEBHOOKS_PER_USER", default=20)
 # Hosts inside that webhooks may go to, as `host` or `host:port`; also without TLS.
 REALTIME_WEBHOOK_ALLOWED_HOSTS: list[str] = env.list("REALTIME_WEBHOOK_ALLOWED_HOSTS", default=[])
+# Alert rules that one user may have.
+REALTIME_ALERT_RULES_PER_USER = env.count("REALTIME_ALERT_RULES_PER_USER", default=1000)

@@ -1,6 +1,18 @@
 """What the database keeps: a module for each area."""
 
+<<<<<<< HEAD
 from realtime.models.bars import Bar, RecordedPosition
+=======
+from realtime.models.alerts import (
+    Alert,
+    AlertAcknowledgement,
+    AlertProgress,
+    AlertQuerySet,
+    AlertRule,
+    AlertRuleState,
+)
+from realtime.models.bars import Bar
+>>>>>>> 81a968c (Check alert rules and evaluate them)
 from realtime.models.keys import (
     KEY_LIMITS,
     ONE_LIVE_KEY,
@@ -28,6 +40,12 @@ from realtime.models.webhooks import (
 __all__ = [
     "KEY_LIMITS",
     "ONE_LIVE_KEY",
+    "Alert",
+    "AlertAcknowledgement",
+    "AlertProgress",
+    "AlertQuerySet",
+    "AlertRule",
+    "AlertRuleState",
     "ApiKey",
     "ApiKeyQuerySet",
     "Bar",

@@ -1,0 +1,315 @@
+"""All rules on one symbol, as a state machine: updates and times in, what fires out. Pure.
+
+Time is that of the updates: their `timestamp` on the wire, when they were published. What happens
+between two updates (a `for` that is over, a stream that went stale) happens at its own time, as if
+somebody had looked just then; so it does not matter when, and how often, updates are processed.
+An update touches the rules between the value before and the new one, and no others.
+"""
+
+import heapq
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any as AnyValue
+from typing import Final
+
+from realtime.alerts.conditions import (
+    CONFIDENCE,
+    DIRECTION,
+    PREDICTED_RETURN,
+    PRICE,
+    VOLUME,
+    Metric,
+)
+from realtime.alerts.series import Series, Window, number, percent
+from realtime.alerts.state import Rule, RuleState, Watch
+from realtime.streams import Channel
+
+AGE: Final[Mapping[str, Metric]] = {
+    "market-data": Metric("age", "market-data"),
+    "predictions": Metric("age", "predictions"),
+}
+MOVES: Final = ("move_up", "move_down", "move_any")
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One update. `at`: when it was published, in milliseconds since 1970."""
+
+    channel: Channel
+    at: int
+    data: Mapping[str, AnyValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """A rule that fires at `at`. `timed`: by the passing of time, and not by an update.
+
+    `numbers` are those of the symbol then, `condition` the first one that is true.
+    """
+
+    rule: Rule
+    symbol: str
+    at: int
+    timed: bool
+    watch: Watch
+    numbers: Mapping[str, float]
+
+
+class SymbolMachine:
+    """`dirty` collects the rules whose state has changed since it was emptied, by id."""
+
+    def __init__(self, symbol: str, saved: Mapping[str, AnyValue] | None = None) -> None:
+        saved = saved or {}
+        self.symbol = symbol
+        self.now: int = saved.get("now", 0)
+        self.states: dict[int, RuleState] = {}
+        self.dirty: dict[int, RuleState] = {}
+        self._step = 0
+        self._series: dict[Metric, Series] = {}
+        self._windows: dict[int, Window] = {}
+        # When the stream of each channel had its last update.
+        self._last: dict[str, int] = dict(saved.get("last", {}))
+        # Numbers that only messages use.
+        self._numbers: dict[str, float] = dict(saved.get("numbers", {}))
+        self._values: dict[str, list[float | None]] = dict(saved.get("values", {}))
+        self._saved_windows: dict[str, AnyValue] = dict(saved.get("windows", {}))
+        self._timers: list[tuple[int, int]] = []
+        # To be looked at in the next step, whatever it brings: new ones, and those whose event is
+        # over by then.
+        self._again: dict[RuleState, None] = {}
+        for metric in (PRICE, VOLUME, CONFIDENCE, PREDICTED_RETURN, DIRECTION):
+            self._metric(metric)
+
+    # Rules ----------------------------------------------------------------------------------
+
+    def put(self, rule: Rule, saved: Mapping[str, AnyValue] | None = None) -> None:
+        """Add a rule, or replace the one of this id. It is looked at with the next update."""
+        self.drop(rule.id)
+        state = RuleState(rule, saved)
+        if state.finished:
+            return
+        self.states[rule.id] = state
+        for watch in state.watches:
+            self._metric(watch.metric).watch(watch)
+        self._again[state] = None
+        if state.wake is not None:
+            heapq.heappush(self._timers, (state.wake, rule.id))
+
+    def drop(self, rule_id: int) -> None:
+        state = self.states.pop(rule_id, None)
+        if state is None:
+            return
+        for watch in state.watches:
+            self._metric(watch.metric).unwatch(watch)
+        self._again.pop(state, None)
+        self._forget_windows()
+
+    def _forget_windows(self) -> None:
+        for length in tuple(self._windows):
+            metrics = [Metric(name, "market-data", length) for name in MOVES]
+            if not any(
+                metric in self._series and self._series[metric].watched for metric in metrics
+            ):
+                del self._windows[length]
+                for metric in metrics:
+                    self._series.pop(metric, None)
+
+    def _metric(self, metric: Metric) -> Series:
+        series = self._series.get(metric)
+        if series is None:
+            series = self._series[metric] = Series()
+            value = self._values.pop(_key(metric), None)
+            if value is not None:
+                series.value, series.before = value
+            elif metric.name == "age" and metric.channel in self._last:
+                series.value = max(0.0, float(self.now - self._last[metric.channel]))
+            if metric.window and metric.window not in self._windows:
+                saved = self._saved_windows.pop(str(metric.window), None)
+                self._windows[metric.window] = Window(metric.window, saved)
+        return series
+
+    # Time and updates -----------------------------------------------------------------------
+
+    def update(self, tick: Tick) -> list[Fired]:
+        """Take an update: first what its time has made true, then what it says itself."""
+        fired = self.advance(tick.at)
+        self.now = max(self.now, tick.at)
+        self._step += 1
+        touched = dict(self._again)
+        self._again.clear()
+        for watch in self._take(tick):
+            touched[watch.owner] = None
+        if touched:
+            fired += self._look_at(touched, timed=False)
+        return fired
+
+    def advance(self, now: int) -> list[Fired]:
+        """Let time pass up to `now`, stopping wherever something is due."""
+        fired: list[Fired] = []
+        while (due := self.due) is not None and due <= now:
+            fired += self._pass(due)
+        return fired
+
+    @property
+    def due(self) -> int | None:
+        """When something happens by itself next; None for never."""
+        times = [self._timers[0][0]] if self._timers else []
+        for channel, last in self._last.items():
+            series = self._series.get(AGE[channel])
+            level = None if series is None else series.next_level(series.value or 0.0)
+            if level is not None:
+                times.append(last + int(level))
+        return max(min(times), self.now) if times else None
+
+    def _pass(self, due: int) -> list[Fired]:
+        self.now = due
+        self._step += 1
+        touched: dict[RuleState, None] = {}
+        while self._timers and self._timers[0][0] <= due:
+            _, rule_id = heapq.heappop(self._timers)
+            state = self.states.get(rule_id)
+            if state is not None and state.wake is not None and state.wake <= due:
+                state.wake = None
+                touched[state] = None
+        for channel, last in self._last.items():
+            series = self._series.get(AGE[channel])
+            if series is not None and series.watched:
+                for watch in series.set(float(due - last), self._step):
+                    touched[watch.owner] = None
+        return self._look_at(touched, timed=True)
+
+    def _take(self, tick: Tick) -> Iterable[Watch]:
+        data = tick.data
+        if tick.channel == "market-data":
+            price, volume = number(data.get("price")), number(data.get("volume"))
+            if price is not None:
+                yield from self._series[PRICE].set(price, self._step)
+                for length, window in self._windows.items():
+                    window.add(price, self.now)
+                    for name, move in window.moves(price).items():
+                        series = self._series.get(Metric(name, "market-data", length))
+                        if series is not None:
+                            yield from series.set(move, self._step)
+            if volume is not None:
+                yield from self._series[VOLUME].set(volume, self._step)
+        else:
+            yield from self._take_prediction(data)
+        self._last[tick.channel] = self.now
+        age = self._series.get(AGE[tick.channel])
+        if age is not None:
+            yield from age.set(0.0, self._step)
+
+    def _take_prediction(self, data: Mapping[str, AnyValue]) -> Iterable[Watch]:
+        confidence = number(data.get("confidence"))
+        if confidence is not None:
+            yield from self._series[CONFIDENCE].set(confidence, self._step)
+        predicted = number(data.get("predicted_price"))
+        if predicted is None:
+            return
+        self._numbers["predicted_price"] = predicted
+        last = next(
+            (
+                value
+                for name in ("last_price", "current_price")
+                if (value := number(data.get(name)))
+            ),
+            self._series[PRICE].value,
+        )
+        if last is not None and last > 0:
+            move = percent(predicted, last)
+            yield from self._series[PREDICTED_RETURN].set(move, self._step)
+            if move:
+                yield from self._series[DIRECTION].set(1.0 if move > 0 else -1.0, self._step)
+
+    # Firing ---------------------------------------------------------------------------------
+
+    def _look_at(self, states: Iterable[RuleState], *, timed: bool) -> list[Fired]:
+        fired = []
+        for state in sorted(states, key=lambda state: state.rule.id):
+            before = state.mark
+            watch = self._fires(state)
+            if watch is not None:
+                fired.append(
+                    Fired(state.rule, self.symbol, self.now, timed, watch, self.numbers(watch))
+                )
+            if state.mark != before:
+                self.dirty[state.rule.id] = state
+            if state.finished:
+                self.drop(state.rule.id)
+        return fired
+
+    def _fires(self, state: RuleState) -> Watch | None:
+        """Look at a rule; the condition by which it fires now, or None."""
+        definition = state.rule.definition
+        if (
+            definition.expires_at is not None
+            and self.now >= definition.expires_at.timestamp() * 1000
+        ):
+            return None
+        truths = [watch.look(self._series[watch.metric], self._step) for watch in state.watches]
+        holds = state.truth(truths)
+        happens = any(
+            truth and watch.condition.event and not watch.latched
+            for truth, watch in zip(truths, state.watches, strict=True)
+        )
+        hours = definition.active_hours
+        if hours is not None and (holds or state.since is not None):
+            if holds:
+                self._wake(state, hours.next_change(self.now))
+            holds = holds and hours.contain(self.now)
+        if not holds:
+            state.since, state.done = None, False
+            return None
+        if happens:
+            # True at this update alone: each time is another one.
+            self._again[state] = None
+            state.since = None
+        if state.since is None:
+            state.since, state.done = self.now, False
+        if state.done:
+            return None
+        if self.now - state.since < state.hold:
+            self._wake(state, state.since + state.hold)
+            return None
+        state.done = True
+        if state.fired is not None and self.now - state.fired < state.cooldown:
+            return None
+        state.fired = self.now
+        state.finished = definition.once
+        return next(w for truth, w in zip(truths, state.watches, strict=True) if truth)
+
+    def _wake(self, state: RuleState, due: int) -> None:
+        if state.wake is None or due < state.wake:
+            state.wake = due
+            heapq.heappush(self._timers, (due, state.rule.id))
+
+    # Numbers --------------------------------------------------------------------------------
+
+    def numbers(self, watch: Watch) -> dict[str, float]:
+        """What a message may name, as far as it is known."""
+        values = {metric.name: self._series[metric].value for metric in _NAMED}
+        if watch.metric.name in MOVES:
+            values["move"] = self._series[watch.metric].value
+        known = {name: value for name, value in values.items() if value is not None}
+        return {**self._numbers, **known}
+
+    def as_data(self) -> dict[str, AnyValue]:
+        """What a restart needs beside the states of the rules. JSON."""
+        return {
+            "now": self.now,
+            "last": self._last,
+            "numbers": self._numbers,
+            "values": {
+                _key(metric): [series.value, series.before]
+                for metric, series in self._series.items()
+                if series.value is not None
+            },
+            "windows": {str(length): window.as_data() for length, window in self._windows.items()},
+        }
+
+
+_NAMED: Final = (PRICE, VOLUME, CONFIDENCE, PREDICTED_RETURN)
+
+
+def _key(metric: Metric) -> str:
+    return f"{metric.name}:{metric.channel}:{metric.window}"

@@ -1,0 +1,257 @@
+"""A rule's definition: what comes from the admin, REST and sockets, checked. Pure.
+
+    parse_rule({"symbols": ["AAPL"], "conditions": [{"type": "above", "value": 150}]})
+
+raises InvalidRule with the field named: `conditions[0].value: Expected float, got str`.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Final, Literal, get_args
+from typing import Any as AnyValue
+
+import msgspec
+from msgspec import Meta, Struct
+
+from realtime.alerts.conditions import (
+    MAX_CONDITIONS,
+    MAX_DEPTH,
+    MAX_SECONDS,
+    All,
+    Any,
+    DirectionFlip,
+    Leaf,
+    Leveled,
+    Node,
+    describe,
+)
+from realtime.alerts.hours import ActiveHours
+from realtime.alerts.messages import InvalidTemplate, check_template
+from realtime.protocol import SEVERITIES
+from realtime.streams import WILDCARD, Channel, InvalidSymbol, parse_symbol
+
+MAX_SYMBOLS: Final = 200
+MAX_NAME: Final = 100
+DEFAULT_MESSAGE: Final = "{symbol}: {condition}"
+
+# What `type` of a condition may be.
+TYPES: Final = tuple(str(kind.__struct_config__.tag) for kind in get_args(Node))
+Severity = Literal["low", "medium", "high", "critical"]
+Pause = Annotated[float, Meta(ge=0, le=MAX_SECONDS)]
+
+
+class InvalidRule(ValueError):
+    """Raised for a definition that is no rule. `field` is its path, "" for the whole."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(field, reason)
+        self.field = field
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}" if self.field else self.reason
+
+
+class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """A checked rule. Times in seconds; README's "Alerts" explains each field."""
+
+    symbols: list[str]
+    conditions: list[Node]
+    name: str = ""
+    match: Literal["all", "any"] = "all"
+    severity: Severity = "medium"
+    message: str = DEFAULT_MESSAGE
+    hold: Pause = msgspec.field(name="for", default=0.0)
+    cooldown: Pause = 0.0
+    once: bool = False
+    active_hours: ActiveHours | None = None
+    expires_at: datetime | None = None
+    paused: bool = False
+    # Of a webhook endpoint of the owner: told if nobody acknowledges the alert in time.
+    escalate_to: int | None = None
+    escalate_after: Annotated[float, Meta(ge=1, le=MAX_SECONDS)] | None = None
+
+    @property
+    def every_symbol(self) -> bool:
+        return WILDCARD in self.symbols
+
+    @property
+    def root(self) -> All | Any:
+        """The conditions as one."""
+        return (All if self.match == "all" else Any)(conditions=self.conditions)
+
+    @property
+    def channels(self) -> set[Channel]:
+        """The channels whose updates this rule looks at."""
+        return {leaf.metric.channel for leaf in leaves(self.root)}
+
+    def as_data(self) -> dict[str, AnyValue]:
+        """As JSON has it; what has its default is left out. `parse_rule` takes it back."""
+        data: dict[str, AnyValue] = msgspec.to_builtins(self)
+        return data
+
+
+def leaves(node: Node) -> list[Leaf]:
+    """The conditions without `all` and `any`, in the order in which they are written."""
+    if isinstance(node, All | Any):
+        return [leaf for each in node.conditions for leaf in leaves(each)]
+    return [node]
+
+
+def parse_rule(raw: object) -> Definition:
+    """A definition from JSON values; raises InvalidRule."""
+    if not isinstance(raw, Mapping):
+        raise InvalidRule("", "a rule is a JSON object")
+    shorthand = _written_out(raw)
+    try:
+        rule = msgspec.convert(shorthand, Definition)
+    except msgspec.ValidationError as exc:
+        raise _invalid(str(exc)) from None
+    except RecursionError:
+        raise InvalidRule("conditions", f"is nested more than {MAX_DEPTH} deep") from None
+    rule.symbols = _symbols(rule.symbols)
+    _check_conditions(rule)
+    _check_options(rule)
+    rule.name = rule.name.strip() or _default_name(rule)
+    return rule
+
+
+# Shorter ways of saying it -------------------------------------------------------------------
+
+# {"symbol": "AAPL", "condition": "above", "value": 150} is a whole rule.
+_OF_CONDITION: Final = ("value", "window", "direction", "seconds", "channel")
+
+
+def _written_out(raw: Mapping[str, AnyValue]) -> dict[str, AnyValue]:
+    rule = dict(raw)
+    if "symbol" in rule and "symbols" not in rule:
+        rule["symbols"] = [rule.pop("symbol")]
+    if isinstance(rule.get("symbols"), str):
+        rule["symbols"] = [rule["symbols"]]
+    if "condition" in rule and "conditions" not in rule:
+        rule["conditions"] = [_single(rule)]
+    rearm = rule.get("rearm")
+    conditions = rule.get("conditions")
+    if isinstance(conditions, list):
+        rule["conditions"] = conditions = [_node(node, 0) for node in conditions]
+        if rearm is not None and len(conditions) == 1 and isinstance(conditions[0], dict):
+            conditions[0].setdefault("rearm", rule.pop("rearm"))
+    if "rearm" in rule:
+        raise InvalidRule("rearm", "with several conditions, write it into the one that it is for")
+    return rule
+
+
+def _single(rule: dict[str, AnyValue]) -> AnyValue:
+    condition = rule.pop("condition")
+    if not isinstance(condition, str):
+        return condition
+    node = {"type": condition}
+    if "threshold" in rule:
+        node["value"] = rule.pop("threshold")
+    node.update({name: rule.pop(name) for name in _OF_CONDITION if name in rule})
+    return node
+
+
+def _node(node: AnyValue, depth: int) -> AnyValue:
+    """`{"any": [...]}` as `{"type": "any", "conditions": [...]}`."""
+    if not isinstance(node, Mapping):
+        return node
+    node = dict(node)
+    for word in ("all", "any"):
+        if word in node and len(node) == 1:
+            node = {"type": word, "conditions": node[word]}
+    inner = node.get("conditions")
+    if isinstance(inner, list) and depth <= MAX_DEPTH:
+        node["conditions"] = [_node(each, depth + 1) for each in inner]
+    return node
+
+
+# Checks --------------------------------------------------------------------------------------
+
+# msgspec's own texts: "Expected `float`, got `str` - at `$.conditions[0].value`",
+# "Object contains unknown field `x` - at `$`", "Object missing required field `value` - at `$…`".
+_PATH: Final = re.compile(r" - at `\$\.?(.*?)`$")
+_FIELD: Final = re.compile(r"field `(.*?)`")
+
+
+def _invalid(text: str) -> InvalidRule:
+    path = _PATH.search(text)
+    named = _FIELD.search(text)
+    parts = (path.group(1) if path else "", named.group(1) if named else "")
+    reason = _PATH.sub("", text).replace("`", "").replace("Object ", "")
+    if reason.startswith("Invalid value") and parts[0].endswith(".type"):
+        reason += f"; there are {', '.join(TYPES)}"
+    return InvalidRule(".".join(part for part in parts if part), reason)
+
+
+def _symbols(texts: list[str]) -> list[str]:
+    if not 1 <= len(texts) <= MAX_SYMBOLS:
+        raise InvalidRule("symbols", f"must name 1 to {MAX_SYMBOLS} symbols, or * for every one")
+    symbols: dict[str, None] = {}
+    for index, text in enumerate(texts):
+        try:
+            symbols[WILDCARD if text == WILDCARD else parse_symbol(text)] = None
+        except InvalidSymbol as exc:
+            raise InvalidRule(f"symbols[{index}]", exc.reason) from None
+    return [WILDCARD] if WILDCARD in symbols else list(symbols)
+
+
+def _check_conditions(rule: Definition) -> None:
+    if not rule.conditions:
+        raise InvalidRule("conditions", "must have at least one condition")
+    count = len(leaves(rule.root))
+    if count > MAX_CONDITIONS:
+        raise InvalidRule("conditions", f"has {count} conditions; a rule may have {MAX_CONDITIONS}")
+    for index, node in enumerate(rule.conditions):
+        _check_node(node, f"conditions[{index}]", 1, rule)
+
+
+def _check_node(node: Node, path: str, depth: int, rule: Definition) -> None:
+    if isinstance(node, All | Any):
+        if depth >= MAX_DEPTH:
+            raise InvalidRule(path, f"is nested more than {MAX_DEPTH} deep")
+        for index, each in enumerate(node.conditions):
+            _check_node(each, f"{path}.conditions[{index}]", depth + 1, rule)
+        return
+    problem = node.problem
+    if problem is not None:
+        raise InvalidRule(f"{path}.{problem[0]}", problem[1])
+    if isinstance(node, DirectionFlip) and rule.hold:
+        raise InvalidRule("for", f"{path} is true at one update only, so it cannot hold")
+
+
+def _check_options(rule: Definition) -> None:
+    if len(rule.name) > MAX_NAME:
+        raise InvalidRule("name", f"has more than {MAX_NAME} characters")
+    try:
+        check_template(rule.message)
+    except InvalidTemplate as exc:
+        raise InvalidRule("message", str(exc)) from None
+    if rule.active_hours is not None and rule.active_hours.problem is not None:
+        name, reason = rule.active_hours.problem
+        raise InvalidRule(f"active_hours.{name}", reason)
+    if rule.expires_at is not None:
+        if rule.expires_at.tzinfo is None:
+            raise InvalidRule("expires_at", "needs a time zone: 2030-01-31T12:00:00Z")
+        rule.expires_at = rule.expires_at.astimezone(UTC)
+    if (rule.escalate_to is None) != (rule.escalate_after is None):
+        missing = "escalate_to" if rule.escalate_to is None else "escalate_after"
+        raise InvalidRule(missing, "an escalation needs both escalate_to and escalate_after")
+
+
+def _default_name(rule: Definition) -> str:
+    symbols = ", ".join(rule.symbols[:3]) + ("…" if len(rule.symbols) > 3 else "")
+    text = f"{symbols} {describe(rule.root)}"
+    return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"
+
+
+__all__ = [
+    "DEFAULT_MESSAGE",
+    "SEVERITIES",
+    "Definition",
+    "InvalidRule",
+    "Leveled",
+    "leaves",
+    "parse_rule",
+]
