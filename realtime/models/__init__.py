@@ -1,8 +1,5 @@
 """What the database keeps: a module for each area."""
 
-<<<<<<< HEAD
-from realtime.models.bars import Bar, RecordedPosition
-=======
 from realtime.models.alerts import (
     Alert,
     AlertAcknowledgement,
@@ -11,8 +8,7 @@ from realtime.models.alerts import (
     AlertRule,
     AlertRuleState,
 )
-from realtime.models.bars import Bar
->>>>>>> 81a968c (Check alert rules and evaluate them)
+from realtime.models.bars import Bar, RecordedPosition
 from realtime.models.keys import (
     KEY_LIMITS,
     ONE_LIVE_KEY,
