@@ -4,9 +4,11 @@ from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
 from rest_framework import status
-from rest_framework.exceptions import APIException, ParseError
+from rest_framework.exceptions import APIException, ParseError, ValidationError
 from rest_framework.parsers import JSONParser
+from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import Serializer
 from rest_framework.views import APIView, exception_handler
 
 from realtime.access.tickets import TicketsUnavailable
@@ -39,6 +41,32 @@ def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None
     elif isinstance(exc, PublishFailed | StatisticsUnavailable | TicketsUnavailable):
         exc = Unavailable(str(exc))
     return exception_handler(exc, context)
+
+
+class QuerySerializer(Serializer[Any]):
+    """Parameters of a GET. One that is not known is refused: a misspelt filter must not give all.
+
+    `known_elsewhere` are those that something else reads: pagination.
+    """
+
+    known_elsewhere: tuple[str, ...] = ()
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        unknown = set(self.initial_data) - set(self.fields) - set(self.known_elsewhere)
+        if unknown:
+            known = ", ".join([*self.fields, *self.known_elsewhere])
+            raise ValidationError(
+                {str(name): [f"Unknown parameter; there are {known}."] for name in unknown}
+            )
+        return attrs
+
+    @classmethod
+    def of(cls, request: Request) -> dict[str, Any]:
+        """The values that a request gives; raises ValidationError."""
+        query = cls(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        values: dict[str, Any] = query.validated_data
+        return values
 
 
 class ApiView(APIView):

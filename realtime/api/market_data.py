@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from realtime.api.authentication import HasMarketDataScope, identity_of
-from realtime.api.base import ApiView
+from realtime.api.base import ApiView, QuerySerializer
 from realtime.api.serializers import ProblemSerializer
 from realtime.models import Bar
 from realtime.streams import InvalidSymbol, parse_symbol
@@ -19,7 +19,7 @@ DEFAULT_LIMIT: Final = 500
 MAX_LIMIT: Final = 5000
 
 
-class BarsQuerySerializer(serializers.Serializer[Any]):
+class BarsQuerySerializer(QuerySerializer):
     """What of a symbol's bars is asked for."""
 
     interval = serializers.ChoiceField(choices=Bar.Interval.choices, default=Bar.Interval.MINUTE)
@@ -34,15 +34,6 @@ class BarsQuerySerializer(serializers.Serializer[Any]):
     before = serializers.DateTimeField(
         required=False, help_text="Bars that begin before this time only: `2024-01-01T12:00:00Z`."
     )
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        unknown = set(self.initial_data) - set(self.fields)
-        if unknown:
-            known = ", ".join(self.fields)
-            raise serializers.ValidationError(
-                {str(name): [f"Unknown parameter; there are {known}."] for name in unknown}
-            )
-        return attrs
 
 
 class BarSerializer(serializers.ModelSerializer[Bar]):
@@ -88,9 +79,7 @@ class BarsView(ApiView):
         name = _symbol(symbol)
         if not identity_of(request).allows("market-data", name):
             raise PermissionDenied(f"This credential may not read market-data of {name}.")
-        query = BarsQuerySerializer(data=request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        wanted = query.validated_data
+        wanted = BarsQuerySerializer.of(request)
         interval, source = wanted["interval"], wanted.get("source")
         if source is None:
             source = _latest_source(name, interval)

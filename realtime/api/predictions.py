@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from realtime.access.identity import Identity
 from realtime.api.authentication import HasPredictionsScope, identity_of
-from realtime.api.base import ApiView
+from realtime.api.base import ApiView, QuerySerializer
 from realtime.api.serializers import ProblemSerializer
 from realtime.models import PredictionScore, StoredPrediction
 from realtime.streams import InvalidSymbol, parse_symbol
@@ -27,21 +27,6 @@ _PROBLEMS: Final[dict[int, Any]] = {
 }
 
 
-class _QuerySerializer(serializers.Serializer[Any]):
-    """Refuses parameters that it does not know: a misspelt filter must not give everything."""
-
-    known_elsewhere: tuple[str, ...] = ()
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        unknown = set(self.initial_data) - set(self.fields) - set(self.known_elsewhere)
-        if unknown:
-            known = ", ".join([*self.fields, *self.known_elsewhere])
-            raise serializers.ValidationError(
-                {str(name): [f"Unknown parameter; there are {known}."] for name in unknown}
-            )
-        return attrs
-
-
 def _parsed(symbol: str) -> str:
     try:
         return parse_symbol(symbol)
@@ -49,7 +34,7 @@ def _parsed(symbol: str) -> str:
         raise serializers.ValidationError(exc.reason) from exc
 
 
-class SymbolsQuerySerializer(_QuerySerializer):
+class SymbolsQuerySerializer(QuerySerializer):
     symbol = serializers.CharField(required=False, help_text="One, or several: `AAPL,MSFT`.")
 
     def validate_symbol(self, text: str) -> list[str]:
@@ -143,7 +128,7 @@ class PredictionsView(ApiView, generics.GenericAPIView[StoredPrediction]):
         responses={200: PredictionSerializer(many=True), **_PROBLEMS},
     )
     def get(self, request: Request) -> Response:
-        wanted = _wanted(request, PredictionsQuerySerializer)
+        wanted = PredictionsQuerySerializer.of(request)
         rows: QuerySet[Any] = _named(self.get_queryset(), wanted, identity_of(request))
         if wanted["resolved"] is not None:
             rows = rows.filter(resolved_at__isnull=not wanted["resolved"])
@@ -184,7 +169,7 @@ class LatestPredictionsView(ApiView):
         responses={200: LatestSerializer, **_PROBLEMS},
     )
     def get(self, request: Request) -> Response:
-        wanted = _wanted(request, SymbolsQuerySerializer)
+        wanted = SymbolsQuerySerializer.of(request)
         # The scores know every symbol that has a prediction, in few rows.
         scores = _named(PredictionScore.objects.all(), wanted, identity_of(request))
         newest = StoredPrediction.objects.filter(symbol=OuterRef("symbol"))
@@ -207,17 +192,10 @@ class PredictionScoresView(ApiView):
         responses={200: ScoresSerializer, **_PROBLEMS},
     )
     def get(self, request: Request) -> Response:
-        wanted = _wanted(request, ScoresQuerySerializer)
+        wanted = ScoresQuerySerializer.of(request)
         scores = _named(PredictionScore.objects.all(), wanted, identity_of(request))
         known = scores.filter(outcomes__gt=0).order_by("symbol", "model")
         return Response({"scores": ScoreSerializer(known, many=True).data})
-
-
-def _wanted(request: Request, kind: type[_QuerySerializer]) -> dict[str, Any]:
-    query = kind(data=request.query_params.dict())
-    query.is_valid(raise_exception=True)
-    wanted: dict[str, Any] = query.validated_data
-    return wanted
 
 
 def _named(rows: QuerySet[Any], wanted: dict[str, Any], identity: Identity) -> QuerySet[Any]:

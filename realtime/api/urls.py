@@ -20,6 +20,16 @@ from realtime.api.tokens import (
     TicketView,
     VerifyTokenView,
 )
+from realtime.api.webhooks import (
+    ResendDeliveryView,
+    ResendFailedView,
+    RotateWebhookView,
+    TestWebhookView,
+    WebhookDeliveriesView,
+    WebhookDeliveryView,
+    WebhooksView,
+    WebhookView,
+)
 
 app_name = "api"
 urlpatterns = [
@@ -38,6 +48,26 @@ urlpatterns = [
     path("predictions/latest", LatestPredictionsView.as_view(), name="latest-predictions"),
     path("predictions/scores", PredictionScoresView.as_view(), name="prediction-scores"),
     path("predictions/<int:prediction_id>", PredictionView.as_view(), name="prediction"),
+    path("webhooks", WebhooksView.as_view(), name="webhooks"),
+    path("webhooks/<int:webhook_id>", WebhookView.as_view(), name="webhook"),
+    path("webhooks/<int:webhook_id>/rotate", RotateWebhookView.as_view(), name="webhook-rotate"),
+    path("webhooks/<int:webhook_id>/test", TestWebhookView.as_view(), name="webhook-test"),
+    path("webhooks/<int:webhook_id>/resend", ResendFailedView.as_view(), name="webhook-resend"),
+    path(
+        "webhooks/<int:webhook_id>/deliveries",
+        WebhookDeliveriesView.as_view(),
+        name="webhook-deliveries",
+    ),
+    path(
+        "webhooks/<int:webhook_id>/deliveries/<int:delivery_id>",
+        WebhookDeliveryView.as_view(),
+        name="webhook-delivery",
+    ),
+    path(
+        "webhooks/<int:webhook_id>/deliveries/<int:delivery_id>/resend",
+        ResendDeliveryView.as_view(),
+        name="webhook-delivery-resend",
+    ),
     path("publish", PublishView.as_view(), name="publish"),
     path("connections", ConnectionsView.as_view(), name="connections"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),

@@ -16,6 +16,9 @@ from realtime.webhooks.addresses import InvalidUrl, parse_url
 from realtime.webhooks.signing import new_secret, seal, unseal
 
 DEFAULT_OVERLAP: Final = timedelta(days=1)
+# All that an owner learns of a name that is not known, an address inside, a port where nobody
+# listens, a bad certificate, or silence: the difference would tell what there is inside.
+NO_ANSWER: Final = "There was no valid answer from this URL."
 
 
 class WebhookEvent(models.TextChoices):
@@ -237,6 +240,12 @@ class WebhookDelivery(models.Model):
     def __str__(self) -> str:
         return f"{self.event} {self.webhook_id}"
 
+    @property
+    def due_at(self) -> datetime | None:
+        """When it is sent next; None: never, or it is being sent."""
+        waits = self.status == self.Status.PENDING and not self.claim
+        return self.next_attempt_at if waits else None
+
 
 class WebhookAttempt(models.Model):
     """One try to send a delivery, and what came of it."""
@@ -267,3 +276,12 @@ class WebhookAttempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.started_at:%Y-%m-%d %H:%M:%S} {self.response_code or self.problem}"
+
+    @property
+    def error_for_owner(self) -> str:
+        """The same text whatever is inside the network: who owns a URL is no operator."""
+        if self.problem in ("", self.Problem.INTERRUPTED):
+            return str(self.get_problem_display())
+        if self.problem == self.Problem.SECRET:
+            return "The secret is not readable any more. Rotate it."
+        return NO_ANSWER

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 PLACES: Final = 100
 # Seconds between two looks for what is due, while nothing happens here.
 POLL: Final = 0.5
+TOGETHER: Final = 0.01
 # Seconds that attempts get to end when the worker has been told to.
 GRACE: Final = 3.0
 # Seconds after which one that is to run once takes nothing new: others wait for their turn.
@@ -120,6 +121,8 @@ class _Worker:
             await asyncio.wait(
                 {stopping, *self._attempts}, timeout=POLL, return_when=asyncio.FIRST_COMPLETED
             )
+            # Others end with it: one look for the work of all their places.
+            await asyncio.sleep(TOGETHER)
         finally:
             stopping.cancel()
 

@@ -64,6 +64,12 @@ def emit_to(
     return written[0] if written else None
 
 
+def send_test(endpoint: WebhookEndpoint) -> WebhookDelivery | None:
+    """Let an endpoint have a `test` event, to see whether its receiver works."""
+    data = {"message": "This is a test of your webhook.", "webhook": endpoint.pk}
+    return emit_to(endpoint.pk, WebhookEvent.TEST, data, symbol=None)
+
+
 def _write(
     endpoints: Iterable[WebhookEndpoint], event: str, symbol: str | None, body: str
 ) -> list[WebhookDelivery]:

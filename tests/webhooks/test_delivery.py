@@ -91,15 +91,15 @@ def test_several_workers_send_each_event_once(
 ) -> None:
     receivers = [hook_for(Receiver())[0] for _ in range(3)]
     workers = [start_worker() for _ in range(2)]
-    for _ in range(50):
+    for _ in range(30):
         emit("test", {}, symbol=None)
     for receiver in receivers:
-        receiver.wait_for(50)
+        receiver.wait_for(30)
     wait_until(all_delivered, workers[0].log)
     for receiver in receivers:
         counts = Counter(request.id for request in receiver.received)
         assert set(counts.values()) == {1}
-        assert len(counts) == 50
+        assert len(counts) == 30
     assert [worker.stop() for worker in workers] == [0, 0]
 
 
