@@ -80,6 +80,8 @@ def figures(middle: Medians, sockets: int) -> list[Figure]:
         ("(e) wall of one broadcast / of async_to_sync(group_send)",
          single / find.value("e", "async_to_sync", OURS, "wall_us"), 0.125),
         ("(e) wall us of each of many", find.value("e", "broadcast_many", OURS, "wall_us"), 25.0),
+        ("(f) ms from a request to its prediction, p50",
+         find.value("f", "one client", OURS, "p50_ms"), 20.0),
     ]  # fmt: skip
     return [Figure(*figure) for figure in found if not math.isnan(figure[1])]
 
