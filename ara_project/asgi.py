@@ -9,6 +9,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ara_project.settings")
 # Before the imports below: it fills the app registry that models need.
 http_application = get_asgi_application()
 
+from realtime.predictions.predictors import warm_up  # noqa: E402
 from realtime.routing import websocket_application  # noqa: E402
+
+warm_up()
 
 application = ProtocolTypeRouter({"http": http_application, "websocket": websocket_application})

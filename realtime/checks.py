@@ -12,10 +12,11 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 
 from realtime.access.identity import ANONYMOUS
 from realtime.models import validate_origins
+from realtime.predictions.predictors import configured_predictor
 
 _ONE_PROCESS: Final = ("MemoryStreamLayer", "InMemoryChannelLayer")
 _SHORTEST_KEY: Final = 32  # bytes, for HS256: RFC 7518, section 3.2
@@ -95,6 +96,18 @@ def check_anonymous() -> Iterator[CheckMessage]:
             "Clients without a credential may publish.",
             hint="Take `publish` out of the scopes of ANONYMOUS, in realtime/access/identity.py.",
             id="realtime.E005",
+        )
+
+
+@_check()
+def check_predictor() -> Iterator[CheckMessage]:
+    try:
+        configured_predictor()
+    except ImproperlyConfigured as exc:
+        yield Error(
+            str(exc),
+            hint="A dotted path of a callable, such as realtime.predictions.predictors.random_walk",
+            id="realtime.E007",
         )
 
 

@@ -13,6 +13,8 @@ PAIRS = [
     ("requirements.txt", "requirements.lock"),
     ("requirements.txt", "requirements-dev.lock"),
     ("requirements-dev.txt", "requirements-dev.lock"),
+    ("requirements-forecast.txt", "requirements-dev.lock"),
+    ("requirements-plot.txt", "requirements-dev.lock"),
 ]
 
 

@@ -115,6 +115,20 @@ def configured_predictor() -> Predictor:
     return predictor  # type: ignore[no-any-return]
 
 
+def warm_up() -> None:
+    """Start what the configured predictor needs time for, without waiting for it.
+
+    A predictor may have an attribute `warm_up`, a function that returns at once.
+    """
+    try:
+        prepare = getattr(configured_predictor(), "warm_up", None)
+    except ImproperlyConfigured as exc:
+        logger.error("there will be no predictions: %s", exc)
+        return
+    if prepare is not None:
+        prepare()
+
+
 def run_predictor(symbol: str, closes: Sequence[float], horizon: int) -> Prediction:
     """Call the configured predictor, in whatever thread; raises PredictionFailed only."""
     try:

@@ -1,0 +1,69 @@
+"""Predicting the past: what a predictor would have said at many origins, and what came. Pure."""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from realtime.predictions.calibration import Forecast
+from realtime.predictions.predictors import PredictionFailed, Predictor
+
+# Closes that a predictor is given at an origin: as many as stored bars fill up to.
+HELD: Final = 501
+
+Closes = Mapping[str, Sequence[float]]  # by symbol, oldest first
+Origin = tuple[str, int]  # a symbol, and the place of the last close that is known
+
+
+class TooShort(ValueError):
+    """Raised when there are fewer origins than were asked for."""
+
+
+def choose_origins(
+    closes: Closes, count: int, *, horizon: int, seed: int, held: int = HELD
+) -> list[Origin]:
+    """`count` different origins at random, the same ones for the same seed; raises TooShort.
+
+    Each has `held` closes up to it, and one `horizon` steps behind it.
+    """
+    possible = [
+        (symbol, place)
+        for symbol in sorted(closes)
+        for place in range(held - 1, len(closes[symbol]) - horizon)
+    ]
+    if len(possible) < count:
+        raise TooShort(
+            f"{count} origins need more closes: {held} before an origin and {horizon} behind it "
+            f"leave {len(possible)}"
+        )
+    return random.Random(seed).sample(possible, count)
+
+
+def backtest(
+    predictor: Predictor,
+    closes: Closes,
+    origins: Sequence[Origin],
+    *,
+    horizon: int,
+    held: int = HELD,
+) -> tuple[list[Forecast], list[PredictionFailed]]:
+    """What was predicted at the origins, and where that failed."""
+    forecasts: list[Forecast] = []
+    failures: list[PredictionFailed] = []
+    for symbol, place in origins:
+        known = closes[symbol][place - held + 1 : place + 1]
+        try:
+            made = predictor(symbol, known, horizon)
+        except PredictionFailed as exc:
+            failures.append(exc)
+            continue
+        forecasts.append(
+            Forecast(
+                predicted_price=made.predicted_price,
+                actual_price=closes[symbol][place + horizon],
+                last_price=made.last_price,
+                lower=made.lower,
+                upper=made.upper,
+                confidence=made.confidence,
+            )
+        )
+    return forecasts, failures

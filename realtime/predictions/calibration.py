@@ -1,0 +1,99 @@
+"""A calibration report: does what was called 90 % come true in 90 % of cases? Pure."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist, fmean
+from typing import Any, Final
+
+from realtime.predictions.scores import Outcome, Score, score_of
+
+# Nominal shares at which the report compares.
+LEVELS: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+_NORMAL: Final = NormalDist()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """A prediction, and the price that came. Without bounds, or without confidence: None."""
+
+    predicted_price: float
+    actual_price: float
+    last_price: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    confidence: float | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        return Outcome(
+            predicted_price=self.predicted_price,
+            actual_price=self.actual_price,
+            last_price=self.last_price,
+            within_bounds=None
+            if self.lower is None or self.upper is None
+            else self.lower <= self.actual_price <= self.upper,
+            confidence=self.confidence,
+        )
+
+    def pinball(self) -> float | None:
+        """The mean pinball loss of lower bound, median and upper bound, as a share of the price.
+
+        Divided by the last price, so that symbols can be compared. Lower is better, and it rewards
+        narrow bounds and right ones at once.
+        """
+        if self.lower is None or self.upper is None or not self.confidence or not self.last_price:
+            return None
+        tail = (1 - self.confidence) / 2
+        quantiles = ((tail, self.lower), (0.5, self.predicted_price), (1 - tail, self.upper))
+        losses = (pinball(self.actual_price, price, level) for level, price in quantiles)
+        return fmean(losses) / self.last_price
+
+    def central_share(self) -> float | None:
+        """How wide a central band would have had to be to hold the price, as a nominal share.
+
+        The bounds say one share only; others follow from a normal distribution of log prices with
+        a spread of its own on each side. So the rest of the curve is as good as that is.
+        """
+        if self.lower is None or self.upper is None or not 0 < (self.confidence or 0) < 1:
+            return None
+        edge = self.lower if self.actual_price < self.predicted_price else self.upper
+        moved = abs(math.log(self.actual_price / self.predicted_price))
+        width = abs(math.log(edge / self.predicted_price))
+        if width == 0:
+            return 0.0 if moved == 0 else 1.0
+        deviations = _NORMAL.inv_cdf(0.5 + (self.confidence or 0) / 2) * moved / width
+        return 2 * _NORMAL.cdf(deviations) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """`curve`: nominal share and the share of prices that such a band would have held."""
+
+    score: Score
+    pinball: float | None
+    curve: Sequence[tuple[float, float]]
+
+    def as_data(self) -> dict[str, Any]:
+        data = self.score.as_data()
+        if self.pinball is not None:
+            data["pinball"] = float(f"{self.pinball:.6g}")
+        curve = [{"nominal": nominal, "held": round(held, 4)} for nominal, held in self.curve]
+        return {**data, "calibration": curve}
+
+
+def report_of(forecasts: Sequence[Forecast]) -> Report:
+    losses = [loss for forecast in forecasts if (loss := forecast.pinball()) is not None]
+    shares = [share for one in forecasts if (share := one.central_share()) is not None]
+    return Report(
+        score=score_of([forecast.outcome for forecast in forecasts]),
+        pinball=fmean(losses) if losses else None,
+        curve=[(level, fmean(share <= level for share in shares)) for level in LEVELS]
+        if shares
+        else [],
+    )
+
+
+def pinball(actual: float, quantile: float, level: float) -> float:
+    """The loss of a quantile: `level` per unit below the price, `1 - level` above it."""
+    return level * (actual - quantile) if actual >= quantile else (1 - level) * (quantile - actual)
