@@ -1,4 +1,4 @@
-"""The forms of the admin for API keys."""
+"""The forms of the admin for API keys and webhooks."""
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -6,13 +6,22 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from realtime.models import KEY_LIMITS, ONE_LIVE_KEY, ApiKey, validate_origins
+from realtime.models import (
+    KEY_LIMITS,
+    ONE_LIVE_KEY,
+    ApiKey,
+    WebhookEndpoint,
+    WebhookEvent,
+    validate_origins,
+)
+from realtime.models.webhooks import validate_patterns
 from realtime.scopes import READ_SCOPES, SCOPES, SYMBOL_SCOPES, InvalidScope, parse_symbols
 
 if TYPE_CHECKING:  # generic in the stubs only
     _ModelForm = forms.ModelForm[ApiKey]
+    _WebhookForm = forms.ModelForm[WebhookEndpoint]
 else:
-    _ModelForm = forms.ModelForm
+    _ModelForm = _WebhookForm = forms.ModelForm
 
 _SCOPE_LABELS = {
     "predictions": "predictions: receive predictions",
@@ -108,3 +117,35 @@ class RotateForm(forms.Form):
         coerce=lambda text: timedelta(seconds=int(text)),
         widget=forms.RadioSelect,
     )
+
+
+class WebhookEndpointForm(_WebhookForm):
+    event_names = forms.MultipleChoiceField(
+        label="Events",
+        choices=WebhookEvent.choices,
+        widget=forms.CheckboxSelectMultiple,
+        initial=WebhookEvent.values,
+    )
+    patterns = _symbols_field("Symbols")
+
+    class Meta:
+        model = WebhookEndpoint
+        fields = ("owner", "url", "description", "enabled")
+        widgets = {"url": forms.TextInput(attrs={"class": "vTextField", "size": 80})}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not self.instance._state.adding:
+            self.initial["event_names"] = self.instance.events
+            self.initial["patterns"] = ", ".join(self.instance.symbols)
+
+    def clean_patterns(self) -> list[str]:
+        patterns: list[str] = self.cleaned_data["patterns"].replace(",", " ").split()
+        validate_patterns(patterns)
+        return patterns
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        self.instance.events = cleaned.get("event_names", [])
+        self.instance.symbols = cleaned.get("patterns", [])
+        return cleaned

@@ -17,7 +17,7 @@ REDACTED: Final = "[redacted]"
 # ordinary record costs.
 _HINTS: Final = (
     "token", "ticket", "eyj", "ara_", "arat_", "bearer", "api-key", "api_key", "apikey",
-    "authorization", "password", "secret",
+    "authorization", "password", "secret", "whsec_",
 )  # fmt: skip
 _NAMES: Final = r"(?:access_|refresh_)?token|ticket|api[-_]?key|x[-_]api[-_]key|password|secret"
 
@@ -26,6 +26,8 @@ _PATTERNS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     # The visible part of a key says which key it was, and is no secret.
     (re.compile(r"\bara_([0-9A-Za-z]{8})_[^\s\"'&,;<>\\]+"), rf"ara_\1_{REDACTED}"),
     (re.compile(r"\barat_[0-9A-Za-z]+"), REDACTED),
+    # The secret of a webhook.
+    (re.compile(r"\bwhsec_[\w+/=-]+"), REDACTED),
     (re.compile(r"\bara\.token\.[^\s\"',;\\]+"), f"ara.token.{REDACTED}"),
     # A JSON Web Token: base64url of `{"`, a dot, the claims, a dot, the signature.
     (re.compile(r"(?<![\w-])eyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?"), REDACTED),

@@ -23,6 +23,9 @@ from realtime.streams import InvalidSymbol, parse_symbol
 # Rows that one INSERT carries.
 _BATCH: Final = 500
 
+# Bytes: what could be published as an update can be told by webhook, with what is around it here.
+_ENVELOPE: Final = 1024
+
 
 class _Payload(Struct):
     type: str
@@ -103,7 +106,7 @@ def _body(event: str, data: Mapping[str, Any]) -> str:
         raise InvalidUpdate("event", f"{event!r} is none of {', '.join(WebhookEvent.values)}")
     payload = _Payload(type=event, timestamp=timestamp(), data=check_data(data, "data"))
     body = encode_json(payload)
-    if len(body) > settings.REALTIME_MAX_MESSAGE_BYTES:
+    if len(body) > settings.REALTIME_MAX_MESSAGE_BYTES + _ENVELOPE:
         raise InvalidUpdate(
             "data",
             f"{len(body)} bytes as JSON; an event may have {settings.REALTIME_MAX_MESSAGE_BYTES} "

@@ -14,8 +14,9 @@ from realtime.access.redact import RedactFilter, redact, redact_access_log_of_da
 KEY = "ara_k3f9a2bc_" + "S3cretS3cretS3cretS3cretS3cret12"
 TICKET = "arat_" + "T1cketT1cketT1cketT1cketT1cket12"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJ1c2VyX2lkIjoiMSJ9.c2lnbmF0dXJlLXNlY3JldA"
+WEBHOOK = "whsec_S3cret+S3cret/S3cretS3cretS3cretS3cretS3c="
 OPAQUE = "opaque-0123456789-value"
-SECRETS = (KEY[13:], TICKET[5:], JWT.rsplit(".", 1)[1], OPAQUE)
+SECRETS = (KEY[13:], TICKET[5:], JWT.rsplit(".", 1)[1], OPAQUE, WEBHOOK[6:])
 
 
 def formatted(message: str, *args: Any, exc_info: Any = None) -> str:
@@ -47,6 +48,7 @@ def assert_clean(text: str) -> None:
         f'"{{\\"token\\": \\"{OPAQUE}\\"}}"',
         f"the key {KEY} was used",
         f"the ticket {TICKET} was used",
+        f"signed with {WEBHOOK}",
         f"the token {JWT} was used",
         f'{{"username": "alice", "password": "{OPAQUE}"}}',
     ],

@@ -1,0 +1,248 @@
+"""Webhooks in the Django admin: endpoints (the secret is shown once), and what was sent to them."""
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from realtime.forms import RotateForm, WebhookEndpointForm
+from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from realtime.webhooks.events import send_test
+from realtime.webhooks.queue import disable, enable, resend
+
+if TYPE_CHECKING:  # generic in the stubs only
+    _EndpointAdmin = admin.ModelAdmin[WebhookEndpoint]
+    _DeliveryAdmin = admin.ModelAdmin[WebhookDelivery]
+    _Inline = admin.TabularInline[WebhookAttempt, WebhookDelivery]
+else:
+    _EndpointAdmin = _DeliveryAdmin = admin.ModelAdmin
+    _Inline = admin.TabularInline
+
+Reason = WebhookEndpoint.Reason
+_FACTS = ("state", "failing_since", "previous_expires_at", "created_at")
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(_EndpointAdmin):
+    form = WebhookEndpointForm
+    list_display = ("url", "description", "owner", "event_list", "symbol_list", "state")
+    list_filter = ("enabled", "disabled_reason", "created_at")
+    list_select_related = ("owner",)
+    search_fields = ("url", "description", "owner__username", "owner__email")
+    autocomplete_fields = ("owner",)
+    actions = ("enable_selected", "disable_selected")
+
+    class Media:
+        css = {"all": ["realtime/admin_keys.css"]}
+
+    @admin.display(description="Events")
+    def event_list(self, endpoint: WebhookEndpoint) -> str:
+        return ", ".join(endpoint.events)
+
+    @admin.display(description="Symbols", empty_value="every symbol")
+    def symbol_list(self, endpoint: WebhookEndpoint) -> str | None:
+        return ", ".join(endpoint.symbols) or None
+
+    @admin.display(description="Status")
+    def state(self, endpoint: WebhookEndpoint) -> SafeString:
+        if not endpoint.enabled:
+            reason = endpoint.get_disabled_reason_display() or "by its owner"
+            return format_html('<span class="key-state key-revoked">disabled: {}</span>', reason)
+        if endpoint.failing_since is not None:
+            return format_html('<span class="key-state key-expired">{}</span>', "failing")
+        return format_html('<span class="key-state key-active">{}</span>', "enabled")
+
+    @admin.action(description="Enable selected webhooks", permissions=["change"])
+    def enable_selected(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
+        chosen = list(queryset.filter(enabled=False))
+        for endpoint in chosen:
+            enable(endpoint)
+            self.log_change(request, endpoint, "Enabled.")
+        self.message_user(request, f"Enabled: {len(chosen)}", messages.SUCCESS)
+
+    @admin.action(description="Disable selected webhooks", permissions=["change"])
+    def disable_selected(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
+        chosen = [endpoint for endpoint in queryset if disable(endpoint, Reason.OWNER)]
+        for endpoint in chosen:
+            self.log_change(request, endpoint, "Disabled.")
+        self.message_user(request, f"Disabled: {len(chosen)}", messages.SUCCESS)
+
+    # One endpoint ----------------------------------------------------------------------------
+
+    def get_fieldsets(self, request: HttpRequest, obj: WebhookEndpoint | None = None) -> Any:
+        wanted: tuple[str, ...] = ("event_names", "patterns")
+        if obj is not None and not self.has_change_permission(request, obj):
+            wanted = ("event_list", "symbol_list")  # shown without the form
+        facts = [name for name in _FACTS if hasattr(self, name) or getattr(obj, name, None)]
+        return [
+            *([] if obj is None else [("Webhook", {"fields": facts})]),
+            (None, {"fields": ("owner", "url", "description", "enabled")}),
+            ("What it gets", {"fields": wanted}),
+        ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: WebhookEndpoint | None = None) -> Any:
+        return () if obj is None else (*_FACTS, "owner", "event_list", "symbol_list")
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        initial: dict[str, Any] = {"owner": request.user.pk}
+        return {**initial, **super().get_changeform_initial_data(request)}
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        # The page after saving shows the secret: there is nowhere else to go on to.
+        buttons = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        return super().add_view(request, form_url, {**(extra_context or {}), **buttons})
+
+    def save_model(
+        self, request: HttpRequest, obj: WebhookEndpoint, form: Any, change: bool
+    ) -> None:
+        if not change:
+            request.raw_secret = obj.issue()  # type: ignore[attr-defined]
+        wanted = obj.enabled
+        if change and "enabled" in form.changed_data:
+            obj.enabled = not wanted
+        super().save_model(request, obj, form, change)
+        if wanted and not obj.enabled:
+            enable(obj)
+        elif not wanted and obj.enabled:
+            disable(obj, Reason.OWNER)
+
+    def response_add(
+        self, request: HttpRequest, obj: WebhookEndpoint, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        # Not a redirect: whatever carried the secret to another page would have to store it.
+        return self._show(request, obj, request.raw_secret, "created")  # type: ignore[attr-defined]
+
+    def get_urls(self) -> list[URLPattern]:
+        view, name = self.admin_site.admin_view, "realtime_webhookendpoint"
+        return [
+            path("<path:object_id>/rotate/", view(self.rotate_view), name=f"{name}_rotate"),
+            path("<path:object_id>/test/", view(self.test_view), name=f"{name}_test"),
+            *super().get_urls(),
+        ]
+
+    def rotate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        endpoint = self._changeable(request, object_id)
+        form = RotateForm(request.POST or None)
+        if not form.is_valid():
+            title = f"Rotate the secret of {endpoint}"
+            return self._page(request, "rotate", title, endpoint=endpoint, form=form)
+        overlap: timedelta = form.cleaned_data["overlap"]
+        with transaction.atomic():
+            secret = endpoint.rotate(overlap)
+            self.log_change(request, endpoint, "Rotated the secret.")
+        return self._show(request, endpoint, secret, "rotated")
+
+    def test_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        endpoint = self._changeable(request, object_id)
+        if request.method != "POST":
+            return self._page(request, "test", f"Test {endpoint}", endpoint=endpoint)
+        delivery = send_test(endpoint)
+        if delivery is None:
+            text = "Nothing was sent: the webhook is disabled, or its owner is not active."
+            self.message_user(request, text, messages.ERROR)
+            page = reverse("admin:realtime_webhookendpoint_change", args=[endpoint.pk])
+        else:
+            page = reverse("admin:realtime_webhookdelivery_change", args=[delivery.pk])
+        return HttpResponseRedirect(page)
+
+    def _changeable(self, request: HttpRequest, object_id: str) -> WebhookEndpoint:
+        endpoint: WebhookEndpoint | None = self.get_object(request, unquote(object_id))
+        if endpoint is None:
+            raise Http404
+        if not self.has_change_permission(request, endpoint):
+            raise PermissionDenied
+        return endpoint
+
+    def _show(
+        self, request: HttpRequest, endpoint: WebhookEndpoint, secret: str, what: str
+    ) -> HttpResponse:
+        title = f"Secret {what}"
+        return self._page(request, "shown", title, endpoint=endpoint, secret=secret, what=what)
+
+    def _page(
+        self, request: HttpRequest, template: str, title: str, **context: Any
+    ) -> TemplateResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "title": title,
+            **context,
+        }
+        return TemplateResponse(request, f"admin/realtime/webhookendpoint/{template}.html", context)
+
+
+class AttemptInline(_Inline):
+    model = WebhookAttempt
+    fields = readonly_fields = (
+        "started_at", "finished_at", "response_code", "problem", "response_body",
+    )  # fmt: skip
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(_DeliveryAdmin):
+    """What was sent, to look at and to resend; rows come from events."""
+
+    list_display = (
+        "event", "symbol", "endpoint", "status", "response_code", "tries", "created_at", "due",
+    )  # fmt: skip
+    list_filter = ("status", "event", "response_code", "created_at")
+    list_select_related = ("endpoint",)
+    list_per_page = 50
+    show_full_result_count = False
+    search_fields = ("webhook_id", "symbol", "endpoint__url", "endpoint__description")
+    search_help_text = "webhook-id, symbol, or URL and description of the webhook"
+    fields = readonly_fields = (
+        "webhook_id", "endpoint", "event", "symbol", "status", "response_code", "tries",
+        "created_at", "due", "finished_at", "payload",
+    )  # fmt: skip
+    inlines = (AttemptInline,)
+    actions = ("resend_selected",)
+
+    @admin.display(description="Next attempt")
+    def due(self, delivery: WebhookDelivery) -> Any:
+        return delivery.due_at
+
+    @admin.display(description="Payload")
+    def payload(self, delivery: WebhookDelivery) -> SafeString:
+        text = json.dumps(json.loads(delivery.body), indent=2, ensure_ascii=False)
+        return format_html("<pre>{}</pre>", text)
+
+    @admin.action(description="Resend selected deliveries", permissions=["change"])
+    def resend_selected(self, request: HttpRequest, queryset: QuerySet[WebhookDelivery]) -> None:
+        chosen = queryset.count()
+        count = resend(queryset)
+        left = chosen - count
+        self.message_user(request, f"Will be sent again: {count}", messages.SUCCESS)
+        if left:
+            text = f"{left} left as they are: pending already, or their webhook is disabled."
+            self.message_user(request, text, messages.WARNING)
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        return lookup == "endpoint__id__exact" or super().lookup_allowed(lookup, value, request)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(
+        self, request: HttpRequest, obj: WebhookDelivery | None = None
+    ) -> bool:
+        # In the list it is the permission to resend; no row is changed by hand.
+        return obj is None and super().has_change_permission(request)
