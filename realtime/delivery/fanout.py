@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from msgspec import MsgspecError
 
+from realtime.delivery.cork import cork_of
 from realtime.delivery.freshness import LEARN_FROM, Freshness, heard_at, rhythm_for
 from realtime.delivery.updates import NO_EPOCH, Reader, Update
 from realtime.protocol import Position, update_time
@@ -37,12 +38,14 @@ RETRY_SECONDS: Final = 0.5
 class Page:
     """What the history of a stream holds: its head, and updates in order, without a hole.
 
-    `updates` ends at `offset`, or is empty.
+    `updates` ends at `offset`, or is empty. `more`: `offset` is not the head yet, the next page
+    begins behind it.
     """
 
     epoch: str
     offset: int
     updates: Sequence[Update]
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,10 @@ class StreamState:
         self.reason = ""
         self.asked = False
 
+    @property
+    def position(self) -> Position:
+        return Position(self.epoch, self.offset)
+
     def continues(self, since: Position) -> bool:
         """Is this the numbering that a reader knows?
 
@@ -161,6 +168,13 @@ class History(Protocol):
 
     async def read_newest(self, stream: Stream, count: int) -> Page:
         """The newest `count` updates, or as many as are held. Raises BackendUnavailable."""
+
+    async def read_after(self, stream: Stream, position: Position) -> Page:
+        """The first RECENT updates after a position that are held, however far back it is.
+
+        After another epoch's position, from the first one that is held. As `read_history`
+        otherwise.
+        """
 
     async def restart_stream(self, stream: Stream, epoch: str) -> None:
         """End `epoch` (unless that has happened): the history went back behind what was sent."""
@@ -254,28 +268,43 @@ class Fanout:
 
     async def _resync(self, state: StreamState) -> None:
         """Bring a stream to the head of its history, then deliver what came meanwhile."""
-        state.again = False
-        # What came before the read is in the history, or was taken back with it: asking about it
-        # once more would get the same answer.
-        state.waiting = []
         try:
-            page = await self._read_page(state)
-        except Exception as exc:
-            state.waiting = []
-            self._try_again(state, exc)
-            return
+            filled = await self._fill(state)
         finally:
             state.resync = None
-        self._failed.pop(state.stream.group, None)
-        first_look = not state.ready and not state.new
-        state.ready = True
-        self._apply(state, page, first_look=first_look)
+        if not filled:
+            return
         self.freshness.tell_reachable(state)
         waiting, state.waiting = state.waiting or [], None
         for update in waiting:
             self.receive(update)
         if state.again:
             self._start_resync(state)
+
+    async def _fill(self, state: StreamState) -> bool:
+        """Page by page, as far as the history has it; False if it could not be read."""
+        state.again = False
+        # What came before the read is in the history, or was taken back with it: asking about it
+        # once more would get the same answer.
+        state.waiting = []
+        page: Page | None = None
+        while page is None or page.more:
+            try:
+                if page is None:
+                    page = await self._read_page(state)
+                else:
+                    page = await self._history.read_after(state.stream, state.position)
+            except Exception as exc:
+                state.waiting = []
+                self._try_again(state, exc)
+                return False
+            self._failed.pop(state.stream.group, None)
+            first_look = not state.ready and not state.new
+            state.ready = True
+            # Its updates go out in one write to each socket.
+            cork_of(asyncio.get_running_loop()).begin()
+            self._apply(state, page, first_look=first_look)
+        return True
 
     def _try_again(self, state: StreamState, reason: Exception) -> None:
         if not self._failed:
@@ -309,14 +338,14 @@ class Fanout:
             return await self._history.read_history(state.stream, None)
         last = state.recent[-1] if state.recent else None
         since = Position(state.epoch, state.offset - 1 if last else state.offset)
-        page = await self._history.read_history(state.stream, since)
+        page = await self._history.read_after(state.stream, since)
         if page.epoch != state.epoch:
             return page
         again = next((update for update in page.updates if update.offset == state.offset), None)
         if page.offset < state.offset or (last and again and again.body != last.body):
             logger.warning("%s went back in time: a new epoch begins", state.stream.group)
             await self._history.restart_stream(state.stream, state.epoch)
-            page = await self._history.read_history(state.stream, since)
+            page = await self._history.read_after(state.stream, since)
         return page
 
     def _apply(self, state: StreamState, page: Page, *, first_look: bool) -> None:

@@ -104,6 +104,23 @@ end
 return {meta[1], head, entries}
 """
 
+# KEYS: meta, history. ARGV: known epoch, known offset, most, epoch if the stream is new, ms for
+# which a stream without updates keeps it.
+# Returns epoch, offset, and the first `most` entries after the known offset; after another epoch's,
+# from the first one that is held.
+READ_AFTER: Final = """\
+local meta = redis.call('HMGET', KEYS[1], 'e', 'o')
+if not meta[1] then
+  redis.call('HSET', KEYS[1], 'e', ARGV[4], 'o', 0)
+  redis.call('PEXPIRE', KEYS[1], ARGV[5])
+  return {ARGV[4], 0, {}}
+end
+local known = ARGV[1] == meta[1] and tonumber(ARGV[2]) or 0
+local from = string.format('%.0f', known + 1)
+local entries = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', ARGV[3])
+return {meta[1], tonumber(meta[2]), entries}
+"""
+
 # Milliseconds for which a stream that was only asked for is remembered, and how often the processes
 # that read it renew that, in seconds.
 UNBORN_MS: Final = 600_000
@@ -213,12 +230,14 @@ def decode_message(stream: Stream, data: bytes) -> Update:
     return Update(stream, epoch.decode(), int(offset), body)
 
 
+def offset_of(entry: Sequence[Any]) -> int:
+    """The offset of an entry of the history."""
+    return int(entry[0].partition(b"-")[0])
+
+
 def decode_entries(stream: Stream, epoch: str, entries: Sequence[Any], head: int) -> list[Update]:
-    """Entries of the history, in order; only the run without a hole that ends at the head."""
-    updates = [
-        Update(stream, epoch, int(entry_id.partition(b"-")[0]), fields[1])
-        for entry_id, fields in entries
-    ]
+    """Entries of the history, in order; only the run without a hole that ends at `head`."""
+    updates = [Update(stream, epoch, offset_of(entry), entry[1][1]) for entry in entries]
     run: list[Update] = []
     expected = head
     for update in reversed(updates):

@@ -36,6 +36,8 @@ EXTENSION: Final = "streams"
 LINGER: Final = 10.0
 # Seconds that the first channel of a process waits for Redis.
 FIRST_PATIENCE: Final = 1.0
+# Times that a process asks, after a reconnect, for the streams that were born meanwhile.
+FIND_ATTEMPTS: Final = 30
 # Streams whose names in Redis are remembered; beyond that they are made anew.
 MAX_REMEMBERED: Final = 20_000
 
@@ -58,6 +60,9 @@ class StreamLayer(BaseChannelLayer):
         raise NotImplementedError
 
     async def read_history(self, stream: Stream, since: Position | None) -> Page:
+        raise NotImplementedError
+
+    async def read_after(self, stream: Stream, position: Position) -> Page:
         raise NotImplementedError
 
     async def read_newest(self, stream: Stream, count: int) -> Page:
@@ -232,6 +237,15 @@ class MemoryStreamLayer(StreamLayer):
         known = since.offset if since is not None and since.epoch == epoch else 0
         unknown = since is None or head - known > RECENT
         return Page(epoch, head, _newest(kept, 1 if unknown else head - known))
+
+    async def read_after(self, stream: Stream, position: Position) -> Page:
+        epoch, kept = self._kept(stream)
+        known = position.offset if position.epoch == epoch else 0
+        following = [update for update in kept if update.offset > known]
+        more = len(following) > RECENT
+        page = following[:RECENT]
+        head = kept[-1].offset if kept else 0
+        return Page(epoch, page[-1].offset if more else head, page, more)
 
     async def read_newest(self, stream: Stream, count: int) -> Page:
         epoch, kept = self._kept(stream)
@@ -453,12 +467,15 @@ class RedisLoopLayer(StreamLayer):
         """After a reconnect: streams whose first updates nobody here has heard."""
         await link.subscribe(self._pattern(channel), pattern=True)
         before = set(self.local.fanout.streams)
-        try:
-            groups = await self._know_streams(link, channel)
-        except BackendUnavailable as exc:
-            logger.warning("streams of %s not found: %s", channel, exc)
-        else:
-            self.local.fanout.resync_all(group for group in groups if group not in before)
+        for _ in range(FIND_ATTEMPTS):
+            try:
+                groups = await self._know_streams(link, channel)
+            except BackendUnavailable as exc:
+                logger.warning("streams of %s not found: %s", channel, exc)
+                await asyncio.sleep(1.0)  # a connection that is lost again begins anew
+            else:
+                self.local.fanout.resync_all(group for group in groups if group not in before)
+                return
 
     def _pattern(self, channel: Channel) -> str:
         return self.outer.group_channel(f"{channel}.*")
@@ -500,6 +517,22 @@ class RedisLoopLayer(StreamLayer):
         await self._link(stream.group).confirmed(self.outer.group_channel(stream.group))
         return await self._read(stream, since, 1, history.new_epoch())
 
+    async def read_after(self, stream: Stream, position: Position) -> Page:
+        names = self.outer.keys(stream)
+        try:
+            epoch, head, entries = await self._link(stream.group).read_after_script(
+                keys=[names.meta, names.history],
+                args=[
+                    position.epoch, position.offset, RECENT,
+                    history.new_epoch(), history.UNBORN_MS,
+                ],
+            )  # fmt: skip
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+        more = len(entries) == RECENT and history.offset_of(entries[-1]) < int(head)
+        end = history.offset_of(entries[-1]) if more else int(head)
+        return self._page(stream, epoch, end, entries, more=more)
+
     async def read_newest(self, stream: Stream, count: int) -> Page:
         return await self._read(stream, None, count, "")
 
@@ -515,9 +548,14 @@ class RedisLoopLayer(StreamLayer):
             )
         except (RedisError, OSError) as exc:
             raise BackendUnavailable(exc) from exc
+        return self._page(stream, epoch, int(head), entries, more=False)
+
+    def _page(
+        self, stream: Stream, epoch: bytes, end: int, entries: Sequence[Any], *, more: bool
+    ) -> Page:
         text = epoch.decode()
-        updates = history.decode_entries(stream, text, entries, int(head))
-        return Page(text, int(head), [self.outer.open(update) for update in updates])
+        updates = history.decode_entries(stream, text, entries, end)
+        return Page(text, end, [self.outer.open(update) for update in updates], more)
 
     def _renew(self) -> None:
         """Keep the epochs of streams that have readers here and no updates yet."""

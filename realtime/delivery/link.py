@@ -60,6 +60,7 @@ class Link:
         self.read_script = self.redis.register_script(history.READ)
         self.take_script = self.redis.register_script(slots.TAKE)
         self.count_script = self.redis.register_script(slots.COUNT)
+        self.read_after_script = self.redis.register_script(history.READ_AFTER)
         self.restart_script = self.redis.register_script(history.RESTART)
         # What is wanted; the future is done when Redis has confirmed it.
         self._names: dict[str, asyncio.Future[None]] = {}

@@ -129,6 +129,11 @@ class AlertFilter(SocketReader):
         self._symbols = None if symbols is None else frozenset(symbols)
         self._filtered: dict[str, int] = {}
 
+    def continue_from(self, before: "AlertFilter") -> None:
+        """Take the place of another filter: what it held back is still to be told."""
+        self.heads.update(before.heads)
+        self._filtered.update(before._filtered)
+
     def wants(self, update: Update) -> bool:
         data = update.data
         severity = data.get("severity")

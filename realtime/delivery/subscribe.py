@@ -20,9 +20,10 @@ from channels.layers import get_channel_layer
 from django.core.exceptions import ImproperlyConfigured
 from msgspec import UnsetType
 
+from realtime.delivery.fanout import Page
 from realtime.delivery.layers import EXTENSION
 from realtime.delivery.publisher import BackendUnavailable
-from realtime.delivery.updates import Update
+from realtime.delivery.updates import NO_EPOCH, Update
 from realtime.protocol import Position, parse_stream_status
 from realtime.streams import Stream
 
@@ -117,8 +118,10 @@ async def subscribe(
 ) -> AsyncGenerator[Update | Lost, None]:
     """Updates of the streams, in order and without a hole, from `since` (or now) on.
 
-    A stream without a position in `since` begins with its newest update. Ends when the caller
-    stops iterating. Raises ImproperlyConfigured with a channel layer that has no streams.
+    However far back a position is: what is held comes, and Lost for what is not. A stream without
+    a position in `since` begins with its newest update; one of a `*` of which other streams have
+    positions is new, and begins with its first. Ends when the caller stops iterating. Raises
+    ImproperlyConfigured with a channel layer that has no streams.
     """
     async with aclosing(_follow(streams, since, updates=True, states=False)) as items:
         async for item in items:
@@ -164,6 +167,11 @@ async def _follow(
     try:
         for stream in streams:
             await _join(layer, stream, channel, positions)
+        _begin_new_ones(layer, streams, positions)
+        async for missed in _missed(layer, streams, positions):
+            yield missed
+        for stream in streams:
+            await _join(layer, stream, channel, positions)
             _start(layer, stream, reader, positions)
         while True:
             await reader.arrived.wait()
@@ -174,6 +182,9 @@ async def _follow(
                     positions[item.stream] = _position(item)
                 yield item
             if reader.overflowed:
+                if updates:
+                    async for missed in _missed(layer, streams, positions):
+                        yield missed
                 full, reader = reader, make_reader()
                 for stream in streams:
                     await _join(layer, stream, channel, positions)
@@ -185,6 +196,55 @@ async def _follow(
             for each in (full, reader):
                 layer.leave(stream, each)
         layer.detach(channel)
+
+
+def _begin_new_ones(
+    layer: Any, streams: Sequence[Stream], positions: dict[Stream, Position]
+) -> None:
+    """Streams of a `*` that a reader who has positions in others knows nothing of: born meanwhile.
+
+    They are read from their first update on.
+    """
+    for wildcard in [stream for stream in streams if stream.wildcard]:
+        if any(_within(known, wildcard) for known in positions):
+            for symbol in layer.positions([wildcard]):
+                one = Stream(wildcard.channel, symbol)
+                positions.setdefault(one, Position(NO_EPOCH, 0))
+
+
+async def _missed(
+    layer: Any, streams: Sequence[Stream], positions: dict[Stream, Position]
+) -> AsyncGenerator[Update | Lost, None]:
+    """What the streams had since the positions, which follow, up to about the head.
+
+    A socket that missed this much gets a snapshot. Who reads in here wants all that is held.
+    """
+    known = [stream for stream in positions if any(_within(stream, each) for each in streams)]
+    for stream in known:
+        more = True
+        while more:
+            before = positions[stream]
+            page = await _read_after(layer, stream, before)
+            same = before.epoch in (page.epoch, NO_EPOCH)
+            first = page.updates[0].offset if page.updates else page.offset + 1
+            if not same or first > before.offset + 1:
+                # Before the position moves on: whoever stops here reads this once more.
+                yield Lost(stream, before.offset + 1 if same else 1, first - 1, page.epoch)
+            for update in page.updates:
+                positions[stream] = _position(update)
+                yield update
+            positions[stream] = Position(page.epoch, page.offset)
+            more = page.more
+
+
+async def _read_after(layer: Any, stream: Stream, position: Position) -> Page:
+    while True:
+        try:
+            page: Page = await layer.read_after(stream, position)
+        except BackendUnavailable:
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            return page
 
 
 async def _join(

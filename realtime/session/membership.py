@@ -10,7 +10,7 @@ from typing import Any
 from realtime import protocol
 from realtime.delivery.fanout import Start
 from realtime.delivery.publisher import BackendUnavailable
-from realtime.delivery.readers import SocketReader
+from realtime.delivery.readers import AlertFilter, SocketReader
 from realtime.delivery.sockets import Socket
 from realtime.delivery.updates import Reader
 from realtime.protocol import StreamInfo
@@ -132,7 +132,12 @@ class Membership:
             if name not in self._readers:
                 continue
             reader = make_reader(stream, None) or self._socket
-            if isinstance(reader, SocketReader):
+            before = self._readers[name]
+            if isinstance(before, AlertFilter):
+                if not isinstance(reader, AlertFilter):
+                    reader = AlertFilter(self._socket, None, None)
+                reader.continue_from(before)
+            elif isinstance(reader, SocketReader):
                 reader.heads.update(self.heads())
             self._replace(stream, reader)
             self._layer.join(stream, reader)

@@ -76,6 +76,17 @@ async def test_filtered_alerts_are_no_gap(each_layer: str, connect: Open) -> Non
     assert (alert["offset"], alert.get("filtered")) == (2, 1)
 
 
+async def test_what_was_filtered_before_another_configuration_is_no_gap_either(
+    each_layer: str, connect: Open
+) -> None:
+    client = await connect("/ws/alerts")
+    for config in ({"min_severity": "high"}, {"min_severity": "medium"}, {}):
+        await client.ask("configure_alerts", config=config)
+        await asend_alert({"severity": "low", "message": "unwanted, but for the last"})
+    alert = await client.next()
+    assert (alert["offset"], alert["filtered"]) == (3, 2)
+
+
 async def test_ack_says_that_there_is_no_inbox(
     each_layer: str, connect: Open, people: SimpleNamespace
 ) -> None:

@@ -80,6 +80,20 @@ class MemoryHistory:
         await self.gate.wait()
         return page
 
+    async def read_after(self, stream: Stream, position: Position) -> Page:
+        self.reads += 1
+        await asyncio.sleep(0)
+        if self.broken:
+            raise BackendUnavailable("the history is away")
+        life = self.life(stream)
+        known = position.offset if position.epoch == life.epoch else 0
+        found = [update for update in life.held if update.offset > known]
+        more = len(found) > fanout.RECENT
+        copies = [Update(u.stream, u.epoch, u.offset, u.body) for u in found[: fanout.RECENT]]
+        page = Page(life.epoch, copies[-1].offset if more else life.offset, copies, more)
+        await self.gate.wait()
+        return page
+
     def _page(self, stream: Stream, since: Position | None) -> Page:
         life = self.life(stream)
         known = since.offset if since is not None and since.epoch == life.epoch else 0

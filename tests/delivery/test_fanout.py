@@ -183,19 +183,29 @@ async def test_what_the_history_trimmed_is_named_and_the_rest_follows(
     ]
 
 
-async def test_more_than_can_be_replayed_is_a_gap_and_a_snapshot(
+async def test_a_hole_of_any_length_is_filled_page_by_page(
     fanout: Fanout, history: MemoryHistory
 ) -> None:
     reader = await joined(fanout)
     publish(history, 2, fanout=fanout)
-    publish(history, RECENT + 20)
+    publish(history, 3 * RECENT)
     publish(history, 1, fanout=fanout)
     await quiet(fanout)
-    head = RECENT + 23
-    assert reader.events[2:] == [
-        ("gap", 3, head - 1, history.life(AAPL).epoch),
-        ("snapshot", head),
-    ]
+    assert reader.events == [("update", n) for n in range(1, 3 * RECENT + 4)]
+
+
+async def test_what_a_long_hole_has_lost_is_a_gap_and_the_rest_follows(
+    fanout: Fanout, history: MemoryHistory
+) -> None:
+    reader = await joined(fanout)
+    publish(history, 2, fanout=fanout)
+    publish(history, 3 * RECENT)
+    history.trim(AAPL, 2 * RECENT)
+    publish(history, 1, fanout=fanout)
+    await quiet(fanout)
+    gap, *rest = reader.events[2:]
+    assert gap == ("gap", 3, RECENT + 2, history.life(AAPL).epoch)
+    assert [offset for _, offset in rest] == list(range(RECENT + 3, 3 * RECENT + 4))
 
 
 async def test_a_history_that_holds_nothing_is_a_gap_up_to_its_head(

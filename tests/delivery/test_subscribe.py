@@ -105,17 +105,34 @@ async def test_what_is_not_held_any_more_is_named(layer: Any, settings: Any) -> 
     layer.local.fanout.forget(AAPL.group)  # as in a process that has just started
     since = {AAPL: Position(await epoch_of(layer), 4)}
     async with aclosing(subscribe([AAPL], since)) as items:
-        lost, newest = await take(items, 2)
-        assert lost == Lost(AAPL, 5, 9, since[AAPL].epoch)
-        assert told([newest]) == [("AAPL", 10)]
+        lost, *held = await take(items, 4)
+        assert lost == Lost(AAPL, 5, 7, since[AAPL].epoch)
+        assert told(held) == [("AAPL", 8), ("AAPL", 9), ("AAPL", 10)]
 
 
 async def test_another_epoch_is_named_from_its_beginning(layer: Any) -> None:
     await publish(3)
     async with aclosing(subscribe([AAPL], {AAPL: Position("another", 7)})) as items:
-        lost, newest = await take(items, 2)
-        assert lost == Lost(AAPL, 1, 2, await epoch_of(layer))
-        assert told([newest]) == [("AAPL", 3)]
+        lost, *held = await take(items, 4)
+        assert lost == Lost(AAPL, 1, 0, await epoch_of(layer))
+        assert told(held) == [("AAPL", 1), ("AAPL", 2), ("AAPL", 3)]
+
+
+async def test_a_position_far_back_is_continued_as_long_as_the_history_holds_it(layer: Any) -> None:
+    await publish(950)
+    since = {AAPL: Position(await epoch_of(layer), 4)}
+    async with aclosing(subscribe([AAPL], since)) as items:
+        assert told(await take(items, 946)) == [("AAPL", n) for n in range(5, 951)]
+        await publish(1)
+        assert told(await take(items, 1)) == [("AAPL", 951)]
+
+
+async def test_a_stream_that_was_born_meanwhile_is_read_from_its_first_update(layer: Any) -> None:
+    await publish(3)
+    since = {AAPL: Position(await epoch_of(layer), 3)}
+    await publish(2, MSFT)
+    async with aclosing(subscribe([EVERY], since)) as items:
+        assert told(await take(items, 2)) == [("MSFT", 1), ("MSFT", 2)]
 
 
 async def test_another_epoch_without_updates_is_named_too(layer: Any) -> None:
@@ -136,7 +153,7 @@ async def test_several_streams_are_read_at_once(layer: Any) -> None:
     predictions = Stream("predictions", "AAPL")
     since = {MSFT: Position(await epoch_of(layer, MSFT), 3)}
     async with aclosing(subscribe([AAPL, MSFT, predictions], since)) as items:
-        assert told(await take(items, 3)) == [("AAPL", 2), ("MSFT", 4), ("MSFT", 5)]
+        assert told(await take(items, 3)) == [("MSFT", 4), ("MSFT", 5), ("AAPL", 2)]
         await abroadcast_many([prediction_update("AAPL", {}), market_data_update("MSFT", {})])
         arrived = await take(items, 2)
         assert {item.stream for item in arrived} == {predictions, MSFT}
@@ -239,13 +256,14 @@ async def test_a_reader_that_falls_too_far_behind_is_told_what_it_missed(
     layer: Any, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     monkeypatch.setattr(module, "MAX_WAITING", 5)
-    settings.REALTIME_RECOVERY_LIMIT = 10
+    settings.REALTIME_HISTORY_LENGTH = {"market-data": 10}
     await publish(1)
     async with aclosing(subscribe([AAPL])) as items:
         await take(items, 1)
         await publish(100)
-        arrived = await take(items, 7)
-        assert told(arrived) == [*(("AAPL", n) for n in range(2, 7)), (7, 100), ("AAPL", 101)]
+        arrived = told(await take(items, 16))
+        held = [("AAPL", n) for n in range(92, 102)]
+        assert arrived == [*(("AAPL", n) for n in range(2, 7)), (7, 91), *held]
 
 
 # Its end ------------------------------------------------------------------------------------------
