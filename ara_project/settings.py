@@ -260,6 +260,16 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         # What waited for a busy worker is not made up for: the next one does the same.
         "options": {"expires": 5.0},
     },
+    "resolve-predictions": {
+        "task": "realtime.tasks.resolve_predictions",
+        "schedule": 5.0,
+        "options": {"expires": 5.0},
+    },
+    "prune-history": {
+        "task": "realtime.tasks.prune_history",
+        "schedule": 6 * 3600.0,
+        "options": {"expires": 3600.0},
+    },
 }
 
 # REST and tokens ------------------------------------------------------------------------------
@@ -381,6 +391,9 @@ if REALTIME_PREDICTION_RUNNER not in ("pool", "celery"):
 REALTIME_PREDICTOR = env.str(
     "REALTIME_PREDICTOR", default="realtime.predictions.predictors.random_walk"
 )
+# Days for which stored predictions, and bars of a minute, are kept; 0: for ever.
+REALTIME_PREDICTION_DAYS = env.count("REALTIME_PREDICTION_DAYS", default=90, least=0)
+REALTIME_MINUTE_BAR_DAYS = env.count("REALTIME_MINUTE_BAR_DAYS", default=30, least=0)
 # Outcomes that the score of a model looks back on, per symbol.
 REALTIME_SCORE_WINDOW = env.count("REALTIME_SCORE_WINDOW", default=200)
 # Origins whose pages may open a WebSocket; empty: the hosts in ALLOWED_HOSTS. `*`: any.

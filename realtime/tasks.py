@@ -22,6 +22,7 @@ from realtime.broadcast import InvalidUpdate, PublishFailed
 from realtime.predictions import requests
 from realtime.predictions.records import record_prediction as _record_prediction
 from realtime.predictions.resolve import resolve_all
+from realtime.retention import prune
 from realtime.webhooks.delivery import deliver_due
 
 logger = logging.getLogger(__name__)
@@ -86,5 +87,14 @@ def compute_prediction(symbol: str, horizon: int, channel: str) -> None:
 
 @shared_task
 def resolve_predictions() -> int:
-    """`manage.py resolve_predictions`; returns the number of outcomes."""
+    """`manage.py resolve_predictions`; returns the number of outcomes.
+
+    CELERY_BEAT_SCHEDULE has it run every few seconds.
+    """
     return resolve_all()
+
+
+@shared_task
+def prune_history() -> str:
+    """`manage.py prune_history`; returns what was deleted, in words."""
+    return str(prune())

@@ -103,3 +103,11 @@ def test_every_message_has_a_hint(settings: Settings) -> None:
     settings.LOGGING = {"handlers": {"file": {}}}
     for message in run_checks(include_deployment_checks=True, tags=["security"]):
         assert message.hint or not (message.id or "").startswith(OURS)
+
+
+def test_a_predictor_that_cannot_be_loaded_is_an_error(settings: Settings) -> None:
+    assert list(checks.check_predictor()) == []
+    settings.REALTIME_PREDICTOR = "nowhere.predictor"
+    (message,) = checks.check_predictor()
+    assert message.id == "realtime.E007"
+    assert "REALTIME_PREDICTOR='nowhere.predictor'" in message.msg

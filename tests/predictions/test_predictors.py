@@ -18,6 +18,7 @@ from realtime.predictions.predictors import (
     configured_predictor,
     random_walk,
     run_predictor,
+    warm_up,
 )
 
 
@@ -183,3 +184,21 @@ def test_a_predictor_that_fails_tells_the_log_and_not_the_client(
         run_predictor("AAPL", walk(40), 1)
     assert str(info.value) == "the predictor failed for AAPL"
     assert "the predictor failed for AAPL, horizon 1" in caplog.text
+
+
+def test_a_predictor_that_needs_time_is_warmed_up(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warmed: list[str] = []
+    monkeypatch.setattr(broken, "warm_up", lambda: warmed.append("now"), raising=False)
+    settings.REALTIME_PREDICTOR = f"{__name__}.broken"
+    warm_up()
+    assert warmed == ["now"]
+
+
+def test_a_predictor_that_is_missing_does_not_keep_a_server_from_starting(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.REALTIME_PREDICTOR = "nowhere.predictor"
+    warm_up()
+    assert "there will be no predictions: REALTIME_PREDICTOR='nowhere.predictor'" in caplog.text

@@ -1,0 +1,22 @@
+"""`manage.py prune_history`: delete stored predictions and bars of a minute that are too old."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import Error as DatabaseError
+
+from realtime.retention import prune
+
+
+class Command(BaseCommand):
+    help = (
+        "Delete stored predictions older than REALTIME_PREDICTION_DAYS, and bars of a minute older "
+        "than REALTIME_MINUTE_BAR_DAYS. Run it once a day, from cron or by Celery beat."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            pruned = prune()
+        except DatabaseError as exc:
+            raise CommandError(f"the database: {exc}") from exc
+        self.stdout.write(f"{pruned}.")

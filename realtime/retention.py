@@ -1,0 +1,52 @@
+"""What the database forgets: old predictions, and old bars of a minute. Bars of a day are kept.
+
+Scores stay, since they are of the last outcomes whatever becomes of the rows.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.conf import settings
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from realtime.models import Bar, StoredPrediction
+
+# Rows that one statement deletes: SQLite has one writer, and others wait for it.
+BATCH: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    predictions: int
+    bars: int
+
+    def __str__(self) -> str:
+        return f"{self.predictions} predictions and {self.bars} bars of a minute deleted"
+
+
+def prune(now: datetime | None = None) -> Pruned:
+    """Delete what is older than its setting says; 0 days keep it for ever.
+
+    A bar's age is that of its last writing: a replay's bars are years old on the market's clock.
+    """
+    now = now or timezone.now()
+    predictions = bars = 0
+    if settings.REALTIME_PREDICTION_DAYS:
+        since = now - timedelta(days=settings.REALTIME_PREDICTION_DAYS)
+        predictions = _delete(StoredPrediction.objects.filter(created_at__lt=since))
+    if settings.REALTIME_MINUTE_BAR_DAYS:
+        since = now - timedelta(days=settings.REALTIME_MINUTE_BAR_DAYS)
+        minutes = Bar.objects.filter(interval=Bar.Interval.MINUTE, updated_at__lt=since)
+        bars = _delete(minutes.order_by())
+    return Pruned(predictions, bars)
+
+
+def _delete(rows: QuerySet[Any]) -> int:
+    total = 0
+    while pks := list(rows.values_list("pk", flat=True)[:BATCH]):
+        # The condition again: a bar may have been written anew meanwhile.
+        deleted, _ = rows.filter(pk__in=pks).delete()
+        total += deleted
+    return total
