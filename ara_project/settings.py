@@ -413,5 +413,9 @@ REALTIME_WEBHOOK_LOG_DAYS = env.count("REALTIME_WEBHOOK_LOG_DAYS", default=30)
 REALTIME_WEBHOOKS_PER_USER = env.count("REALTIME_WEBHOOKS_PER_USER", default=20)
 # Hosts inside that webhooks may go to, as `host` or `host:port`; also without TLS.
 REALTIME_WEBHOOK_ALLOWED_HOSTS: list[str] = env.list("REALTIME_WEBHOOK_ALLOWED_HOSTS", default=[])
+# Dotted path of what stores alerts before they are sent; empty: they are sent only.
+REALTIME_ALERT_STORE = env.str("REALTIME_ALERT_STORE", default="realtime.alerts.inbox.store")
+# Days for which alerts are kept.
+REALTIME_ALERT_DAYS = env.count("REALTIME_ALERT_DAYS", default=90)
 # Alert rules that one user may have.
 REALTIME_ALERT_RULES_PER_USER = env.count("REALTIME_ALERT_RULES_PER_USER", default=1000)

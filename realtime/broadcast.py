@@ -10,18 +10,21 @@ call starts at once and returns something to await; the `a…` functions are the
 """
 
 import asyncio
+import logging
 import math
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, NoReturn
 
 from asgiref.sync import async_to_sync
+from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import transaction
+from django.utils.module_loading import import_string
 from redis.exceptions import RedisError
 
 from realtime import protocol
@@ -39,6 +42,8 @@ from realtime.streams import (  # fmt: skip
     parse_symbol,
     user_alerts,
 )
+
+logger = logging.getLogger(__name__)
 
 
 class InvalidUpdate(ValueError):
@@ -82,6 +87,8 @@ class Broadcast:
 
     stream: Stream
     body: bytes
+    # Of an alert that is to be stored before it is sent: its id.
+    alert_id: str | None = None
 
 
 class Publication:
@@ -137,9 +144,16 @@ def market_data_update(symbol: str, market_data: Mapping[str, Any]) -> Broadcast
 
 
 def alert_update(
-    alert_data: Mapping[str, Any], user_id: int | None = None, *, id: str | None = None
+    alert_data: Mapping[str, Any],
+    user_id: int | None = None,
+    *,
+    id: str | None = None,
+    stored: bool = False,
 ) -> Broadcast:
-    """An alert for one user, or for everybody, for `broadcast_many`. Raises InvalidUpdate."""
+    """An alert for one user, or for everybody, for `broadcast_many`. Raises InvalidUpdate.
+
+    It is stored before it is sent (REALTIME_ALERT_STORE), unless the caller has `stored` it.
+    """
     if user_id is not None and (isinstance(user_id, bool) or not isinstance(user_id, int)):
         raise InvalidUpdate("user_id", "must be a user's primary key (an integer), or None")
     if user_id is not None and user_id < 1:
@@ -147,9 +161,9 @@ def alert_update(
     data = check_data(alert_data, "alert_data")
     stream = ALERTS_ALL if user_id is None else user_alerts(user_id)
     audience = "all" if user_id is None else "user"
-    return _broadcast(
-        stream, protocol.alert_body(id or uuid.uuid4().hex, audience, data), "alert_data"
-    )
+    id = id or uuid.uuid4().hex
+    update = _broadcast(stream, protocol.alert_body(id, audience, data), "alert_data")
+    return update if stored else replace(update, alert_id=id)
 
 
 # Synchronous ----------------------------------------------------------------------------------
@@ -208,7 +222,7 @@ async def asend_alert(alert_data: Mapping[str, Any], user_id: int | None = None)
 async def abroadcast_many(broadcasts: Sequence[Broadcast]) -> list[Publication]:
     """`broadcast_many` for asynchronous code. Django has no asynchronous transactions: at once."""
     publications = [Publication(item.stream) for item in broadcasts]
-    await _send(broadcasts, publications)
+    await _store_and_send(broadcasts, publications)
     return publications
 
 
@@ -289,12 +303,13 @@ def _publish(broadcasts: Sequence[Broadcast]) -> list[Publication]:
         pass
     else:
         # The task runs whether or not anybody awaits it; who awaits hears of its errors.
-        task = loop.create_task(_send(broadcasts, publications))
+        task = loop.create_task(_store_and_send(broadcasts, publications))
         _tasks.add(task)
         task.add_done_callback(_tasks.discard)
         for publication in publications:
             publication._task = task
         return publications
+    _store(broadcasts)
     connection = transaction.get_connection()
     if connection.in_atomic_block:
         transaction.on_commit(lambda: _send_sync(broadcasts, publications))
@@ -319,6 +334,26 @@ def _send_sync(broadcasts: Sequence[Broadcast], publications: Sequence[Publicati
     except BackendUnavailable as exc:
         _failed(exc, publications)
     _confirm(publications, dict(enumerate(results)))
+
+
+def _store(broadcasts: Sequence[Broadcast]) -> None:
+    """Put alerts into the inbox, by the function that REALTIME_ALERT_STORE names."""
+    alerts = [item for item in broadcasts if item.alert_id is not None]
+    if not alerts or not settings.REALTIME_ALERT_STORE:
+        return
+    try:
+        import_string(settings.REALTIME_ALERT_STORE)(alerts)
+    except Exception:
+        # Who is connected hears of it all the same: the alert is worth more than its record.
+        logger.exception("alerts were not stored: who is away now will not get them")
+
+
+async def _store_and_send(
+    broadcasts: Sequence[Broadcast], publications: Sequence[Publication]
+) -> None:
+    if any(item.alert_id is not None for item in broadcasts):
+        await database_sync_to_async(_store)(broadcasts)
+    await _send(broadcasts, publications)
 
 
 async def _send(broadcasts: Sequence[Broadcast], publications: Sequence[Publication]) -> None:

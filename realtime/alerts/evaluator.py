@@ -241,6 +241,9 @@ class SymbolMachine:
     def _fires(self, state: RuleState) -> Watch | None:
         """Look at a rule; the condition by which it fires now, or None."""
         definition = state.rule.definition
+        if self.now < state.rule.since:
+            self._again[state] = None
+            return None
         if (
             definition.expires_at is not None
             and self.now >= definition.expires_at.timestamp() * 1000

@@ -45,7 +45,8 @@ def definition_of(row: AlertRule) -> Definition:
 
 def rule_of(row: AlertRule) -> Rule:
     """What an engine evaluates; raises InvalidRule for a row that was written by other means."""
-    return Rule(row.pk, row.revision, row.owner_id, definition_of(row))
+    since = int(row.changed_at.timestamp() * 1000)
+    return Rule(row.pk, row.revision, row.owner_id, definition_of(row), since)
 
 
 def fill(row: AlertRule, definition: Definition) -> AlertRule:

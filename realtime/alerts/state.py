@@ -23,12 +23,16 @@ Truth = Callable[[Sequence[bool]], bool]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A definition with what names it. `revision` grows when its meaning changes."""
+    """A definition with what names it. `revision` grows when its meaning changes.
+
+    What was published before `since` (milliseconds) is none of its business.
+    """
 
     id: int
     revision: int
     owner_id: int | None
     definition: Definition
+    since: int = 0
 
 
 class Watch:

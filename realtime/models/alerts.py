@@ -95,8 +95,15 @@ class AlertQuerySet(models.QuerySet["Alert"]):
 
     def with_acknowledged(self, user: AbstractBaseUser) -> "AlertQuerySet":
         """Annotated with `acknowledged`: has this user said so?"""
-        mine = AlertAcknowledgement.objects.filter(alert=OuterRef("pk"), user_id=user.pk)
-        return self.annotate(acknowledged=Exists(mine))
+        return self.annotate(acknowledged=_seen_by(user))
+
+    def unacknowledged(self, user: AbstractBaseUser) -> "AlertQuerySet":
+        """Without those that this user has acknowledged."""
+        return self.filter(~_seen_by(user))
+
+
+def _seen_by(user: AbstractBaseUser) -> Exists:
+    return Exists(AlertAcknowledgement.objects.filter(alert=OuterRef("pk"), user_id=user.pk))
 
 
 class AlertManager(models.Manager["Alert"]):
@@ -125,7 +132,10 @@ class Alert(models.Model):
     created_at = models.DateTimeField(default=timezone.now, db_index=True)
     # None: stored, and on its way. What is left so by a crash is sent by the next engine.
     sent_at = models.DateTimeField(null=True, blank=True)
-    # When to tell the rule's webhook unless somebody has acknowledged it.
+    # Which webhook to tell, and when, unless somebody has acknowledged it.
+    escalate_to = models.ForeignKey(
+        "realtime.WebhookEndpoint", on_delete=models.SET_NULL, null=True, blank=True
+    )
     escalate_at = models.DateTimeField(null=True, blank=True)
     escalated_at = models.DateTimeField(null=True, blank=True)
 

@@ -49,7 +49,7 @@ def nested(depth: int) -> dict[str, Any]:
         (rule(conditions=[{"type": "confidence_above", "value": 85}]), "conditions[0].value"),
         (rule(conditions=[{"type": "stale", "seconds": 0}]), "conditions[0].seconds"),
         (rule(conditions=[nested(3)]), INNER),
-        (rule(conditions=[nested(4000)]), INNER + ".conditions[0].type"),
+        (rule(conditions=[nested(4000)]), f"{INNER}.{INNER}.type"),
         (rule(conditions=[ABOVE] * 21), "conditions"),
         (rule(match="some"), "match"),
         (rule(severity="loud"), "severity"),

@@ -1,0 +1,363 @@
+"""The engine: follows the streams that rules name, evaluates, stores what fires, and sends it.
+
+What fires is committed with the positions of the streams before it is sent, so a process that is
+killed anywhere goes on without leaving anything out or doing anything twice. Several engines share
+the symbols among them.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from channels.db import database_sync_to_async
+from channels.layers import get_channel_layer
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error as DatabaseError
+
+from realtime.alerts import store
+from realtime.alerts.book import Book
+from realtime.alerts.inbox import escalate, prune
+from realtime.alerts.members import BEAT_SECONDS, Members
+from realtime.alerts.rulebook import GROUP
+from realtime.alerts.sending import PATIENCE, resend, send
+from realtime.alerts.store import Commit, Overtaken, Saved
+from realtime.alerts.tracking import Tracked, first_position, with_channels
+from realtime.delivery.layers import EXTENSION
+from realtime.delivery.publisher import BackendUnavailable
+from realtime.delivery.subscribe import Lost, subscribe
+from realtime.delivery.updates import Update
+from realtime.feeds.retry import Retry, Stopped
+from realtime.protocol import Position
+from realtime.streams import WILDCARD, Channel, Stream
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# Updates that may wait here, and that are evaluated before the next commit.
+MAX_WAITING: Final = 5000
+BATCH: Final = 1000
+# Seconds between two commits while nothing fires: what was not committed is evaluated again.
+FLUSH_SECONDS: Final = 0.5
+# Seconds between two looks for changed rules, beside those that are announced.
+POLL_SECONDS: Final = 0.7
+# Seconds by which time passes here later than it does: updates on their way come first.
+GRACE_SECONDS: Final = 0.25
+# Seconds for which nothing becomes due after Redis was away: what was missed comes first.
+SETTLE_SECONDS: Final = 2.0
+# Seconds between two times of deleting what is too old.
+PRUNE_SECONDS: Final = 3600.0
+# Seconds until symbols are read again after another engine has committed one of them.
+_OVERTAKEN_SECONDS: Final = 0.3
+# A symbol of its own in AlertProgress: from then on, unknown streams are new streams.
+_MARKER: Final = WILDCARD
+
+_database = database_sync_to_async
+
+
+async def run_alerts(stop: asyncio.Event) -> None:
+    """Evaluate alert rules until `stop` is set; any number of processes may.
+
+    Raises ImproperlyConfigured with a channel layer without streams.
+    """
+    layer: Any = get_channel_layer()
+    if layer is None or EXTENSION not in layer.extensions:
+        raise ImproperlyConfigured("alert rules need one of this project's channel layers")
+    members = Members(getattr(layer, "loop_layer", layer), uuid.uuid4().hex[:12])
+    try:
+        while not stop.is_set():
+            try:
+                await _Engine(stop, getattr(layer, "loop_layer", layer), members).run()
+            except Overtaken as exc:
+                logger.info("%s; reading it again", exc)
+                await _pause(stop, _OVERTAKEN_SECONDS)
+    except Stopped:
+        pass
+    finally:
+        with contextlib.suppress(BackendUnavailable):
+            await members.leave()
+
+
+class _Engine:
+    """One life: from what is stored, until `stop` or until another engine overtakes it."""
+
+    def __init__(self, stop: asyncio.Event, layer: Any, members: Members) -> None:
+        self.stop = stop
+        self.layer = layer
+        self.members = members
+        self.book = Book()
+        self.tracked: dict[str, Tracked] = {}
+        self.waiting: deque[Update] = deque()
+        self.arrived = asyncio.Event()
+        self.room = asyncio.Event()
+        self.rules_changed = True
+        self.sent: list[str] = []
+        self.streams: set[Stream] = set()
+        self.reading: asyncio.Task[None] | None = None
+        self.fingerprint: store.Fingerprint | None = None
+        self.retry = Retry(stop, outages=(DatabaseError, BackendUnavailable))
+        self._flushed = self._polled = self._beaten = -1000.0
+        self._settled = 0.0
+        self._pruned = -PRUNE_SECONDS
+
+    async def run(self) -> None:
+        """Raises Overtaken, Stopped."""
+        channel = await self.layer.new_channel()
+        self.layer.attach(channel, lambda message: self._hear_of_rules())
+        try:
+            await self._wait_out(partial(self.layer.group_add, GROUP, channel))
+            while not self.stop.is_set():
+                await self._keep_house()
+                await self._evaluate()
+            await self._commit()
+        finally:
+            await self._stop_reading()
+            self.layer.detach(channel)
+
+    def _hear_of_rules(self) -> None:
+        self.rules_changed = True
+        self.arrived.set()
+
+    async def _wait_out(self, operation: Callable[[], Awaitable[T]]) -> T:
+        return await self.retry.until_done(operation)
+
+    # Evaluating -------------------------------------------------------------------------------
+
+    async def _evaluate(self) -> None:
+        """What has arrived, or what is due; then a commit if anything fired."""
+        if not self.waiting:
+            self.arrived.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.arrived.wait(), self._patience())
+        for _ in range(min(BATCH, len(self.waiting))):
+            await self._take(self.waiting.popleft())
+        self.room.set()
+        if not self.waiting and time.monotonic() > self._settled:
+            now = int((time.time() - GRACE_SECONDS) * 1000)
+            for tracked in self.tracked.values():
+                tracked.advance(now)
+        fired = any(tracked.drafts for tracked in self.tracked.values())
+        if fired or time.monotonic() - self._flushed > FLUSH_SECONDS:
+            await self._commit()
+
+    def _patience(self) -> float:
+        """Seconds until something is due."""
+        soonest = FLUSH_SECONDS / 2
+        now = (time.time() - GRACE_SECONDS) * 1000
+        for tracked in self.tracked.values():
+            due = tracked.machine.due
+            if due is not None:
+                soonest = min(soonest, (due - now) / 1000)
+        return max(0.005, soonest)
+
+    async def _take(self, update: Update) -> None:
+        symbol, channel = update.stream.symbol, update.stream.channel
+        tracked = self.tracked.get(symbol)
+        if tracked is None:
+            if channel not in self.book.channels(symbol) or not self.members.own(symbol):
+                return
+            begin = {channel: Position(update.epoch, update.offset - 1)}
+            tracked = await self._adopt(symbol, begin)
+        await self._wait_out(partial(tracked.take, update))
+
+    # Committing -------------------------------------------------------------------------------
+
+    async def _commit(self) -> None:
+        """Store what has changed, then send what has fired; raises Overtaken."""
+        self._flushed = time.monotonic()
+        changed = [tracked for tracked in self.tracked.values() if tracked.changed]
+        if not changed and not self.sent:
+            return
+        commit = Commit(
+            moved=[tracked.moved() for tracked in changed],
+            drafts=[each for tracked in changed for each in tracked.drafts],
+            sent=self.sent,
+        )
+        alerts = await self._wait_out(partial(_database(store.write), commit))
+        for tracked in changed:
+            tracked.committed()
+        self.sent = await send(alerts) if alerts else []
+
+    # Rules, engines, leftovers ----------------------------------------------------------------
+
+    async def _keep_house(self) -> None:
+        now = time.monotonic()
+        moved = False
+        if now - self._beaten >= BEAT_SECONDS:
+            self._beaten = now
+            moved = await self._beat()
+        if self.rules_changed or now - self._polled >= POLL_SECONDS:
+            self._polled, self.rules_changed = now, False
+            moved = await self._read_rules() or moved
+        if moved:
+            await self._choose_symbols()
+
+    async def _beat(self) -> bool:
+        try:
+            changed = await self.members.beat()
+            alone = len(self.members.names) == 1 and self.members.names[0] == self.members.name
+            await resend(self.layer, patience=0.0 if alone and not self.streams else PATIENCE)
+            await _database(escalate)()
+            if time.monotonic() - self._pruned > PRUNE_SECONDS and not await _database(prune)():
+                self._pruned = time.monotonic()
+        except (BackendUnavailable, DatabaseError):
+            self._settled = time.monotonic() + SETTLE_SECONDS
+            return False
+        return changed
+
+    async def _read_rules(self) -> bool:
+        """Follow what was changed; True if that may concern other symbols."""
+        fingerprint = await self._wait_out(_database(store.fingerprint))
+        if fingerprint == self.fingerprint:
+            return False
+        live = await self._wait_out(_database(store.live_revisions))
+        gone = [id for id in self.book.rules if id not in live]
+        new = [
+            id for id, revision in live.items()
+            if id not in self.book.rules or self.book.rules[id].revision != revision
+        ]  # fmt: skip
+        rules, problems = await self._wait_out(partial(_database(store.load_rules), new))
+        for problem in problems:
+            logger.error("%s; it is left out", problem)
+        for id in gone:
+            self._drop(id)
+        for rule in rules:
+            self._drop(rule.id)
+            self.book.put(rule)
+            for symbol, tracked in self.tracked.items():
+                if symbol in rule.definition.symbols or rule.definition.every_symbol:
+                    tracked.put(rule)
+        self.fingerprint = fingerprint
+        return True
+
+    def _drop(self, id: int) -> None:
+        if self.book.drop(id) is not None:
+            for tracked in self.tracked.values():
+                tracked.machine.drop(id)
+
+    # Symbols ----------------------------------------------------------------------------------
+
+    async def _choose_symbols(self) -> None:
+        """Follow the symbols that rules name and that are this engine's; leave the others."""
+        symbols = await self._wanted_symbols()
+        leaving = [symbol for symbol in self.tracked if symbol not in symbols]
+        if leaving:
+            await self._commit()
+        for symbol in leaving:
+            tracked = self.tracked.pop(symbol)
+            if not self.book.channels(symbol):
+                forget = partial(_database(store.forget_symbol), symbol, tracked.fence)
+                await self._wait_out(forget)
+        for symbol in symbols:
+            known = self.tracked.get(symbol)
+            if known is None or set(known.positions) != self.book.channels(symbol):
+                if known is not None:
+                    await self._commit()
+                await self._adopt(symbol, {})
+        await self._follow(self._wanted_streams())
+
+    async def _wanted_symbols(self) -> set[str]:
+        symbols = set(self.book.symbols)
+        stored = set(await self._wait_out(_database(store.known_symbols)))
+        for channel in self.book.wildcards:
+            streams = await self._wait_out(partial(self.layer.find_streams, channel))
+            symbols.update(stream.symbol for stream in streams)
+            symbols.update(stored - {_MARKER})
+        if self.book.wildcards and _MARKER not in stored:
+            for symbol in sorted(symbols):
+                await self._begin(symbol, None, {})
+            await self._wait_out(partial(_database(store.begin_symbol), _MARKER, {}))
+        elif not self.book.wildcards and _MARKER in stored:
+            await self._wait_out(partial(_database(store.forget_symbol), _MARKER, 0))
+        self._marked = bool(self.book.wildcards)
+        return {symbol for symbol in symbols if self.members.own(symbol)}
+
+    def _wanted_streams(self) -> set[Stream]:
+        wildcards = self.book.wildcards
+        streams = {Stream(channel, WILDCARD) for channel in wildcards}
+        for symbol, tracked in self.tracked.items():
+            streams.update(
+                Stream(_channel(name), symbol)
+                for name in tracked.positions
+                if name not in wildcards
+            )
+        return streams
+
+    async def _adopt(self, symbol: str, begin: dict[Channel, Position]) -> Tracked:
+        """Take a symbol up where the last commit left it; raises Stopped."""
+        saved = await self._wait_out(partial(_database(store.load_symbol), symbol))
+        saved = await self._begin(symbol, saved, begin)
+        tracked = self.tracked[symbol] = Tracked(self.layer, symbol, saved)
+        for rule in self.book.of(symbol):
+            tracked.put(rule)
+        await self._wait_out(tracked.catch_up)
+        return tracked
+
+    async def _begin(
+        self, symbol: str, saved: Saved | None, begin: dict[Channel, Position]
+    ) -> Saved:
+        """The symbol with a position in each channel that rules look at, stored if it is new."""
+        wanted = self.book.channels(symbol)
+        held = {} if saved is None else saved.positions
+        found: dict[str, Position] = {**begin}
+        for channel in wanted - set(held) - set(begin):
+            page = await self._wait_out(partial(self.layer.read_newest, Stream(channel, symbol), 1))
+            born = saved is None and channel in self.book.wildcards and self._marked
+            found[channel] = Position(page.epoch, 0) if born else first_position(page)
+        positions = with_channels(held, wanted, found)
+        if saved is None:
+            await self._wait_out(partial(_database(store.begin_symbol), symbol, positions))
+            return Saved(positions, {}, 0, {})
+        return Saved(positions, saved.state, saved.fence, saved.rules)
+
+    _marked = False
+
+    # Reading ----------------------------------------------------------------------------------
+
+    async def _follow(self, streams: set[Stream]) -> None:
+        if streams == self.streams and self.reading is not None and not self.reading.done():
+            return
+        await self._stop_reading()
+        self.streams = streams
+        if streams:
+            self.reading = asyncio.create_task(self._read(streams))
+
+    async def _read(self, streams: set[Stream]) -> None:
+        since = {
+            Stream(_channel(name), symbol): place
+            for symbol, tracked in self.tracked.items()
+            for name, place in tracked.positions.items()
+        }
+        ordered = sorted(streams, key=lambda stream: stream.group)
+        async with aclosing(subscribe(ordered, since)) as items:
+            async for item in items:
+                if isinstance(item, Lost):
+                    continue  # whoever takes the next update finds what is held in the history
+                self.waiting.append(item)
+                self.arrived.set()
+                if len(self.waiting) >= MAX_WAITING:
+                    self.room.clear()
+                    await self.room.wait()
+
+    async def _stop_reading(self) -> None:
+        if self.reading is not None:
+            self.reading.cancel()
+            await asyncio.wait([self.reading])
+            self.reading = None
+        self.waiting.clear()
+
+
+def _channel(name: str) -> Channel:
+    return "predictions" if name == "predictions" else "market-data"
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)

@@ -1,0 +1,86 @@
+"""From a rule that fires to the alert that is stored and sent. Pure."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any as AnyValue
+from typing import Final
+
+from realtime import protocol
+from realtime.alerts.conditions import describe
+from realtime.alerts.evaluator import Fired
+from realtime.alerts.messages import render
+from realtime.protocol import Position
+
+# `type` in the data of an alert, by what its condition watches.
+_TYPES: Final = {
+    "volume": "volume_alert",
+    "confidence": "prediction_alert",
+    "predicted_return": "prediction_alert",
+    "direction": "prediction_alert",
+    "age": "stale_alert",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An alert that is not stored yet. `uid` is the same however often its cause is processed."""
+
+    uid: str
+    rule_id: int
+    owner_id: int | None
+    symbol: str
+    severity: str
+    data: dict[str, AnyValue]
+    escalate_to: int | None
+    escalate_after: timedelta | None
+
+
+def draft(fired: Fired, channel: str, position: Position) -> Draft:
+    """`channel` and `position`: of the update by which it fires, or of the one before that time."""
+    rule, definition = fired.rule, fired.rule.definition
+    after = definition.escalate_after
+    return Draft(
+        uid=_uid(fired, channel, position),
+        rule_id=rule.id,
+        owner_id=rule.owner_id,
+        symbol=fired.symbol,
+        severity=definition.severity,
+        data=alert_data(fired),
+        escalate_to=definition.escalate_to,
+        escalate_after=None if after is None else timedelta(seconds=after),
+    )
+
+
+def alert_data(fired: Fired) -> dict[str, AnyValue]:
+    """`data` of the alert: what its message may name, and which rule it is."""
+    rule, definition = fired.rule, fired.rule.definition
+    time = protocol.timestamp(datetime.fromtimestamp(fired.at / 1000, UTC))
+    condition = describe(fired.watch.condition)
+    value = getattr(fired.watch.condition, "value", None)
+    numbers = {"value": value, **fired.numbers}
+    texts = {
+        "symbol": fired.symbol,
+        "rule": definition.name,
+        "severity": definition.severity,
+        "condition": condition,
+        "time": time,
+    }
+    return {
+        "type": _TYPES.get(fired.watch.metric.name, "price_alert"),
+        "symbol": fired.symbol,
+        "message": render(definition.message, {**numbers, **texts}),
+        "severity": definition.severity,
+        "rule_id": rule.id,
+        "rule": definition.name,
+        "condition": condition,
+        **{name: number for name, number in numbers.items() if number is not None},
+        "timestamp": time,
+    }
+
+
+def _uid(fired: Fired, channel: str, position: Position) -> str:
+    """A rule fires at most once by an update, and at most once at a time between two."""
+    cause = f"at {fired.at}" if fired.timed else f"{channel} {position.epoch} {position.offset}"
+    text = f"{fired.rule.id} {fired.rule.revision} {fired.symbol} {cause}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

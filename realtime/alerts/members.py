@@ -1,0 +1,70 @@
+"""Which engines live, and which of them evaluates a symbol.
+
+Each engine renews a lease in Redis. A symbol belongs to the one with the highest hash of both
+names: when an engine comes or goes, only its share moves. That the engines agree at every moment
+is not needed: what two of them evaluate, one of them commits (see `store`).
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+from redis.exceptions import RedisError
+
+from realtime.delivery.publisher import BackendUnavailable
+
+# Seconds between two renewals, and after which an engine that renews nothing is dead.
+BEAT_SECONDS: Final = 1.0
+LEASE_SECONDS: Final = 4.0
+
+# KEYS: a sorted set of engines by the end of their leases. ARGV: engine, milliseconds (0: leave).
+# Time is that of Redis: the engines' clocks need not agree.
+_BEAT: Final = """\
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+if tonumber(ARGV[2]) > 0 then
+  redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), ARGV[1])
+else
+  redis.call('ZREM', KEYS[1], ARGV[1])
+end
+return redis.call('ZRANGE', KEYS[1], 0, -1)
+"""
+
+
+class Members:
+    """The engines as this one sees them; alone, with a channel layer of one process."""
+
+    def __init__(self, layer: Any, name: str) -> None:
+        self.name = name
+        self.names: Sequence[str] = [name]
+        links = getattr(layer, "links", None)
+        self._redis: Any = links[0].redis if links else None
+        self._key = f"{getattr(layer, 'prefix', '')}:alert-engines"
+
+    async def beat(self) -> bool:
+        """Renew the lease; True if the engines have changed. Raises BackendUnavailable."""
+        before = self.names
+        self.names = await self._renew(LEASE_SECONDS)
+        return self.names != before
+
+    async def leave(self) -> None:
+        """The others need not wait for the end of the lease."""
+        await self._renew(0)
+
+    async def _renew(self, seconds: float) -> Sequence[str]:
+        if self._redis is None:
+            return [self.name]
+        try:
+            found = await self._redis.eval(_BEAT, 1, self._key, self.name, int(seconds * 1000))
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+        return sorted(name.decode() for name in found)
+
+    def own(self, symbol: str) -> bool:
+        return owner(symbol, self.names) == self.name
+
+
+def owner(symbol: str, names: Sequence[str]) -> str:
+    """Rendezvous hashing."""
+    return max(names, key=lambda name: hashlib.blake2b(f"{name} {symbol}".encode()).digest())

@@ -1,0 +1,225 @@
+"""What an engine reads from the database, and the one transaction by which it commits.
+
+States of rules, positions in the streams and fired alerts are written together. `fence` keeps two
+engines from committing the same part of a stream: the second one finds it moved.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from django.db import IntegrityError, transaction
+from django.db.models import Count, F, Max, Sum
+from django.utils import timezone
+
+from realtime.alerts.firing import Draft
+from realtime.alerts.rulebook import rule_of
+from realtime.alerts.rules import InvalidRule
+from realtime.alerts.state import Rule
+from realtime.models import Alert, AlertProgress, AlertRule, AlertRuleState, WebhookEndpoint
+from realtime.protocol import Position
+from realtime.webhooks.events import emit
+
+# Rows that one statement reads or writes.
+_BATCH: Final = 300
+
+Fingerprint = tuple[int, int, int]
+
+
+class Overtaken(Exception):
+    """Raised when a symbol was moved by somebody else; nothing was written."""
+
+    def __init__(self, symbol: str) -> None:
+        super().__init__(symbol)
+        self.symbol = symbol
+
+    def __str__(self) -> str:
+        return f"the alert rules of {self.symbol} are evaluated by another engine"
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A symbol as it was committed last, and the states of rules on it by (id, revision)."""
+
+    positions: dict[str, Position]
+    state: dict[str, Any]
+    fence: int
+    rules: dict[tuple[int, int], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A symbol that has gone on since: `rules` that have changed, by (id, revision)."""
+
+    symbol: str
+    fence: int
+    positions: Mapping[str, Position]
+    state: Mapping[str, Any]
+    rules: Mapping[tuple[int, int], Mapping[str, Any]]
+
+
+@dataclass(slots=True)
+class Commit:
+    moved: list[Moved] = field(default_factory=list)
+    drafts: list[Draft] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)  # uids of alerts that are on their stream
+
+
+# Rules ------------------------------------------------------------------------------------------
+
+
+def fingerprint() -> Fingerprint:
+    """Another one after every change of a rule."""
+    found = AlertRule.objects.aggregate(
+        number=Count("pk"), newest=Max("pk"), changes=Sum("revision")
+    )
+    return found["number"], found["newest"] or 0, found["changes"] or 0
+
+
+def live_revisions() -> dict[int, int]:
+    """The revision of each rule that is not paused."""
+    rules = AlertRule.objects.filter(paused=False).exclude(owner__is_active=False)
+    return dict(rules.values_list("pk", "revision").order_by())
+
+
+def load_rules(ids: Sequence[int]) -> tuple[list[Rule], list[str]]:
+    """These rules, and what is wrong with those that cannot be read."""
+    rules: list[Rule] = []
+    problems: list[str] = []
+    for part in _batches(ids):
+        for row in AlertRule.objects.filter(pk__in=part).order_by():
+            try:
+                rules.append(rule_of(row))
+            except InvalidRule as exc:
+                problems.append(f"alert rule {row.pk} cannot be read: {exc}")
+    return rules, problems
+
+
+# Symbols ----------------------------------------------------------------------------------------
+
+
+def known_symbols() -> list[str]:
+    return list(AlertProgress.objects.values_list("symbol", flat=True))
+
+
+def load_symbol(symbol: str) -> Saved | None:
+    row = AlertProgress.objects.filter(pk=symbol).first()
+    if row is None:
+        return None
+    states = AlertRuleState.objects.filter(symbol=symbol)
+    return Saved(
+        positions={name: Position(*place) for name, place in row.positions.items()},
+        state=row.state,
+        fence=row.fence,
+        rules={
+            (rule_id, revision): data
+            for rule_id, revision, data in states.values_list("rule_id", "revision", "data")
+        },
+    )
+
+
+def begin_symbol(symbol: str, positions: Mapping[str, Position]) -> None:
+    """Remember where a symbol begins, before anything of it is evaluated."""
+    AlertProgress.objects.get_or_create(symbol=symbol, defaults={"positions": _plain(positions)})
+
+
+def forget_symbol(symbol: str, fence: int) -> None:
+    """No rule names this symbol any more: what is published from now on is never caught up."""
+    AlertProgress.objects.filter(symbol=symbol, fence=fence).delete()
+
+
+# Committing -------------------------------------------------------------------------------------
+
+
+def write(commit: Commit) -> list[Alert]:
+    """One transaction; the alerts that it stored, to be sent. Raises Overtaken."""
+    try:
+        with transaction.atomic():
+            for moved in commit.moved:
+                _move(moved)
+            _write_states(commit.moved)
+            mark_sent(commit.sent)
+            return _store_alerts(commit.drafts)
+    except IntegrityError as exc:  # a rule or a user that was deleted meanwhile
+        raise Overtaken(commit.moved[0].symbol if commit.moved else "") from exc
+
+
+def _move(moved: Moved) -> None:
+    row = AlertProgress.objects.filter(symbol=moved.symbol, fence=moved.fence)
+    positions = _plain(moved.positions)
+    if not row.update(positions=positions, state=moved.state, fence=F("fence") + 1):
+        raise Overtaken(moved.symbol)
+
+
+def _write_states(symbols: Sequence[Moved]) -> None:
+    rows = [
+        AlertRuleState(rule_id=id, revision=revision, symbol=moved.symbol, data=data)
+        for moved in symbols
+        for (id, revision), data in moved.rules.items()
+    ]
+    existing = _existing(row.rule_id for row in rows)
+    for part in _batches([row for row in rows if row.rule_id in existing]):
+        AlertRuleState.objects.bulk_create(
+            part,
+            update_conflicts=True,
+            unique_fields=["rule", "symbol"],
+            update_fields=["revision", "data"],
+        )
+
+
+def _existing(ids: Iterable[int]) -> set[int]:
+    return {
+        id
+        for part in _batches(sorted(set(ids)))
+        for id in AlertRule.objects.filter(pk__in=part).values_list("pk", flat=True)
+    }
+
+
+def _store_alerts(drafts: Sequence[Draft]) -> list[Alert]:
+    if not drafts:
+        return []
+    now = timezone.now()
+    existing = _existing(each.rule_id for each in drafts)
+    alerts = [_alert(each, now) for each in drafts if each.rule_id in existing]
+    stored = Alert.objects.bulk_create(alerts, _BATCH)
+    for part in _batches(sorted(existing)):
+        AlertRule.objects.filter(pk__in=part).update(last_fired_at=now)
+    if WebhookEndpoint.objects.filter(enabled=True).exists():
+        for alert in stored:
+            data = {"id": alert.uid, **alert.data}
+            emit("alert_triggered", data, symbol=alert.symbol or None, user_id=alert.owner_id)
+    return stored
+
+
+def _alert(each: Draft, now: datetime) -> Alert:
+    alert = Alert(
+        uid=each.uid, owner_id=each.owner_id, rule_id=each.rule_id, symbol=each.symbol,
+        severity=each.severity, data=each.data, created_at=now,
+    )  # fmt: skip
+    wanted = WebhookEndpoint.objects.filter(pk=each.escalate_to or 0)
+    if each.escalate_after is not None and wanted.exists():
+        alert.escalate_to_id = each.escalate_to
+        alert.escalate_at = now + each.escalate_after
+    return alert
+
+
+def mark_sent(uids: Sequence[str]) -> None:
+    now = timezone.now()
+    for part in _batches(uids):
+        Alert.objects.filter(uid__in=part, sent_at=None).update(sent_at=now)
+
+
+def unsent(before: datetime, limit: int = 1000) -> list[Alert]:
+    """Alerts that were stored before this time and are not known to be sent, oldest first."""
+    waiting = Alert.objects.filter(sent_at=None, created_at__lte=before)
+    return list(waiting.order_by("id")[:limit])
+
+
+def _plain(positions: Mapping[str, Position]) -> dict[str, list[Any]]:
+    return {name: [place.epoch, place.offset] for name, place in positions.items()}
+
+
+def _batches(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    for begin in range(0, len(items), _BATCH):
+        yield items[begin : begin + _BATCH]

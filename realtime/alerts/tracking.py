@@ -1,0 +1,126 @@
+"""One symbol as an engine follows it: the state machine, the positions, what is not committed."""
+
+import logging
+from collections.abc import Mapping
+from heapq import merge
+from typing import Any
+
+from django.conf import settings
+
+from realtime.alerts.evaluator import Fired, SymbolMachine, Tick
+from realtime.alerts.firing import Draft, draft
+from realtime.alerts.state import Rule
+from realtime.alerts.store import Moved, Saved
+from realtime.delivery.updates import Update
+from realtime.protocol import Position, update_time
+from realtime.streams import Channel, Stream
+
+logger = logging.getLogger(__name__)
+
+
+class Tracked:
+    """`channels` are those that rules look at; `drafts` what has fired since the last commit."""
+
+    def __init__(self, layer: Any, symbol: str, saved: Saved) -> None:
+        self.symbol = symbol
+        self.machine = SymbolMachine(symbol, saved.state)
+        self.positions = dict(saved.positions)
+        self.fence = saved.fence
+        self.changed = False
+        self.drafts: list[Draft] = []
+        self._layer = layer
+        self._saved = saved.rules
+
+    def put(self, rule: Rule) -> None:
+        self.machine.put(rule, self._saved.pop((rule.id, rule.revision), None))
+
+    # Updates ----------------------------------------------------------------------------------
+
+    async def take(self, update: Update) -> None:
+        """Evaluate an update, and before it those that did not come; raises BackendUnavailable."""
+        channel = update.stream.channel
+        at = self.positions.get(channel)
+        if at is None or (update.epoch == at.epoch and update.offset <= at.offset):
+            return
+        if update.epoch != at.epoch or update.offset != at.offset + 1:
+            for missed in await self._missed(channel):
+                if missed.epoch == update.epoch and missed.offset >= update.offset:
+                    break
+                self._evaluate(missed)
+        self._evaluate(update)
+
+    async def catch_up(self) -> None:
+        """Everything that the history holds beyond the positions; raises BackendUnavailable."""
+        missed = [await self._missed(channel) for channel in self.positions]
+        # Of two streams in the order in which they were published.
+        for update in merge(*missed, key=lambda update: update_time(update.body)):
+            self._evaluate(update)
+
+    async def _missed(self, channel: Any) -> list[Update]:
+        stream = Stream(channel, self.symbol)
+        length = settings.REALTIME_HISTORY_LENGTH[channel]
+        page = await self._layer.read_newest(stream, length)
+        at = self.positions[channel]
+        known = at.offset if at.epoch == page.epoch else 0
+        missed = [update for update in page.updates if update.offset > known]
+        lost = page.offset - known - len(missed)
+        if lost > 0:
+            logger.warning(
+                "%d updates of %s after offset %d are not held any more: alert rules lack them",
+                lost, stream.group, known,
+            )  # fmt: skip
+        return missed
+
+    def _evaluate(self, update: Update) -> None:
+        channel = update.stream.channel
+        at = int(update_time(update.body).timestamp() * 1000)
+        position = Position(update.epoch, update.offset)
+        before = self.positions[channel]
+        for fired in self.machine.update(Tick(channel, at, update.data)):
+            # What time alone has brought about happened before this update.
+            self.drafts.append(draft(fired, channel, before if fired.timed else position))
+        self.positions[channel] = position
+        self.changed = True
+
+    def advance(self, now: int) -> None:
+        """Let time pass, for what waits for it."""
+        due = self.machine.due
+        if due is None or due > now:
+            return
+        channel, position = next(iter(self.positions.items()))
+        fired: list[Fired] = self.machine.advance(now)
+        self.drafts += [draft(each, channel, position) for each in fired]
+        self.changed = True
+
+    # Commits ----------------------------------------------------------------------------------
+
+    def moved(self) -> Moved:
+        """What there is to commit; call `committed` when it is."""
+        dirty = self.machine.dirty
+        self.machine.dirty = {}
+        return Moved(
+            symbol=self.symbol,
+            fence=self.fence,
+            positions=dict(self.positions),
+            state=self.machine.as_data(),
+            rules={
+                (state.rule.id, state.rule.revision): state.as_data() for state in dirty.values()
+            },
+        )
+
+    def committed(self) -> None:
+        self.fence += 1
+        self.changed = False
+        self.drafts.clear()
+
+
+def first_position(page: Any) -> Position:
+    """Where a stream that was not followed yet begins: behind what it has."""
+    return Position(page.epoch, page.offset)
+
+
+def with_channels(
+    positions: Mapping[str, Position], wanted: set[Channel], found: Mapping[str, Position]
+) -> dict[str, Position]:
+    """Positions of the wanted channels: as they were, else as they are now."""
+    return {channel: positions.get(channel) or found[channel] for channel in sorted(wanted)}

@@ -1,0 +1,17 @@
+"""`manage.py run_alerts`: evaluate alert rules until SIGTERM or SIGINT comes."""
+
+import asyncio
+from typing import Any
+
+from realtime.alerts.engine import run_alerts
+from realtime.management.background import BackgroundCommand
+
+
+class Command(BackgroundCommand):
+    help = (
+        "Evaluate alert rules on market data and predictions, store what fires and send it. "
+        "Continues where it stood; several such processes share the symbols."
+    )
+
+    async def run(self, stop: asyncio.Event, **options: Any) -> None:
+        await run_alerts(stop)
