@@ -306,7 +306,7 @@ class _Engine:
         """The symbol with a position in each channel that rules look at, stored if it is new."""
         wanted = self.book.channels(symbol)
         held = {} if saved is None else saved.positions
-        found: dict[str, Position] = {**begin}
+        found: dict[str, Position] = dict(begin.items())
         for channel in wanted - set(held) - set(begin):
             page = await self._wait_out(partial(self.layer.read_newest, Stream(channel, symbol), 1))
             born = saved is None and channel in self.book.wildcards and self._marked

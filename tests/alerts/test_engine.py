@@ -41,7 +41,7 @@ async def engine() -> AsyncIterator[None]:
 
 @database_sync_to_async
 def messages() -> list[str]:
-    return list(Alert.objects.order_by("id").values_list("data__message", flat=True))
+    return [alert.data["message"] for alert in Alert.objects.order_by("id")]
 
 
 @database_sync_to_async
@@ -159,9 +159,7 @@ async def test_a_rule_that_waits_fires_without_another_update(
         await until_messages("held")
 
 
-async def test_two_engines_fire_once(
-    redis_layer: None, add_rule: Callable[..., AlertRule]
-) -> None:
+async def test_two_engines_fire_once(redis_layer: None, add_rule: Callable[..., AlertRule]) -> None:
     symbols = [f"S{number}" for number in range(8)]
     await database_sync_to_async(add_rule)(symbols=symbols, message="{symbol}")
     async with engine(), engine():
