@@ -309,12 +309,20 @@ def _publish(broadcasts: Sequence[Broadcast]) -> list[Publication]:
         for publication in publications:
             publication._task = task
         return publications
-    _store(broadcasts)
-    connection = transaction.get_connection()
-    if connection.in_atomic_block:
-        transaction.on_commit(lambda: _send_sync(broadcasts, publications))
-    else:
+    failure = None
+    try:
+        _store(broadcasts)
+    except Exception as exc:
+        failure = exc
+
+    def send() -> None:
         _send_sync(broadcasts, publications)
+        _report_unstored(failure)
+
+    if transaction.get_connection().in_atomic_block:
+        transaction.on_commit(send)
+    else:
+        send()
     return publications
 
 
@@ -339,21 +347,27 @@ def _send_sync(broadcasts: Sequence[Broadcast], publications: Sequence[Publicati
 def _store(broadcasts: Sequence[Broadcast]) -> None:
     """Put alerts into the inbox, by the function that REALTIME_ALERT_STORE names."""
     alerts = [item for item in broadcasts if item.alert_id is not None]
-    if not alerts or not settings.REALTIME_ALERT_STORE:
-        return
-    try:
+    if alerts and settings.REALTIME_ALERT_STORE:
         import_string(settings.REALTIME_ALERT_STORE)(alerts)
-    except Exception:
-        # Who is connected hears of it all the same: the alert is worth more than its record.
-        logger.exception("alerts were not stored: who is away now will not get them")
 
 
 async def _store_and_send(
     broadcasts: Sequence[Broadcast], publications: Sequence[Publication]
 ) -> None:
+    failure = None
     if any(item.alert_id is not None for item in broadcasts):
-        await database_sync_to_async(_store)(broadcasts)
+        try:
+            await database_sync_to_async(_store)(broadcasts)
+        except Exception as exc:
+            failure = exc
     await _send(broadcasts, publications)
+    _report_unstored(failure)
+
+
+def _report_unstored(failure: Exception | None) -> None:
+    """Who is connected has heard of an alert all the same: it is worth more than its record."""
+    if failure is not None:
+        logger.error("alerts were sent but not stored, for who is away now: %s", failure)
 
 
 async def _send(broadcasts: Sequence[Broadcast], publications: Sequence[Publication]) -> None:
