@@ -16,7 +16,13 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Locator, Page, async_playwright, expect
 
-from realtime.broadcast import broadcast_market_data, send_alert
+from realtime.broadcast import (
+    broadcast_market_data,
+    broadcast_prediction_outcomes,
+    broadcast_prediction_update,
+    send_alert,
+)
+from realtime.protocol import PredictionOutcome
 from tests.conftest import REDIS, require_program
 from tests.processes import (
     ROOT,
@@ -187,6 +193,27 @@ async def test_prices_and_predictions_of_five_symbols_move(
         await expect(card.locator("[data-value=point]")).to_have_text(re.compile(r"\d"))
         await expect(card.locator("[data-value=confidence]")).to_contain_text("90 % confidence")
         await expect(card.locator(".range-band")).to_have_attribute("width", re.compile(r"\d%"))
+    assert visit.complaints == []
+
+
+async def test_a_card_shows_the_score_of_its_model_and_the_last_outcome(
+    visit: Visit, fed_server: LiveServer, publish: Publish
+) -> None:
+    await visit.open(fed_server.port)
+    await visit.live()
+    card = await visit.add("SCORED")
+    score = {"outcomes": 200, "within_bounds": 0.91, "nominal": 0.9, "directional_accuracy": 0.56}
+    data = {"predicted_price": 150.25, "score": score}
+    await publish(broadcast_prediction_update, "SCORED", data)
+    await expect(card.locator("[data-value=held]")).to_have_text("91 % held (90 % promised)")
+    await expect(card.locator("[data-value=lately]")).to_have_text("direction 56 % · last 200")
+    outcome = PredictionOutcome(
+        symbol="SCORED", prediction_id="1", predicted_price=150.25, actual_price=151.0,
+        error=0.75, within_bounds=True,
+    )  # fmt: skip
+    await publish(broadcast_prediction_outcomes, [outcome])
+    outcome_line = card.locator("[data-value=outcome]")
+    await expect(outcome_line).to_have_text("✓ 151.00 came, 150.25 predicted")
     assert visit.complaints == []
 
 

@@ -5,6 +5,7 @@ import { areaPath, linePath, placesOnBar } from "../../realtime/static/realtime/
 import { commandFor } from "../../realtime/static/realtime/commands.js";
 import * as format from "../../realtime/static/realtime/format.js";
 import { closeCodeName, parseSymbol } from "../../realtime/static/realtime/protocol.js";
+import { held, lately, outcomeText } from "../../realtime/static/realtime/score.js";
 import { Rate } from "../../realtime/static/realtime/rate.js";
 
 test("a line spans its box, the highest value on top", () => {
@@ -107,4 +108,22 @@ test("the rate is zero before the first whole second", () => {
 test("close codes have names, and unknown ones do not", () => {
   assert.equal(closeCodeName(4401), "unauthorized");
   assert.equal(closeCodeName(1006), "");
+});
+
+test("a score says what was held beside what was promised", () => {
+  const score = { within_bounds: 0.9137, nominal: 0.9, directional_accuracy: 0.56, outcomes: 200 };
+  assert.equal(held(score), "91.4 % held (90 % promised)");
+  assert.equal(lately(score), "direction 56 % · last 200");
+});
+
+test("a score leaves out what is not known", () => {
+  assert.equal(held({ outcomes: 1 }), "");
+  assert.equal(held({ within_bounds: 1, outcomes: 1 }), "100 % held");
+  assert.equal(lately({ outcomes: 1 }), "last 1");
+});
+
+test("an outcome says whether it was within the bounds without colour", () => {
+  const outcome = { actual_price: 151, predicted_price: 150.25, within_bounds: true };
+  assert.equal(outcomeText(outcome), "✓ 151.00 came, 150.25 predicted");
+  assert.match(outcomeText({ ...outcome, within_bounds: false }), /^✗ /);
 });

@@ -61,6 +61,9 @@ predictions.addEventListener("prediction_update", ({ detail }) => {
   cards.get(detail.symbol)?.applyPrediction(detail);
   finishRequest(detail.request_id, (elapsed) => `Answered in ${format.milliseconds(elapsed)}`);
 });
+predictions.addEventListener("prediction_outcome", ({ detail }) => {
+  cards.get(detail.symbol)?.applyOutcome(detail);
+});
 predictions.addEventListener("error", ({ detail }) => {
   const reason = format.sentence(detail.message);
   finishRequest(detail.details?.request_id, () => reason, { failed: true });

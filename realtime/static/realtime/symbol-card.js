@@ -4,6 +4,7 @@
 import { areaPath, linePath, placesOnBar } from "./charts.js";
 import { commandFor } from "./commands.js";
 import * as format from "./format.js";
+import { held, lately, outcomeText } from "./score.js";
 
 const POINTS = 120; // prices in the small chart
 
@@ -12,6 +13,7 @@ export class SymbolCard {
   #quote = null; // `data` of the newest market_data_update
   #quoteTime = null;
   #prediction = null; // the newest prediction_update
+  #outcome = null; // the newest prediction_outcome
   #drawn = null; // the price on the screen
   #dirty = false;
   #parts;
@@ -57,6 +59,11 @@ export class SymbolCard {
     this.#changed();
   }
 
+  applyOutcome(message) {
+    this.#outcome = message;
+    this.#changed();
+  }
+
   applyStreamStatus({ state, last_update: lastUpdate }) {
     const since = lastUpdate ? ` since ${format.timeOfDay(lastUpdate)}` : "";
     this.#chip("stale", state === "stale" ? `No update${since}` : null);
@@ -75,6 +82,7 @@ export class SymbolCard {
     this.#dirty = false;
     if (this.#quote !== null) this.#renderQuote(this.#quote);
     if (this.#prediction !== null) this.#renderPrediction(this.#prediction);
+    if (this.#outcome !== null) this.#renderOutcome(this.#outcome);
   }
 
   #renderQuote(quote) {
@@ -110,6 +118,22 @@ export class SymbolCard {
     const confidence = known ? `${format.share(data.confidence)} confidence` : "";
     this.#text("confidence", joined(confidence, format.horizon(data.horizon)));
     this.#text("model", joined(data.model, format.timeOfDay(timestamp)));
+    this.#renderScore(data.score);
+  }
+
+  /** How good this model was lately; a prediction that was not recorded carries no score. */
+  #renderScore(score) {
+    this.#parts.get("score").hidden = !score;
+    if (!score) return;
+    this.#text("held", held(score));
+    this.#text("lately", lately(score));
+  }
+
+  #renderOutcome(outcome) {
+    const element = this.#parts.get("outcome");
+    element.hidden = false;
+    element.textContent = outcomeText(outcome);
+    element.classList.toggle("missed", !outcome.within_bounds);
   }
 
   #renderRange({ predicted_price: point, lower_bound: lower, upper_bound: upper }, now) {
