@@ -5,8 +5,9 @@ from functools import partial
 from typing import Any, Final
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
 from django.db import transaction
-from django.db.models.signals import post_delete, post_save
+from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
 
 from realtime.access.authentication import forget
@@ -47,6 +48,9 @@ _UNIMPORTANT_OF_KEY: Final = frozenset({"name", "last_used_at"})
 _IMPORTANT_OF_USER: Final = frozenset({"is_active", "is_staff", "is_superuser"})
 
 
+_DONE: Final = frozenset({"post_add", "post_remove", "post_clear"})
+
+
 def watch_changes() -> None:
     """Hear of every save() and delete() from now on; call it when the models are loaded."""
     user = get_user_model()
@@ -58,6 +62,14 @@ def watch_changes() -> None:
         (post_save, _token_blacklisted, BlacklistedToken),
     ):
         signal.connect(receiver, sender=model, dispatch_uid=f"realtime.{receiver.__name__}")
+    # Who may publish hangs on permissions, a user's own and those of its groups.
+    for changed, through in (
+        (_permissions_of_user_changed, user.user_permissions.through),
+        (_groups_of_user_changed, user.groups.through),
+        (_permissions_of_group_changed, Group.permissions.through),
+    ):
+        m2m_changed.connect(changed, sender=through, dispatch_uid=f"realtime.{changed.__name__}")
+    pre_delete.connect(_group_deleted, sender=Group, dispatch_uid="realtime._group_deleted")
 
 
 def _key_saved(
@@ -80,6 +92,40 @@ def _user_saved(
 
 def _user_deleted(instance: Any, **kwargs: Any) -> None:
     user_changed(instance.pk)
+
+
+def _permissions_of_user_changed(instance: Any, reverse: bool, action: str, **kwargs: Any) -> None:
+    """`reverse`: a permission was given users, or lost some; nobody does that by hand."""
+    if not reverse and action in _DONE:
+        user_changed(instance.pk)
+
+
+def _groups_of_user_changed(
+    instance: Any, reverse: bool, action: str, pk_set: Collection[int] | None, **kwargs: Any
+) -> None:
+    if not reverse and action in _DONE:
+        user_changed(instance.pk)
+    elif reverse and (action in _DONE or action == "pre_clear"):
+        # Of a group that loses all of its users nobody says afterwards who they were.
+        members = _members(instance) if action == "pre_clear" else pk_set or ()
+        for user_id in members:
+            user_changed(user_id)
+
+
+def _permissions_of_group_changed(instance: Any, reverse: bool, action: str, **kwargs: Any) -> None:
+    if not reverse and action in _DONE:
+        for user_id in _members(instance):
+            user_changed(user_id)
+
+
+def _group_deleted(instance: Group, **kwargs: Any) -> None:
+    for user_id in _members(instance):
+        user_changed(user_id)
+
+
+def _members(group: Group) -> list[int]:
+    users = get_user_model()._default_manager.filter(groups=group)
+    return list(users.values_list("pk", flat=True))
 
 
 def _token_blacklisted(instance: BlacklistedToken, created: bool, **kwargs: Any) -> None:

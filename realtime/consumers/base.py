@@ -194,21 +194,23 @@ class RealtimeConsumer(SocketConsumer):
     async def _take_slot(self) -> None:
         """Room for one more under each limit, by the policy at the expense of the oldest one."""
         limits = connection_limits(self.identity, lambda: self._address) if self.numbered else {}
-        # After an `auth` it counts for the new credential too, and for the old one until it closes.
-        limits = {who: limit for who, limit in limits.items() if who not in self._slots}
-        if not limits:
-            return
-        refusal = await take_slot(self.channel_layer, self.connection_id, limits)
-        for _ in range(MAX_EVICTIONS):
-            if refusal is None or not refusal.evict or not _may_evict():
-                break
-            oldest = {"type": EVICT, "connection_id": refusal.evict}
-            await self.channel_layer.group_send(GROUP, oldest)
-            await asyncio.sleep(EVICTION_SECONDS)
-            refusal = await take_slot(self.channel_layer, self.connection_id, limits)
-        if refusal is not None:
-            await self._refuse_connection(refusal)
-        self._slots += tuple(limits)
+        wanted = {who: limit for who, limit in limits.items() if who not in self._slots}
+        if wanted:
+            refusal = await take_slot(self.channel_layer, self.connection_id, wanted)
+            for _ in range(MAX_EVICTIONS):
+                if refusal is None or not refusal.evict or not _may_evict():
+                    break
+                oldest = {"type": EVICT, "connection_id": refusal.evict}
+                await self.channel_layer.group_send(GROUP, oldest)
+                await asyncio.sleep(EVICTION_SECONDS)
+                refusal = await take_slot(self.channel_layer, self.connection_id, wanted)
+            if refusal is not None:
+                await self._refuse_connection(refusal)
+        # After an `auth` with another credential it does not count for the one before any more.
+        left = tuple(who for who in self._slots if who not in limits)
+        if left:
+            self.channel_layer.free_slot(self.connection_id, left)
+        self._slots = tuple(limits)
 
     async def _refuse_connection(self, refusal: Refusal) -> NoReturn:
         await self.refuse(

@@ -589,8 +589,12 @@ class RedisLoopLayer(StreamLayer):
         return full
 
     def free_slot(self, slot: str, subjects: Sequence[str]) -> None:
-        if self._slots.pop(slot, None) is None:
+        held = self._slots.pop(slot, None)
+        if held is None:
             return
+        left = tuple(subject for subject in held if subject not in subjects)
+        if left:
+            self._slots[slot] = left
         member = f"{self.local.process}!{slot}"
         for subject in subjects:
             self.links[0].forget_result("ZREM", slots.slots_key(self.prefix, subject), member)

@@ -134,6 +134,23 @@ async def test_an_edited_limit_holds_on_the_open_socket(
     assert told["messages"]["limit"] == 100
 
 
+async def test_a_socket_that_changes_its_key_counts_for_the_new_one_alone(
+    each_layer: str, connect: Open, open_socket: Open, transactional_db: None
+) -> None:
+    def two_keys() -> list[str]:
+        bob = personas.bob_key(max_connections=1)
+        other = ApiKey.objects.create_key(bob[0].owner, "other", max_connections=1)
+        return [bob[1], other[1]]
+
+    first, second = await sync_to_async(two_keys)()
+    client = await connect(f"/ws/market-data/AAPL?token={first}")
+    assert (await client.ask("auth", token=second))["type"] == "authenticated"
+    third = await connect(f"/ws/market-data/AAPL?token={first}")
+    await third.assert_alive()
+    refused = await open_socket(f"/ws/market-data/AAPL?token={second}")
+    assert await refused.closed() == 4429
+
+
 async def test_a_new_credential_fills_no_bucket(connect: Open, people: SimpleNamespace) -> None:
     client = await connect("/ws/market-data/AAPL")
     for _ in range(20):

@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, Permission, User
 from django.contrib.auth.models import update_last_login as note_login
 from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
+from realtime.access.authentication import authenticate
+from realtime.access.credentials import credential_from_token
 from realtime.access.live import GROUP
 from realtime.access.tokens import SessionRefreshToken
 from realtime.models import ApiKey
@@ -172,3 +174,36 @@ async def test_a_refresh_token_that_rotation_replaces_leaves_the_login_alone(
     await client.assert_alive()
     answer = await sync_to_async(post_refresh)(login)
     assert answer.status_code == 401
+
+
+def desk_of(user: User) -> Group:
+    desk = Group.objects.create(name="desk")
+    user.groups.add(desk)
+    return desk
+
+
+# Who holds the permission before, what happens, who may publish then.
+PERMISSIONS: list[tuple[list[str], Callable[[User, Group, Permission], Any], bool]] = [
+    ([], lambda user, _, may: user.user_permissions.add(may), True),
+    ([], lambda _, group, may: group.permissions.add(may), True),
+    (["user"], lambda user, _, __: user.user_permissions.clear(), False),
+    (["group"], lambda user, group, _: user.groups.remove(group), False),
+    (["group"], lambda _, group, __: group.user_set.clear(), False),
+    (["group"], lambda _, group, __: group.delete(), False),
+]
+
+
+@pytest.mark.parametrize(("before", "change", "may_publish"), PERMISSIONS)
+@pytest.mark.django_db(transaction=True)
+def test_a_permission_given_or_taken_counts_at_once(
+    before: list[str], change: Callable[[User, Group, Permission], Any], may_publish: bool
+) -> None:
+    alice = personas.alice()
+    publish = Permission.objects.get(content_type__app_label="realtime", codename="publish")
+    desk = desk_of(alice)
+    for given in before:
+        (alice.user_permissions if given == "user" else desk.permissions).add(publish)
+    credential = credential_from_token(personas.token(alice), "query")
+    authenticate(credential)
+    change(alice, desk, publish)
+    assert ("publish" in authenticate(credential).scopes) is may_publish
