@@ -3,6 +3,7 @@
 import os
 
 from channels.routing import ProtocolTypeRouter
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ara_project.settings")
@@ -12,6 +13,7 @@ http_application = get_asgi_application()
 from realtime.predictions.predictors import warm_up  # noqa: E402
 from realtime.routing import websocket_application  # noqa: E402
 
-warm_up()
+if settings.REALTIME_PREDICTION_RUNNER == "pool":  # otherwise a worker computes
+    warm_up()
 
 application = ProtocolTypeRouter({"http": http_application, "websocket": websocket_application})

@@ -16,10 +16,13 @@ from typing import Any, Final
 
 from asgiref.sync import async_to_sync
 from celery import Task, shared_task
+from celery.signals import worker_process_init
+from django.conf import settings
 
 from realtime import broadcast
 from realtime.broadcast import InvalidUpdate, PublishFailed
 from realtime.predictions import requests
+from realtime.predictions.predictors import warm_up
 from realtime.predictions.records import record_prediction as _record_prediction
 from realtime.predictions.resolve import resolve_all
 from realtime.retention import prune
@@ -77,6 +80,12 @@ def record_prediction(symbol: str, prediction_data: dict[str, Any]) -> str:
     Not run again when it was stored and not published: that would store it twice.
     """
     return _record_prediction(symbol, prediction_data).prediction_id
+
+
+@worker_process_init.connect
+def prepare_predictor(**kwargs: Any) -> None:
+    if settings.REALTIME_PREDICTION_RUNNER == "celery":
+        warm_up()
 
 
 @shared_task(ignore_result=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import SyncToAsync
 
 from tests.processes import LiveServer, Valkey, start_live_server
 
@@ -29,6 +30,18 @@ def require_program(name: str) -> str:
     require(path, f"{name} is not installed")
     assert path is not None
     return path
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """The database, and at its end no connection of the thread that `await` of a query uses.
+
+    PostgreSQL drops no database that somebody is connected to.
+    """
+    from django.db import connections
+
+    yield
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
 
 @pytest.fixture(autouse=True)

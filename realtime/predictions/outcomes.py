@@ -29,7 +29,7 @@ BEYOND: Final = 5
 # An outcome that is not there yet is looked for again when the wait is longer by this share of it.
 PATIENCE: Final = 0.1
 SOONEST: Final = timedelta(seconds=1)
-LATEST: Final = timedelta(hours=1)
+LATEST: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)

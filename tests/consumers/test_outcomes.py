@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async as sync_to_async
 
 from realtime.predictions.records import arecord_prediction
 from realtime.predictions.resolve import resolve_due

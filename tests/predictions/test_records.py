@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async as sync_to_async
 from django.db import DatabaseError, connection, transaction
 
 from realtime import broadcast

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async as sync_to_async
 from django.db import connection
 from django.utils import timezone
 
@@ -186,6 +186,31 @@ async def test_the_coroutine_resolves_until_it_is_stopped() -> None:
     await wait_for(StoredPrediction.objects.filter(announced_at__isnull=False).aexists)
     stop.set()
     await asyncio.wait_for(running, 10)
+
+
+async def test_the_coroutine_waits_out_a_database_that_refuses(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await sync_to_async(predict)()
+    await sync_to_async(write_days)(151.0, 152.0)
+    await sync_to_async(rename)("realtime_storedprediction", "hidden")
+    stop = asyncio.Event()
+    running = asyncio.create_task(run_outcomes(stop, every=0.01))
+
+    async def told() -> bool:
+        return "trying again until it is back" in caplog.text
+
+    await wait_for(told)
+    await sync_to_async(rename)("hidden", "realtime_storedprediction")
+    resolved = StoredPrediction.objects.filter(resolved_at__isnull=False)
+    await wait_for(resolved.aexists, seconds=30)
+    stop.set()
+    await asyncio.wait_for(running, 10)
+
+
+def rename(table: str, name: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME TO {name}")
 
 
 # Real processes -------------------------------------------------------------------------------
