@@ -6,6 +6,7 @@ README's "Settings" table lists them all; a test compares it with this file.
 """
 
 import ipaddress
+import json
 import os
 import secrets
 from datetime import timedelta
@@ -66,6 +67,16 @@ class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no t
                 f"{var}={os.environ.get(var)!r}: must be seconds, comma-separated: 5,300,1800"
             )
         return values or default
+
+    def json_object(self, var: str) -> dict[str, Any]:
+        """A JSON object, empty by default. Its value is in no message: it may hold secrets."""
+        try:
+            value = json.loads(os.environ.get(var) or "{}")
+        except ValueError as exc:
+            raise ImproperlyConfigured(f"{var} is not JSON: {exc}") from None
+        if not isinstance(value, dict):
+            raise ImproperlyConfigured(f"{var} must be a JSON object")
+        return value
 
     def networks(self, var: str) -> list[str]:
         """IP networks, or `unix`."""
@@ -396,6 +407,16 @@ REALTIME_PREDICTION_DAYS = env.count("REALTIME_PREDICTION_DAYS", default=90, lea
 REALTIME_MINUTE_BAR_DAYS = env.count("REALTIME_MINUTE_BAR_DAYS", default=30, least=0)
 # Outcomes that the score of a model looks back on, per symbol.
 REALTIME_SCORE_WINDOW = env.count("REALTIME_SCORE_WINDOW", default=200)
+# Where `run_feed` takes ticks from without --source: replay, ccxt, alpaca, or the dotted path of an
+# `async def ticks(symbols)` or of a class with such a method.
+REALTIME_FEED = env.str("REALTIME_FEED", default="replay")
+# What ccxt's exchange is made with: {"apiKey": …, "secret": …, "options": {…}}.
+REALTIME_CCXT_CONFIG: dict[str, Any] = env.json_object("REALTIME_CCXT_CONFIG")
+ALPACA_API_KEY = env.str("ALPACA_API_KEY", default="")
+ALPACA_SECRET_KEY = env.str("ALPACA_SECRET_KEY", default="")
+# Of US shares: iex, sip, delayed_sip or test.
+ALPACA_FEED = env.str("ALPACA_FEED", default="iex")
+ALPACA_URL = env.str("ALPACA_URL", default="wss://stream.data.alpaca.markets")
 # Origins whose pages may open a WebSocket; empty: the hosts in ALLOWED_HOSTS. `*`: any.
 REALTIME_ALLOWED_ORIGINS = env.list("REALTIME_ALLOWED_ORIGINS", default=[])
 # Seconds that a receiver of webhooks has to answer, from the look-up of its name on.

@@ -37,5 +37,5 @@ class Progress:
     def _last(self) -> str:
         if self.last is None:
             return "none yet"
-        day = self.last.bar_date or self.last.timestamp
-        return f"{self.last.symbol} {self.last.price:.8g} ({day})"
+        when = self.last.bar_date or f"{self.last.timestamp:%Y-%m-%d %H:%M:%S}"
+        return f"{self.last.symbol} {self.last.price:.8g} ({when})"

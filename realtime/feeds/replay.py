@@ -23,10 +23,15 @@ SOURCE: Final = "replay"
 # history that clients see, so that a prediction can be checked against it; without these it would
 # have nothing to work with for a minute, and a chart nothing to draw.
 BACKFILL_BARS: Final = 100
+# With this one a year goes by in a third of a second.
+MAX_SPEED: Final = 1e8
 # Without a start date, a lap starts where every symbol has this many bars behind it.
 LEAD_BARS: Final = 30
 
 _STEPS_PER_BAR: Final = 4
+_LAST_STEP: Final = _STEPS_PER_BAR - 1
+# A symbol that is further behind the others than this was not played with them.
+CATCH_UP: Final = timedelta(days=7)
 _OPENING: Final = time_of_day(14, 30, tzinfo=UTC)
 _STEP: Final = timedelta(hours=2, minutes=10)
 # A reader that held the replay up for longer (Redis away) gets no burst to catch up with.
@@ -37,13 +42,15 @@ _MAX_LATENESS: Final = 1.0
 class Replay:
     """A feed from daily bars by symbol, each symbol's in the order of their days.
 
-    `rate`: ticks per second and symbol. `start`: the first day of a lap; without it, the first
-    day on which every symbol asked for has LEAD_BARS bars behind it. `loop`: begin again at the
-    end. `clock` (seconds) and `sleep` are for tests.
+    `rate`: ticks per second and symbol. `speed` instead: how many times faster than they were the
+    days go by, nights and weekends with them (86400: a day in a second). `start`: the first day of
+    a lap; without it, the first day on which every symbol asked for has LEAD_BARS bars behind it.
+    `loop`: begin again at the end. `clock` (seconds) and `sleep` are for tests.
     """
 
     bars: Mapping[str, Sequence[Bar]]
     rate: float = 2.0
+    speed: float | None = None
     start: date | None = None
     loop: bool = True
     clock: Callable[[], float] = time.monotonic
@@ -53,24 +60,29 @@ class Replay:
     def __post_init__(self) -> None:
         if not 0 < self.rate <= 10_000:
             raise FeedError(f"rate is {self.rate}; it must lie above 0 and up to 10000")
+        if self.speed is not None and not 0 < self.speed <= MAX_SPEED:
+            raise FeedError(f"speed is {self.speed}; it must lie above 0 and up to {MAX_SPEED:g}")
 
     async def ticks(
         self, symbols: Sequence[str], after: Mapping[str, datetime] | None = None
     ) -> AsyncGenerator[Tick, None]:
         """Laps of paced ticks, each with its backfill first; raises FeedError.
 
-        `after` (the last published timestamp of each symbol) continues the lap it belongs to,
-        unless it lies before where these symbols begin theirs.
+        `after` (the last published timestamp of each symbol) continues the lap it belongs to.
         """
         start = self._first_day(symbols)
         chosen = {symbol: self.bars[symbol] for symbol in symbols}
-        resumes = after and max(after.values()).date() >= start
-        lap = resumed_lap(chosen, after) if after and resumes else new_lap(chosen, start)
+        after = {symbol: moment for symbol, moment in (after or {}).items() if symbol in chosen}
+        if self.loop:
+            after = of_this_lap(chosen, start, after)
+        lap = resumed_lap(chosen, start, after) if after else new_lap(chosen, start)
         while True:
             origin: float | None = None
+            first: datetime | None = None
             for place, tick in lap:
                 if place is not None:
-                    due = place / self.rate
+                    first = first or tick.timestamp
+                    due = self._due(place, tick.timestamp - first)
                     now = self.clock()
                     if origin is None or now - origin - due > _MAX_LATENESS:
                         origin = now - due
@@ -80,6 +92,12 @@ class Replay:
             if not self.loop:
                 return
             lap = new_lap(chosen, start)
+
+    def _due(self, place: float, elapsed: timedelta) -> float:
+        """Seconds from the first paced tick of a lap to one at this place, this much later."""
+        if self.speed is None:
+            return place / self.rate
+        return elapsed.total_seconds() / self.speed
 
     def _first_day(self, symbols: Sequence[str]) -> date:
         unknown = sorted(set(symbols) - set(self.bars))
@@ -108,26 +126,52 @@ def new_lap(bars: Mapping[str, Sequence[Bar]], start: date) -> Lap:
     yield from _live(bars, start)
 
 
-def resumed_lap(bars: Mapping[str, Sequence[Bar]], after: Mapping[str, datetime]) -> Lap:
+def of_this_lap(
+    bars: Mapping[str, Sequence[Bar]], start: date, after: Mapping[str, datetime]
+) -> Mapping[str, datetime]:
+    """`after` without the symbols that are at the end of a lap while others begin the next one."""
+    ended = {
+        symbol
+        for symbol, moment in after.items()
+        if moment >= bar_tick(symbol, bars[symbol], len(bars[symbol]) - 1, _LAST_STEP).timestamp
+    }
+    begun = {symbol: moment for symbol, moment in after.items() if symbol not in ended}
+    if begun and max(begun.values()).date() <= start + CATCH_UP:
+        return begun
+    return after if begun else {}
+
+
+def resumed_lap(
+    bars: Mapping[str, Sequence[Bar]], start: date, after: Mapping[str, datetime]
+) -> Lap:
     """The rest of a lap of which each symbol's ticks up to `after[symbol]` are published.
 
-    Ticks are published in order, so the newest of these timestamps is where the lap stood; a
-    symbol that is new or was left behind gets the bars it lacks as its backfill.
+    The newest of these timestamps is where the lap stood. A symbol that is behind it gets what it
+    lacks at once; one that is far behind, or new, the bars that it lacks as its backfill.
     """
     newest = max(after.values())
+    if newest.date() < start:
+        for place, tick in new_lap(bars, start):
+            if tick.symbol not in after or tick.timestamp > after[tick.symbol]:
+                yield place, tick
+        return
+    near = {name: moment for name, moment in after.items() if newest - moment <= CATCH_UP}
     for symbol in bars:
-        yield from _backfill(symbol, bars[symbol], newest.date(), after.get(symbol))
-    for place, tick in _live(bars, newest.date()):
-        if tick.timestamp > newest or (
-            tick.timestamp == newest and after.get(tick.symbol) != newest
-        ):
-            yield place, tick
+        live_from = start if symbol in near else newest.date()
+        yield from _backfill(symbol, bars[symbol], live_from, after.get(symbol))
+    for place, tick in _live(bars, max(start, min(near.values()).date())):
+        if tick.symbol not in near:
+            unpublished = tick.timestamp >= newest
+        else:
+            unpublished = tick.timestamp > near[tick.symbol]
+        if unpublished:
+            yield (place if tick.timestamp >= newest else None), tick
 
 
 def _backfill(symbol: str, bars: Sequence[Bar], before: date, after: datetime | None) -> Lap:
     past = [index for index, bar in enumerate(bars) if bar.day < before]
     for index in past[-BACKFILL_BARS:]:
-        tick = bar_tick(symbol, bars, index, _STEPS_PER_BAR - 1, backfill=True)
+        tick = bar_tick(symbol, bars, index, _LAST_STEP, backfill=True)
         if after is None or tick.timestamp > after:
             yield None, tick
 

@@ -7,16 +7,18 @@ A reader task puts ticks into a short queue; everything waiting there goes out i
 import asyncio
 import logging
 import time
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
 from realtime import broadcast
 from realtime.broadcast import Broadcast, InvalidUpdate, PublishFailed
 from realtime.feeds.bars import FeedError
+from realtime.feeds.candles import REMEMBERED, InvalidTick, read_price
 from realtime.feeds.progress import Progress
 from realtime.feeds.retry import Retry, Stopped
 from realtime.feeds.ticks import Feed, Tick
@@ -65,6 +67,8 @@ class FeedRunner:
         self._predicted: dict[str, str | None] = {}
         self._unpredictable: dict[str, str] = {}
         self._failure: FeedError | None = None
+        # Ids of the newest trades of each symbol: one may come again on a new connection.
+        self._ids: dict[str, deque[object]] = defaultdict(partial(deque, maxlen=REMEMBERED))
 
     async def run(self) -> None:
         """Publish to the end of the feed or until `stop`; raises FeedError."""
@@ -88,7 +92,9 @@ class FeedRunner:
         after: dict[str, datetime] = {}
         for symbol in self.symbols:
             held = await self._retry.until_done(partial(self.history, symbol, HISTORY))
-            prices = gathered(data for data in held if data.get("source") == self.feed.source)
+            ours = [data for data in held if data.get("source") == self.feed.source]
+            self._ids[symbol].extend(data["trade_id"] for data in ours if "trade_id" in data)
+            prices = gathered(ours)
             if prices.closes:
                 self._prices[symbol] = prices
                 after[symbol] = prices.as_of
@@ -98,11 +104,21 @@ class FeedRunner:
         try:
             async with aclosing(self.feed.ticks(self.symbols, after)) as ticks:
                 async for tick in ticks:
-                    await self._queue.put((tick, self.clock()))
+                    if not self._repeats(tick):
+                        await self._queue.put((tick, self.clock()))
         except FeedError as exc:
             self._failure = exc
         finally:
             await self._queue.put(None)
+
+    def _repeats(self, tick: Tick) -> bool:
+        if tick.id is None:
+            return False
+        ids = self._ids[tick.symbol]
+        if tick.id in ids:
+            return True
+        ids.append(tick.id)
+        return False
 
     async def _stop(self, reading: "asyncio.Task[None]") -> None:
         await self.stop.wait()
@@ -147,15 +163,11 @@ class FeedRunner:
 
     async def _unpublished(self, pending: Sequence[SymbolData]) -> list[SymbolData]:
         """What is left to publish: a connection may break after the backend took everything."""
-        published: set[tuple[str, Any]] = set()
+        published: set[tuple[object, ...]] = set()
         for symbol in {symbol for symbol, _ in pending}:
             held = await self.history(symbol, len(pending))
-            published.update((symbol, data.get("timestamp")) for data in held)
-        return [
-            (symbol, data)
-            for symbol, data in pending
-            if (symbol, data["timestamp"]) not in published
-        ]
+            published.update(_identity(symbol, data) for data in held)
+        return [item for item in pending if _identity(*item) not in published]
 
     async def _predict_all(self, every: float) -> None:
         """One symbol after the other, evenly spread over `every` seconds."""
@@ -185,12 +197,18 @@ class FeedRunner:
             self.progress.predictions += 1
 
 
+def _identity(symbol: str, data: Mapping[str, Any]) -> tuple[object, ...]:
+    return symbol, data.get("timestamp"), data.get("trade_id")
+
+
 def checked_updates(ticks: Sequence[SymbolData]) -> list[Broadcast]:
-    """As updates; what may not be published is left out, so that the rest is."""
+    """As updates; what is no price of its time is left out, so that the rest is published."""
     updates = []
+    now = datetime.now(UTC)
     for symbol, data in ticks:
         try:
+            read_price(data, now, now)
             updates.append(broadcast.market_data_update(symbol, data))
-        except InvalidUpdate as exc:
+        except (InvalidTick, InvalidUpdate) as exc:
             logger.warning("a tick of %s is left out: %s", symbol, exc)
     return updates

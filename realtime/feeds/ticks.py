@@ -12,23 +12,29 @@ from realtime import protocol
 class Tick:
     """One change of a symbol's price.
 
-    `open`, `high`, `low` and `close` are those of the bar so far, up to and including this tick;
-    `volume` likewise is the bar's so far. None where a feed does not know. `timestamp` is aware,
-    on the clock of the market: for a replay it lies in the past. No two ticks of a symbol from one
-    source have the same timestamp.
+    With `bar_date`, the day of a bar, `open`, `high`, `low`, `close` and `volume` are that bar's so
+    far, up to and including this tick; without it `volume` is what was traded in this tick. None
+    where a feed does not know. `timestamp` is aware, on the clock of the market: for a replay it
+    lies in the past. `id` tells two trades of one moment apart, and one that comes twice from two;
+    without it no two ticks of a symbol from one source have the same timestamp.
     """
 
     symbol: str
     price: float
-    volume: float
+    volume: float | None
     timestamp: datetime
     source: str
+    id: str | None = None
     open: float | None = None
     high: float | None = None
     low: float | None = None
     close: float | None = None
     previous_close: float | None = None
     bar_date: date | None = None
+    bid: float | None = None
+    ask: float | None = None
+    # Traded in the last 24 hours, in units of the symbol: not in this tick.
+    volume_24h: float | None = None
     # Published at once, ahead of the live part, so that readers have a past to look at.
     backfill: bool = False
 
@@ -42,9 +48,13 @@ class Tick:
             "high": _round(self.high),
             "low": _round(self.low),
             "close": _round(self.close),
+            "bid": _round(self.bid),
+            "ask": _round(self.ask),
+            "volume_24h": self.volume_24h,
             "change_percent": self.change_percent,
             "bar_date": self.bar_date and self.bar_date.isoformat(),
             "source": self.source,
+            "trade_id": self.id,
             "backfill": self.backfill or None,
         }
         return {name: value for name, value in fields.items() if value is not None}
@@ -52,7 +62,7 @@ class Tick:
     @property
     def change_percent(self) -> float | None:
         """Against the close of the bar before; None for the first bar."""
-        if self.previous_close is None:
+        if not self.previous_close:
             return None
         return round((self.price / self.previous_close - 1) * 100, 4)
 

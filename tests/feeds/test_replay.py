@@ -3,6 +3,8 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from realtime.feeds.bars import STOCKS, Bar, FeedError, read_bars
 from realtime.feeds.replay import BACKFILL_BARS, LEAD_BARS, Replay
@@ -156,11 +158,56 @@ async def test_timestamps_of_a_lap_never_repeat(clock: Clock) -> None:
 async def test_a_resumed_lap_repeats_no_tick_and_leaves_none_out(clock: Clock) -> None:
     held = {"AAPL": bars(60), "MSFT": bars(60)}
     whole = await lap(replay(clock, held, loop=False), ["AAPL", "MSFT"])
-    for cut in (61, 62, 63, 68, 69, len(whole) - 1):
+    for cut in range(1, len(whole) + 1):
         after = {tick.symbol: tick.timestamp for tick in whole[:cut]}
         feed = replay(clock, held, loop=False)
         rest = [tick async for tick in feed.ticks(["AAPL", "MSFT"], after)]
         assert rest == whole[cut:]
+
+
+async def test_a_resumed_replay_goes_on_over_the_turn_of_a_lap(clock: Clock) -> None:
+    held = {"AAPL": bars(60), "MSFT": bars(60), "FB": bars(60, begin=20)}
+    symbols = list(held)
+    lap_length = len(await lap(replay(clock, held, loop=False), symbols))
+    two = await first_ticks(replay(clock, held), 2 * lap_length, symbols)
+    for cut in range(lap_length - 5, lap_length + 120):
+        after = {tick.symbol: tick.timestamp for tick in two[:cut]}
+        rest = await first_ticks(replay(clock, held), 2 * lap_length - cut, symbols, after)
+        assert rest == two[cut:], cut
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(0, 12), min_size=3, max_size=3), st.sampled_from([85, 40]))
+async def test_symbols_that_stopped_apart_each_go_on_where_they_were(
+    further: list[int], left: int
+) -> None:
+    """As after a publication of which some Redis shards have taken more than others."""
+    clock, held = Clock(), {"AAPL": bars(60), "MSFT": bars(60), "FB": bars(60, begin=20)}
+    whole = await lap(replay(clock, held, loop=False), held)
+    of = {symbol: [tick for tick in whole if tick.symbol == symbol] for symbol in held}
+    # Around the end of the backfill, and later; each up to a week further.
+    stops = {symbol: len(of[symbol]) - left + n for symbol, n in zip(held, further, strict=True)}
+    after = {symbol: of[symbol][stop - 1].timestamp for symbol, stop in stops.items()}
+    feed = replay(clock, held, loop=False)
+    rest = [tick async for tick in feed.ticks(list(held), after)]
+    for symbol, stop in stops.items():
+        assert [tick for tick in rest if tick.symbol == symbol] == of[symbol][stop:]
+
+
+async def test_a_speed_is_a_clock_that_runs_faster(clock: Clock) -> None:
+    times = []
+    feed = replay(clock, {"AAPL": bars(3)}, start=FIRST, loop=False, speed=86_400.0)
+    async for tick in feed.ticks(["AAPL"]):
+        times.append((clock.now, tick.timestamp))
+    days = [(moment - times[0][1]).total_seconds() / 86_400 for _, moment in times]
+    assert [now for now, _ in times] == pytest.approx(days)
+    assert times[4][0] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("speed", [0.0, -1.0, float("nan"), 1e9])
+def test_a_speed_that_is_none_is_refused(speed: float) -> None:
+    with pytest.raises(FeedError, match="speed is"):
+        Replay(bars={"AAPL": bars(3)}, speed=speed)
 
 
 async def test_a_replay_resumed_at_its_end_begins_again(clock: Clock) -> None:

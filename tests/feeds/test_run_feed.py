@@ -1,18 +1,30 @@
 """`manage.py run_feed` as a process of its own, beside a real Valkey."""
 
+import asyncio
+import contextlib
+import random
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import aclosing
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from realtime import broadcast
+from realtime.delivery.subscribe import Lost, subscribe
+from realtime.feeds.bars import STOCKS, read_bars
+from realtime.feeds.replay import Replay
+from realtime.streams import Stream
+from tests.clients import wait_for
+from tests.feeds.clock import Clock
 from tests.processes import ROOT, STOP_SECONDS, Valkey, process_environment, run_manage
 
 FIRST = date(2008, 1, 1)
@@ -88,12 +100,110 @@ async def test_a_signal_finishes_it_cleanly(
         (["--predict-every", "0"], "argument --predict-every: '0' is not a number of seconds"),
         (["--horizon", "31"], "argument --horizon: invalid choice: 31"),
         (["--csv", "/nowhere.csv"], "/nowhere.csv cannot be read"),
+        (["--speed", "0"], "speed is 0.0; it must lie above 0"),
+        (["--loop", "--once"], "argument --once: not allowed with argument --loop"),
+        (["--source", "replya"], "--source='replya' is no feed: there are replay, ccxt, alpaca"),
+        (["--source", "nowhere.ticks"], "--source='nowhere.ticks' cannot be used"),
+        (["--source", "ccxt"], "--source ccxt needs an exchange: --exchange binance"),
+        (["--source", "ccxt", "--exchange", "binance"], "needs symbols: --symbols BTC-USD"),
+        (["--map", "BTC-USD"], "argument --map: 'BTC-USD' is not like BTC-USD=BTC/USDT"),
+        (["--source", "alpaca", "--symbols", "AAPL"], "needs ALPACA_API_KEY and ALPACA_SECRET_KEY"),
     ],
 )
 def test_a_bad_argument_is_named(arguments: list[str], says: str) -> None:
     with pytest.raises(CommandError) as info:
         call_command("run_feed", *arguments)
     assert says in str(info.value)
+
+
+@pytest.mark.usefixtures("redis_layer")
+def test_the_setting_names_the_feed_too(settings: Settings) -> None:
+    settings.REALTIME_FEED = "nowhere.ticks"
+    with pytest.raises(CommandError, match=r"^REALTIME_FEED='nowhere\.ticks' cannot be used"):
+        call_command("run_feed", "--symbols", "ABC")
+
+
+@pytest.mark.usefixtures("redis_layer")
+async def test_an_own_feed_is_published(tmp_path: Path, valkey: Valkey) -> None:
+    arguments = ["--symbols", "ABC", "--no-predictions"]
+    environment = {"REALTIME_FEED": "tests.feeds.test_live.ticks", "REDIS_URL": valkey.url}
+    result = run_manage(tmp_path, "run_feed", *arguments, **environment)
+    assert result.returncode == 0, result.stderr
+    updates = await broadcast.recent_updates("market-data", "ABC")
+    assert [data["price"] for data in updates] == [10.0, 11.0, 12.0, 13.0, 14.0]
+
+
+@contextlib.contextmanager
+def feed_process(directory: Path, url: str) -> Iterator["subprocess.Popen[str]"]:
+    """A replay of two symbols, fast enough for a lap in a few seconds."""
+    arguments = ["--no-predictions", "--symbols", "AAPL,FB", "--rate", "150"]
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "run_feed", *arguments],
+        cwd=ROOT,
+        env=process_environment(directory, {"REDIS_URL": url}),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=STOP_SECONDS)
+
+
+@pytest.mark.usefixtures("redis_layer")
+async def test_a_feed_killed_at_any_moment_repeats_no_tick_and_leaves_none_out(
+    tmp_path: Path, valkey: Valkey
+) -> None:
+    symbols = ["AAPL", "FB"]
+    got: dict[str, list[Any]] = {symbol: [] for symbol in symbols}
+    lost: list[Lost] = []
+
+    async def follow() -> None:
+        streams = [Stream("market-data", symbol) for symbol in symbols]
+        async with aclosing(subscribe(streams)) as items:
+            async for item in items:
+                if isinstance(item, Lost):
+                    lost.append(item)
+                else:
+                    got[item.stream.symbol].append((item.offset, item.data))
+
+    following = asyncio.create_task(follow())
+    chance = random.Random(3)
+
+    async def more_than(before: int) -> bool:
+        return len(got["AAPL"]) > before
+
+    for _ in range(3):
+        before = len(got["AAPL"])
+        with feed_process(tmp_path, valkey.url):
+            # The first kill falls into the backfill, the others anywhere.
+            await wait_for(partial(more_than, before), seconds=30, every=0.001)
+            await asyncio.sleep(chance.random() * 1.5 if before else 0)
+    with feed_process(tmp_path, valkey.url) as process:
+        await wait_for(partial(more_than, len(got["AAPL"])), seconds=30)
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.wait, STOP_SECONDS) == 0
+    await asyncio.sleep(0.2)
+    following.cancel()
+    assert lost == []
+    await check_sequence(got)
+
+
+async def check_sequence(got: dict[str, list[Any]]) -> None:
+    """Offsets 1, 2, 3, ... with the ticks of the replay, each once."""
+    clock = Clock()
+    file = read_bars(STOCKS)
+    expected: dict[str, list[Any]] = {symbol: [] for symbol in got}
+    feed = Replay(bars=file.bars, clock=clock, sleep=clock.sleep)
+    async with aclosing(feed.ticks(list(got))) as ticks:
+        async for tick in ticks:
+            expected[tick.symbol].append(tick.as_data())
+            if all(len(expected[symbol]) >= len(got[symbol]) for symbol in got):
+                break
+    for symbol, updates in got.items():
+        assert [offset for offset, _ in updates] == list(range(1, len(updates) + 1))
+        assert [data for _, data in updates] == expected[symbol][: len(updates)]
 
 
 @pytest.mark.usefixtures("redis_layer")

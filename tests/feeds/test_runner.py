@@ -211,7 +211,7 @@ async def test_a_tick_that_must_not_be_published_does_not_stop_the_rest(
     feed = replay(bars={"AAPL": [broken, *bars()[1:]]}, start=FIRST)
     await runner(recorder, feed, symbols=["AAPL"]).run()
     assert len(recorder.market) == DAYS * 4 - 2
-    assert "a tick of AAPL is left out: market_data.price: inf is not JSON" in caplog.text
+    assert "a tick of AAPL is left out: price: inf is not a finite number" in caplog.text
 
 
 async def test_progress_is_reported_at_its_interval(recorder: Recorder) -> None:

@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -15,6 +16,8 @@ from realtime import broadcast
 from realtime.feeds.bars import STOCKS, BarFile, FeedError, read_bars
 from realtime.feeds.replay import Replay
 from realtime.feeds.runner import FeedRunner
+from realtime.feeds.sources import LIVE, REPLAY, live_feed, own_feed
+from realtime.feeds.ticks import Feed
 from realtime.predictions.predictors import configured_predictor
 from realtime.protocol import MAX_HORIZON
 from realtime.streams import InvalidSymbol, parse_symbol
@@ -28,32 +31,63 @@ _NAMED_ROWS: Final = 10
 class Command(BaseCommand):
     help = (
         "Publish market data from a feed, and a prediction for each of its symbols now and then. "
-        "Continues where the streams end, unless --start says otherwise."
+        "Continues where the streams end, unless --start says otherwise. Sources: replay "
+        "(historical daily bars), ccxt (crypto exchanges), alpaca (US shares and crypto), or the "
+        "dotted path of your own."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--source", choices=["replay"], default="replay")
         parser.add_argument(
-            "--symbols", type=_symbols, help="AAPL,MSFT (default: every symbol of the file)"
+            "--source",
+            help="replay, ccxt, alpaca, or the dotted path of an async function ticks(symbols) "
+            "(default: REALTIME_FEED, else replay)",
         )
         parser.add_argument(
+            "--symbols", type=_symbols, help="AAPL,MSFT (of a replay, default: all of its file)"
+        )
+        replay = parser.add_argument_group("replay")
+        replay.add_argument(
             "--rate", type=float, default=2.0, help="updates per second and symbol (default: 2)"
         )
-        parser.add_argument(
+        replay.add_argument(
+            "--speed",
+            type=float,
+            help="instead of --rate: how many times faster than it was the time goes by "
+            "(86400: a day in a second)",
+        )
+        replay.add_argument(
             "--start", type=_day, help="first day to play, 2008-01-02; also where a loop begins"
         )
-        parser.add_argument(
+        replay.add_argument(
             "--csv", type=Path, default=STOCKS, help="daily bars, .csv or .csv.gz, instead of ours"
         )
-        parser.add_argument("--once", action="store_true", help="stop at the end of the file")
-        parser.add_argument("--no-predictions", action="store_true")
-        parser.add_argument(
+        turns = replay.add_mutually_exclusive_group()
+        turns.add_argument(
+            "--loop", action="store_true", help="begin again at the end of the file (the default)"
+        )
+        turns.add_argument("--once", action="store_true", help="stop at the end of the file")
+        live = parser.add_argument_group("ccxt and alpaca")
+        live.add_argument("--exchange", help="ccxt's name of an exchange: binance, kraken, okx")
+        live.add_argument(
+            "--channel", choices=["trades", "tickers"], help="of an exchange (default: trades)"
+        )
+        live.add_argument(
+            "--map",
+            type=_names,
+            default={},
+            metavar="OURS=THEIRS",
+            help="what the market calls our symbols: BTC-USD=BTC/USDT,ETH-USD=ETH/USDT "
+            "(default: a dash becomes a slash)",
+        )
+        predictions = parser.add_argument_group("predictions")
+        predictions.add_argument("--no-predictions", action="store_true")
+        predictions.add_argument(
             "--predict-every",
             type=_seconds,
             default=5.0,
             help="seconds between two predictions of a symbol (default: 5)",
         )
-        parser.add_argument(
+        predictions.add_argument(
             "--horizon",
             type=int,
             choices=range(1, MAX_HORIZON + 1),
@@ -71,22 +105,47 @@ class Command(BaseCommand):
         try:
             if not options["no_predictions"]:
                 configured_predictor()
-            asyncio.run(self._run(options))
+            feed, symbols = self._feed(options)
+            asyncio.run(self._run(feed, symbols, options))
         except (FeedError, ImproperlyConfigured) as exc:
             raise CommandError(str(exc)) from exc
 
-    async def _run(self, options: dict[str, Any]) -> None:
+    def _feed(self, options: dict[str, Any]) -> tuple[Feed, list[str]]:
+        """The feed that is asked for, and its symbols; raises FeedError."""
+        source = options["source"] or settings.REALTIME_FEED
+        if source == REPLAY:
+            return self._replay(options)
+        if source in LIVE:
+            feed = live_feed(
+                source,
+                exchange=options["exchange"],
+                channel=options["channel"],
+                names=options["map"],
+            )
+        else:
+            named_by = "--source" if options["source"] else "REALTIME_FEED"
+            feed = own_feed(source, named_by=named_by)
+        if not options["symbols"]:
+            raise FeedError(f"--source {source} needs symbols: --symbols BTC-USD,ETH-USD")
+        return feed, options["symbols"]
+
+    def _replay(self, options: dict[str, Any]) -> tuple[Feed, list[str]]:
         file = read_bars(options["csv"])
         self._report_bad_rows(options["csv"], file)
+        feed = Replay(
+            bars=file.bars,
+            rate=options["rate"],
+            speed=options["speed"],
+            start=options["start"],
+            loop=not options["once"],
+        )
+        return feed, options["symbols"] or list(file.bars)
+
+    async def _run(self, feed: Feed, symbols: list[str], options: dict[str, Any]) -> None:
         terminal = self.stdout.isatty()
         runner = FeedRunner(
-            feed=Replay(
-                bars=file.bars,
-                rate=options["rate"],
-                start=options["start"],
-                loop=not options["once"],
-            ),
-            symbols=options["symbols"] or list(file.bars),
+            feed=feed,
+            symbols=symbols,
             resume=options["start"] is None,
             predict_every=None if options["no_predictions"] else options["predict_every"],
             horizon=options["horizon"],
@@ -117,6 +176,17 @@ def _symbols(text: str) -> list[str]:
         return list(dict.fromkeys(parse_symbol(part.strip()) for part in text.split(",")))
     except InvalidSymbol as exc:
         raise argparse.ArgumentTypeError(f"{exc.symbol!r}: {exc}") from exc
+
+
+def _names(text: str) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for part in text.split(","):
+        # The last one: a symbol of ours may hold an equals sign itself (EURUSD=X).
+        ours, _, theirs = part.rpartition("=")
+        if not (ours.strip() and theirs.strip()):
+            raise argparse.ArgumentTypeError(f"{part!r} is not like BTC-USD=BTC/USDT")
+        names[_symbols(ours)[0]] = theirs.strip()
+    return names
 
 
 def _day(text: str) -> date:

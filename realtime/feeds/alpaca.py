@@ -1,0 +1,156 @@
+"""Trades of US shares and of crypto from Alpaca's market-data streams, spoken over `websockets`.
+
+The protocol: https://docs.alpaca.markets/docs/streaming-market-data. The server greets, the client
+sends its keys and what it wants; every message is a JSON list of objects with their kind in `T`.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
+
+from realtime.feeds.bars import FeedError
+from realtime.feeds.live import ConnectionLost, Names, merged, reconnecting, slashed
+from realtime.feeds.ticks import Tick
+
+logger = logging.getLogger(__name__)
+
+CRYPTO: Final = "/v1beta3/crypto/us"
+# Seconds that the server may take to answer while a connection begins.
+_PATIENCE: Final = 10.0
+# Errors that no other attempt would change: syntax, keys, symbol limit, no access, subscription.
+_PERMANENT: Final = frozenset({400, 401, 402, 403, 405, 408, 409, 410})
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlpacaFeed:
+    """`feed` is that of the shares: iex, sip, delayed_sip or test. `url` has no path.
+
+    A symbol with a dash or a slash is a crypto pair (BTC-USD), any other one a share; `names`
+    overrides what Alpaca calls them ({"BRK-B": "BRK.B"}).
+    """
+
+    key: str = field(repr=False)
+    secret: str = field(repr=False)
+    feed: str = "iex"
+    url: str = "wss://stream.data.alpaca.markets"
+    names: Mapping[str, str] = field(default_factory=dict)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    @property
+    def source(self) -> str:
+        return f"alpaca:{self.feed}"
+
+    async def ticks(
+        self, symbols: Sequence[str], after: Mapping[str, datetime] | None = None
+    ) -> AsyncGenerator[Tick, None]:
+        """Ticks as they come, with the trades' ids; raises FeedError."""
+        if not (self.key and self.secret):
+            raise FeedError(
+                "--source alpaca needs ALPACA_API_KEY and ALPACA_SECRET_KEY in the environment"
+            )
+        names = Names.of(symbols, self.names, slashed)
+        crypto = [name for name in names.theirs.values() if "/" in name]
+        shares = [name for name in names.theirs.values() if "/" not in name]
+        paths = {f"/v2/{self.feed}": shares, CRYPTO: crypto}
+        sources = [self._source(path, wanted, names) for path, wanted in paths.items() if wanted]
+        async with aclosing(merged(sources)) as ticks:
+            async for tick in ticks:
+                yield tick
+
+    def _source(self, path: str, wanted: list[str], names: Names) -> AsyncGenerator[Tick, None]:
+        def connection() -> AsyncGenerator[Tick, None]:
+            return self._connection(path, wanted, names)
+
+        return reconnecting(f"Alpaca ({path})", connection, sleep=self.sleep)
+
+    async def _connection(
+        self, path: str, wanted: list[str], names: Names
+    ) -> AsyncGenerator[Tick, None]:
+        """Trades of one connection; raises ConnectionLost and FeedError."""
+        try:
+            async with connect(self.url + path, open_timeout=_PATIENCE) as socket:
+                await _expect(socket, "connected")
+                keys = {"action": "auth", "key": self.key, "secret": self.secret}
+                await socket.send(json.dumps(keys))
+                await _expect(socket, "authenticated")
+                await socket.send(json.dumps({"action": "subscribe", "trades": wanted}))
+                async for text in socket:
+                    for item in _items(text):
+                        tick = self._tick(item, names)
+                        if tick is not None:
+                            yield tick
+        except (OSError, TimeoutError, WebSocketException) as exc:
+            raise ConnectionLost(str(exc) or type(exc).__name__) from exc
+        raise ConnectionLost("the server closed it")
+
+    def _tick(self, item: Mapping[str, Any], names: Names) -> Tick | None:
+        """The tick of a trade; None for everything else. Raises as `_check` does."""
+        _check(item)
+        if item.get("T") != "t":
+            return None
+        try:
+            symbol = names.ours[item["S"]]
+            # Ids are unique for one venue only.
+            venue, number = item.get("x"), item["i"]
+            return Tick(
+                symbol=symbol,
+                price=float(item["p"]),
+                volume=float(item["s"]),
+                timestamp=_moment(item["t"]),
+                source=self.source,
+                id=f"{venue}{number}" if venue else str(number),
+            )
+        except (KeyError, TypeError, ValueError) as exc:
+            logger.warning("Alpaca sent what is no trade (%r): %.200r", exc, item)
+            return None
+
+
+async def _expect(socket: ClientConnection, word: str) -> None:
+    """Wait for `[{"T": "success", "msg": word}]`."""
+    async with asyncio.timeout(_PATIENCE):
+        async for text in socket:
+            for item in _items(text):
+                _check(item)
+                if item.get("T") == "success" and item.get("msg") == word:
+                    return
+    raise ConnectionLost(f"closed before it was {word}")
+
+
+def _items(text: str | bytes) -> list[dict[str, Any]]:
+    """The objects of one message; one that is none is told and passed over."""
+    try:
+        items = json.loads(text)
+    except ValueError:
+        items = None
+    if not isinstance(items, list):
+        logger.warning("Alpaca sent what is no list of messages: %.200r", text)
+        return []
+    return [item for item in items if isinstance(item, dict)]
+
+
+def _check(item: Mapping[str, Any]) -> None:
+    """Raise what an error message of the server means: FeedError or ConnectionLost."""
+    if item.get("T") != "error":
+        return
+    text = f"Alpaca says: {item.get('msg')} ({item.get('code')})"
+    if item.get("code") not in _PERMANENT:
+        raise ConnectionLost(text)
+    if item.get("code") in (401, 402):
+        text += "; check ALPACA_API_KEY and ALPACA_SECRET_KEY"
+    raise FeedError(text)
+
+
+def _moment(text: str) -> datetime:
+    """RFC 3339 with up to nine digits; those beyond the microsecond are cut off."""
+    head, dot, rest = text.rstrip("Z").partition(".")
+    return datetime.fromisoformat(head + dot + rest[:6].ljust(6, "0") if dot else head).replace(
+        tzinfo=UTC
+    )

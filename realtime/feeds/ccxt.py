@@ -1,0 +1,223 @@
+"""Trades or tickers of a crypto exchange, through ccxt (an extra: requirements-ccxt.txt).
+
+ccxt's trades come with ids, its tickers with the price now and sums of the last 24 hours. What an
+exchange traded while there was no connection is not fetched afterwards.
+"""
+
+import asyncio
+import importlib
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TypeVar
+
+from realtime.feeds.bars import FeedError
+from realtime.feeds.live import ConnectionLost, Names, merged, reconnecting, slashed
+from realtime.feeds.ticks import Tick
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+CcxtChannel = Literal["trades", "tickers"]
+# Seconds without any message after which a connection counts as dead. ccxt itself does not notice
+# when its reader has died of a message that it did not understand.
+SILENCE: Final = 60.0
+# Symbols of one subscription; Binance takes 200.
+_GROUP: Final = 100
+# Of one symbol. `watch_tickers` of several would leave out bid and ask on some exchanges.
+_METHODS: Final = {"trades": "watch_trades", "tickers": "watch_ticker"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CcxtFeed:
+    """`exchange` is ccxt's id of it. `config` goes to its constructor: keys, urls, options.
+
+    Symbols are written BTC-USD or BTC/USD, as one likes, and published as they are written;
+    `names` overrides what the exchange calls them ({"BTC-USD": "BTC/USDT"}).
+    """
+
+    exchange: str
+    channel: CcxtChannel = "trades"
+    names: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    silence: float = SILENCE
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    @property
+    def source(self) -> str:
+        return f"ccxt:{self.exchange}"
+
+    async def ticks(
+        self, symbols: Sequence[str], after: Mapping[str, datetime] | None = None
+    ) -> AsyncGenerator[Tick, None]:
+        """Ticks as they come; raises FeedError. `after` leaves out older tickers."""
+        names = Names.of(symbols, self.names, slashed)
+        # Seconds of work: it knows a hundred exchanges.
+        pro, errors = await asyncio.to_thread(_load)
+        exchange = _make(pro, self.exchange, self.config)
+        session = _Session(self, exchange, errors, names, dict(after or {}))
+        try:
+            items = reconnecting(self.exchange, session.connection, sleep=self.sleep)
+            async with aclosing(items) as ticks:
+                async for tick in ticks:
+                    yield tick
+        finally:
+            await exchange.close()
+
+
+def _load() -> tuple[Any, Any]:
+    """ccxt.pro and ccxt's errors; raises FeedError if it is not installed."""
+    try:
+        return importlib.import_module("ccxt.pro"), importlib.import_module("ccxt.base.errors")
+    except ImportError as exc:
+        raise FeedError(
+            f"--source ccxt needs the package ccxt: pip install -r requirements-ccxt.txt ({exc})"
+        ) from exc
+
+
+def _make(pro: Any, name: str, config: Mapping[str, Any]) -> Any:
+    if name not in pro.exchanges:
+        raise FeedError(
+            f"{name!r} is no exchange that ccxt can watch; there are {', '.join(pro.exchanges)}"
+        )
+    # Only what is new since the last call: the default, but an option may be set otherwise.
+    return getattr(pro, name)({**config, "newUpdates": True})
+
+
+@dataclass
+class _Session:
+    """One exchange object, over all its connections."""
+
+    feed: CcxtFeed
+    exchange: Any
+    errors: Any
+    names: Names
+    newest: dict[str, datetime]  # of each symbol's tickers
+
+    async def connection(self) -> AsyncGenerator[Tick, None]:
+        """Ticks of one connection; raises ConnectionLost and FeedError."""
+        try:
+            await self._call(self.exchange.load_markets())
+            self._check_names()
+            async with aclosing(merged([self._watch(group) for group in self._groups()])) as found:
+                async for tick in found:
+                    yield tick
+        finally:
+            # The next one begins with new sockets; the markets stay known.
+            await self.exchange.close()
+
+    def _check_names(self) -> None:
+        unknown = [
+            name if name == symbol else f"{symbol} ({name})"
+            for symbol, name in self.names.theirs.items()
+            if name not in self.exchange.markets
+        ]
+        if unknown:
+            raise FeedError(
+                f"{self.feed.exchange} has no {', '.join(unknown)}; "
+                "name what it trades: --map BTC-USD=BTC/USDT"
+            )
+
+    def _groups(self) -> list[list[str]]:
+        """The names that one call watches together."""
+        theirs = list(self.names.theirs.values())
+        size = _GROUP if self._together else 1
+        return [theirs[begin : begin + size] for begin in range(0, len(theirs), size)]
+
+    @property
+    def _together(self) -> bool:
+        return self.feed.channel == "trades" and self.exchange.has.get("watchTradesForSymbols")
+
+    async def _watch(self, group: list[str]) -> AsyncGenerator[Tick, None]:
+        while True:
+            if self._together:
+                found = await self._call(self.exchange.watch_trades_for_symbols(group))
+            else:
+                found = await self._call(getattr(self.exchange, self._method)(group[0]))
+            for tick in self._read(found):
+                yield tick
+
+    @property
+    def _method(self) -> str:
+        return _METHODS[self.feed.channel]
+
+    async def _call(self, call: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(self.feed.silence):
+                return await call
+        except TimeoutError as exc:
+            raise ConnectionLost(f"nothing came for {self.feed.silence:g} s") from exc
+        except (self.errors.AuthenticationError, self.errors.NotSupported) as exc:
+            raise FeedError(f"{self.feed.exchange}: {_short(exc)}") from exc
+        except (self.errors.BaseError, OSError) as exc:
+            raise ConnectionLost(_short(exc)) from exc
+
+    def _read(self, found: Any) -> list[Tick]:
+        if self.feed.channel == "trades":
+            ticks = [self._tick(trade, self._trade) for trade in found]
+        else:
+            ticks = [self._tick(found, self._ticker)]
+        return [tick for tick in ticks if tick is not None]
+
+    def _tick(
+        self, item: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Tick | None]
+    ) -> Tick | None:
+        try:
+            return read(item)
+        except (KeyError, TypeError, ValueError, OverflowError) as exc:
+            logger.warning("%s sent what is no tick (%r): %.200r", self.feed.exchange, exc, item)
+            return None
+
+    def _trade(self, trade: Mapping[str, Any]) -> Tick | None:
+        symbol = self.names.ours.get(trade["symbol"])
+        if symbol is None:
+            return None
+        id = trade.get("id")
+        return Tick(
+            symbol=symbol,
+            price=float(trade["price"]),
+            volume=float(trade["amount"]),
+            timestamp=_moment(trade["timestamp"]),
+            source=self.feed.source,
+            id=None if id is None else str(id),
+        )
+
+    def _ticker(self, ticker: Mapping[str, Any]) -> Tick | None:
+        symbol = self.names.ours.get(ticker["symbol"])
+        price = ticker.get("last")
+        if symbol is None or price is None:
+            return None
+        # Some exchanges do not say when; it is now, then.
+        said = ticker.get("timestamp")
+        moment = datetime.now(UTC) if said is None else _moment(said)
+        newest = self.newest.get(symbol)
+        if newest is not None and moment <= newest:
+            return None  # sent again at the beginning of a connection
+        self.newest[symbol] = moment
+        return Tick(
+            symbol=symbol,
+            price=float(price),
+            volume=None,
+            timestamp=moment,
+            source=self.feed.source,
+            previous_close=_optional(ticker.get("open")),
+            bid=_optional(ticker.get("bid")),
+            ask=_optional(ticker.get("ask")),
+            volume_24h=_optional(ticker.get("baseVolume")),
+        )
+
+
+def _moment(milliseconds: float) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _optional(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _short(error: BaseException) -> str:
+    """The first line, as far as a terminal shows it: some exchanges answer with a web page."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]

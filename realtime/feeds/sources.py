@@ -1,0 +1,68 @@
+"""Which feed `run_feed` runs: one of those that are built in, or an own one by its dotted path."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from realtime.feeds.alpaca import AlpacaFeed
+from realtime.feeds.bars import FeedError
+from realtime.feeds.ccxt import CcxtFeed
+from realtime.feeds.live import CallableFeed
+from realtime.feeds.ticks import Feed
+
+REPLAY: Final = "replay"
+LIVE: Final = ("ccxt", "alpaca")
+BUILT_IN: Final = (REPLAY, *LIVE)
+
+
+def live_feed(
+    name: str, *, exchange: str | None, channel: str | None, names: Mapping[str, str]
+) -> Feed:
+    """The feed `ccxt` or `alpaca`; raises FeedError for options that it does not have."""
+    if name == "ccxt":
+        if exchange is None:
+            raise FeedError("--source ccxt needs an exchange: --exchange binance")
+        return CcxtFeed(
+            exchange=exchange,
+            channel="tickers" if channel == "tickers" else "trades",
+            names=names,
+            config=settings.REALTIME_CCXT_CONFIG,
+        )
+    if exchange is not None:
+        raise FeedError("--exchange is for --source ccxt only")
+    if channel == "tickers":
+        raise FeedError("--source alpaca has trades only: leave out --channel tickers")
+    return AlpacaFeed(
+        key=settings.ALPACA_API_KEY,
+        secret=settings.ALPACA_SECRET_KEY,
+        feed=settings.ALPACA_FEED,
+        url=settings.ALPACA_URL,
+        names=names,
+    )
+
+
+def own_feed(path: str, *, named_by: str) -> Feed:
+    """The feed at a dotted path: a function `ticks(symbols)`, or a class or object that has one.
+
+    `named_by` is what the path comes from, for the FeedError.
+    """
+    if "." not in path:
+        raise FeedError(
+            f"{named_by}={path!r} is no feed: there are {', '.join(BUILT_IN)}, "
+            "or the dotted path of your own"
+        )
+    try:
+        found: Any = import_string(path)
+        if isinstance(found, type):
+            found = found()
+    except Exception as exc:  # whatever that module does when it is imported
+        raise FeedError(f"{named_by}={path!r} cannot be used: {exc!r}") from exc
+    function = getattr(found, "ticks", found)
+    if not callable(function):
+        raise FeedError(
+            f"{named_by}={path!r} is a {type(found).__name__}; it must be an async function "
+            "ticks(symbols) that yields Tick, or have one"
+        )
+    return CallableFeed(function, getattr(found, "source", path.rpartition(".")[2]))
