@@ -23,7 +23,7 @@ _WARDEN_GRACE_SECONDS: Final = 2.0
 _FIRST_DELAY: Final = 0.5
 _MAX_DELAY: Final = 30.0
 # A program that ran this long was well: its next restart is as quick as the first one.
-_WELL_SECONDS: Final = 30.0
+WELL_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Supervisor:
                 child.restart_at = None
 
     def _bury(self, child: _Child, now: float) -> None:
-        well = now - child.started > _WELL_SECONDS
+        well = now - child.started > WELL_SECONDS
         child.deaths = 1 if well else child.deaths + 1
         delay = restart_delay(child.deaths)
         child.restart_at = now + delay

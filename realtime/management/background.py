@@ -1,13 +1,22 @@
 """Commands that run until they are told to stop."""
 
 import asyncio
+import contextlib
+import logging
 import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from realtime import broadcast
+from realtime.supervision import WELL_SECONDS, restart_delay
+
+logger = logging.getLogger(__name__)
+
+Work = Callable[[asyncio.Event], Awaitable[None]]
 
 
 class BackgroundCommand(BaseCommand):
@@ -34,3 +43,36 @@ class BackgroundCommand(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         await self.run(stop, **options)
+
+
+async def keep_running(works: Mapping[str, Work], stop: asyncio.Event) -> None:
+    """Run all of these until `stop` is set; what fails is told and started again, by itself.
+
+    Raises ImproperlyConfigured when one of them does: trying again would not help.
+    """
+    tasks = [asyncio.create_task(_keep(name, work, stop)) for name, work in works.items()]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        stop.set()
+        for task in asyncio.as_completed(tasks):
+            await task
+
+
+async def _keep(name: str, work: Work, stop: asyncio.Event) -> None:
+    deaths = 0
+    while not stop.is_set():
+        began = time.monotonic()
+        try:
+            await work(stop)
+        except ImproperlyConfigured:
+            raise
+        except Exception:
+            logger.exception("%s failed", name)
+        if stop.is_set():
+            return
+        deaths = 1 if time.monotonic() - began > WELL_SECONDS else deaths + 1
+        delay = restart_delay(deaths)
+        logger.error("%s ended; it begins again in %g s", name, delay)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), delay)

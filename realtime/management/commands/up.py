@@ -51,7 +51,8 @@ def _port(text: str) -> int:
 class Command(BaseCommand):
     help = (
         "Start everything on this machine: the database's migrations, the embedded Valkey (unless "
-        "REDIS_URL is set), the web server, the replay of real market data and a Celery worker. "
+        "REDIS_URL is set), the web server, what works beside it (run_background), the replay of "
+        "real market data and a Celery worker. "
         "What dies is started again; Ctrl-C stops all of it."
     )
     # `migrate` runs them; twice would only cost time.
@@ -135,6 +136,7 @@ def _programs(port: int, *, feed: bool, worker: bool) -> list[Program]:
     programs = [
         Program("web server", [*manage, "serve", "--host", "127.0.0.1", "--port", str(port)])
     ]
+    programs.append(Program("background", [*manage, "run_background"]))
     if feed:
         programs.append(Program("feed", [*manage, "run_feed", "--source", "replay"]))
     if worker:
