@@ -74,6 +74,9 @@ def figures(middle: Medians, sockets: int) -> list[Figure]:
          key / find.value("c", "anonymous", "fastapi", "connect_us"), 1.0),
         ("(c) the same / the bare loop's anonymous one",
          key / find.value("c", "anonymous", "loop", "connect_us"), 1.0),
+        ("(c) CPU us of a connect with a key that is known, above an anonymous one",
+         find.value("c", "one key for all", OURS, "connect_us")
+         - find.value("c", "anonymous", OURS, "connect_us"), 100.0),
         ("(d) p99 of the fast readers / with all reading",
          find.value("d", stalled, OURS, "p99_ratio"), 1.2),
         ("(d) alerts that the fast readers missed", missed_alerts, 0.0),

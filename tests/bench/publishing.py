@@ -13,6 +13,7 @@ import django
 
 from tests.bench.processes import usage
 from tests.bench.quiet import busy_seconds
+from tests.bench.rivals.control import update
 
 CHUNK = 500
 
@@ -45,6 +46,7 @@ def main() -> None:
     from asgiref.sync import async_to_sync
     from channels_redis.pubsub import RedisPubSubChannelLayer
     from django.conf import settings
+    from redis import Redis
 
     from realtime.broadcast import broadcast_many, broadcast_market_data, market_data_update
 
@@ -60,10 +62,20 @@ def main() -> None:
     def many(number: int) -> None:
         broadcast_many([market_data_update("AAPL", market_data(number)) for _ in range(CHUNK)])
 
+    client = Redis.from_url(settings.REDIS_URL[0])
+
+    def bare(number: int) -> None:
+        with client.pipeline(transaction=False) as pipeline:
+            for _ in range(CHUNK):
+                pipeline.publish("AAPL", json.dumps(update("AAPL", market_data(number), number)))
+            pipeline.execute()
+
     result = {
         "broadcast_market_data": timed(single, 3_000, 1, redis),
         "async_to_sync(group_send), channels_redis pub/sub": timed(group_send, 300, 1, redis),
         f"broadcast_many, {CHUNK} at a time": timed(many, 20, CHUNK, redis),
+        # No offset, no history, nothing checked: what redis-py and Redis take by themselves.
+        f"redis-py, PUBLISH alone, {CHUNK} in a pipeline": timed(bare, 20, CHUNK, redis),
     }
     print(json.dumps(result))
 
