@@ -44,12 +44,12 @@ def _patient(settings: Settings) -> None:
 def test_its_mean_pinball_loss_is_lower_than_that_of_the_random_walk(
     closes: dict[str, list[float]],
 ) -> None:
-    origins = choose_origins(closes, 150, horizon=1, seed=SEED)
+    origins = choose_origins(closes, 100, horizon=1, seed=SEED)
     walk, model = (
         report_of(backtest(predictor, closes, origins, horizon=1)[0])
         for predictor in (random_walk, garch_t)
     )
-    assert model.score.outcomes == walk.score.outcomes == 150
+    assert model.score.outcomes == walk.score.outcomes == 100
     assert model.pinball is not None
     assert walk.pinball is not None
     assert model.pinball < walk.pinball

@@ -230,20 +230,20 @@ def test_a_resolver_that_is_killed_leaves_nothing_half_done(
         database = server.directory / "db.sqlite3"
         _wait(lambda: _resolved(database) > 0)
         os.kill(resolvers[0].pid, signal.SIGKILL)
-        _wait(lambda: _resolved(database) == 600)
+        _wait(lambda: _resolved(database) == 400)
     finally:
         for resolver in resolvers:
             resolver.terminate()
         codes = [resolver.wait(20) for resolver in resolvers]
     assert codes == [-signal.SIGKILL, 0]
-    assert server.shell(_SCORE).split() == ["600", "600", "1.0"]
+    assert server.shell(_SCORE).split() == ["400", "400", "1.0"]
 
 
 _MANY = """
 from django.db import transaction
 from tests.predictions.test_resolve import predict, write_days
 with transaction.atomic():
-    for number in range(600):
+    for number in range(400):
         predict()
 write_days(151.0, 152.0)
 """

@@ -9,6 +9,8 @@ from realtime.retention import prune
 
 
 class Command(BaseCommand):
+    # They import every view and serializer of the project, for a command that uses none of them.
+    requires_system_checks: list[str] = []
     help = (
         "Delete stored predictions older than REALTIME_PREDICTION_DAYS, and bars of a minute older "
         "than REALTIME_MINUTE_BAR_DAYS. Run it once a day, from cron or by Celery beat."

@@ -12,6 +12,8 @@ from realtime.predictions.resolve import resolve_all, run_outcomes
 
 
 class Command(BackgroundCommand):
+    # They import every view and serializer of the project, for a command that uses none of them.
+    requires_system_checks: list[str] = []
     help = (
         "Compare stored predictions with the recorded bars, as soon as their horizon has passed: "
         "store the outcome, move the score, tell the subscribers. Once, or with --follow until "

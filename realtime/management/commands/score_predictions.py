@@ -30,6 +30,8 @@ examples:
 
 
 class Command(BaseCommand):
+    # They import every view and serializer of the project, for a command that uses none of them.
+    requires_system_checks: list[str] = []
     help = (
         "Report how good stored predictions were: their error, their direction, and whether the "
         "bounds held the share of prices that they promised. With --backtest: how good a "
