@@ -156,7 +156,7 @@ async def test_timestamps_of_a_lap_never_repeat(clock: Clock) -> None:
 
 
 async def test_a_resumed_lap_repeats_no_tick_and_leaves_none_out(clock: Clock) -> None:
-    held = {"AAPL": bars(60), "MSFT": bars(60)}
+    held = {"AAPL": bars(40), "MSFT": bars(40)}
     whole = await lap(replay(clock, held, loop=False), ["AAPL", "MSFT"])
     for cut in range(1, len(whole) + 1):
         after = {tick.symbol: tick.timestamp for tick in whole[:cut]}
@@ -166,7 +166,7 @@ async def test_a_resumed_lap_repeats_no_tick_and_leaves_none_out(clock: Clock) -
 
 
 async def test_a_resumed_replay_goes_on_over_the_turn_of_a_lap(clock: Clock) -> None:
-    held = {"AAPL": bars(60), "MSFT": bars(60), "FB": bars(60, begin=20)}
+    held = {"AAPL": bars(45), "MSFT": bars(45), "FB": bars(45, begin=20)}
     symbols = list(held)
     lap_length = len(await lap(replay(clock, held, loop=False), symbols))
     two = await first_ticks(replay(clock, held), 2 * lap_length, symbols)

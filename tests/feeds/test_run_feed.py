@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
@@ -124,12 +126,10 @@ def test_the_setting_names_the_feed_too(settings: Settings) -> None:
 
 
 @pytest.mark.usefixtures("redis_layer")
-async def test_an_own_feed_is_published(tmp_path: Path, valkey: Valkey) -> None:
-    arguments = ["--symbols", "ABC", "--no-predictions"]
-    environment = {"REALTIME_FEED": "tests.feeds.test_live.ticks", "REDIS_URL": valkey.url}
-    result = run_manage(tmp_path, "run_feed", *arguments, **environment)
-    assert result.returncode == 0, result.stderr
-    updates = await broadcast.recent_updates("market-data", "ABC")
+def test_an_own_feed_is_published(settings: Settings) -> None:
+    settings.REALTIME_FEED = "tests.feeds.test_live.ticks"
+    call_command("run_feed", "--symbols", "ABC", "--no-predictions")
+    updates = async_to_sync(broadcast.recent_updates)("market-data", "ABC")
     assert [data["price"] for data in updates] == [10.0, 11.0, 12.0, 13.0, 14.0]
 
 
@@ -174,17 +174,26 @@ async def test_a_feed_killed_at_any_moment_repeats_no_tick_and_leaves_none_out(
     async def more_than(before: int) -> bool:
         return len(got["AAPL"]) > before
 
+    async def everything_read() -> bool:
+        layer: Any = get_channel_layer()
+        heads = [
+            (await layer.loop_layer.read_newest(Stream("market-data", symbol), 1)).offset
+            for symbol in symbols
+        ]
+        return heads == [len(got[symbol]) for symbol in symbols]
+
     for _ in range(3):
         before = len(got["AAPL"])
         with feed_process(tmp_path, valkey.url):
             # The first kill falls into the backfill, the others anywhere.
             await wait_for(partial(more_than, before), seconds=30, every=0.001)
             await asyncio.sleep(chance.random() * 1.5 if before else 0)
+        await wait_for(everything_read)
     with feed_process(tmp_path, valkey.url) as process:
         await wait_for(partial(more_than, len(got["AAPL"])), seconds=30)
         process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(process.wait, STOP_SECONDS) == 0
-    await asyncio.sleep(0.2)
+    await wait_for(everything_read)
     following.cancel()
     assert lost == []
     await check_sequence(got)
