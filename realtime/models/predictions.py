@@ -12,12 +12,8 @@ class StoredPredictionQuerySet(models.QuerySet["StoredPrediction"]):
     def resolved(self) -> "StoredPredictionQuerySet":
         return self.filter(resolved_at__isnull=False)
 
-    def pending(self) -> "StoredPredictionQuerySet":
-        """Those whose outcome may come yet: nobody can tell how long single updates take."""
-        return self.filter(resolved_at__isnull=True).exclude(step=StoredPrediction.Step.UPDATE)
-
     def due(self, now: datetime) -> "StoredPredictionQuerySet":
-        return self.pending().filter(check_at__lte=now).order_by("check_at")
+        return self.filter(resolved_at__isnull=True, check_at__lte=now).order_by("check_at")
 
     def scored(self, symbol: str, model: str) -> "StoredPredictionQuerySet":
         """The outcomes of a model for a symbol, the newest first."""
@@ -55,8 +51,8 @@ class StoredPrediction(models.Model):
     as_of = models.DateTimeField()
     valid_until = models.DateTimeField()
     created_at = models.DateTimeField(default=timezone.now)
-    # When to look for the outcome next; further apart the longer that takes.
-    check_at = models.DateTimeField(default=timezone.now)
+    # When to look for the outcome next; empty: it is not looked for (any more).
+    check_at = models.DateTimeField(null=True, blank=True, default=timezone.now)
 
     actual_price = models.FloatField(null=True, blank=True)
     error = models.FloatField(null=True, blank=True, help_text="Actual less predicted price.")

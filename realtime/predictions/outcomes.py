@@ -30,6 +30,9 @@ BEYOND: Final = 5
 PATIENCE: Final = 0.1
 SOONEST: Final = timedelta(seconds=1)
 LATEST: Final = timedelta(days=1)
+# What is not known so long after three times its horizon is given up: at the end of a replay's
+# file there are predictions of days that never come.
+GIVEN_UP: Final = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +57,21 @@ class Wait:
     def of_the_present(self) -> bool:
         return -PRESENT <= self.made_at - self.as_of <= PRESENT
 
-    def first_look(self) -> datetime:
-        """Before this time (on our clock) the outcome cannot be known."""
+    def first_look(self) -> datetime | None:
+        """Before this time (on our clock) the outcome cannot be known; None: it never can.
+
+        How long single updates take is not known.
+        """
+        if self.step == "update":
+            return None
         if not self.of_the_present:
             return self.made_at  # nobody knows how fast a replay is
         return later(self.as_of, self.horizon * STEPS[self.step])
 
-    def next_look(self, now: datetime) -> datetime:
+    def next_look(self, now: datetime) -> datetime | None:
+        """None: there is no further one."""
+        if now - self.made_at > GIVEN_UP + 3 * self.horizon * STEPS[self.step]:
+            return None
         pause = (now - self.made_at) * PATIENCE
         return later(now, min(max(pause, SOONEST), LATEST))
 

@@ -88,3 +88,13 @@ def test_a_replay_is_looked_at_at_once_and_the_present_when_the_horizon_may_have
 )
 def test_looks_are_further_apart_the_longer_it_takes(waited: timedelta, pause: timedelta) -> None:
     assert replayed().next_look(NOW + waited) == NOW + waited + pause
+
+
+def test_a_prediction_of_single_updates_is_never_looked_at() -> None:
+    assert live(step="update").first_look() is None
+
+
+def test_what_never_comes_is_given_up_long_after_its_horizon() -> None:
+    assert replayed().next_look(NOW + 36 * DAY) is not None
+    assert replayed().next_look(NOW + 37 * DAY) is None
+    assert replayed(horizon=300).next_look(NOW + 900 * DAY) is not None
