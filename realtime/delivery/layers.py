@@ -6,6 +6,7 @@ updates get offsets, a history, and a way to sockets that passes no queue and no
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -49,9 +50,10 @@ class StreamLayer(BaseChannelLayer):
 
     extensions = ["groups", "flush", EXTENSION]
 
-    def __init__(self, capacity: int) -> None:
-        super().__init__(capacity=capacity)
-        self.local = Local(self, capacity)
+    def __init__(self, expiry: float = math.inf, **capacities: Any) -> None:
+        """`capacity` and `channel_capacity` as the specification has them."""
+        super().__init__(expiry=expiry, **capacities)  # type: ignore[arg-type]  # not only int
+        self.local = Local(self, self.get_capacity, expiry)
 
     # The extension "streams" ------------------------------------------------------------------
 
@@ -201,8 +203,10 @@ def _with_earlier(
 class MemoryStreamLayer(StreamLayer):
     """Everything in one process: for tests. A second process hears nothing of it."""
 
-    def __init__(self, capacity: int = 100, **kwargs: Any) -> None:
-        super().__init__(capacity)
+    def __init__(self, expiry: float = 60, capacity: int = 100, **kwargs: Any) -> None:
+        super().__init__(expiry, capacity=capacity)
+        capacities = kwargs.get("channel_capacity", {})
+        self.channel_capacity = self.compile_capacities(capacities)  # type: ignore[assignment]
         self._streams: dict[str, tuple[str, deque[Update]]] = {}
         self._slots: dict[str, dict[str, None]] = {}
         self._counts: dict[str, tuple[float, int]] = {}
@@ -211,6 +215,31 @@ class MemoryStreamLayer(StreamLayer):
     async def send(self, channel: str, message: Message) -> None:
         self.require_valid_channel_name(channel)
         self.local.mailbox(channel).put(own_copy(message))
+
+    async def receive(self, channel: str) -> Message:
+        message = await super().receive(channel)
+        self._forget_empty()
+        return message
+
+    async def group_add(self, group: str, channel: str) -> None:
+        self.require_valid_channel_name(channel)
+        if "!" not in channel:
+            # Every general channel is one of this process, whether anybody has used it or not.
+            self.local.mailbox(channel)
+        await super().group_add(group, channel)
+
+    @property
+    def channels(self) -> dict[str, Mailbox]:
+        """The channels in which messages wait, as in Channels' own in-memory layer."""
+        return {name: each for name, each in self.local.mailboxes.items() if each.waiting}
+
+    def _forget_empty(self) -> None:
+        """General channels are not made by anybody, so nobody forgets them but this."""
+        for name, mailbox in tuple(self.local.mailboxes.items()):
+            mailbox.drop_expired()
+            idle = not (mailbox.waiting or mailbox.receivers or mailbox.groups or mailbox.callback)
+            if idle and "!" not in name:
+                self.detach(name)
 
     async def group_send(self, group: str, message: Message) -> None:
         self.require_valid_group_name(group)
@@ -289,7 +318,7 @@ class MemoryStreamLayer(StreamLayer):
         self._streams.clear()
         self._slots.clear()
         self._counts.clear()
-        self.local = Local(self, self.local.capacity)
+        self.local = Local(self, self.get_capacity, self.expiry)
         self.local.fanout.complete.update(CHANNELS)
 
     async def close(self) -> None:
@@ -299,11 +328,11 @@ class MemoryStreamLayer(StreamLayer):
 class RedisLoopLayer(StreamLayer):
     """The Redis layer of one event loop: a link to each shard, and the local part."""
 
-    def __init__(self, outer: "RedisStreamLayer", capacity: int) -> None:
-        super().__init__(capacity)
-        self.outer = outer
-        self.prefix = outer.prefix
-        self.links = [Link(host, self) for host in outer.hosts]
+    def __init__(self, channel_layer: "RedisStreamLayer", capacity: int) -> None:
+        super().__init__(capacity=capacity)
+        self.channel_layer = channel_layer
+        self.prefix = channel_layer.prefix
+        self.links = [Link(host, self) for host in channel_layer.hosts]
         self._lingering: dict[str, asyncio.TimerHandle] = {}
         self._plain: set[str] = set()
         self._reachable = False  # has this process' direct channel been subscribed to?
@@ -315,17 +344,19 @@ class RedisLoopLayer(StreamLayer):
 
     def received(self, name: str, data: bytes, *, twice: bool) -> None:
         """One message of a pub/sub channel."""
-        group = self.outer.group_of(name)
+        group = self.channel_layer.group_of(name)
         if group is not None:
             if data[:1] == history.MARK:
                 stream = self._known_stream(group)
                 if stream is not None:
-                    self.local.fanout.receive(self.outer.open(history.decode_message(stream, data)))
+                    update = history.decode_message(stream, data)
+                    self.local.fanout.receive(self.channel_layer.open(update))
             elif not twice:
-                self.local.deliver_group(group, self.outer.deserialize(data))
+                self.local.deliver_group(group, self.channel_layer.deserialize(data))
             return
-        message = self.outer.deserialize(data)
-        channel = message.pop("__channel__", name)
+        message = self.channel_layer.deserialize(data)
+        # A general channel carries what channels_redis' layer would: whatever can be serialised.
+        channel = message.pop("__channel__", name) if isinstance(message, dict) else name
         mailbox = self.local.mailboxes.get(channel)
         if mailbox is None:
             return  # its consumer has gone
@@ -364,7 +395,7 @@ class RedisLoopLayer(StreamLayer):
     # Channels and groups ----------------------------------------------------------------------
 
     def _link(self, group: str) -> Link:
-        return self._channel_link(self.outer.group_channel(group))
+        return self._channel_link(self.channel_layer.group_channel(group))
 
     def _channel_link(self, channel: str) -> Link:
         index: int = _consistent_hash(channel, len(self.links))
@@ -386,16 +417,16 @@ class RedisLoopLayer(StreamLayer):
 
     async def send(self, channel: str, message: Message) -> None:
         self.require_valid_channel_name(channel)
-        require_message(message)
         if self.local.owns(channel):
             self.local.mailbox(channel).put(own_copy(message))
             return
         name = channel
         if "!" in channel:
+            require_message(message)
             # prefix + 32 hexadecimal digits of the process + ! + number
             name = self._direct(channel.partition("!")[0][-32:])
             message = {**message, "__channel__": channel}
-        await self._channel_link(name).publish(name, self.outer.serialize(message))
+        await self._channel_link(name).publish(name, self.channel_layer.serialize(message))
 
     async def receive(self, channel: str) -> Message:
         if "!" not in channel and channel not in self._plain:
@@ -417,14 +448,14 @@ class RedisLoopLayer(StreamLayer):
         if item is not None:
             await self.send_updates([item])
         else:
-            name = self.outer.group_channel(group)
-            await self._link(group).publish(name, self.outer.serialize(message))
+            name = self.channel_layer.group_channel(group)
+            await self._link(group).publish(name, self.channel_layer.serialize(message))
 
     async def _watch(self, group: str, stream: Stream | None) -> None:
         timer = self._lingering.pop(group, None)
         if timer is not None:
             timer.cancel()
-        name = self.outer.group_channel(group)
+        name = self.channel_layer.group_channel(group)
         if stream is None:
             await self._link(group).subscribe(name)
         elif stream.wildcard:
@@ -478,7 +509,7 @@ class RedisLoopLayer(StreamLayer):
                 return
 
     def _pattern(self, channel: Channel) -> str:
-        return self.outer.group_channel(f"{channel}.*")
+        return self.channel_layer.group_channel(f"{channel}.*")
 
     def _linger(self, groups: Sequence[str]) -> None:
         loop = asyncio.get_running_loop()
@@ -493,7 +524,7 @@ class RedisLoopLayer(StreamLayer):
         stream = Stream.from_group(group)
         if stream is not None and stream.wildcard:
             return  # kept: a process that once served every symbol is asked for it again
-        self._link(group).unwant(self.outer.group_channel(group))
+        self._link(group).unwant(self.channel_layer.group_channel(group))
         if stream is None or stream.channel not in self.local.fanout.complete:
             self.local.fanout.forget(group)
 
@@ -505,7 +536,7 @@ class RedisLoopLayer(StreamLayer):
         for index, (stream, _) in enumerate(items):
             by_link.setdefault(self._link(stream.group), []).append(index)
         for link, indexes in by_link.items():
-            sealed = [self.outer.sealed(*items[index]) for index in indexes]
+            sealed = [self.channel_layer.sealed(*items[index]) for index in indexes]
             try:
                 results.update(zip(indexes, await link.publish_updates(sealed), strict=True))
             except BackendUnavailable as exc:
@@ -514,11 +545,11 @@ class RedisLoopLayer(StreamLayer):
 
     async def read_history(self, stream: Stream, since: Position | None) -> Page:
         # After the subscription: what is published from now on arrives by itself.
-        await self._link(stream.group).confirmed(self.outer.group_channel(stream.group))
+        await self._link(stream.group).confirmed(self.channel_layer.group_channel(stream.group))
         return await self._read(stream, since, 1, history.new_epoch())
 
     async def read_after(self, stream: Stream, position: Position) -> Page:
-        names = self.outer.keys(stream)
+        names = self.channel_layer.keys(stream)
         try:
             epoch, head, entries = await self._link(stream.group).read_after_script(
                 keys=[names.meta, names.history],
@@ -539,7 +570,7 @@ class RedisLoopLayer(StreamLayer):
     async def _read(
         self, stream: Stream, since: Position | None, newest: int, new_epoch: str
     ) -> Page:
-        names = self.outer.keys(stream)
+        names = self.channel_layer.keys(stream)
         known: list[Any] = ["", -1] if since is None else [since.epoch, since.offset]
         try:
             epoch, head, entries = await self._link(stream.group).read_script(
@@ -555,18 +586,18 @@ class RedisLoopLayer(StreamLayer):
     ) -> Page:
         text = epoch.decode()
         updates = history.decode_entries(stream, text, entries, end)
-        return Page(text, end, [self.outer.open(update) for update in updates], more)
+        return Page(text, end, [self.channel_layer.open(update) for update in updates], more)
 
     def _renew(self) -> None:
         """Keep the epochs of streams that have readers here and no updates yet."""
         self._renewal = asyncio.get_running_loop().call_later(history.RENEW_SECONDS, self._renew)
         for state in self.local.fanout.streams.values():
             if state.offset == 0 and state.epoch and state.readers:
-                meta = self.outer.keys(state.stream).meta
+                meta = self.channel_layer.keys(state.stream).meta
                 self._link(state.stream.group).forget_result("PEXPIRE", meta, history.UNBORN_MS)
 
     async def restart_stream(self, stream: Stream, epoch: str) -> None:
-        names = self.outer.keys(stream)
+        names = self.channel_layer.keys(stream)
         await self._link(stream.group).restart_script(
             keys=[names.meta, names.history], args=[epoch, history.new_epoch()]
         )
@@ -644,7 +675,7 @@ class RedisLoopLayer(StreamLayer):
         self._plain.clear()
         self._reachable = False
         self.local.fanout.close()
-        self.local = Local(self, self.local.capacity)
+        self.local = Local(self, self.get_capacity)
         for link in self.links:
             await link.close()
 

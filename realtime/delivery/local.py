@@ -8,6 +8,8 @@ import asyncio
 import copy
 import itertools
 import logging
+import math
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -48,11 +50,13 @@ def require_message(message: object) -> None:
 class Mailbox:
     """One channel of this process: a bounded queue, or a callback of an attached consumer."""
 
-    __slots__ = ("callback", "calls", "capacity", "groups", "queue", "receivers")
+    __slots__ = ("callback", "calls", "capacity", "expiry", "groups", "queue", "receivers")
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, expiry: float = math.inf) -> None:
         self.capacity = capacity
-        self.queue: asyncio.Queue[Message] | None = None
+        self.expiry = expiry  # seconds for which a message waits
+        # When it expires, and a message.
+        self.queue: asyncio.Queue[tuple[float, Message]] | None = None
         self.callback: Callable[[Message], None] | None = None
         self.groups: list[str] = []
         self.calls = 0  # of `get`, so far
@@ -65,9 +69,26 @@ class Mailbox:
             return
         if self.queue is None:
             self.queue = asyncio.Queue()
+        self.drop_expired()
         if self.queue.qsize() >= self.capacity:
             raise ChannelFull
-        self.queue.put_nowait(message)
+        self.queue.put_nowait((time.monotonic() + self.expiry, message))
+
+    @property
+    def waiting(self) -> int:
+        """Messages that nobody has received yet, expired ones among them."""
+        return 0 if self.queue is None else self.queue.qsize()
+
+    def drop_expired(self) -> None:
+        if self.queue is None or self.expiry == math.inf:
+            return
+        kept = []
+        while not self.queue.empty():
+            entry = self.queue.get_nowait()
+            if entry[0] > time.monotonic():
+                kept.append(entry)
+        for entry in kept:
+            self.queue.put_nowait(entry)
 
     async def get(self) -> Message:
         if self.queue is None:
@@ -75,7 +96,10 @@ class Mailbox:
         self.calls += 1
         self.receivers += 1
         try:
-            return await self.queue.get()
+            while True:
+                expires_at, message = await self.queue.get()
+                if expires_at > time.monotonic():
+                    return message
         finally:
             self.receivers -= 1
 
@@ -113,8 +137,11 @@ class MailboxReader:
 class Local:
     """Mailboxes, groups and streams of one event loop."""
 
-    def __init__(self, history: History, capacity: int) -> None:
+    def __init__(
+        self, history: History, capacity: Callable[[str], int], expiry: float = math.inf
+    ) -> None:
         self.capacity = capacity
+        self.expiry = expiry
         self.process = uuid.uuid4().hex
         self.mailboxes: dict[str, Mailbox] = {}
         self.groups: dict[str, dict[str, None]] = {}
@@ -126,13 +153,14 @@ class Local:
 
     def new_channel(self, prefix: str) -> str:
         name = f"{prefix}{self.process}!{next(self._numbers):x}"
-        self.mailboxes[name] = Mailbox(self.capacity)
+        self.mailbox(name)
         return name
 
     def mailbox(self, channel: str) -> Mailbox:
         mailbox = self.mailboxes.get(channel)
         if mailbox is None:
-            mailbox = self.mailboxes[channel] = Mailbox(self.capacity)
+            mailbox = Mailbox(self.capacity(channel), self.expiry)
+            self.mailboxes[channel] = mailbox
         return mailbox
 
     def owns(self, channel: str) -> bool:

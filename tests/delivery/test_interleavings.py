@@ -66,7 +66,7 @@ class World:
 
     def __init__(self) -> None:
         self.history = MemoryHistory()
-        self.local = Local(self.history, 100)
+        self.local = Local(self.history, lambda channel: 100)
         # As the layer has it once somebody reads every symbol: all streams are known.
         for each in STREAMS:
             self.local.fanout.state(each)

@@ -425,3 +425,53 @@ async def test_a_full_channel_of_an_ordinary_consumer_loses_updates_and_says_so(
     await settled(layer)
     await until(lambda: "an update was dropped" in caplog.text)
     assert [(await receive(layer, channel))["text"][5] for _ in range(CAPACITY)] == list("12345")
+
+
+# What only one of them has ------------------------------------------------------------------------
+
+
+async def test_a_message_that_nobody_receives_in_time_expires() -> None:
+    layer = MemoryStreamLayer(expiry=0.05)
+    await layer.send("general", {"type": "old"})
+    await asyncio.sleep(0.06)
+    await layer.send("general", {"type": "new"})
+    assert (await layer.receive("general"))["type"] == "new"
+    assert layer.channels == {}
+
+
+async def test_a_full_channel_has_room_again_when_messages_have_expired() -> None:
+    layer = MemoryStreamLayer(expiry=0.05, capacity=1)
+    await layer.send("general", HELLO)
+    with pytest.raises(ChannelFull):
+        await layer.send("general", HELLO)
+    await asyncio.sleep(0.06)
+    await layer.send("general", HELLO)
+
+
+async def test_channels_may_have_capacities_of_their_own() -> None:
+    layer = MemoryStreamLayer(capacity=1, channel_capacity={"wide*": 3})
+    for _ in range(3):
+        await layer.send("wide-one", HELLO)
+    await layer.send("other", HELLO)
+    for name in ("wide-one", "other"):
+        with pytest.raises(ChannelFull):
+            await layer.send(name, HELLO)
+
+
+async def test_a_channel_that_nobody_has_received_from_may_join_a_group() -> None:
+    layer = MemoryStreamLayer()
+    await layer.group_add("group", "general")
+    await layer.group_send("group", HELLO)
+    assert await layer.receive("general") == HELLO
+
+
+async def test_a_general_channel_carries_what_can_be_serialised(valkey: Valkey) -> None:
+    """As that of channels_redis does."""
+    sender, receiver = (RedisStreamLayer(hosts=[valkey.url]) for _ in range(2))
+    receiving = asyncio.create_task(receiver.receive("general"))
+    client: Any = valkey.client()
+    await until(lambda: client.pubsub_numsub("general")[0][1] == 1)
+    await sender.send("general", "text")
+    assert await asyncio.wait_for(receiving, 5) == "text"
+    for layer in (sender, receiver):
+        await layer.flush()

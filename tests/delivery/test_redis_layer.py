@@ -318,5 +318,5 @@ def test_synchronous_code_publishes_to_the_readers_of_a_loop(sync_layer: RedisSt
 
 async def test_the_part_of_a_loop_knows_the_whole(make: Make) -> None:
     layer = make()
-    assert layer.loop_layer.outer is layer
+    assert layer.loop_layer.channel_layer is layer
     assert layer.loop_layer is layer._get_layer()
