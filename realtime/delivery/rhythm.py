@@ -8,6 +8,7 @@
 Seconds, on any clock that does not go back.
 """
 
+import math
 from collections.abc import Iterable
 from typing import Final
 
@@ -26,7 +27,16 @@ class Rhythm:
     `ceiling` has no rhythm: nothing is expected of it.
     """
 
-    __slots__ = ("_ceiling", "_count", "_fixed", "_floor", "_longest", "_noted", "expected")
+    __slots__ = (
+        "_ceiling",
+        "_count",
+        "_fixed",
+        "_floor",
+        "_longest",
+        "_next",
+        "_noted",
+        "expected",
+    )
 
     def __init__(self, fixed: float | None, *, floor: float, ceiling: float) -> None:
         self.expected = fixed
@@ -36,6 +46,8 @@ class Rhythm:
         self._noted: float | None = None
         self._longest = 0.0
         self._count = 0
+        # Until then updates are too close together to matter: they would let expect the floor.
+        self._next = math.inf if self._fixed else -math.inf
 
     def is_quiet(self, heard: float, now: float) -> bool:
         """Is the stream, last heard of at `heard`, quiet for longer than expected?
@@ -43,7 +55,7 @@ class Rhythm:
         Asked now and then; it need not be told of each update. What came between two questions
         came in at most the time between them, and counts as that.
         """
-        if heard != self._noted and not self._fixed:
+        if heard >= self._next:
             self._note(heard)
         return self.expected is not None and now - heard > self.expected
 
@@ -56,6 +68,7 @@ class Rhythm:
 
     def _note(self, heard: float) -> None:
         noted, self._noted = self._noted, heard
+        self._next = heard + self._floor / MARGIN
         if noted is None:
             return
         gap = heard - noted
