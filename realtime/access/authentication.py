@@ -16,7 +16,7 @@ from typing import Any, Final
 from asgiref.sync import sync_to_async
 from channels.db import database_sync_to_async
 from django.contrib.auth import get_user_model
-from django.db import DatabaseError
+from django.db import DatabaseError, connections
 from django.db.models import Q
 from django.utils import timezone
 from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
@@ -170,7 +170,7 @@ class _LookUps:
     async def _answer(self, questions: Sequence[_Question]) -> Sequence[Identity | Exception]:
         crowd = len(questions) > 1
         try:
-            run = sync_to_async(_look_up_all) if crowd else database_sync_to_async(_look_up_all)
+            run = sync_to_async(_look_up_crowd) if crowd else database_sync_to_async(_look_up_all)
             answers, keys = await run(questions)
         except BaseException:
             self._finish(0.0)
@@ -202,6 +202,16 @@ class _LookUps:
         """Wait until everything has been written."""
         while self._finishing is not None:
             await self._finishing
+
+
+def _look_up_crowd(
+    questions: Sequence[_Question],
+) -> tuple[list[Identity | Exception], list[ApiKey]]:
+    """`_look_up_all` on the connection that the batch before left open, unless it broke."""
+    for connection in connections.all(initialized_only=True):
+        if connection.errors_occurred:
+            connection.close_if_unusable_or_obsolete()
+    return _look_up_all(questions)
 
 
 def _look_up_all(
