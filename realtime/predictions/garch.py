@@ -6,6 +6,7 @@ would hold the lock of this process's Python. A worker that dies is started agai
 not answer in time is killed.
 """
 
+import atexit
 import contextlib
 import json
 import os
@@ -169,9 +170,12 @@ class Worker:
                     pipe.close()
 
     def close(self) -> None:
-        """End the process; the next question starts another one."""
-        with self._lock:
-            self._end()
+        """End the process, if this one started it; the next question starts another one."""
+        if self._owner == os.getpid():
+            with self._lock:
+                self._end()
 
 
 _worker: Final = Worker()
+# It would end by itself; this is for those whom Python would tell that it has not yet.
+atexit.register(_worker.close)

@@ -135,7 +135,9 @@ def _store(
 
 def _resolve(row: StoredPrediction, price: float, now: datetime) -> bool:
     """False when another resolver was faster."""
-    row.actual_price, row.error, row.resolved_at = price, price - row.predicted_price, now
+    row.actual_price, row.resolved_at = price, now
+    # Eight significant digits: without the tail of a subtraction.
+    row.error = float(f"{price - row.predicted_price:.8g}")
     if row.lower_bound is not None and row.upper_bound is not None:
         row.within_bounds = row.lower_bound <= price <= row.upper_bound
     changed = StoredPrediction.objects.filter(pk=row.pk, resolved_at__isnull=True).update(
@@ -188,7 +190,7 @@ def _message(row: StoredPrediction) -> dict[str, Any]:
         "prediction_id": row.prediction_id,
         "predicted_price": row.predicted_price,
         "actual_price": row.actual_price,
-        "error": float(f"{row.error:.8g}"),
+        "error": row.error,
         "within_bounds": bool(row.within_bounds),
     }
 

@@ -58,7 +58,8 @@ def score_of(outcomes: Sequence[Outcome]) -> Score:
         mean_absolute_error=fmean(errors) if errors else None,
         directional_accuracy=_directional_accuracy(outcomes),
         within_bounds=fmean(within for within, _ in banded) if banded else None,
-        nominal=fmean(confidence for _, confidence in banded) if banded else None,
+        # 0.9 stays 0.9, however often it is added up.
+        nominal=round(fmean(confidence for _, confidence in banded), 9) if banded else None,
         skill=_skill(outcomes),
     )
 

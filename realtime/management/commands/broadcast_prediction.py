@@ -1,8 +1,14 @@
 """`manage.py broadcast_prediction`: predictions from a terminal or a pipe to the sockets."""
 
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.db import Error as DatabaseError
+
 from realtime.broadcast import Broadcast, prediction_update
 from realtime.management.json_lines import JsonObject
 from realtime.management.publishing import SymbolCommand
+from realtime.predictions.records import store_prediction
 
 
 class Command(SymbolCommand):
@@ -19,8 +25,28 @@ standard input, one update a line, published as they come:
   echo '{"predicted_price": 150.25}' | python %(prog)s AAPL
   echo '{"symbol": "AAPL", "data": {"predicted_price": 150.25}}' | python %(prog)s
 
+stored as well, so that it has an outcome:
+  python %(prog)s --record AAPL '{"predicted_price": 150.25, "horizon": 5, "model": "mine"}'
+
 A line that is refused is named on standard error, the others are published, and the exit code is 1.
 """
 
+    recording = False
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--record", action="store_true", help="store it, too: it gets an id and an outcome"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.recording = options["record"]
+        try:
+            super().handle(*args, **options)
+        except DatabaseError as exc:
+            raise CommandError(f"the database: {exc}; is it migrated?") from exc
+
     def build(self, target: str, data: JsonObject) -> Broadcast:
+        if self.recording:
+            return prediction_update(target, store_prediction(target, data).data)
         return prediction_update(target, data)
