@@ -8,14 +8,15 @@ client that connects has the score from the snapshot, and no socket costs a quer
 A prediction that cannot be stored is an error for whoever calls `record_prediction`: nothing is
 published. Where predictions are made without anybody to hear that error (a feed, a request),
 `stored_data` decides for the subscribers: they get the prediction, without `prediction_id`, and
-the log says that it has no outcome.
+the log says that no outcome will name it.
 """
 
 import asyncio
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from channels.db import database_sync_to_async
 from django.conf import settings
@@ -31,6 +32,9 @@ from realtime.streams import InvalidSymbol, parse_symbol
 from realtime.webhooks.events import emit
 
 logger = logging.getLogger(__name__)
+
+# How long the subscribers of a feed, and whoever asked for a prediction, wait for the database.
+STORE_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +91,29 @@ def store_prediction(symbol: str, prediction_data: Mapping[str, Any]) -> Record:
     return Record(row, data)
 
 
-# Not the thread that all others share: a database that is slow to write must not hold up the
-# credentials of sockets that connect.
-astore_prediction = database_sync_to_async(store_prediction, thread_sensitive=False)
+# A thread of its own: a database that is slow to write must hold up neither the credentials of
+# sockets that connect, which have the thread that all others share, nor the predictors.
+_executor: Final = ThreadPoolExecutor(1, "store-prediction")
+astore_prediction = database_sync_to_async(
+    store_prediction, thread_sensitive=False, executor=_executor
+)
 
 
 async def stored_data(symbol: str, prediction_data: Mapping[str, Any]) -> Mapping[str, Any]:
     """Store a prediction; its data to publish. Where that fails, as it was, and a line in the log.
 
-    Raises nothing: a database that is away costs the outcome, not the prediction.
+    Raises nothing, and takes STORE_SECONDS at most: a database that is away costs the outcome, not
+    the prediction.
     """
+    storing = asyncio.ensure_future(astore_prediction(symbol, prediction_data))
     try:
-        return (await astore_prediction(symbol, prediction_data)).data
+        # Shielded: a thread cannot be taken back. What it stores late has an outcome all the same.
+        return (await asyncio.wait_for(asyncio.shield(storing), STORE_SECONDS)).data
     except Exception as exc:
-        # Whatever the driver raises; it is for our log.
+        # Whatever the driver raises, now or later; it is for our log.
+        storing.add_done_callback(lambda late: late.cancelled() or late.exception())
         logger.warning(
-            "a prediction for %s is published but not stored, so it has no outcome: %s: %s",
+            "a prediction for %s is published but not stored, so no outcome will name it: %s: %s",
             symbol, type(exc).__name__, exc,
         )  # fmt: skip
         return prediction_data

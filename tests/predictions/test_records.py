@@ -1,10 +1,12 @@
 """Saved, then broadcast; and what the subscribers get when something of it fails."""
 
+import asyncio
 import json
+import threading
 from typing import Any
 
 import pytest
-from channels.db import database_sync_to_async as sync_to_async
+from channels.db import database_sync_to_async
 from django.db import DatabaseError, connection, transaction
 
 from realtime import broadcast
@@ -15,8 +17,10 @@ from realtime.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
+from realtime.predictions import records
 from realtime.predictions.records import arecord_prediction, record_prediction, stored_data
 from tests import personas
+from tests.clients import wait_for
 from tests.conftest import REDIS
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -73,8 +77,10 @@ async def test_what_is_refused_is_named_and_leaves_nothing(
 
 
 async def test_a_webhook_hears_of_it_in_the_same_transaction() -> None:
-    alice = await sync_to_async(personas.alice)()
-    await sync_to_async(WebhookEndpoint.objects.create_endpoint)(alice, "https://example.com/hook")
+    alice = await database_sync_to_async(personas.alice)()
+    await database_sync_to_async(WebhookEndpoint.objects.create_endpoint)(
+        alice, "https://example.com/hook"
+    )
     row = await arecord_prediction("AAPL", DATA)
     delivery = await WebhookDelivery.objects.aget()
     assert delivery.event == "prediction_complete"
@@ -135,3 +141,26 @@ async def test_subscribers_get_what_cannot_be_stored_without_an_id(
 async def test_what_a_feed_predicts_is_stored() -> None:
     data = await stored_data("AAPL", DATA)
     assert data["prediction_id"] == (await StoredPrediction.objects.aget()).prediction_id
+
+
+async def test_a_database_that_is_slow_does_not_hold_up_the_subscribers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(records, "STORE_SECONDS", 0.1)
+    held, may_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():  # on SQLite it takes the one lock for writing at once
+            if connection.vendor == "postgresql":
+                with connection.cursor() as cursor:
+                    cursor.execute("LOCK TABLE realtime_storedprediction IN EXCLUSIVE MODE")
+            held.set()
+            may_go.wait(10)
+
+    holding = asyncio.create_task(database_sync_to_async(hold, thread_sensitive=False)())
+    await asyncio.to_thread(held.wait, 10)
+    assert await stored_data("AAPL", DATA) == DATA
+    assert "a prediction for AAPL is published but not stored" in caplog.text
+    may_go.set()
+    await holding
+    await wait_for(StoredPrediction.objects.aexists, seconds=30)
