@@ -5,12 +5,13 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check style types lock bench
+.PHONY: help run test check check-postgres style types lock bench
 
 help:
 	@echo "make run    start everything on http://localhost:8000/ (another port: PORT=9000 make run)"
 	@echo "make test   run the tests (some of them: make test ARGS=tests/delivery)"
 	@echo "make check  run style, types and test"
+	@echo "make check-postgres  run the tests of the database on PostgreSQL and redis-server, started for them"
 	@echo "make style  check the style with ruff"
 	@echo "make types  check the types with mypy"
 	@echo "make bench  measure this project beside others, about ten minutes (a short look: ARGS=--quick)"
@@ -23,6 +24,9 @@ test: .venv/installed-dev
 	$(BIN)/python -m pytest $(ARGS)
 
 check: style types test
+
+check-postgres: .venv/installed-dev
+	$(BIN)/python -m tests.postgres $(ARGS)
 
 style: .venv/installed-dev
 	$(BIN)/python -m ruff check .

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from asgiref.sync import SyncToAsync
 
-from tests.processes import LiveServer, Valkey, start_live_server
+from tests.postgres import create_database
+from tests.processes import LiveServer, Valkey, manage, start_live_server
 
 STRICT = os.environ.get("STRICT") == "1"
 MEMORY = "realtime.delivery.layers.MemoryStreamLayer"
@@ -42,6 +43,20 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
 
     yield
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark for `make check-postgres` what uses the database and starts no server for it."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        database = item.get_closest_marker("django_db") is not None
+        if database and not fixtures & {"migrated_database", "new_database"}:
+            item.add_marker("postgres")
+
+
+def on_postgres() -> bool:
+    """Does this run of tests have a PostgreSQL server? See tests/postgres.py."""
+    return os.environ.get("DATABASE_URL", "").startswith("postgres")
 
 
 @pytest.fixture(autouse=True)
@@ -85,44 +100,67 @@ def each_layer(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite file with all tables, to copy for each server."""
-    from tests.processes import manage
-
     directory = tmp_path_factory.mktemp("database")
     manage(directory, "migrate", "-v0", REDIS_URL="redis://127.0.0.1:1")
     return directory / "db.sqlite3"
 
 
+NewDatabase = Callable[[Path], dict[str, str]]
+
+
+@pytest.fixture(scope="session")
+def new_database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> NewDatabase:
+    """A function that gives the servers of a directory a database with all tables.
+
+    It returns their environment: on PostgreSQL (`make check-postgres`) the URL of the database.
+    """
+    if not on_postgres():
+        file = request.getfixturevalue("migrated_database")
+
+        def copy_file(directory: Path) -> dict[str, str]:
+            shutil.copy(file, directory / "db.sqlite3")
+            return {}
+
+        return copy_file
+
+    template = create_database()
+    manage(tmp_path_factory.mktemp("database"), "migrate", "-v0", DATABASE_URL=template)
+    return lambda directory: {"DATABASE_URL": create_database(template)}
+
+
 @pytest.fixture
 def start_server(
-    tmp_path_factory: pytest.TempPathFactory, valkey: Valkey, migrated_database: Path
+    tmp_path_factory: pytest.TempPathFactory, valkey: Valkey, new_database: NewDatabase
 ) -> Iterator[Callable[..., LiveServer]]:
     """A function that starts a server process: `start_server("uvicorn", REALTIME_…="…")`.
 
     Several share one database and one Valkey unless REDIS_URL says otherwise.
     """
     valkey.client().flushall()
-    yield from _server_starter(tmp_path_factory, valkey, migrated_database)
+    yield from _server_starter(tmp_path_factory, valkey, new_database)
 
 
 @pytest.fixture(scope="module")
 def module_servers(
-    tmp_path_factory: pytest.TempPathFactory, migrated_database: Path
+    tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase
 ) -> Iterator[Callable[..., LiveServer]]:
     """`start_server` for a whole module, with a Valkey of its own."""
     with Valkey(tmp_path_factory.mktemp("valkey")) as valkey:
-        yield from _server_starter(tmp_path_factory, valkey, migrated_database)
+        yield from _server_starter(tmp_path_factory, valkey, new_database)
 
 
 def _server_starter(
-    tmp_path_factory: pytest.TempPathFactory, valkey: Valkey, migrated_database: Path
+    tmp_path_factory: pytest.TempPathFactory, valkey: Valkey, new_database: NewDatabase
 ) -> Iterator[Callable[..., LiveServer]]:
     directory = tmp_path_factory.mktemp("server")
-    shutil.copy(migrated_database, directory / "db.sqlite3")
+    database = new_database(directory)
     servers: list[LiveServer] = []
 
     def start(kind: str = "uvicorn", **environment: str) -> LiveServer:
         environment.setdefault("REDIS_URL", valkey.url)
-        server = start_live_server(kind, directory, environment)
+        server = start_live_server(kind, directory, {**database, **environment})
         servers.append(server)
         return server
 
@@ -135,12 +173,13 @@ def _server_starter(
 def server(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
-    migrated_database: Path,
+    new_database: NewDatabase,
 ) -> Iterator[LiveServer]:
     """A server with default settings, of each kind, with a Valkey of its own."""
     directory = tmp_path_factory.mktemp(request.param)
-    shutil.copy(migrated_database, directory / "db.sqlite3")
+    database = new_database(directory)
     with Valkey(directory / "valkey") as valkey:
-        server = start_live_server(request.param, directory, {"REDIS_URL": valkey.url})
+        environment = {"REDIS_URL": valkey.url, **database}
+        server = start_live_server(request.param, directory, environment)
         yield server
         server.stop()

@@ -29,7 +29,10 @@ def free_port() -> int:
 
 
 class Valkey:
-    """A Valkey server process, on a unix socket or (tcp=True) on a loopback port."""
+    """A Valkey server process, on a unix socket or (tcp=True) on a loopback port.
+
+    TEST_REDIS_SERVER names another program of that family: redis-server, as many have it.
+    """
 
     def __init__(self, directory: Path, *, tcp: bool = False, arguments: tuple[str, ...] = ()):
         directory.mkdir(parents=True, exist_ok=True)
@@ -53,9 +56,9 @@ class Valkey:
             if self.port
             else ["--port", "0", "--unixsocket", str(self.directory / "s")]
         )
+        program = os.environ.get("TEST_REDIS_SERVER") or str(get_binary_path())
         self.process = subprocess.Popen(
-            [str(get_binary_path()), *where, "--dir", str(self.directory), "--save", "",
-             *self.arguments],
+            [program, *where, "--dir", str(self.directory), "--save", "", *self.arguments],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         deadline = time.monotonic() + START_SECONDS

@@ -70,7 +70,8 @@ class Target:
     @property
     def allowed(self) -> bool:
         """Is this one of the hosts inside that the operator allows?"""
-        names = {self.host, self.authority, f"{_bracketed(self.host)}:{self.port}"}
+        bracketed = _bracketed(self.host)
+        names = {self.host, bracketed, f"{bracketed}:{self.port}"}
         return bool(names & {name.lower() for name in settings.REALTIME_WEBHOOK_ALLOWED_HOSTS})
 
     @property

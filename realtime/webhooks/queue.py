@@ -177,7 +177,10 @@ def _succeeded(job: Job, outcome: Outcome, now: datetime) -> None:
 def _failed(job: Job, outcome: Outcome, now: datetime) -> None:
     # The endpoint before its delivery, everywhere: who takes them the other way round waits for us
     # while we wait for it.
-    endpoint = WebhookEndpoint.objects.select_for_update(no_key=True).get(pk=job.endpoint_id)
+    endpoints = WebhookEndpoint.objects.select_for_update(no_key=True)
+    endpoint = endpoints.filter(pk=job.endpoint_id).first()
+    if endpoint is None:
+        return  # deleted meanwhile, and its deliveries with it
     if endpoint.failing_since is None:
         endpoint.failing_since = now
         endpoint.save(update_fields=["failing_since"])

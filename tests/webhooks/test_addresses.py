@@ -131,6 +131,8 @@ def test_http_is_for_development_and_the_network_inside_stays_shut(
         ("Collector.Internal", "https://collector.internal/"),
         ("127.0.0.1:9000", "http://127.0.0.1:9000/"),
         ("[::1]:9000", "http://[::1]:9000/"),
+        ("[::1]", "http://[::1]:9000/"),
+        ("example.test:443", "https://example.test/"),
         ("::1", "http://[0:0:0:0:0:0:0:1]/"),
         ("localhost", "http://localhost./"),
     ],

@@ -1,16 +1,22 @@
 """Workers as processes of their own, receivers as real servers, and what goes wrong between."""
 
+import asyncio
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from realtime.models import WebhookDelivery, WebhookEndpoint
+from realtime.webhooks.delivery import run_webhooks
 from realtime.webhooks.events import emit
 from tests.webhooks.conftest import Worker, event
 from tests.webhooks.receiver import PATIENCE, Receiver, hang, status
@@ -33,6 +39,21 @@ def hook_for(alice: User, settings: type[django_settings]) -> Iterator[Callable[
         yield make
 
 
+@contextmanager
+def working() -> Iterator[None]:
+    """A worker in a thread of this process, for what does not need one of its own."""
+    stop = asyncio.Event()
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_until_complete, args=(run_webhooks(stop),))
+    thread.start()
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
+
+
 def wait_until(condition: Callable[[], object], what: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
@@ -45,14 +66,16 @@ def all_delivered() -> bool:
 
 
 def test_a_receiver_that_fails_hangs_and_recovers_gets_each_event_under_one_id(
-    hook_for: Callable[[Receiver], Hook], start_worker: Start
+    hook_for: Callable[[Receiver], Hook], settings: type[django_settings]
 ) -> None:
+    settings.REALTIME_WEBHOOK_TIMEOUT = 0.7
+    settings.REALTIME_WEBHOOK_RETRY_DELAYS = [0.1] * 9
     answers = [status(500, b"Try later"), hang, status(200, b"Thanks")]
     receiver, endpoint, secret = hook_for(Receiver(per_id=answers))
     for number in range(3):
         emit("alert_triggered", {"number": number}, symbol="AAPL")
-    worker = start_worker(REALTIME_WEBHOOK_TIMEOUT="0.7")
-    wait_until(all_delivered, worker.log)
+    with working():
+        wait_until(all_delivered, "not all delivered")
 
     payloads = receiver.verify(secret)  # each attempt has a signature of its own time
     ids = {payload["data"]["number"]: set() for payload in payloads}
@@ -72,15 +95,14 @@ def test_what_a_killed_worker_had_begun_another_one_sends(
 ) -> None:
     receiver, endpoint, secret = hook_for(Receiver(hang))
     event(endpoint)
-    timeout = {"REALTIME_WEBHOOK_TIMEOUT": "2"}
-    first = start_worker(**timeout)
+    first = start_worker(REALTIME_WEBHOOK_TIMEOUT="2")
     receiver.wait_for(1)
     first.kill()
-    second = start_worker(**timeout)
-    one, other = receiver.wait_for(2)
+    with working():
+        one, other = receiver.wait_for(2)
+        wait_until(all_delivered, "not delivered")
     assert one.id == other.id
     assert other.at - one.at > 2  # the lease is longer than an attempt
-    wait_until(all_delivered, second.log)
     killed, made = endpoint.deliveries.get().attempts.all()
     assert (killed.finished_at, made.response_code) == (None, 200)
     assert len(receiver.verify(secret)) == 2
@@ -104,17 +126,19 @@ def test_several_workers_send_each_event_once(
 
 
 def test_a_receiver_that_hangs_holds_up_no_other(
-    hook_for: Callable[[Receiver], Hook], start_worker: Start
+    hook_for: Callable[[Receiver], Hook], settings: type[django_settings]
 ) -> None:
+    settings.REALTIME_WEBHOOK_CONCURRENCY = 3
     slow, slow_endpoint, _ = hook_for(Receiver(per_id=[hang]))
     fast, fast_endpoint, _ = hook_for(Receiver())
     for _ in range(30):
         event(slow_endpoint)
     for _ in range(30):
         event(fast_endpoint)
-    start_worker(REALTIME_WEBHOOK_CONCURRENCY="3")
-    fast.wait_for(30)
-    assert len(slow.received) == 3  # none of them has ended: that takes 15 s
+    with working():
+        fast.wait_for(30)
+        assert len(slow.received) == 3  # none of them has ended: that takes 15 s
+        slow.closing.set()
 
 
 def test_a_worker_that_is_told_to_stop_stops_soon_and_its_work_is_due_at_once(
@@ -129,7 +153,7 @@ def test_a_worker_that_is_told_to_stop_stops_soon_and_its_work_is_due_at_once(
     assert time.monotonic() - began < 10
     row.refresh_from_db()
     assert (row.status, row.claim, row.tries) == ("pending", "", 0)
-    start_worker()
+    call_command("deliver_webhooks", "--once")
     assert {request.id for request in receiver.wait_for(2)} == {row.webhook_id}
 
 
@@ -143,3 +167,40 @@ def test_once_sends_what_is_due_and_ends(
     assert capsys.readouterr().out == "7 attempt(s) made\n"
     assert len(receiver.verify(secret)) == 7
     assert endpoint.deliveries.filter(status="delivered").count() == 6
+
+
+def test_celery_s_beat_runs_a_task_that_sends_what_is_due(
+    hook_for: Callable[[Receiver], Hook],
+) -> None:
+    receiver, endpoint, secret = hook_for(Receiver())
+    event(endpoint)
+    task = import_string(django_settings.CELERY_BEAT_SCHEDULE["deliver-webhooks"]["task"])
+    assert task() == 1
+    assert len(receiver.verify(secret)) == 1
+
+
+def test_what_was_given_up_is_sent_again_from_a_terminal(
+    hook_for: Callable[[Receiver], Hook], capsys: pytest.CaptureFixture[str]
+) -> None:
+    receiver, endpoint, _ = hook_for(Receiver())
+    old = event(endpoint, status="failed", created_at=timezone.now() - timedelta(hours=3))
+    row = event(endpoint, status="failed", tries=10)
+    call_command("resend_webhooks", "--since", "2h", "--endpoint", str(endpoint.pk))
+    call_command("deliver_webhooks", "--once")
+    assert "1 event(s) will be sent again" in capsys.readouterr().out
+    assert [request.id for request in receiver.received] == [row.webhook_id]
+    old.refresh_from_db()
+    assert old.status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--since", "2h", "--endpoint", "99999"], "there is no endpoint 99999"),
+        (["--since", "yesterday"], "is no time"),
+        ([], "--since"),
+    ],
+)
+def test_a_wrong_resend_says_what_is_wrong(arguments: list[str], problem: str) -> None:
+    with pytest.raises(CommandError, match=problem):
+        call_command("resend_webhooks", *arguments)

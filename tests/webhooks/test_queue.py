@@ -267,6 +267,15 @@ def test_what_was_under_way_when_its_endpoint_was_disabled_does_not_come_back(
     assert claim(10) == []
 
 
+@pytest.mark.parametrize("outcome", [OK, ERROR, Outcome(code=410)])
+def test_an_endpoint_may_be_deleted_meanwhile(hook: WebhookEndpoint, outcome: Outcome) -> None:
+    event(hook)
+    job = one_job()
+    hook.delete()
+    finish(job, outcome)
+    assert not WebhookAttempt.objects.exists()
+
+
 def test_nothing_is_sent_for_somebody_who_was_deactivated(hook: WebhookEndpoint) -> None:
     event(hook)
     User.objects.update(is_active=False)

@@ -1,0 +1,143 @@
+"""A PostgreSQL cluster for one run of tests, and that run: `python -m tests.postgres [ARGS]`.
+
+What `make check-postgres` runs: the tests marked `postgres`, with DATABASE_URL and REDIS_URL set to
+servers as production has them, started here. Where one of them is not installed it says so and
+does nothing; under STRICT=1 (CI) it fails.
+"""
+
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from tests.processes import ROOT, START_SECONDS, STOP_SECONDS, Valkey, free_port
+
+# Nothing of a test's database is to survive anything.
+_OPTIONS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "listen_addresses": "127.0.0.1",
+}
+
+
+def find_programs() -> Path | None:
+    """Where initdb and postgres are; Debian has them outside of PATH, the newest version last."""
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: path.parent.name)
+    found = shutil.which("initdb")
+    if found is not None:
+        places.append(Path(found).resolve().parent)
+    usable = [
+        path for path in places if (path / "initdb").exists() and (path / "postgres").exists()
+    ]
+    return usable[-1] if usable else None
+
+
+@contextmanager
+def running_postgres(programs: Path) -> Iterator[str]:
+    """The URL of an empty database in a cluster of its own, which is gone afterwards."""
+    directory = Path(tempfile.mkdtemp(prefix="ara-postgres-"))
+    password, port = secrets.token_hex(16), free_port()
+    passwords, data = directory / "password", directory / "data"
+    passwords.write_text(password)
+    # PostgreSQL refuses to run as root.
+    account = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
+    if account is not None:
+        for path in (directory, passwords):
+            os.chown(path, account.pw_uid, account.pw_gid)
+
+    def start(program: str, *arguments: str) -> "subprocess.Popen[bytes]":
+        # Not with pg_ctl: its server is nobody's child, and would outlive a run that is killed.
+        return subprocess.Popen(
+            [str(programs / program), "-D", str(data), *arguments],
+            cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            user=account and account.pw_uid, group=account and account.pw_gid,
+            extra_groups=account and [],
+        )  # fmt: skip
+
+    try:
+        initialised = start(
+            "initdb", "--username", "ara", "--pwfile", str(passwords), "--auth", "scram-sha-256",
+            "--encoding", "UTF8", "--locale", "C", "--no-sync",
+        )  # fmt: skip
+        if initialised.wait(60):
+            raise RuntimeError(f"initdb failed with {initialised.returncode}")
+        options = {**_OPTIONS, "port": str(port), "unix_socket_directories": str(directory)}
+        server = start("postgres", *(f"--{name}={value}" for name, value in options.items()))
+        try:
+            url = f"postgres://ara:{password}@127.0.0.1:{port}/postgres"
+            _wait_for(url, server)
+            yield url
+        finally:
+            server.send_signal(signal.SIGQUIT)
+            server.wait(STOP_SECONDS)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            psycopg.connect(url).close()
+            return
+        except psycopg.OperationalError:
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def create_database(template: str | None = None) -> str:
+    """The URL of a new database in the cluster of DATABASE_URL, a copy of `template` (a URL)."""
+    url = os.environ["DATABASE_URL"]
+    name = f"test_{secrets.token_hex(8)}"
+    copied = "template1" if template is None else template.rpartition("/")[2]
+    with psycopg.connect(url, autocommit=True) as connection:
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        connection.execute(statement.format(sql.Identifier(name), sql.Identifier(copied)))
+    return f"{url.rpartition('/')[0]}/{name}"
+
+
+def main(arguments: list[str]) -> int:
+    programs, redis_server = find_programs(), shutil.which("redis-server")
+    missing = [
+        name
+        for name, found in (("postgresql", programs), ("redis-server", redis_server))
+        if found is None
+    ]
+    if programs is None or redis_server is None:
+        strict = os.environ.get("STRICT") == "1"
+        print(f"{'STRICT=1 and' if strict else 'Skipped:'} {', '.join(missing)} not installed")
+        return 1 if strict else 0
+    os.environ["TEST_REDIS_SERVER"] = redis_server
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended
+    with (
+        tempfile.TemporaryDirectory(prefix="ara-redis-") as directory,
+        Valkey(Path(directory), tcp=True) as redis,
+        running_postgres(programs) as url,
+    ):
+        command = [sys.executable, "-m", "pytest", "-m", "postgres", *arguments]
+        environment = {**os.environ, "DATABASE_URL": url, "REDIS_URL": redis.url}
+        process = subprocess.Popen(command, cwd=ROOT, env=environment)
+        try:
+            return process.wait()
+        finally:
+            process.terminate()
+            process.wait(STOP_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
