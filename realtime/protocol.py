@@ -176,7 +176,10 @@ class RequestPrediction(ClientMessage, tag="request_prediction", kw_only=True):
 
 
 class AlertConfig(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Which alerts this socket wants. `rules` and `dry_run` need an alert engine."""
+    """`rules` of the user, and which alerts this socket wants.
+
+    `dry_run`: change nothing, and say how often `rules` would have fired.
+    """
 
     rules: list[dict[str, Any]] | None = None
     min_severity: Literal["low", "medium", "high", "critical"] | None = None
@@ -398,6 +401,18 @@ class PredictionOutcome(ServerMessage, tag="prediction_outcome", kw_only=True):
     within_bounds: bool
 
 
+class ReplayedAlert(ServerMessage, tag="alert", omit_defaults=False, kw_only=True):
+    """An alert from the inbox: its reader was away, and has not acknowledged it.
+
+    `timestamp` is that of the alert. It is told beside the streams, so it has no `offset`.
+    """
+
+    id: str
+    audience: str
+    data: Mapping[str, Any]
+    replayed: Literal[True] = True
+
+
 class AlertsConfigured(ServerMessage, tag="alerts_configured", kw_only=True):
     config: AlertConfig
     message: str
@@ -588,6 +603,18 @@ class _UpdateTime(Struct):
 
 
 _time_decoder: Final = msgspec.json.Decoder(_UpdateTime)
+
+
+class _AlertId(Struct):
+    id: str
+
+
+_alert_id_decoder: Final = msgspec.json.Decoder(_AlertId)
+
+
+def alert_id(body: bytes) -> str:
+    """The `id` of a stored alert."""
+    return _alert_id_decoder.decode(body + b"}").id
 
 
 def update_time(body: bytes) -> datetime:

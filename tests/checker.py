@@ -48,7 +48,8 @@ class Checker:
         elif kind == "gap":
             self._gap(message)
         elif kind == "alert":
-            self._update(message["audience"], message)
+            if "offset" in message:  # not one from the inbox
+                self._update(message["audience"], message)
         elif "offset" in message:
             self._update(message["symbol"], message)
 

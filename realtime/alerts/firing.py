@@ -12,6 +12,7 @@ from realtime.alerts.evaluator import Fired
 from realtime.alerts.messages import render
 from realtime.protocol import Position
 
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # `type` in the data of an alert, by what its condition watches.
 _TYPES: Final = {
     "volume": "volume_alert",
@@ -55,7 +56,7 @@ def draft(fired: Fired, channel: str, position: Position) -> Draft:
 def alert_data(fired: Fired) -> dict[str, AnyValue]:
     """`data` of the alert: what its message may name, and which rule it is."""
     rule, definition = fired.rule, fired.rule.definition
-    time = protocol.timestamp(datetime.fromtimestamp(fired.at / 1000, UTC))
+    time = protocol.timestamp(EPOCH + timedelta(milliseconds=fired.at))
     condition = describe(fired.watch.condition)
     value = getattr(fired.watch.condition, "value", None)
     numbers = {"value": value, **fired.numbers}

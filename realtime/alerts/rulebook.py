@@ -17,7 +17,7 @@ from realtime.access.identity import Identity
 from realtime.alerts.rules import Definition, InvalidRule, parse_rule
 from realtime.alerts.state import Rule
 from realtime.delivery.publisher import BackendUnavailable
-from realtime.models import AlertRule
+from realtime.models import AlertRule, WebhookEndpoint
 from realtime.scopes import matches
 
 logger = logging.getLogger(__name__)
@@ -77,6 +77,52 @@ def delete_rules(rows: Sequence[AlertRule]) -> None:
         transaction.on_commit(announce)
 
 
+def replace_rules(
+    identity: Identity, wanted: Sequence[tuple[int | None, Definition]]
+) -> list[AlertRule]:
+    """Make these the user's rules that were sent over sockets; rules from elsewhere stay.
+
+    One that is there already, by id or else by name, is changed; one that says the same is left as
+    it is, with what it remembers. Raises InvalidRule (`[2].symbols…`) and TooManyRules.
+    """
+    for index, (_, definition) in enumerate(wanted):
+        try:
+            check_allowed(definition, identity)
+        except InvalidRule as exc:
+            raise InvalidRule(f"[{index}].{exc.field}", exc.reason) from None
+    with transaction.atomic():
+        owned = AlertRule.objects.select_for_update().filter(
+            owner_id=identity.user_id, source=AlertRule.Source.SOCKET
+        )
+        held = {row.pk: row for row in owned}
+        check_room(identity.user_id, len(wanted) - len(held))
+        rows = [
+            _changed(_same(held, id, definition), definition, identity) for id, definition in wanted
+        ]
+        if held:
+            delete_rules(list(held.values()))
+    return rows
+
+
+def _same(held: dict[int, AlertRule], id: int | None, definition: Definition) -> AlertRule | None:
+    """The stored rule that this one replaces, taken out of `held`."""
+    if id in held:
+        return held.pop(id)
+    named = [row for row in held.values() if row.name == definition.name]
+    equal = [row for row in named if definition_of(row) == definition]
+    for row in (*equal, *named):
+        return held.pop(row.pk)
+    return None
+
+
+def _changed(row: AlertRule | None, definition: Definition, identity: Identity) -> AlertRule:
+    if row is None:
+        row = AlertRule(owner_id=identity.user_id, source=AlertRule.Source.SOCKET)
+    elif definition_of(row) == definition:
+        return row
+    return save_rule(fill(row, definition))
+
+
 def announce() -> None:
     """Tell engines to look at once; those that do not hear it look a moment later anyway."""
     layer: Any = get_channel_layer()
@@ -89,19 +135,22 @@ def announce() -> None:
         logger.warning("a change of alert rules was not announced: %s", exc)
 
 
-def check_allowed(definition: Definition, identity: Identity, row: AlertRule | None = None) -> None:
-    """Raise InvalidRule for symbols that the credential may not read, TooManyRules at the limit."""
+def check_allowed(definition: Definition, identity: Identity) -> None:
+    """Raise InvalidRule for symbols that the credential may not read, or a webhook of others."""
     for channel in sorted(definition.channels):
         patterns = identity.symbols.get(channel)
         for index, symbol in enumerate(definition.symbols):
             if patterns is not None and not matches(patterns, symbol):
                 what = f"{channel} of {symbol}"
                 raise InvalidRule(f"symbols[{index}]", f"your credential does not allow {what}")
-    if row is None:
-        check_room(identity.user_id, 1)
+    endpoint = definition.escalate_to
+    mine = WebhookEndpoint.objects.filter(owner_id=identity.user_id)
+    if endpoint is not None and not mine.filter(pk=endpoint).exists():
+        raise InvalidRule("escalate_to", "is none of your webhook endpoints")
 
 
 def check_room(owner_id: int | None, more: int) -> None:
+    """Raise TooManyRules if the user may not have so many more."""
     limit: int = settings.REALTIME_ALERT_RULES_PER_USER
-    if AlertRule.objects.filter(owner_id=owner_id).count() + more > limit:
+    if more > 0 and AlertRule.objects.filter(owner_id=owner_id).count() + more > limit:
         raise TooManyRules(limit)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-import msgspec
 from channels.db import database_sync_to_async
 from django.conf import settings
 from django.utils import timezone
@@ -26,13 +25,6 @@ from realtime.streams import ALERTS_ALL, Stream, user_alerts
 
 # Seconds after which an alert that somebody has stored and not sent is anybody's to send.
 PATIENCE: Final = 3.0
-
-
-class _Sent(msgspec.Struct):
-    id: str
-
-
-_decoder: Final = msgspec.json.Decoder(_Sent)
 
 
 async def send(alerts: Sequence[Alert]) -> list[str]:
@@ -57,7 +49,7 @@ async def resend(layer: Any, *, patience: float = PATIENCE) -> int:
     there: set[str] = set()
     for stream in {_stream(alert) for alert in alerts}:
         page = await layer.read_newest(stream, settings.REALTIME_HISTORY_LENGTH["alerts"])
-        there.update(_decoder.decode(update.body + b"}").id for update in page.updates)
+        there.update(update.alert_id for update in page.updates)
     sent = await send([alert for alert in alerts if alert.uid not in there])
     done = [alert.uid for alert in alerts if alert.uid in there] + sent
     await database_sync_to_async(store.mark_sent)(done)

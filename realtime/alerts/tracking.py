@@ -73,7 +73,7 @@ class Tracked:
 
     def _evaluate(self, update: Update) -> None:
         channel = update.stream.channel
-        at = int(update_time(update.body).timestamp() * 1000)
+        at = round(update_time(update.body).timestamp() * 1000)
         position = Position(update.epoch, update.offset)
         before = self.positions[channel]
         for fired in self.machine.update(Tick(channel, at, update.data)):

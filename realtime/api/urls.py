@@ -2,6 +2,15 @@ from django.urls import path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from realtime.api import schema  # noqa: F401  # registers the credentials with the document
+from realtime.api.alerts import (
+    AckView,
+    AlertRulesView,
+    AlertRuleView,
+    AlertsView,
+    DryRunView,
+    PauseAlertRuleView,
+    ResumeAlertRuleView,
+)
 from realtime.api.keys import KeysView, KeyView, RotateKeyView
 from realtime.api.market_data import BarsView
 from realtime.api.predictions import (
@@ -68,6 +77,13 @@ urlpatterns = [
         ResendDeliveryView.as_view(),
         name="webhook-delivery-resend",
     ),
+    path("alert-rules", AlertRulesView.as_view(), name="alert-rules"),
+    path("alert-rules/dry-run", DryRunView.as_view(), name="alert-rule-dry-run"),
+    path("alert-rules/<int:pk>", AlertRuleView.as_view(), name="alert-rule"),
+    path("alert-rules/<int:pk>/pause", PauseAlertRuleView.as_view(), name="alert-rule-pause"),
+    path("alert-rules/<int:pk>/resume", ResumeAlertRuleView.as_view(), name="alert-rule-resume"),
+    path("alerts", AlertsView.as_view(), name="alerts"),
+    path("alerts/ack", AckView.as_view(), name="alerts-ack"),
     path("publish", PublishView.as_view(), name="publish"),
     path("connections", ConnectionsView.as_view(), name="connections"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),

@@ -1,14 +1,28 @@
-"""Alerts for everybody and for the user, filtered as the client configures."""
+"""Alerts for everybody and for the user: live ones, those missed, and the rules that fire them."""
 
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from channels.db import database_sync_to_async
+from django.db import Error as DatabaseError
+
 from realtime import protocol
+from realtime.alerts import inbox
+from realtime.alerts.dry_run import gather, judge
+from realtime.alerts.rulebook import TooManyRules, definition_of, replace_rules
+from realtime.alerts.rules import Definition, InvalidRule, parse_rule
 from realtime.consumers.base import RealtimeConsumer
-from realtime.delivery.readers import AlertFilter
+from realtime.delivery.publisher import BackendUnavailable
+from realtime.delivery.readers import AlertFilter, ShownAlerts
 from realtime.delivery.updates import Reader
+from realtime.models import Alert, AlertRule
 from realtime.protocol import ErrorCode, Position, ProtocolError
 from realtime.session.subscriptions import Change, alert_streams, parse_streams
 from realtime.streams import WILDCARD, Stream
+
+logger = logging.getLogger(__name__)
 
 
 class AlertsConsumer(RealtimeConsumer):
@@ -19,58 +33,174 @@ class AlertsConsumer(RealtimeConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.config = protocol.AlertConfig()
+        self.shown = ShownAlerts()
 
     async def wanted_streams(self) -> tuple[list[Stream], dict[str, Position]]:
         return alert_streams(self.identity), {}
 
+    # The inbox --------------------------------------------------------------------------------
+
+    async def welcome(self, streams: Sequence[Stream], since: Mapping[str, Position]) -> None:
+        if self.identity.is_authenticated:
+            self.shown.held = []
+        await super().welcome(streams, since)
+        await self._replay_inbox()
+
     async def became_known(self) -> None:
         mine = [stream for stream in alert_streams(self.identity) if stream.user_id is not None]
         if any(stream.symbol not in self.members.streams for stream in mine):
+            self.shown.held = []
             await self.change(Change(mine), None)
+            await self._replay_inbox()
+
+    async def _replay_inbox(self) -> None:
+        """What the user has not acknowledged, then what came while that was read."""
+        if not self.identity.is_authenticated:
+            return
+        try:
+            alerts = await database_sync_to_async(inbox.waiting)(self.identity.user)
+        except DatabaseError as exc:
+            logger.error("an inbox could not be read: %s", exc)
+            alerts = []
+        self.socket.hold()
+        for alert in alerts:
+            if self.shown.is_new(alert.uid):
+                self.members.replayed += 1
+                self.send_message(_replayed(alert))
+        self.shown.release()
+        self.socket.release()
+
+    async def _on_ack(self, message: protocol.Ack) -> None:
+        self._require_user("type", message.id)
+        by_uid = {str(id): id for id in message.ids}
+        try:
+            known = await database_sync_to_async(inbox.acknowledge)(
+                self.identity.user, list(by_uid)
+            )
+        except DatabaseError as exc:
+            raise _unavailable(message.id) from exc
+        answer = protocol.Acked(ids=[by_uid[uid] for uid in known])
+        self.send_message(protocol.answering(answer, message.id))
+
+    # Configuration ----------------------------------------------------------------------------
 
     async def receive_other(self, message: protocol.AnyClientMessage) -> None:
         if isinstance(message, protocol.ConfigureAlerts):
             await self.in_turn(lambda: self._on_configure(message))
         elif isinstance(message, protocol.Ack):
-            raise ProtocolError(
-                ErrorCode.INVALID_MESSAGE,
-                "ack: this server keeps no inbox of alerts; missed ones are replayed by `since`",
-                details={"field": "type"},
-                id=message.id,
-            )
+            await self._on_ack(message)
         else:
             await super().receive_other(message)
 
     async def _on_configure(self, message: protocol.ConfigureAlerts) -> None:
         config = message.config
-        for name in ("rules", "dry_run"):
-            if getattr(config, name) is not None:
-                raise ProtocolError(
-                    ErrorCode.INVALID_MESSAGE,
-                    f"config.{name}: this server has no alert engine; min_severity and symbols "
-                    "choose among the alerts that it is given",
-                    details={"field": f"config.{name}"},
-                    id=message.id,
-                )
-        if not self.numbered:
-            raise ProtocolError(
-                ErrorCode.INVALID_MESSAGE,
-                "config: the channel layer of this server cannot filter",
-                details={"field": "config"},
-                id=message.id,
-            )
+        filters = config.min_severity is not None or config.symbols is not None
+        if filters and not self.numbered:
+            raise _invalid("config", "the channel layer of this server cannot filter", message.id)
         if config.symbols is not None:
             streams = parse_streams("market-data", config.symbols, message.id)
             config.symbols = [stream.symbol for stream in streams]
-        self.config = config
-        self.members.read_again(self.make_reader)
+        if config.rules is not None or config.dry_run:
+            self._require_user("config.rules", message.id)
+        definitions = _definitions(config.rules or [], message.id)
+        if config.dry_run:
+            if config.rules is None:
+                raise _invalid("config.dry_run", "needs rules to try", message.id)
+            self.spawn(self.guarded(lambda: self._dry_run(message, definitions)))
+            return
+        if config.rules is not None:
+            config.rules = await self._save(definitions, message.id)
+        self.config = protocol.AlertConfig(min_severity=config.min_severity, symbols=config.symbols)
+        if self.numbered:
+            self.members.read_again(self.make_reader)
         answer = protocol.AlertsConfigured(config=config, message="Alerts configured")
         self.send_message(protocol.answering(answer, message.id))
+
+    async def _save(
+        self, definitions: Sequence[tuple[int | None, Definition]], id: str | int | None
+    ) -> list[dict[str, Any]]:
+        try:
+            rows = await database_sync_to_async(replace_rules)(self.identity, definitions)
+        except InvalidRule as exc:
+            raise _invalid(f"config.rules{exc.field}", exc.reason, id) from None
+        except TooManyRules as exc:
+            raise _invalid("config.rules", str(exc), id) from None
+        except DatabaseError as exc:
+            raise _unavailable(id) from exc
+        return [_shown(row) for row in rows]
+
+    async def _dry_run(
+        self,
+        message: protocol.ConfigureAlerts,
+        definitions: Sequence[tuple[int | None, Definition]],
+    ) -> None:
+        reports = []
+        for _, definition in definitions:
+            try:
+                ticks = await gather(definition, "history")
+            except (BackendUnavailable, DatabaseError) as exc:
+                raise _unavailable(message.id) from exc
+            report = await asyncio.to_thread(judge, definition, ticks, "history")
+            reports.append({**definition.as_data(), "dry_run": report.as_data()})
+        message.config.rules = reports
+        answer = protocol.AlertsConfigured(
+            config=message.config, message="Nothing was changed: this was a dry run"
+        )
+        self.send_message(protocol.answering(answer, message.id))
+
+    def _require_user(self, field: str, id: str | int | None) -> None:
+        if not self.identity.is_authenticated:
+            raise ProtocolError(
+                ErrorCode.AUTH_REQUIRED,
+                "rules and acknowledgements belong to a user: send auth, or connect with a token",
+                details={"field": field},
+                id=id,
+            )
 
     def make_reader(self, stream: Stream, max_rate: float | None) -> Reader | None:
         symbols = self.config.symbols
         if symbols is not None and WILDCARD in symbols:
             symbols = None
-        if self.config.min_severity is None and symbols is None:
-            return None
-        return AlertFilter(self.socket, self.config.min_severity, symbols)
+        return AlertFilter(self.socket, self.config.min_severity, symbols, self.shown)
+
+
+def _definitions(
+    rules: Sequence[Mapping[str, Any]], id: str | int | None
+) -> list[tuple[int | None, Definition]]:
+    """Rules with the id under which they are known, if they name one."""
+    found: list[tuple[int | None, Definition]] = []
+    for index, rule in enumerate(rules):
+        raw = dict(rule)
+        known = raw.pop("id", None)
+        raw.pop("dry_run", None)
+        try:
+            found.append((known if isinstance(known, int) else None, parse_rule(raw)))
+        except InvalidRule as exc:
+            raise _invalid(f"config.rules[{index}].{exc.field}", exc.reason, id) from None
+    return found
+
+
+def _shown(row: AlertRule) -> dict[str, Any]:
+    return {"id": row.pk, **definition_of(row).as_data()}
+
+
+def _replayed(alert: Alert) -> protocol.ReplayedAlert:
+    return protocol.ReplayedAlert(
+        id=alert.uid,
+        audience=alert.audience,
+        data=alert.data,
+        timestamp=protocol.timestamp(alert.created_at),
+    )
+
+
+def _invalid(field: str, reason: str, id: str | int | None) -> ProtocolError:
+    field = field.rstrip(".")
+    return ProtocolError(
+        ErrorCode.INVALID_MESSAGE, f"{field}: {reason}", details={"field": field}, id=id
+    )
+
+
+def _unavailable(id: str | int | None) -> ProtocolError:
+    return ProtocolError(
+        ErrorCode.INTERNAL_ERROR, "the database does not answer; try again", retry=True, id=id
+    )

@@ -14,6 +14,8 @@ from realtime.delivery.updates import Update
 from realtime.protocol import SEVERITIES
 from realtime.streams import Stream
 
+# Alerts that a socket is known to have been shown: more than one replay has.
+SHOWN_ALERTS: Final = 1000
 _SEVERITY: Final = {name: rank for rank, name in enumerate(SEVERITIES)}
 
 
@@ -115,16 +117,47 @@ class RateLimitedReader(SocketReader):
         self._held.clear()
 
 
+class ShownAlerts:
+    """The newest alerts that a socket was shown, by whichever way: no alert is shown twice.
+
+    While `held` is a list, live alerts wait in it for the older ones that go first.
+    """
+
+    def __init__(self) -> None:
+        self.held: list[tuple[AlertFilter, Update]] | None = None
+        self._ids: dict[str, None] = {}
+
+    def is_new(self, id: str) -> bool:
+        """False for one that was shown; the others are from now on."""
+        if id in self._ids:
+            return False
+        self._ids[id] = None
+        if len(self._ids) > SHOWN_ALERTS:
+            del self._ids[next(iter(self._ids))]
+        return True
+
+    def release(self) -> None:
+        """Show what was held."""
+        held, self.held = self.held or [], None
+        for reader, update in held:
+            reader.deliver(update)
+
+
 class AlertFilter(SocketReader):
-    """Alerts of some severity and above, of some symbols.
+    """Alerts of some severity and above, of some symbols, each once.
 
     An alert without a known severity, or without a symbol, is not held back by that condition.
     """
 
     def __init__(
-        self, socket: Socket, min_severity: str | None, symbols: Collection[str] | None
+        self,
+        socket: Socket,
+        min_severity: str | None,
+        symbols: Collection[str] | None,
+        shown: ShownAlerts | None = None,
     ) -> None:
         super().__init__(socket)
+        self._shown = shown or ShownAlerts()
         self._rank = -1 if min_severity is None else _SEVERITY[min_severity]
         self._symbols = None if symbols is None else frozenset(symbols)
         self._filtered: dict[str, int] = {}
@@ -142,10 +175,24 @@ class AlertFilter(SocketReader):
             return False
         symbol = data.get("symbol")
         if self._symbols is None or not isinstance(symbol, str):
-            return True
-        return symbol.upper() in self._symbols
+            return self._shown.is_new(update.alert_id)
+        return symbol.upper() in self._symbols and self._shown.is_new(update.alert_id)
+
+    def replay(self, update: Update) -> None:
+        """Send what was missed, with the offsets and `heads` as they then are."""
+        name = update.stream.symbol
+        if not self.wants(update):
+            self._filtered[name] = self._filtered.get(name, 0) + 1
+            self.heads[name] = min(self.heads.get(name, update.offset), update.offset - 1)
+            return
+        count = self._filtered.pop(name, 0)
+        self.heads[name] = update.offset
+        self.socket.send(update.replayed_after(count))
 
     def deliver(self, update: Update) -> None:
+        if self._shown.held is not None:
+            self._shown.held.append((self, update))
+            return
         name = update.stream.symbol
         if not self.wants(update):
             self._filtered[name] = self._filtered.get(name, 0) + 1

@@ -5,6 +5,7 @@ from typing import Any, Final, Protocol
 from realtime.protocol import (
     SUFFIX_REPLAYED,
     SUFFIX_SNAPSHOT,
+    alert_id,
     filtered,
     folded,
     update_data,
@@ -29,7 +30,7 @@ def frame(text: bytes) -> bytes:
 class Update:
     """`body` is the JSON text up to the offset, see `protocol.update_text`."""
 
-    __slots__ = ("_data", "_frame", "body", "epoch", "offset", "stream")
+    __slots__ = ("_alert_id", "_data", "_frame", "body", "epoch", "offset", "stream")
 
     def __init__(self, stream: Stream, epoch: str, offset: int, body: bytes) -> None:
         self.stream = stream
@@ -37,6 +38,7 @@ class Update:
         self.offset = offset
         self.body = body
         self._frame: bytes | None = None
+        self._alert_id: str | None = None
         self._data: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
@@ -64,6 +66,13 @@ class Update:
             self._data = update_data(self.body)
         return self._data
 
+    @property
+    def alert_id(self) -> str:
+        """The `id` of an alert. Parsed once."""
+        if self._alert_id is None:
+            self._alert_id = alert_id(self.body)
+        return self._alert_id
+
     def folded_text(self, count: int) -> bytes:
         """With `folded`, the number of older updates that this one replaced."""
         return update_text(self.body, self.offset, folded(count))
@@ -71,6 +80,11 @@ class Update:
     def filtered_text(self, count: int) -> bytes:
         """With `filtered`, the number of updates before this one that the reader did not want."""
         return update_text(self.body, self.offset, filtered(count))
+
+    def replayed_after(self, count: int) -> bytes:
+        """An alert from the past, after `count` that the reader did not want."""
+        suffix = filtered(count) if count else b""
+        return update_text(self.body, self.offset, suffix + SUFFIX_REPLAYED)
 
     @property
     def snapshot_text(self) -> bytes:

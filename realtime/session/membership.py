@@ -112,7 +112,10 @@ class Membership:
         if start.recovered:
             self.replayed += len(start.updates)
         for update in start.updates:
-            if start.recovered:
+            reader = self._readers.get(update.stream.symbol)
+            if start.recovered and isinstance(reader, AlertFilter):
+                reader.replay(update)
+            elif start.recovered:
                 self._socket.send(update.replayed_text)
             elif update.stream.channel != "alerts":  # an old alert is no snapshot of anything
                 self._socket.send(update.snapshot_text)

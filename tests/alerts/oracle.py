@@ -46,6 +46,9 @@ class Judge:
         self.symbol = symbol
         self.rule = rule
         self.all = rule.get("match", "all") == "all"
+        self.leaves = list(flat(rule["conditions"]))
+        stale = any(leaf["type"] == "stale" for leaf in self.leaves)
+        self.waits = stale or "for" in rule or "active_hours" in rule
         self.prices: list[tuple[int, float]] = []
         self.number: dict[str, float | None] = {}
         self.before: dict[str, float | None] = {}
@@ -56,13 +59,15 @@ class Judge:
         self.fired_in_this_turn = False
         self.fired_at: int | None = None
         self.now = 0
+        # What the name of a condition says: upwards, of which number, and a crossing?
+        self.words = {leaf["type"]: words(leaf["type"]) for leaf in self.leaves}
 
     # What comes in ---------------------------------------------------------------------------
 
     def update(self, channel: str, at: int, data: dict[str, Any]) -> list[Firing]:
         firings = self.pass_until(at)
         self.now = max(self.now, at)
-        self.changed = set()
+        self.changed.clear()
         if channel == "market-data":
             if "price" in data:
                 self.prices.append((self.now, data["price"]))
@@ -88,8 +93,8 @@ class Judge:
 
     def pass_until(self, at: int) -> list[Firing]:
         firings: list[Firing] = []
-        if not self.last:
-            return firings  # nothing is known yet
+        if not self.last or not self.waits:
+            return firings  # nothing is known yet, or time alone changes nothing
         while moments := [moment for moment in self.moments() if self.now < moment <= at]:
             self.now = min(moments)
             self.changed = set()
@@ -100,7 +105,7 @@ class Judge:
         """When something may become true, or false, by itself."""
         if self.true_since is not None:
             yield self.true_since + round(self.rule.get("for", 0) * 1000)
-        for condition in flat(self.rule["conditions"]):
+        for condition in self.leaves:
             channel = condition.get("channel", "market-data")
             if condition["type"] == "stale" and channel in self.last:
                 yield self.last[channel] + round(condition["seconds"] * 1000)
@@ -134,7 +139,7 @@ class Judge:
         """Is there a condition that is true at this very update, and at no other?"""
         if self.rule.get("for"):
             return False
-        return any(condition.get("__happened") for condition in flat(self.rule["conditions"]))
+        return any(condition.get("__happened") for condition in self.leaves)
 
     def is_active(self) -> bool:
         hours = self.rule.get("active_hours")
@@ -168,10 +173,7 @@ class Judge:
         return self.is_beyond(condition, kind)
 
     def is_beyond(self, condition: dict[str, Any], kind: str) -> bool:
-        up = kind.endswith("above")
-        name = kind.removesuffix("above").removesuffix("below").removesuffix("_") or "price"
-        crossing = name == "crosses"
-        name = "price" if crossing else name
+        up, name, crossing = self.words[kind]
         now, before = self.number.get(name), self.before.get(name)
         if now is None:
             return False
@@ -196,15 +198,18 @@ class Judge:
         window = round(condition["window"] * 1000)
         step = max(1, window // 60)
         at, price = self.prices[-1]  # between two prices nothing moves
-        recent = []
-        for moment, value in reversed(self.prices):
-            if moment // step < (at - window) // step:
-                break
-            recent.append(value)
+        begin = (at - window) // step * step
+        recent = [value for moment, value in self.prices[-1000:] if moment >= begin]
         up = round((price / min(recent) - 1) * 100, 9)
         down = -round((price / max(recent) - 1) * 100, 9)
         wanted = {"up": up, "down": down, "any": max(up, down)}
         return wanted[condition.get("direction", "any")] >= condition["value"]
+
+
+def words(kind: str) -> tuple[bool, str, bool]:
+    name = kind.removesuffix("above").removesuffix("below").removesuffix("_") or "price"
+    crossing = name == "crosses"
+    return kind.endswith("above"), "price" if crossing else name, crossing
 
 
 def flat(conditions: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:

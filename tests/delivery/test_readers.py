@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from realtime.delivery.readers import AlertFilter, RateLimitedReader, SocketReader, Timer
+from realtime.delivery.readers import (
+    AlertFilter,
+    RateLimitedReader,
+    ShownAlerts,
+    SocketReader,
+    Timer,
+)
 from realtime.delivery.sockets import PreparedSocket
 from realtime.streams import ALERTS_ALL, Stream
 from tests.delivery.transport import Transport
@@ -358,3 +364,36 @@ def test_a_reader_knows_its_socket_and_nothing_else(socket: PreparedSocket) -> N
     with pytest.raises(NotImplementedError):
         reader.deliver(price(1, Stream("market-data", "AAPL")))
     reader.close()
+
+
+def test_live_alerts_wait_while_older_ones_are_read(
+    socket: PreparedSocket, transport: Transport
+) -> None:
+    shown = ShownAlerts()
+    shown.held = []
+    AlertFilter(socket, None, None, shown).deliver(alert(1))
+    assert filtered(transport) == []
+    shown.release()
+    assert filtered(transport) == [(1, 0)]
+
+
+def test_an_alert_that_was_shown_another_way_counts_as_filtered(
+    socket: PreparedSocket, transport: Transport
+) -> None:
+    shown = ShownAlerts()
+    reader = AlertFilter(socket, None, None, shown)
+    assert shown.is_new("alert-1")
+    for offset in (1, 2):
+        reader.deliver(alert(offset))
+    assert filtered(transport) == [(2, 1)]
+
+
+def test_a_replay_leaves_the_head_where_the_client_is(
+    socket: PreparedSocket, transport: Transport
+) -> None:
+    reader = AlertFilter(socket, "high", None)
+    reader.heads["all"] = 3
+    for offset, severity in enumerate(["high", "low", "low"], 1):
+        reader.replay(alert(offset, severity=severity))
+    assert filtered(transport) == [(1, 0)]
+    assert reader.heads == {"all": 1}

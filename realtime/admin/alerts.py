@@ -1,0 +1,187 @@
+"""Alert rules in the Django admin, with a dry run; alerts, to look at."""
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from asgiref.sync import async_to_sync
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+
+from realtime.alerts.dry_run import PASTS, Past, gather, judge
+from realtime.alerts.rulebook import definition_of, delete_rules, fill, save_rule
+from realtime.alerts.rules import Definition, InvalidRule, parse_rule
+from realtime.delivery.publisher import BackendUnavailable
+from realtime.models import Alert, AlertAcknowledgement, AlertRule, WebhookEndpoint
+
+if TYPE_CHECKING:  # generic in the stubs only
+    _RuleAdmin = admin.ModelAdmin[AlertRule]
+    _AlertAdmin = admin.ModelAdmin[Alert]
+    _Inline = admin.TabularInline[AlertAcknowledgement, Alert]
+    _ModelForm = forms.ModelForm[AlertRule]
+else:
+    _RuleAdmin = _AlertAdmin = admin.ModelAdmin
+    _Inline = admin.TabularInline
+    _ModelForm = forms.ModelForm
+
+EXAMPLE: Final = {"symbols": ["AAPL"], "conditions": [{"type": "above", "value": 150}]}
+
+
+class AlertRuleForm(_ModelForm):
+    """The definition as JSON; what is wrong with it is said with its field."""
+
+    name = forms.CharField(max_length=100, required=False, help_text="Empty: what the rule says.")
+    definition = forms.JSONField(
+        initial=EXAMPLE,
+        widget=forms.Textarea(attrs={"rows": 14, "cols": 80}),
+        help_text="symbols, conditions, match, severity, message, for, cooldown, once, "
+        "active_hours, expires_at: see “Alerts” in README.",
+    )
+
+    class Meta:
+        model = AlertRule
+        fields = ("owner", "name", "definition", "paused")
+
+    checked: Definition | None = None
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        raw = cleaned.get("definition")
+        if isinstance(raw, dict):
+            raw = {**raw, "name": cleaned.get("name") or "", "paused": cleaned.get("paused", False)}
+        if raw is None:
+            return cleaned
+        try:
+            self.checked = parse_rule(raw)
+        except InvalidRule as exc:
+            self.add_error("definition", str(exc))
+        else:
+            self._check_endpoint(self.checked, cleaned.get("owner"))
+        return cleaned
+
+    def _check_endpoint(self, definition: Definition, owner: Any) -> None:
+        mine = WebhookEndpoint.objects.filter(owner=owner, pk=definition.escalate_to or 0)
+        if definition.escalate_to is not None and not mine.exists():
+            self.add_error("definition", "escalate_to: is no webhook endpoint of the owner")
+
+
+class DryRunForm(forms.Form):
+    past = forms.ChoiceField(
+        choices=[("history", "what the streams hold"), ("1m", "minute bars"), ("1d", "daily bars")]
+    )
+
+
+@admin.register(AlertRule)
+class AlertRuleAdmin(_RuleAdmin):
+    form = AlertRuleForm
+    list_display = ("name", "owner_name", "severity", "paused", "source", "last_fired_at")
+    list_filter = ("severity", "paused", "source", "last_fired_at")
+    list_select_related = ("owner",)
+    search_fields = ("name", "owner__username", "owner__email")
+    autocomplete_fields = ("owner",)
+    readonly_fields = ("source", "created_at", "last_fired_at")
+    actions = ("pause_selected", "resume_selected")
+    change_form_template = "admin/realtime/alertrule/change_form.html"
+
+    @admin.display(description="Owner", ordering="owner__username", empty_value="everybody")
+    def owner_name(self, rule: AlertRule) -> str | None:
+        return None if rule.owner is None else rule.owner.get_username()
+
+    def save_model(self, request: HttpRequest, obj: AlertRule, form: Any, change: bool) -> None:
+        if not change:
+            obj.source = AlertRule.Source.ADMIN
+        save_rule(fill(obj, form.checked))
+
+    def delete_model(self, request: HttpRequest, obj: AlertRule) -> None:
+        delete_rules([obj])
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[AlertRule]) -> None:
+        delete_rules(list(queryset))
+
+    @admin.action(description="Pause selected rules", permissions=["change"])
+    def pause_selected(self, request: HttpRequest, queryset: QuerySet[AlertRule]) -> None:
+        self._pause(request, queryset, paused=True)
+
+    @admin.action(description="Resume selected rules", permissions=["change"])
+    def resume_selected(self, request: HttpRequest, queryset: QuerySet[AlertRule]) -> None:
+        self._pause(request, queryset, paused=False)
+
+    def _pause(self, request: HttpRequest, queryset: QuerySet[AlertRule], *, paused: bool) -> None:
+        rules = list(queryset.filter(paused=not paused))
+        for rule in rules:
+            rule.paused = paused
+            save_rule(rule)
+            self.log_change(request, rule, "Paused." if paused else "Resumed.")
+        what = "Paused" if paused else "Resumed"
+        self.message_user(request, f"{what}: {len(rules)}", messages.SUCCESS)
+
+    # The dry run ------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.dry_run_view)
+        url = path("<path:object_id>/dry-run/", view, name="realtime_alertrule_dry_run")
+        return [url, *super().get_urls()]
+
+    def dry_run_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        rule: AlertRule | None = self.get_object(request, unquote(object_id))
+        if rule is None:
+            raise Http404
+        if not self.has_view_permission(request, rule):
+            raise PermissionDenied
+        form = DryRunForm(request.POST or None)
+        report = None
+        if form.is_valid():
+            past = cast(Past, form.cleaned_data["past"])
+            assert past in PASTS
+            definition = definition_of(rule)
+            try:
+                report = judge(definition, async_to_sync(gather)(definition, past), past)
+            except BackendUnavailable as exc:
+                form.add_error(None, str(exc))
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "title": f"Dry run of {rule}",
+            "rule": rule,
+            "form": form,
+            "report": report,
+        }
+        return TemplateResponse(request, "admin/realtime/alertrule/dry_run.html", context)
+
+
+class AcknowledgementInline(_Inline):
+    model = AlertAcknowledgement
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Alert)
+class AlertAdmin(_AlertAdmin):
+    list_display = ("created_at", "severity", "symbol", "__str__", "owner_name", "rule", "sent_at")
+    list_display_links = ("created_at", "__str__")
+    list_filter = ("severity", "created_at")
+    list_select_related = ("owner", "rule")
+    list_per_page = 50
+    search_fields = ("uid", "symbol", "owner__username", "rule__name")
+    inlines = (AcknowledgementInline,)
+
+    @admin.display(description="Owner", ordering="owner__username", empty_value="everybody")
+    def owner_name(self, alert: Alert) -> str | None:
+        return None if alert.owner is None else alert.owner.get_username()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

@@ -1,0 +1,353 @@
+"""`alert-rules`: users manage their own rules. `alerts`: their inbox."""
+
+from typing import Any, Final, cast
+
+from asgiref.sync import async_to_sync
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import generics, serializers, status
+from rest_framework.exceptions import PermissionDenied, ValidationError
+from rest_framework.pagination import CursorPagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from realtime.alerts import inbox
+from realtime.alerts.dry_run import PASTS, Past, gather, judge
+from realtime.alerts.rulebook import (
+    TooManyRules,
+    check_allowed,
+    check_room,
+    definition_of,
+    delete_rules,
+    fill,
+    save_rule,
+)
+from realtime.alerts.rules import Definition, InvalidRule, parse_rule
+from realtime.api.authentication import HasScope, identity_of
+from realtime.api.base import ApiView, Unavailable
+from realtime.api.serializers import ProblemSerializer
+from realtime.delivery.publisher import BackendUnavailable
+from realtime.models import Alert, AlertRule
+from realtime.protocol import SEVERITIES
+from realtime.streams import InvalidSymbol, parse_symbol
+
+MAX_IDS: Final = 1000
+_PROBLEMS: Final[dict[int, Any]] = {
+    400: OpenApiResponse(description="`{field: [what is wrong with it]}`"),
+    401: ProblemSerializer,
+    403: ProblemSerializer,
+}
+
+
+class OwnsAlerts(HasScope):
+    """A user with the scope `alerts`: nobody else has rules or an inbox."""
+
+    scope = "alerts"
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return identity_of(request).is_authenticated and super().has_permission(request, view)
+
+
+class AlertRuleSerializer(serializers.Serializer[Any]):
+    """A rule. What is left out has its default; README's "Alerts" explains each field."""
+
+    id = serializers.IntegerField(read_only=True)
+    name = serializers.CharField(required=False)
+    symbols = serializers.ListField(child=serializers.CharField(), help_text="Or `*`.")
+    conditions = serializers.ListField(child=serializers.DictField())
+    match = serializers.ChoiceField(["all", "any"], required=False)
+    severity = serializers.ChoiceField(SEVERITIES, required=False)
+    message = serializers.CharField(required=False)
+    cooldown = serializers.FloatField(required=False, help_text="Seconds.")
+    once = serializers.BooleanField(required=False)
+    active_hours = serializers.DictField(required=False)
+    expires_at = serializers.DateTimeField(required=False)
+    paused = serializers.BooleanField(required=False)
+    escalate_to = serializers.IntegerField(required=False, help_text="A webhook endpoint of yours.")
+    escalate_after = serializers.FloatField(required=False, help_text="Seconds.")
+    # The field of this name, not DRF's own attribute, which says where a value comes from.
+    source = serializers.CharField(read_only=True)  # type: ignore[assignment]
+    created_at = serializers.DateTimeField(read_only=True)
+    last_fired_at = serializers.DateTimeField(read_only=True, allow_null=True)
+
+    def get_fields(self) -> Any:
+        # `for` is a word of Python's, too.
+        seconds = serializers.FloatField(required=False, help_text="Seconds it must hold.")
+        return {**super().get_fields(), "for": seconds}
+
+    def to_representation(self, instance: AlertRule) -> dict[str, Any]:
+        return {
+            "id": instance.pk,
+            **definition_of(instance).as_data(),
+            "paused": instance.paused,
+            "source": instance.source,
+            "created_at": instance.created_at,
+            "last_fired_at": instance.last_fired_at,
+        }
+
+
+class DryRunSerializer(AlertRuleSerializer):
+    """A rule, and which past to try it on."""
+
+    past = serializers.ChoiceField(PASTS, default="history", write_only=True)
+
+
+class FiringSerializer(serializers.Serializer[Any]):
+    timestamp = serializers.DateTimeField()
+    symbol = serializers.CharField()
+    price = serializers.FloatField(allow_null=True)
+    message = serializers.CharField()
+
+
+class DryRunReportSerializer(serializers.Serializer[Any]):
+    """`times`: of the newest hundred."""
+
+    past = serializers.ChoiceField(PASTS)
+    updates = serializers.IntegerField()
+    begin = serializers.DateTimeField(allow_null=True)
+    end = serializers.DateTimeField(allow_null=True)
+    fired = serializers.IntegerField()
+    fired_without_cooldown = serializers.IntegerField()
+    times = FiringSerializer(many=True)
+    times_without_cooldown = FiringSerializer(many=True)
+
+
+class RulePagination(CursorPagination):
+    ordering = ("id",)
+
+
+class _OwnRules(ApiView, generics.GenericAPIView[AlertRule]):
+    permission_classes = [OwnsAlerts]
+    serializer_class: Any = AlertRuleSerializer
+
+    def get_queryset(self) -> QuerySet[AlertRule]:
+        return AlertRule.objects.filter(owner_id=identity_of(self.request).user_id)
+
+
+class AlertRulesView(_OwnRules, generics.ListCreateAPIView[AlertRule]):
+    pagination_class = RulePagination
+
+    @extend_schema(operation_id="list_alert_rules", summary="My alert rules")
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
+
+    @extend_schema(
+        operation_id="create_alert_rule",
+        summary="A new alert rule",
+        responses={201: AlertRuleSerializer, **_PROBLEMS},
+    )
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        definition = _definition(request.data, request)
+        owner_id = identity_of(request).user_id
+        try:
+            check_room(owner_id, 1)
+        except TooManyRules as exc:
+            raise PermissionDenied(str(exc)) from exc
+        row = save_rule(fill(AlertRule(owner_id=owner_id), definition))
+        return Response(AlertRuleSerializer(row).data, status.HTTP_201_CREATED)
+
+
+class AlertRuleView(_OwnRules, generics.RetrieveUpdateDestroyAPIView[AlertRule]):
+    http_method_names = ["get", "put", "patch", "delete", "head", "options"]
+
+    @extend_schema(operation_id="get_alert_rule", summary="One of my alert rules")
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
+
+    @extend_schema(operation_id="replace_alert_rule", summary="Say a rule anew")
+    def put(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return self._change(_definition(request.data, request))
+
+    @extend_schema(
+        operation_id="change_alert_rule",
+        summary="Change some fields of a rule; null gives one its default. It begins anew",
+    )
+    def patch(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        if not isinstance(request.data, dict):
+            raise ValidationError({"": ["A rule is a JSON object."]})
+        merged = {**definition_of(self.get_object()).as_data(), **request.data}
+        merged = {name: value for name, value in merged.items() if value is not None}
+        return self._change(_definition(merged, request))
+
+    def _change(self, definition: Definition) -> Response:
+        row = save_rule(fill(self.get_object(), definition))
+        return Response(AlertRuleSerializer(row).data)
+
+    @extend_schema(operation_id="delete_alert_rule", summary="Delete a rule; its alerts stay")
+    def delete(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        delete_rules([self.get_object()])
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class PauseAlertRuleView(_OwnRules):
+    paused = True
+
+    @extend_schema(
+        operation_id="pause_alert_rule",
+        summary="Evaluate a rule no more, until it is resumed",
+        request=None,
+        responses=AlertRuleSerializer,
+    )
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        row = self.get_object()
+        if row.paused != self.paused:
+            row.paused = self.paused
+            save_rule(row)
+        return Response(AlertRuleSerializer(row).data)
+
+
+class ResumeAlertRuleView(PauseAlertRuleView):
+    paused = False
+
+    @extend_schema(
+        operation_id="resume_alert_rule",
+        summary="Evaluate a paused rule again, from now on",
+        request=None,
+        responses=AlertRuleSerializer,
+    )
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().post(request, *args, **kwargs)
+
+
+class DryRunView(ApiView):
+    permission_classes = [OwnsAlerts]
+
+    @extend_schema(
+        operation_id="dry_run_alert_rule",
+        summary="How often a rule would have fired, with and without its cooldown",
+        request=DryRunSerializer,
+        responses={200: DryRunReportSerializer, **_PROBLEMS},
+    )
+    def post(self, request: Request) -> Response:
+        raw = dict(request.data) if isinstance(request.data, dict) else request.data
+        past = raw.pop("past", "history") if isinstance(raw, dict) else "history"
+        if past not in PASTS:
+            raise ValidationError({"past": [f"Must be one of {', '.join(PASTS)}."]})
+        definition = _definition(raw, request)
+        try:
+            ticks = async_to_sync(gather)(definition, cast(Past, past))
+        except BackendUnavailable as exc:
+            raise Unavailable(str(exc)) from exc
+        return Response(judge(definition, ticks, cast(Past, past)).as_data())
+
+
+def _definition(raw: Any, request: Request) -> Definition:
+    """A rule that this user may have; raises ValidationError with the field."""
+    if isinstance(raw, dict):
+        raw = {name: value for name, value in raw.items() if name not in _READ_ONLY}
+    try:
+        definition = parse_rule(raw)
+        check_allowed(definition, identity_of(request))
+    except InvalidRule as exc:
+        raise ValidationError({exc.field or "rule": [exc.reason]}) from exc
+    return definition
+
+
+# What an answer has beside the definition: a client may send back what it was given.
+_READ_ONLY: Final = ("id", "source", "created_at", "last_fired_at")
+
+
+# The inbox --------------------------------------------------------------------------------------
+
+
+class AlertSerializer(serializers.ModelSerializer[Alert]):
+    """`id` and `data` as on the wire."""
+
+    id = serializers.CharField(source="uid", read_only=True)
+    audience = serializers.ChoiceField(["all", "user"], read_only=True)
+    acknowledged = serializers.BooleanField(read_only=True)
+    rule = serializers.PrimaryKeyRelatedField(read_only=True)  # type: ignore[var-annotated]
+
+    class Meta:
+        model = Alert
+        fields = (
+            "id", "audience", "rule", "symbol", "severity", "data", "created_at", "acknowledged",
+        )  # fmt: skip
+        read_only_fields = fields
+
+
+class AlertsQuerySerializer(serializers.Serializer[Any]):
+    """Filters, joined by "and"."""
+
+    unacknowledged = serializers.BooleanField(required=False, help_text="Only those.")
+    severity = serializers.CharField(required=False, help_text="One, or several: `high,critical`.")
+    symbol = serializers.CharField(required=False)
+    since = serializers.DateTimeField(required=False)
+    cursor = serializers.CharField(required=False)
+
+    def validate_severity(self, text: str) -> list[str]:
+        names = [name.strip() for name in text.split(",")]
+        if not set(names) <= set(SEVERITIES):
+            raise serializers.ValidationError(f"There are {', '.join(SEVERITIES)}.")
+        return names
+
+    def validate_symbol(self, text: str) -> str:
+        try:
+            return parse_symbol(text)
+        except InvalidSymbol as exc:
+            raise serializers.ValidationError(exc.reason) from exc
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        unknown = set(self.initial_data) - set(self.fields)
+        if unknown:
+            known = ", ".join(self.fields)
+            raise serializers.ValidationError(
+                {str(name): [f"Unknown parameter; there are {known}."] for name in unknown}
+            )
+        return attrs
+
+
+class AlertPagination(CursorPagination):
+    ordering = ("-created_at", "-id")
+
+
+class AlertsView(ApiView, generics.ListAPIView[Alert]):
+    permission_classes = [OwnsAlerts]
+    serializer_class = AlertSerializer
+    pagination_class = AlertPagination
+
+    def get_queryset(self) -> QuerySet[Alert]:
+        user: Any = self.request.user
+        query = AlertsQuerySerializer(data=self.request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        wanted = query.validated_data
+        alerts = Alert.objects.get_queryset().visible_to(user).with_acknowledged(user)
+        if wanted.get("unacknowledged"):
+            alerts = alerts.unacknowledged(user)
+        if "severity" in wanted:
+            alerts = alerts.filter(severity__in=wanted["severity"])
+        if "symbol" in wanted:
+            alerts = alerts.filter(symbol=wanted["symbol"])
+        if "since" in wanted:
+            alerts = alerts.filter(created_at__gte=wanted["since"])
+        return alerts
+
+    @extend_schema(
+        operation_id="list_alerts",
+        summary="My alerts, and those for everybody, newest first",
+        parameters=[AlertsQuerySerializer],
+    )
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
+
+
+class AckSerializer(serializers.Serializer[Any]):
+    ids = serializers.ListField(
+        child=serializers.CharField(max_length=64), min_length=1, max_length=MAX_IDS
+    )
+
+
+class AckView(ApiView):
+    permission_classes = [OwnsAlerts]
+
+    @extend_schema(
+        operation_id="acknowledge_alerts",
+        summary="I have seen these alerts; the answer has those that are mine",
+        request=AckSerializer,
+        responses={200: AckSerializer, **_PROBLEMS},
+    )
+    def post(self, request: Request) -> Response:
+        serializer = AckSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        ids = serializer.validated_data["ids"]
+        return Response({"ids": inbox.acknowledge(request.user, ids)})

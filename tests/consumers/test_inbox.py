@@ -1,0 +1,140 @@
+"""Alerts for who was away: replayed once, until they are acknowledged."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from channels.db import database_sync_to_async
+
+from realtime.alerts import inbox
+from realtime.broadcast import alert_update, asend_alert
+from realtime.models import Alert, AlertAcknowledgement
+from tests import personas
+from tests.clients import Open
+from tests.consumers import bearer
+
+
+def texts(alerts: list[dict[str, Any]]) -> list[str]:
+    return [alert["data"]["message"] for alert in alerts]
+
+
+async def read(client: Any) -> list[dict[str, Any]]:
+    """The alerts that came until now."""
+    await client.assert_alive()
+    return client.of_type("alert")
+
+
+async def test_who_was_away_gets_the_alerts_oldest_first(
+    each_layer: str, connect: Open, people: SimpleNamespace
+) -> None:
+    await asend_alert({"message": "for Alice"}, user_id=people.alice.pk)
+    await asend_alert({"message": "for all"})
+    await asend_alert({"message": "for Bob"}, user_id=people.key_row.owner_id)
+    alerts = await read(await connect("/ws/alerts", headers=bearer(people.token)))
+    assert texts(alerts) == ["for Alice", "for all"]
+    assert [alert["audience"] for alert in alerts] == ["user", "all"]
+    assert all(alert["replayed"] and "offset" not in alert for alert in alerts)
+
+
+async def test_acknowledged_alerts_do_not_come_again(
+    each_layer: str, connect: Open, people: SimpleNamespace
+) -> None:
+    for message in ("one", "two"):
+        await asend_alert({"message": message}, user_id=people.alice.pk)
+    client = await connect("/ws/alerts", headers=bearer(people.token))
+    first = (await read(client))[0]["id"]
+    answer = await client.ask("ack", ids=[first, first, "unknown", 7])
+    assert (answer["type"], answer["ids"]) == ("acked", [first])
+    again = await connect("/ws/alerts", headers=bearer(people.token))
+    assert texts(await read(again)) == ["two"]
+
+
+async def test_who_acknowledges_an_alert_for_everybody_does_it_alone(
+    each_layer: str, connect: Open, people: SimpleNamespace
+) -> None:
+    await asend_alert({"message": "for all"})
+    alice = await connect("/ws/alerts", headers=bearer(people.token))
+    await alice.ask("ack", ids=[(await read(alice))[0]["id"]])
+    bob = await connect(f"/ws/alerts?token={people.key}")
+    assert texts(await read(bob)) == ["for all"]
+
+
+async def test_nobody_acknowledges_the_alerts_of_another_user(
+    each_layer: str, connect: Open, people: SimpleNamespace
+) -> None:
+    await asend_alert({"message": "for Alice"}, user_id=people.alice.pk)
+    uid = (await Alert.objects.aget()).uid
+    bob = await connect(f"/ws/alerts?token={people.key}")
+    assert (await bob.ask("ack", ids=[uid]))["ids"] == []
+    assert not await AlertAcknowledgement.objects.aexists()
+
+
+async def test_an_anonymous_socket_has_no_inbox(
+    each_layer: str, connect: Open, people: SimpleNamespace
+) -> None:
+    await asend_alert({"message": "for all"})
+    client = await connect("/ws/alerts")
+    await client.assert_quiet()
+    assert (await client.ask("ack", ids=["x"]))["code"] == "auth_required"
+
+
+async def test_auth_on_an_open_socket_brings_the_inbox(
+    each_layer: str, connect: Open, people: SimpleNamespace
+) -> None:
+    await asend_alert({"message": "before"}, user_id=people.alice.pk)
+    client = await connect("/ws/alerts")
+    await asend_alert({"message": "for all"})
+    await client.ask("auth", token=people.token)
+    await client.until("alert", replayed=True)
+    assert sorted(texts(await read(client))) == ["before", "for all"]
+
+
+async def test_the_newest_300_are_replayed(
+    each_layer: str, connect: Open, people: SimpleNamespace
+) -> None:
+    updates = [alert_update({"message": str(number)}, people.alice.pk) for number in range(310)]
+    await database_sync_to_async(inbox.store)(updates)
+    client = await connect("/ws/alerts", headers=bearer(people.token))
+    assert texts(await read(client)) == [str(number) for number in range(10, 310)]
+
+
+async def test_alerts_from_before_a_user_joined_are_not_that_users(
+    each_layer: str, connect: Open, people: SimpleNamespace
+) -> None:
+    await asend_alert({"message": "long ago"})
+    carol = await database_sync_to_async(personas._user)("carol")
+    client = await connect("/ws/alerts", headers=bearer(personas.token(carol)))
+    await client.assert_quiet()
+
+
+async def test_no_alert_is_shown_twice_to_one_socket(
+    each_layer: str, connect: Open, people: SimpleNamespace
+) -> None:
+    client = await connect("/ws/alerts", headers=bearer(people.token))
+    since = {name: dict(info) for name, info in client.seen[0]["streams"].items()}
+    await client.leave()
+    for message in ("one", "two"):
+        await asend_alert({"message": message}, user_id=people.alice.pk)
+    client = await connect("/ws/alerts", headers=bearer(people.token))
+    answer = await client.ask("subscribe", symbols=["user"], since={"user": since["user"]})
+    assert answer["streams"]["user"]["recovered"] is True
+    await asend_alert({"message": "three"}, user_id=people.alice.pk)
+    await client.until("alert", audience="user")
+    alerts = await read(client)
+    assert texts(alerts) == ["one", "two", "three"]
+    assert alerts[-1]["filtered"] == 2
+
+
+async def test_an_alert_for_nobody_known_is_sent_and_not_stored(
+    each_layer: str, people: SimpleNamespace
+) -> None:
+    publication = await asend_alert({"message": "to a ghost"}, user_id=10_000_000)
+    assert publication.offset == 1
+    assert not await Alert.objects.aexists()
+
+
+async def test_old_alerts_are_deleted(people: SimpleNamespace, settings: Any) -> None:
+    await asend_alert({"message": "old"})
+    assert await database_sync_to_async(inbox.prune)() == 0
+    settings.REALTIME_ALERT_DAYS = 0
+    assert await database_sync_to_async(inbox.prune)() == 1
+    assert not await Alert.objects.aexists()

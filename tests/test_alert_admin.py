@@ -1,0 +1,73 @@
+"""Alert rules and alerts in the admin."""
+
+import json
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from realtime.broadcast import broadcast_market_data, send_alert
+from realtime.models import AlertRule
+from tests import personas
+
+RULE = {"symbols": ["AAPL"], "conditions": [{"type": "above", "value": 150}], "cooldown": 60}
+ADD = "admin:realtime_alertrule_add"
+
+
+@pytest.fixture
+def olga(client: Client, transactional_db: None) -> Client:
+    client.force_login(personas.olga())
+    return client
+
+
+def save(client: Client, definition: Any, url: str = "") -> Any:
+    data = {"name": "", "definition": json.dumps(definition), "owner": personas.olga().pk}
+    return client.post(url or reverse(ADD), data)
+
+
+def test_a_rule_is_made_and_changed(olga: Client) -> None:
+    assert save(olga, RULE).status_code == 302
+    rule = AlertRule.objects.get()
+    assert (rule.name, rule.source, rule.revision) == ("AAPL price above 150", "admin", 1)
+    change = reverse("admin:realtime_alertrule_change", args=[rule.pk])
+    assert "AAPL" in olga.get(change).text
+    assert save(olga, {**RULE, "severity": "high"}, change).status_code == 302
+    rule.refresh_from_db()
+    assert (rule.severity, rule.revision) == ("high", 2)
+
+
+def test_what_is_wrong_is_shown_with_its_field(olga: Client) -> None:
+    page = save(olga, {**RULE, "conditions": [{"type": "above", "value": "x"}]})
+    assert "conditions[0].value: Expected float" in page.text
+    assert not AlertRule.objects.exists()
+
+
+def test_a_rule_is_tried_on_the_past_with_a_button(olga: Client) -> None:
+    save(olga, RULE)
+    for price in (149, 151, 149, 152):
+        broadcast_market_data("AAPL", {"price": price})
+    rule = AlertRule.objects.get()
+    dry_run = reverse("admin:realtime_alertrule_dry_run", args=[rule.pk])
+    assert dry_run in olga.get(reverse("admin:realtime_alertrule_change", args=[rule.pk])).text
+    assert "how often" in olga.get(dry_run).text.lower()
+    page = " ".join(olga.post(dry_run, {"past": "history"}).text.split())
+    assert "Fired <strong>1</strong> times" in page
+    assert "<strong>2</strong> times, in 4 updates" in page
+
+
+def test_selected_rules_are_paused_and_resumed_and_deleted(olga: Client) -> None:
+    save(olga, RULE)
+    rules = reverse("admin:realtime_alertrule_changelist")
+    pk = AlertRule.objects.get().pk
+    for action, paused in (("pause_selected", True), ("resume_selected", False)):
+        olga.post(rules, {"action": action, "_selected_action": [pk]})
+        assert AlertRule.objects.get().paused is paused
+    olga.post(rules, {"action": "delete_selected", "_selected_action": [pk], "post": "yes"})
+    assert not AlertRule.objects.exists()
+
+
+def test_alerts_are_listed_and_not_changed(olga: Client) -> None:
+    send_alert({"message": "Price exceeded $150", "severity": "high"})
+    assert "Price exceeded" in olga.get(reverse("admin:realtime_alert_changelist")).text
+    assert olga.get(reverse("admin:realtime_alert_add")).status_code == 403
