@@ -35,13 +35,18 @@ def require_program(name: str) -> str:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None) -> Iterator[None]:
-    """The database, and at its end no connection of the thread that `await` of a query uses.
+    """The database, and at its end no connection of another thread.
 
     PostgreSQL drops no database that somebody is connected to.
     """
     from django.db import connections
 
+    from realtime.predictions import records, stored_bars
+
     yield
+    records.thread.close()
+    stored_bars.thread.close()
+    # The one in which `await` of a query runs.
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
 

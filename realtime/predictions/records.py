@@ -14,17 +14,16 @@ the log says that no outcome will name it.
 import asyncio
 import logging
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
-from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from realtime import broadcast, protocol
 from realtime.models import PredictionScore, StoredPrediction
+from realtime.predictions.database_thread import DatabaseThread
 from realtime.predictions.fields import prediction_fields
 from realtime.predictions.outcomes import Wait
 from realtime.predictions.scores import Score
@@ -91,12 +90,8 @@ def store_prediction(symbol: str, prediction_data: Mapping[str, Any]) -> Record:
     return Record(row, data)
 
 
-# A thread of its own: a database that is slow to write must hold up neither the credentials of
-# sockets that connect, which have the thread that all others share, nor the predictors.
-_executor: Final = ThreadPoolExecutor(1, "store-prediction")
-astore_prediction = database_sync_to_async(
-    store_prediction, thread_sensitive=False, executor=_executor
-)
+thread: Final = DatabaseThread("store-prediction")
+astore_prediction = thread.run(store_prediction)
 
 
 async def stored_data(symbol: str, prediction_data: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -4,9 +4,8 @@ import logging
 from datetime import datetime, timedelta
 from typing import Final
 
-from channels.db import database_sync_to_async
-
 from realtime.models import Bar
+from realtime.predictions.database_thread import DatabaseThread
 from realtime.predictions.predictors import MIN_CLOSES
 from realtime.predictions.prices import RecentPrices, Series, mean_spacing
 
@@ -25,15 +24,16 @@ async def filled_series(symbol: str, prices: RecentPrices) -> Series:
     that is away costs the bars only.
     """
     held = prices.series()  # before anything is awaited: `prices` goes on growing
-    if _is_full(prices):
-        return held
+    # What single updates rest on may be a few minutes; stored bars can make them a series.
+    count = 0 if held.step == "update" else len(held.closes)
+    unknown = prices.closes and all(moment is None for moment in prices.moments)
+    if unknown or count >= FILLED:
+        return held  # of an unknown time: no bar can be said to lie before them
     frozen = RecentPrices(
         list(prices.closes), prices.source, prices.bar_date, prices.timestamp, list(prices.moments)
     )
     try:
-        fill = _fill if frozen.closes else _stored_series
-        # Not the thread that all others share: see records.py.
-        found = await database_sync_to_async(fill, thread_sensitive=False)(symbol, frozen)
+        found = await _afill(symbol, frozen, FILLED - count)
     except Exception as exc:
         # Whatever the driver raises.
         logger.warning("stored bars of %s cannot be read: %s: %s", symbol, type(exc).__name__, exc)
@@ -41,25 +41,24 @@ async def filled_series(symbol: str, prices: RecentPrices) -> Series:
     return found or held
 
 
-def _is_full(prices: RecentPrices) -> bool:
-    if prices.closes and all(moment is None for moment in prices.moments):
-        return True  # of an unknown time: no bar can be said to lie before them
-    if prices.bar_date is not None:
-        return len(prices.closes) >= FILLED
-    return len(prices.minutes()) >= FILLED
-
-
-def _fill(symbol: str, prices: RecentPrices) -> Series | None:
+def _fill(symbol: str, prices: RecentPrices, most: int) -> Series | None:
+    """None: there are no bars that could come before."""
+    if not prices.closes:
+        return _stored_series(symbol)
     first = next(moment for moment in prices.moments if moment is not None)
-    if prices.bar_date is not None:
-        interval, count = Bar.Interval.DAY, len(prices.closes)
-    else:
-        interval, count = Bar.Interval.MINUTE, len(prices.minutes())
-        first = first.replace(second=0, microsecond=0)
-    return prices.series(_bars(symbol, interval, prices.source or "", FILLED - count, first))
+    interval = Bar.Interval.DAY
+    if prices.bar_date is None:
+        interval, first = Bar.Interval.MINUTE, first.replace(second=0, microsecond=0)
+    bars = _bars(symbol, interval, prices.source or "", most, first)
+    return prices.series(bars) if bars else None
 
 
-def _stored_series(symbol: str, prices: RecentPrices) -> Series | None:
+# One that reads: it need not wait for those that write.
+thread: Final = DatabaseThread("read-bars")
+_afill = thread.run(_fill)
+
+
+def _stored_series(symbol: str) -> Series | None:
     for interval in (Bar.Interval.DAY, Bar.Interval.MINUTE):
         bars = Bar.objects.filter(symbol=symbol, interval=interval)
         newest = bars.order_by("-updated_at").first()
