@@ -3,18 +3,28 @@
 Scores stay, since they are of the last outcomes whatever becomes of the rows.
 """
 
+import asyncio
+import contextlib
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from channels.db import database_sync_to_async
 from django.conf import settings
+from django.db import Error as DatabaseError
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from realtime.feeds.retry import Retry, Stopped
 from realtime.models import Bar, StoredPrediction
+
+logger = logging.getLogger(__name__)
 
 # Rows that one statement deletes: SQLite has one writer, and others wait for it.
 BATCH: Final = 1000
+# Seconds between two times.
+EVERY: Final = 6 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +34,18 @@ class Pruned:
 
     def __str__(self) -> str:
         return f"{self.predictions} predictions and {self.bars} bars of a minute deleted"
+
+
+async def run_retention(stop: asyncio.Event, *, every: float = EVERY) -> None:
+    """Prune now, and again after each `every` seconds, until `stop` is set."""
+    retry = Retry(stop, outages=(DatabaseError,))
+    # Not the thread that all others share: there may be much to delete.
+    pruning = database_sync_to_async(prune, thread_sensitive=False)
+    with contextlib.suppress(Stopped):
+        while not stop.is_set():
+            logger.info("%s", await retry.until_done(pruning))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), every)
 
 
 def prune(now: datetime | None = None) -> Pruned:

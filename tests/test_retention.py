@@ -1,10 +1,12 @@
 """What the database forgets, and the schedule that has it done."""
 
+import asyncio
 from datetime import datetime, timedelta
 from io import StringIO
 from typing import Any
 
 import pytest
+from channels.db import database_sync_to_async
 from django.conf import settings as django_settings
 from django.core.management import call_command, get_commands
 from django.utils import timezone
@@ -12,7 +14,8 @@ from django.utils import timezone
 from ara_project.celery import app
 from realtime import retention, tasks
 from realtime.models import Bar, PredictionScore, StoredPrediction
-from realtime.retention import Pruned, prune
+from realtime.retention import Pruned, prune, run_retention
+from tests.clients import wait_for
 
 pytestmark = pytest.mark.django_db
 
@@ -73,6 +76,22 @@ def test_the_command_and_the_task_say_what_went() -> None:
     call_command("prune_history", stdout=out)
     assert out.getvalue() == "1 predictions and 0 bars of a minute deleted.\n"
     assert tasks.prune_history.apply().get() == "0 predictions and 0 bars of a minute deleted"
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_process_that_runs_on_prunes_now_and_again() -> None:
+    gone = StoredPrediction.objects.filter(created_at__lt=days_ago(90))
+
+    async def none_left() -> bool:
+        return not await database_sync_to_async(gone.exists)()
+
+    stop = asyncio.Event()
+    running = asyncio.create_task(run_retention(stop, every=0.05))
+    for _ in range(2):
+        await database_sync_to_async(prediction)(days_ago(91))
+        await wait_for(none_left)
+    stop.set()
+    await asyncio.wait_for(running, 10)
 
 
 @pytest.mark.parametrize("entry", django_settings.CELERY_BEAT_SCHEDULE.values(), ids=str)

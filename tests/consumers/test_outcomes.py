@@ -51,3 +51,15 @@ async def test_the_newest_prediction_stays_the_snapshot(connect: Open) -> None:
     client = await connect("/ws/predictions/AAPL")
     assert (await client.next())["type"] == "prediction_update"
     await client.assert_quiet()
+
+
+async def test_the_snapshot_has_the_score_of_the_model(connect: Open) -> None:
+    for _ in range(2):
+        row = await arecord_prediction("AAPL", {"predicted_price": 150.0, "timestamp": str(AS_OF)})
+        await sync_to_async(write_days)(151.0, 152.0)
+        await sync_to_async(resolve_due)()
+    client = await connect("/ws/predictions/AAPL")
+    snapshot = await client.next()
+    assert snapshot["snapshot"] is True
+    assert snapshot["data"]["prediction_id"] == row.prediction_id
+    assert snapshot["data"]["score"].items() >= {"outcomes": 1, "mean_absolute_error": 1}.items()

@@ -11,6 +11,7 @@ from realtime.feeds.freshness import run_freshness
 from realtime.feeds.recorder import run_recorder
 from realtime.management.background import BackgroundCommand, Work, keep_running
 from realtime.predictions.resolve import run_outcomes
+from realtime.retention import run_retention
 from realtime.webhooks.delivery import run_webhooks
 
 WORKS: Final[dict[str, Work]] = {
@@ -19,6 +20,7 @@ WORKS: Final[dict[str, Work]] = {
     "watch_freshness": run_freshness,
     "run_alerts": run_alerts,
     "deliver_webhooks": run_webhooks,
+    "prune_history": run_retention,
 }
 
 
