@@ -8,6 +8,7 @@ README's "Settings" table lists them all; a test compares it with this file.
 import ipaddress
 import json
 import os
+import re
 import secrets
 from datetime import timedelta
 from pathlib import Path
@@ -77,6 +78,16 @@ class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no t
         if not isinstance(value, dict):
             raise ImproperlyConfigured(f"{var} must be a JSON object")
         return value
+
+    def hosts(self, var: str) -> list[str]:
+        """Names or addresses, each alone or with a port."""
+        names: list[str] = self.list(var, default=[])
+        for name in names:
+            if not re.fullmatch(r"[\w.-]+(:\d+)?|\[[\da-f:.]+\](:\d+)?|[\da-f:.]+", name, re.I):
+                raise ImproperlyConfigured(
+                    f"{var}: {name!r} is no host; write collector.internal, 10.0.0.5:8080 or [::1]"
+                )
+        return names
 
     def networks(self, var: str) -> list[str]:
         """IP networks, or `unix`."""
@@ -433,7 +444,7 @@ REALTIME_WEBHOOK_LOG_DAYS = env.count("REALTIME_WEBHOOK_LOG_DAYS", default=30)
 # Endpoints that one user may have.
 REALTIME_WEBHOOKS_PER_USER = env.count("REALTIME_WEBHOOKS_PER_USER", default=20)
 # Hosts inside that webhooks may go to, as `host` or `host:port`; also without TLS.
-REALTIME_WEBHOOK_ALLOWED_HOSTS: list[str] = env.list("REALTIME_WEBHOOK_ALLOWED_HOSTS", default=[])
+REALTIME_WEBHOOK_ALLOWED_HOSTS = env.hosts("REALTIME_WEBHOOK_ALLOWED_HOSTS")
 # Dotted path of what stores alerts before they are sent; empty: they are sent only.
 REALTIME_ALERT_STORE = env.str("REALTIME_ALERT_STORE", default="realtime.alerts.inbox.store")
 # Days for which alerts are kept.

@@ -38,6 +38,7 @@ async def first(socket: ClientConnection) -> dict[str, Any]:
     return checked(await asyncio.wait_for(socket.recv(), 20))
 
 
+@pytest.mark.postgres
 async def test_the_connection_limit_holds_over_two_processes(
     start_server: Callable[..., LiveServer], connect: Connect
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
@@ -155,6 +156,27 @@ def test_a_worker_that_is_told_to_stop_stops_soon_and_its_work_is_due_at_once(
     assert (row.status, row.claim, row.tries) == ("pending", "", 0)
     call_command("deliver_webhooks", "--once")
     assert {request.id for request in receiver.wait_for(2)} == {row.webhook_id}
+
+
+def test_an_outage_of_the_database_is_waited_out(
+    hook_for: Callable[[Receiver], Hook], caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver, endpoint, _ = hook_for(Receiver())
+    event(endpoint)
+    away = "ALTER TABLE realtime_webhookdelivery RENAME TO away"
+    back = "ALTER TABLE away RENAME TO realtime_webhookdelivery"
+    with connection.cursor() as cursor:
+        cursor.execute(away)
+        try:
+            with working():
+                wait_until(lambda: "trying again" in caplog.text, "no outage was noticed")
+                cursor.execute(back)
+                receiver.wait_for(1)
+                wait_until(all_delivered, "not delivered")
+        finally:
+            if "away" in connection.introspection.table_names():
+                cursor.execute(back)
+    assert caplog.text.count("trying again") == 1
 
 
 def test_once_sends_what_is_due_and_ends(
