@@ -12,11 +12,13 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from realtime.forms import RotateForm, WebhookEndpointForm
-from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from realtime.webhooks.events import send_test
 from realtime.webhooks.queue import disable, enable, resend
 
@@ -35,7 +37,7 @@ _FACTS = ("state", "failing_since", "previous_expires_at", "created_at")
 @admin.register(WebhookEndpoint)
 class WebhookEndpointAdmin(_EndpointAdmin):
     form = WebhookEndpointForm
-    list_display = ("url", "description", "owner", "event_list", "symbol_list", "state")
+    list_display = ("url", "description", "owner", "state", "event_list", "symbol_list")
     list_filter = ("enabled", "disabled_reason", "created_at")
     list_select_related = ("owner",)
     search_fields = ("url", "description", "owner__username", "owner__email")
@@ -47,7 +49,8 @@ class WebhookEndpointAdmin(_EndpointAdmin):
 
     @admin.display(description="Events")
     def event_list(self, endpoint: WebhookEndpoint) -> str:
-        return ", ".join(endpoint.events)
+        every = len(endpoint.events) == len(WebhookEvent.values)
+        return "every event" if every else ", ".join(endpoint.events)
 
     @admin.display(description="Symbols", empty_value="every symbol")
     def symbol_list(self, endpoint: WebhookEndpoint) -> str | None:
@@ -216,9 +219,10 @@ class WebhookDeliveryAdmin(_DeliveryAdmin):
     inlines = (AttemptInline,)
     actions = ("resend_selected",)
 
-    @admin.display(description="Next attempt")
-    def due(self, delivery: WebhookDelivery) -> Any:
-        return delivery.due_at
+    @admin.display(description="Next attempt", empty_value="-")
+    def due(self, delivery: WebhookDelivery) -> str | None:
+        due = delivery.due_at
+        return None if due is None else date_format(timezone.localtime(due), "DATETIME_FORMAT")
 
     @admin.display(description="Payload")
     def payload(self, delivery: WebhookDelivery) -> SafeString:
