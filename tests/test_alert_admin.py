@@ -11,6 +11,7 @@ from realtime.broadcast import broadcast_market_data, send_alert
 from realtime.models import AlertRule
 from tests import personas
 
+pytestmark = pytest.mark.django_db(transaction=True)
 RULE = {"symbols": ["AAPL"], "conditions": [{"type": "above", "value": 150}], "cooldown": 60}
 ADD = "admin:realtime_alertrule_add"
 

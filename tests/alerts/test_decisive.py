@@ -2,14 +2,12 @@
 
 import asyncio
 import json
-import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from realtime.protocol import alert_id, update_data, update_time
 from realtime.streams import Stream, user_alerts
 from tests.alerts.oracle import Oracle
 from tests.clients import wait_for
-from tests.conftest import REDIS
+from tests.conftest import REDIS, NewDatabase
 from tests.processes import ROOT, STOP_SECONDS, Valkey, manage, process_environment
 
 UPDATES = 10_000
@@ -51,6 +49,12 @@ print(json.dumps([
     [alert.uid, alert.rule_id, alert.symbol, alert.data["timestamp"], alert.sent_at is not None]
     for alert in Alert.objects.order_by("id")
 ]))
+"""
+
+_FOLLOWED = """
+import json
+from realtime.models import AlertProgress
+print(json.dumps(list(AlertProgress.objects.values_list("symbol", flat=True))))
 """
 
 
@@ -131,35 +135,55 @@ class Engine:
 
 
 @pytest.fixture
-def engine(
-    tmp_path: Path, valkey: Valkey, migrated_database: Path, settings: Any
-) -> Iterator[Engine]:
+def place(
+    tmp_path: Path, valkey: Valkey, new_database: NewDatabase, settings: Any
+) -> tuple[Path, dict[str, str]]:
+    """A directory with a database, and the environment of what runs there."""
     valkey.client().flushall()
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": REDIS, "CONFIG": {"hosts": [valkey.url]}}}
     # As much as is published while the engine starts again on a busy machine.
     settings.REALTIME_HISTORY_LENGTH = {**settings.REALTIME_HISTORY_LENGTH, "market-data": 3000}
-    environment = {"REDIS_URL": valkey.url, "REALTIME_HISTORY_LENGTH_MARKET_DATA": "3000"}
-    environment["REALTIME_HISTORY_LENGTH_ALERTS"] = "100000"
-    if "DATABASE_URL" not in os.environ:
-        shutil.copy(migrated_database, tmp_path / "db.sqlite3")
-    engine = Engine(tmp_path, environment)
-    yield engine
-    engine.stop()
+    environment = {
+        **new_database(tmp_path),
+        "REDIS_URL": valkey.url,
+        "REALTIME_HISTORY_LENGTH_MARKET_DATA": "3000",
+        "REALTIME_HISTORY_LENGTH_ALERTS": "100000",
+    }
+    return tmp_path, environment
+
+
+@pytest.fixture
+def engines(place: tuple[Path, dict[str, str]]) -> Iterator[list[Engine]]:
+    """Two of them, not started."""
+    engines = [Engine(*place), Engine(*place)]
+    yield engines
+    for engine in engines:
+        engine.stop()
+
+
+@pytest.fixture
+def shell(place: tuple[Path, dict[str, str]]) -> Callable[[str], Awaitable[Any]]:
+    """Run Python with the database of the engines; what it printed, as JSON."""
+
+    async def run(code: str) -> Any:
+        directory, environment = place
+        arguments = ("shell", "-v0", "-c", code)
+        result = await asyncio.to_thread(manage, directory, *arguments, **environment)
+        return json.loads(result.stdout)
+
+    return run
 
 
 @pytest.mark.slow
+@pytest.mark.postgres
 async def test_ten_thousand_prices_through_a_thousand_rules_with_three_kills(
-    engine: Engine, tmp_path: Path, valkey: Valkey
+    engines: list[Engine], shell: Callable[[str], Awaitable[Any]], tmp_path: Path, valkey: Valkey
 ) -> None:
+    engine, _ = engines
     chance = random.Random(7)
     rules = varied_rules(RULES, chance)
     (tmp_path / "rules.json").write_text(json.dumps(rules))
-
-    def shell(code: str) -> Any:
-        environment = {"REDIS_URL": valkey.url}
-        return json.loads(manage(tmp_path, "shell", "-v0", "-c", code, **environment).stdout)
-
-    owner, ids = await asyncio.to_thread(shell, _MAKE.format(path=str(tmp_path / "rules.json")))
+    owner, ids = await shell(_MAKE.format(path=str(tmp_path / "rules.json")))
     engine.start()
     await _until_ready(valkey)
     await _publish(engine, chance)
@@ -169,7 +193,7 @@ async def test_ten_thousand_prices_through_a_thousand_rules_with_three_kills(
     stored: list[Any] = []
 
     async def all_sent() -> bool:
-        stored[:] = await asyncio.to_thread(shell, _READ)
+        stored[:] = await shell(_READ)
         return len(stored) >= expected.total() and all(row[-1] for row in stored)
 
     await wait_for(all_sent, seconds=60, every=0.5)
@@ -180,6 +204,33 @@ async def test_ten_thousand_prices_through_a_thousand_rules_with_three_kills(
     sent = [alert_id(update.body) for update in page.updates]
     assert sorted(sent) == sorted(uid for uid, *_ in stored)
     assert engine.stop() == 0
+
+
+@pytest.mark.postgres
+async def test_an_engine_takes_over_from_a_dead_one_within_seconds(
+    engines: list[Engine], shell: Callable[[str], Awaitable[Any]], tmp_path: Path, valkey: Valkey
+) -> None:
+    symbols = [f"S{number}" for number in range(10)]
+    rule = {"symbols": symbols, "conditions": [{"type": "above", "value": 1}]}
+    (tmp_path / "rules.json").write_text(json.dumps([rule]))
+    await shell(_MAKE.format(path=str(tmp_path / "rules.json")))
+    for engine in engines:
+        engine.start()
+
+    async def both_follow() -> bool:
+        members = valkey.client().zcard("asgi:alert-engines")
+        return members == 2 and len(await shell(_FOLLOWED)) == len(symbols)
+
+    await wait_for(both_follow, seconds=60, every=0.5)
+    engines[0].stop(signal.SIGKILL)
+    await abroadcast_many([market_data_update(symbol, {"price": 2}) for symbol in symbols])
+
+    async def all_fired() -> bool:
+        return len(await shell(_READ)) >= len(symbols)
+
+    # Five seconds, and some for starting Python to look.
+    await wait_for(all_fired, seconds=30, every=0.5)
+    assert sorted(symbol for _, _, symbol, *_ in await shell(_READ)) == symbols
 
 
 async def _until_ready(valkey: Valkey) -> None:

@@ -16,6 +16,7 @@ from realtime.broadcast import abroadcast_market_data, abroadcast_prediction_upd
 from realtime.models import Alert, AlertProgress, AlertRule
 from tests.clients import wait_for
 
+pytestmark = pytest.mark.django_db(transaction=True)
 ABOVE = {"type": "above", "value": 150}
 
 

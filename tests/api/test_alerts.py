@@ -12,6 +12,7 @@ from realtime.broadcast import broadcast_market_data, send_alert
 from realtime.models import AlertRule, Bar
 from tests import personas
 
+pytestmark = pytest.mark.django_db(transaction=True)
 RULES = "/api/v1/alert-rules"
 RULE = {
     "symbols": ["AAPL"],

@@ -9,6 +9,7 @@ from realtime.models import AlertRule
 from tests.clients import Open
 from tests.consumers import bearer, publish
 
+pytestmark = pytest.mark.django_db(transaction=True)
 RULE = {"symbols": ["AAPL"], "conditions": [{"type": "above", "value": 150}], "cooldown": 60}
 
 

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from channels.db import database_sync_to_async
 
 from realtime.alerts import inbox
@@ -11,6 +12,8 @@ from realtime.models import Alert, AlertAcknowledgement
 from tests import personas
 from tests.clients import Open
 from tests.consumers import bearer
+
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def texts(alerts: list[dict[str, Any]]) -> list[str]:
