@@ -138,9 +138,11 @@ def write(commit: Commit) -> list[Alert]:
         with transaction.atomic():
             for moved in commit.moved:
                 _move(moved)
-            _write_states(commit.moved)
+            states = (id for moved in commit.moved for id, _ in moved.rules)
+            existing = _existing([*states, *(each.rule_id for each in commit.drafts)])
+            _write_states(commit.moved, existing)
             mark_sent(commit.sent)
-            return _store_alerts(commit.drafts)
+            return _store_alerts(commit.drafts, existing)
     except IntegrityError as exc:  # a rule or a user that was deleted meanwhile
         raise Overtaken(commit.moved[0].symbol if commit.moved else "") from exc
 
@@ -152,13 +154,12 @@ def _move(moved: Moved) -> None:
         raise Overtaken(moved.symbol)
 
 
-def _write_states(symbols: Sequence[Moved]) -> None:
+def _write_states(symbols: Sequence[Moved], existing: set[int]) -> None:
     rows = [
         AlertRuleState(rule_id=id, revision=revision, symbol=moved.symbol, data=data)
         for moved in symbols
         for (id, revision), data in moved.rules.items()
     ]
-    existing = _existing(row.rule_id for row in rows)
     for part in _batches([row for row in rows if row.rule_id in existing]):
         AlertRuleState.objects.bulk_create(
             part,
@@ -176,14 +177,13 @@ def _existing(ids: Iterable[int]) -> set[int]:
     }
 
 
-def _store_alerts(drafts: Sequence[Draft]) -> list[Alert]:
+def _store_alerts(drafts: Sequence[Draft], existing: set[int]) -> list[Alert]:
     if not drafts:
         return []
     now = timezone.now()
-    existing = _existing(each.rule_id for each in drafts)
     alerts = [_alert(each, now) for each in drafts if each.rule_id in existing]
     stored = Alert.objects.bulk_create(alerts, _BATCH)
-    for part in _batches(sorted(existing)):
+    for part in _batches(sorted({each.rule_id for each in drafts})):
         AlertRule.objects.filter(pk__in=part).update(last_fired_at=now)
     if WebhookEndpoint.objects.filter(enabled=True).exists():
         for alert in stored:

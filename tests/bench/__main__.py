@@ -31,6 +31,7 @@ publisher and Redis on another. Prints Markdown tables; the rounds are in var/be
   d  one reader in ten stops reading
   e  publishing from synchronous code
   f  requested predictions
+  g  alert rules: an update among 100,000, and from a price to the alert on a socket
 
 `python -m tests.bench fanout` is (a) alone, with the sockets, rate and seconds that you say;
 --keep N goes on with that load for N seconds and prints the server's pids, for a profiler.

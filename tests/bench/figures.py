@@ -85,6 +85,10 @@ def figures(middle: Medians, sockets: int) -> list[Figure]:
         ("(e) wall us of each of many", find.value("e", "broadcast_many", OURS, "wall_us"), 25.0),
         ("(f) ms from a request to its prediction, p50",
          find.value("f", "one client", OURS, "p50_ms"), 20.0),
+        ("(g) us of an update among 100,000 rules that fires none",
+         find.value("g", "100,000 rules", OURS, "mean_us"), 50.0),
+        ("(g) ms from a price that fires a rule to the socket, p99",
+         find.value("g", "1,000 updates", OURS, "p99_ms"), 50.0),
     ]  # fmt: skip
     return [Figure(*figure) for figure in found if not math.isnan(figure[1])]
 

@@ -30,6 +30,7 @@ TITLES = {
     "d": "Slow readers",
     "e": "Publishing from synchronous code",
     "f": "Requested predictions",
+    "g": "Alert rules",
 }
 
 
@@ -131,6 +132,8 @@ COLUMNS: dict[str, list[tuple[str, Cell]]] = {
           ("Redis us", number("redis_us"))],
     "f": [("answer ms", number("answer_ms", 2)), ("prediction p50 ms", number("p50_ms", 2)),
           ("p99 ms", number("p99_ms", 2))],
+    "g": [("mean us", number("mean_us")), ("p99 us", number("p99_us")),
+          ("firing to socket p50 ms", number("p50_ms")), ("p99 ms", number("p99_ms"))],
 }  # fmt: skip
 RATIO = {
     "a": "cpu_us",

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.bench import quiet
+from tests.bench.alerts import alerts
 from tests.bench.drive import BenchError
 from tests.bench.report import Row
 from tests.bench.servers import Cores, Kind, Place
@@ -39,8 +40,9 @@ WORKLOADS: dict[str, Workload] = {
     "d": slow_readers,
     "e": publishing,
     "f": predictions,
+    "g": alerts,
 }
-LETTERS = "abcdef"
+LETTERS = "abcdefg"
 # Who is left out where the others say it already, or where it would take minutes.
 LEFT_OUT: dict[str, Sequence[str]] = {
     "a": (),
@@ -158,7 +160,7 @@ def noise(rows: Sequence[Row]) -> float:
 
 
 def takes_part(letter: str, kind: Kind) -> bool:
-    if letter in "ef":
+    if letter in "efg":
         return kind.name == "ara"
     return kind.name not in LEFT_OUT[letter]
 
