@@ -428,6 +428,7 @@ ALPACA_SECRET_KEY = env.str("ALPACA_SECRET_KEY", default="")
 # Of US shares: iex, sip, delayed_sip or test.
 ALPACA_FEED = env.str("ALPACA_FEED", default="iex")
 ALPACA_URL = env.str("ALPACA_URL", default="wss://stream.data.alpaca.markets")
+ALPACA_REST_URL = env.str("ALPACA_REST_URL", default="https://data.alpaca.markets")
 # Origins whose pages may open a WebSocket; empty: the hosts in ALLOWED_HOSTS. `*`: any.
 REALTIME_ALLOWED_ORIGINS = env.list("REALTIME_ALLOWED_ORIGINS", default=[])
 # Seconds that a receiver of webhooks has to answer, from the look-up of its name on.

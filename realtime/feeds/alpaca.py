@@ -2,6 +2,7 @@
 
 The protocol: https://docs.alpaca.markets/docs/streaming-market-data. The server greets, the client
 sends its keys and what it wants; every message is a JSON list of objects with their kind in `T`.
+What was traded while there was no connection is fetched from the REST API, with the same ids.
 """
 
 import asyncio
@@ -13,16 +14,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from realtime.feeds.bars import FeedError
-from realtime.feeds.live import ConnectionLost, Names, merged, reconnecting, slashed
+from realtime.feeds.live import ConnectionLost, Names, Seen, merged, reconnecting, slashed
 from realtime.feeds.ticks import Tick
 
 logger = logging.getLogger(__name__)
 
 CRYPTO: Final = "/v1beta3/crypto/us"
+# Pages of 10,000 trades that are fetched for what one connection missed.
+_MAX_PAGES: Final = 10
 # Seconds that the server may take to answer while a connection begins.
 _PATIENCE: Final = 10.0
 # Errors that no other attempt would change: syntax, keys, symbol limit, no access, subscription.
@@ -41,6 +45,7 @@ class AlpacaFeed:
     secret: str = field(repr=False)
     feed: str = "iex"
     url: str = "wss://stream.data.alpaca.markets"
+    rest_url: str = "https://data.alpaca.markets"
     names: Mapping[str, str] = field(default_factory=dict)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
@@ -60,19 +65,25 @@ class AlpacaFeed:
         crypto = [name for name in names.theirs.values() if "/" in name]
         shares = [name for name in names.theirs.values() if "/" not in name]
         paths = {f"/v2/{self.feed}": shares, CRYPTO: crypto}
-        sources = [self._source(path, wanted, names) for path, wanted in paths.items() if wanted]
+        seen = Seen(after)
+        sources = [
+            self._source(path, wanted, names, seen) for path, wanted in paths.items() if wanted
+        ]
         async with aclosing(merged(sources)) as ticks:
             async for tick in ticks:
+                seen.note(tick)
                 yield tick
 
-    def _source(self, path: str, wanted: list[str], names: Names) -> AsyncGenerator[Tick, None]:
+    def _source(
+        self, path: str, wanted: list[str], names: Names, seen: Seen
+    ) -> AsyncGenerator[Tick, None]:
         def connection() -> AsyncGenerator[Tick, None]:
-            return self._connection(path, wanted, names)
+            return self._connection(path, wanted, names, seen)
 
         return reconnecting(f"Alpaca ({path})", connection, sleep=self.sleep)
 
     async def _connection(
-        self, path: str, wanted: list[str], names: Names
+        self, path: str, wanted: list[str], names: Names, seen: Seen
     ) -> AsyncGenerator[Tick, None]:
         """Trades of one connection; raises ConnectionLost and FeedError."""
         try:
@@ -84,12 +95,55 @@ class AlpacaFeed:
                 await socket.send(json.dumps({"action": "subscribe", "trades": wanted}))
                 async for text in socket:
                     for item in _items(text):
+                        if item.get("T") == "subscription":
+                            # From now on nothing falls between what is fetched and the stream.
+                            for missed in await self._missed(path, wanted, names, seen):
+                                yield missed
                         tick = self._tick(item, names)
                         if tick is not None:
                             yield tick
         except (OSError, TimeoutError, WebSocketException) as exc:
             raise ConnectionLost(str(exc) or type(exc).__name__) from exc
         raise ConnectionLost("the server closed it")
+
+    async def _missed(self, path: str, wanted: list[str], names: Names, seen: Seen) -> list[Tick]:
+        """What was traded since the last tick of each symbol, in order of time."""
+        now = datetime.now(UTC)
+        since = {name: seen.missed_since(names.ours[name], now) for name in wanted}
+        known = {name: moment for name, moment in since.items() if moment is not None}
+        if not known:
+            return []
+        try:
+            found = await self._fetch(path, known)
+        except (httpx.HTTPError, LookupError, TypeError, ValueError, AttributeError) as exc:
+            logger.warning("missed trades not fetched from Alpaca: %r", exc)
+            return []
+        ticks = [self._tick({"T": "t", "S": name, **trade}, names) for name, trade in found]
+        return sorted((tick for tick in ticks if tick is not None), key=lambda tick: tick.timestamp)
+
+    async def _fetch(
+        self, path: str, since: Mapping[str, datetime]
+    ) -> list[tuple[str, dict[str, Any]]]:
+        """Trades by name, from the earliest of these times on; raises httpx.HTTPError."""
+        where = f"{CRYPTO}/trades" if path == CRYPTO else "/v2/stocks/trades"
+        query = {
+            "symbols": ",".join(since),
+            "start": min(since.values()).isoformat().replace("+00:00", "Z"),
+            "limit": "10000",
+            **({} if path == CRYPTO else {"feed": self.feed}),
+        }
+        keys = {"APCA-API-KEY-ID": self.key, "APCA-API-SECRET-KEY": self.secret}
+        found: list[tuple[str, dict[str, Any]]] = []
+        async with httpx.AsyncClient(timeout=_PATIENCE, headers=keys) as client:
+            for _ in range(_MAX_PAGES):
+                answer = await client.get(self.rest_url + where, params=query)
+                page = answer.raise_for_status().json()
+                for name, trades in (page["trades"] or {}).items():
+                    found += [(name, trade) for trade in trades]
+                if not page.get("next_page_token"):
+                    break
+                query["page_token"] = page["next_page_token"]
+        return [(name, trade) for name, trade in found if _moment(trade["t"]) >= since[name]]
 
     def _tick(self, item: Mapping[str, Any], names: Names) -> Tick | None:
         """The tick of a trade; None for everything else. Raises as `_check` does."""

@@ -1,7 +1,7 @@
 """Trades or tickers of a crypto exchange, through ccxt (an extra: requirements-ccxt.txt).
 
-ccxt's trades come with ids, its tickers with the price now and sums of the last 24 hours. What an
-exchange traded while there was no connection is not fetched afterwards.
+ccxt's trades come with ids, its tickers with the price now and sums of the last 24 hours. What was
+traded while there was no connection is fetched from the exchanges in `_RECENT`, not from others.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeVar
 
 from realtime.feeds.bars import FeedError
-from realtime.feeds.live import ConnectionLost, Names, merged, reconnecting, slashed
+from realtime.feeds.live import ConnectionLost, Names, Seen, merged, reconnecting, slashed
 from realtime.feeds.ticks import Tick
 
 logger = logging.getLogger(__name__)
@@ -26,6 +26,10 @@ CcxtChannel = Literal["trades", "tickers"]
 SILENCE: Final = 60.0
 # Symbols of one subscription; Binance takes 200.
 _GROUP: Final = 100
+# ccxt's names of the call that gives the last trades of a market, for exchanges that number them
+# there as they do in their streams: by other numbers the same trade would come twice.
+_RECENT: Final = {"binance": "public_get_trades", "binanceus": "public_get_trades"}
+_RECENT_TRADES: Final = 1000
 # Of one symbol. `watch_tickers` of several would leave out bid and ask on some exchanges.
 _METHODS: Final = {"trades": "watch_trades", "tickers": "watch_ticker"}
 
@@ -57,7 +61,7 @@ class CcxtFeed:
         # Seconds of work: it knows a hundred exchanges.
         pro, errors = await asyncio.to_thread(_load)
         exchange = _make(pro, self.exchange, self.config)
-        session = _Session(self, exchange, errors, names, dict(after or {}))
+        session = _Session(self, exchange, errors, names, dict(after or {}), Seen(after))
         try:
             items = reconnecting(self.exchange, session.connection, sleep=self.sleep)
             async with aclosing(items) as ticks:
@@ -95,15 +99,25 @@ class _Session:
     errors: Any
     names: Names
     newest: dict[str, datetime]  # of each symbol's tickers
+    seen: Seen
 
     async def connection(self) -> AsyncGenerator[Tick, None]:
         """Ticks of one connection; raises ConnectionLost and FeedError."""
         try:
             await self._call(self.exchange.load_markets())
             self._check_names()
-            async with aclosing(merged([self._watch(group) for group in self._groups()])) as found:
-                async for tick in found:
-                    yield tick
+            fetched = set[str]()
+            watching = merged([self._watch(group) for group in self._groups()])
+            async with aclosing(watching) as answers:
+                async for group, found in answers:
+                    ticks = self._read(found)
+                    if self.feed.channel == "trades" and group[0] not in fetched:
+                        # Not before the stream has begun: nothing falls between the two.
+                        fetched.add(group[0])
+                        ticks = [*await self._missed(group), *ticks]
+                    for tick in ticks:
+                        self.seen.note(tick)
+                        yield tick
         finally:
             # The next one begins with new sockets; the markets stay known.
             await self.exchange.close()
@@ -130,14 +144,34 @@ class _Session:
     def _together(self) -> bool:
         return self.feed.channel == "trades" and self.exchange.has.get("watchTradesForSymbols")
 
-    async def _watch(self, group: list[str]) -> AsyncGenerator[Tick, None]:
+    async def _watch(self, group: list[str]) -> AsyncGenerator[tuple[list[str], Any], None]:
+        """ccxt's answers for some names, with these. Whoever asks must go on asking: what comes
+        while nobody does is told with what comes after it."""
+        method = getattr(self.exchange, _METHODS[self.feed.channel])
         while True:
             if self._together:
-                found = await self._call(self.exchange.watch_trades_for_symbols(group))
+                yield group, await self._call(self.exchange.watch_trades_for_symbols(group))
             else:
-                found = await self._call(getattr(self.exchange, self._method)(group[0]))
-            for tick in self._read(found):
-                yield tick
+                yield group, await self._call(method(group[0]))
+
+    async def _missed(self, group: list[str]) -> list[Tick]:
+        """What was traded since the last tick; one that comes twice is known by its id."""
+        call = _RECENT.get(self.feed.exchange)
+        ticks: list[Tick] = []
+        for name in group if call else []:
+            since = self.seen.missed_since(self.names.ours[name], datetime.now(UTC))
+            if since is None:
+                continue
+            market = self.exchange.market(name)
+            request = {"symbol": market["id"], "limit": _RECENT_TRADES}
+            try:
+                answer = await self._call(getattr(self.exchange, str(call))(request))
+            except ConnectionLost as exc:
+                logger.warning("missed trades of %s not fetched: %s", name, exc)
+                continue
+            trades = self._read(self.exchange.parse_trades(answer, market))
+            ticks += [tick for tick in trades if tick.timestamp >= since]
+        return sorted(ticks, key=lambda tick: tick.timestamp)
 
     @property
     def _method(self) -> str:

@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from realtime.feeds.bars import FeedError
@@ -19,6 +19,27 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 # Items of several connections that may wait for the reader.
 _MERGED: Final = 1000
+
+
+# How far back trades are asked for that were missed while there was no connection.
+BACKLOG: Final = timedelta(minutes=15)
+
+
+class Seen:
+    """The time of the newest tick of each symbol: where a new connection has to go on."""
+
+    def __init__(self, after: Mapping[str, datetime] | None) -> None:
+        self._newest = dict(after or {})
+
+    def note(self, tick: Tick) -> None:
+        newest = self._newest.get(tick.symbol)
+        if newest is None or tick.timestamp > newest:
+            self._newest[tick.symbol] = tick.timestamp
+
+    def missed_since(self, symbol: str, now: datetime) -> datetime | None:
+        """From when on ticks of a symbol may be missing; None: there is nothing to go on from."""
+        newest = self._newest.get(symbol)
+        return None if newest is None else max(newest, now - BACKLOG)
 
 
 class ConnectionLost(Exception):
@@ -56,12 +77,10 @@ async def reconnecting(
 
 
 async def merged(sources: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:
-    """What several sources yield, as it comes. The error of one ends all of them."""
-    if len(sources) == 1:
-        async with aclosing(sources[0]) as only:
-            async for item in only:
-                yield item
-        return
+    """What several sources yield, as it comes. The error of one ends all of them.
+
+    Each is read by a task of its own, also while the reader is busy with something else.
+    """
     queue: asyncio.Queue[T] = asyncio.Queue(_MERGED)
 
     async def pump(source: AsyncGenerator[T, None]) -> None:
@@ -72,17 +91,22 @@ async def merged(sources: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[T
     tasks = [asyncio.create_task(pump(source)) for source in sources]
     try:
         while True:
+            while not queue.empty():
+                yield queue.get_nowait()
+            if not tasks:
+                return
             getting = asyncio.create_task(queue.get())
             await asyncio.wait([getting, *tasks], return_when=asyncio.FIRST_COMPLETED)
             if getting.done():
                 yield getting.result()
             else:
                 getting.cancel()
-            for task in [task for task in tasks if task.done()]:
+            ended = [task for task in tasks if task.done()]
+            while ended and not queue.empty():
+                yield queue.get_nowait()  # what came before the end
+            for task in ended:
                 task.result()
                 tasks.remove(task)
-            if not tasks and queue.empty():
-                return
     finally:
         for task in tasks:
             task.cancel()

@@ -39,6 +39,7 @@ def live_feed(
         secret=settings.ALPACA_SECRET_KEY,
         feed=settings.ALPACA_FEED,
         url=settings.ALPACA_URL,
+        rest_url=settings.ALPACA_REST_URL,
         names=names,
     )
 

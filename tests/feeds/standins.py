@@ -11,6 +11,7 @@ import json
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
@@ -92,12 +93,17 @@ class Binance(StandIn):
             "enableRateLimit": False,
         }
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.recent: list[dict[str, Any]] = []  # what was traded, as the streams told it
+
     async def answer(self, socket: ServerConnection, request: Request) -> Response | None:
-        if not request.path.startswith("/api/v3/exchangeInfo"):
-            return None
-        body = json.dumps(_exchange_info(self.bases)).encode()
-        headers = Headers({"Content-Type": "application/json", "Content-Length": str(len(body))})
-        return Response(HTTPStatus.OK, "OK", headers, body)
+        if request.path.startswith("/api/v3/exchangeInfo"):
+            return _json(_exchange_info(self.bases))
+        if request.path.startswith("/api/v3/trades?"):
+            symbol = parse_qs(urlsplit(request.path).query)["symbol"][0]
+            return _json([_recent(trade) for trade in self.recent if trade["s"] == symbol])
+        return None
 
     async def talk(self, socket: ServerConnection) -> None:
         async for text in socket:
@@ -106,6 +112,20 @@ class Binance(StandIn):
             self.streams = request["params"]
             await socket.send(json.dumps({"result": None, "id": request["id"]}))
             await self.joined(socket)
+
+
+def _json(body: Any) -> Response:
+    text = json.dumps(body).encode()
+    headers = Headers({"Content-Type": "application/json", "Content-Length": str(len(text))})
+    return Response(HTTPStatus.OK, "OK", headers, text)
+
+
+def _recent(trade: dict[str, Any]) -> dict[str, Any]:
+    """A trade as `GET /api/v3/trades` tells it."""
+    return {
+        "id": trade["t"], "price": trade["p"], "qty": trade["q"], "quoteQty": "401.80007000",
+        "time": trade["T"], "isBuyerMaker": trade["m"], "isBestMatch": True,
+    }  # fmt: skip
 
 
 def binance_trade(id: int, price: str, *, symbol: str = "BTCUSDT", time: int) -> dict[str, Any]:
@@ -167,6 +187,24 @@ class Alpaca(StandIn):
         super().__init__()
         self.refusals: list[dict[str, Any]] = []  # sent instead of `authenticated`, one by one
         self.paths: list[str] = []
+        self.recent: list[dict[str, Any]] = []  # what was traded, as the streams told it
+        self.queries: list[dict[str, list[str]]] = []
+
+    async def answer(self, socket: ServerConnection, request: Request) -> Response | None:
+        """`GET /v2/stocks/trades`, one trade a page."""
+        path = urlsplit(request.path)
+        if path.path != "/v2/stocks/trades":
+            return None
+        assert request.headers["APCA-API-KEY-ID"] == self.key
+        assert request.headers["APCA-API-SECRET-KEY"] == self.secret
+        query = parse_qs(path.query)
+        self.queries.append(query)
+        place = int(query.get("page_token", ["0"])[0])
+        start = query["start"][0].rstrip("Z")
+        trades = [trade for trade in self.recent if trade["t"].rstrip("Z") >= start]
+        page = {trade["S"]: [_without_symbol(trade)] for trade in trades[place : place + 1]}
+        more = place + 1 < len(trades)
+        return _json({"trades": page, "next_page_token": str(place + 1) if more else None})
 
     @property
     def url(self) -> str:
@@ -196,6 +234,10 @@ class Alpaca(StandIn):
         if (request["key"], request["secret"]) != (self.key, self.secret):
             return {"T": "error", "code": 402, "msg": "auth failed"}
         return {"T": "success", "msg": "authenticated"}
+
+
+def _without_symbol(trade: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in trade.items() if name not in ("T", "S")}
 
 
 def alpaca_trade(id: int, price: float, *, symbol: str = "AAPL", time: str) -> dict[str, Any]:

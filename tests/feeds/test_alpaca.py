@@ -41,7 +41,14 @@ async def soon(seconds: float) -> None:
 
 def feed(alpaca: Alpaca, **options: Any) -> AlpacaFeed:
     return AlpacaFeed(
-        **{"key": alpaca.key, "secret": alpaca.secret, "url": alpaca.url, "sleep": soon, **options}
+        **{
+            "key": alpaca.key,
+            "secret": alpaca.secret,
+            "url": alpaca.url,
+            "rest_url": alpaca.url.replace("ws:", "http:"),
+            "sleep": soon,
+            **options,
+        }
     )
 
 
@@ -89,6 +96,7 @@ async def test_a_share_with_a_dash_is_mapped(alpaca: Alpaca) -> None:
 async def test_a_dropped_connection_costs_no_trade_and_repeats_none(
     alpaca: Alpaca, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Whether the stream sends it again, or it was traded while there was no stream."""
     recorder = Recorder()
     running = FeedRunner(
         feed=feed(alpaca), symbols=["AAPL"], predict_every=None,
@@ -96,14 +104,17 @@ async def test_a_dropped_connection_costs_no_trade_and_repeats_none(
     )  # fmt: skip
     task = asyncio.create_task(running.run())
     trades = [alpaca_trade(n, 100.0 + n, time=TIME) for n in range(1, 6)]
-    await sent(alpaca, *trades[:3])
-    await recorder.until(3)
+    await sent(alpaca, *trades[:2])
+    await recorder.until(2)
+    alpaca.recent = trades[:4]
     await alpaca.cut()
     await sent(alpaca, *trades[1:], connection=2)
     await recorder.until(5)
     running.stop.set()
     await asyncio.wait_for(task, 20)
     assert [data["trade_id"] for _, data in recorder.market] == ["D1", "D2", "D3", "D4", "D5"]
+    assert len(alpaca.queries) == 4, "one page after the other"
+    assert alpaca.queries[0]["symbols"] == ["AAPL"]
     assert "connection to Alpaca (/v2/iex) lost" in caplog.text
     assert "Alpaca (/v2/iex) is back" in caplog.text
 
@@ -122,6 +133,17 @@ async def test_a_bad_message_does_not_stop_the_rest(alpaca: Alpaca, bad: str) ->
         await sent(alpaca, bad, alpaca_trade(2, 2.0, time=TIME))
         assert (await found)[0].id == "D2"
     assert alpaca.connections == 1
+
+
+async def test_without_an_answer_about_the_past_the_stream_goes_on(
+    alpaca: Alpaca, caplog: pytest.LogCaptureFixture
+) -> None:
+    away = feed(alpaca, rest_url="http://127.0.0.1:1")
+    async with aclosing(away.ticks(["AAPL"], {"AAPL": NOW})) as ticks:
+        found = asyncio.create_task(take(ticks, 1))
+        await sent(alpaca, alpaca_trade(2, 2.0, time=TIME))
+        assert (await found)[0].id == "D2"
+    assert "missed trades not fetched from Alpaca" in caplog.text
 
 
 async def test_a_full_account_is_waited_out(alpaca: Alpaca) -> None:
@@ -176,6 +198,7 @@ async def test_a_killed_feed_publishes_no_trade_twice_after_its_restart(
 ) -> None:
     environment = {
         "REDIS_URL": valkey.url, "ALPACA_URL": alpaca.url,
+        "ALPACA_REST_URL": alpaca.url.replace("ws:", "http:"),
         "ALPACA_API_KEY": alpaca.key, "ALPACA_SECRET_KEY": alpaca.secret,
     }  # fmt: skip
     trades = [alpaca_trade(n, 100.0 + n, time=TIME) for n in range(1, 6)]

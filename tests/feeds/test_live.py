@@ -110,6 +110,13 @@ async def test_the_error_of_one_source_ends_all() -> None:
             await gather(found, [])
 
 
+async def test_what_came_before_the_error_is_not_lost() -> None:
+    items: list[Any] = []
+    with pytest.raises(FeedError, match="over"):
+        await gather(merged([source(1, 2, 3, OVER), source()]), items)
+    assert items == [1, 2, 3]
+
+
 def test_names_go_both_ways_and_may_be_overridden() -> None:
     names = Names.of(["BTC-USD", "AAPL"], {"BTC-USD": "XBT/USD"}, slashed)
     assert names.theirs == {"BTC-USD": "XBT/USD", "AAPL": "AAPL"}
