@@ -67,6 +67,8 @@ class _Worker:
     async def run(self) -> int:
         # Certificates are read from files.
         sender = await sync_to_async(Sender)(settings.REALTIME_WEBHOOK_TIMEOUT)
+        if not self._once:
+            logger.info("sending webhooks")
         try:
             with suppress(Stopped):
                 while not self._stop.is_set():

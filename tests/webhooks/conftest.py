@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from django.db import connection
 from realtime.models import WebhookDelivery, WebhookEndpoint
 from realtime.webhooks.events import emit_to
 from tests import personas
-from tests.processes import ROOT, STOP_SECONDS, process_environment
+from tests.processes import ROOT, START_SECONDS, STOP_SECONDS, process_environment
 
 URL = "https://hooks.example.com/ara"
 
@@ -51,6 +52,13 @@ class Worker:
     @property
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while "sending webhooks" not in self.log:
+            assert self.process.poll() is None, self.log
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.05)
 
     def kill(self) -> None:
         """With SIGKILL: it cleans up nothing."""

@@ -1,6 +1,7 @@
 """Workers as processes of their own, receivers as real servers, and what goes wrong between."""
 
 import asyncio
+import signal
 import threading
 import time
 from collections import Counter
@@ -91,29 +92,42 @@ def test_a_receiver_that_fails_hangs_and_recovers_gets_each_event_under_one_id(
         assert row.attempts.last().response_body == "Thanks"
 
 
+@pytest.mark.slow
 def test_what_a_killed_worker_had_begun_another_one_sends(
     hook_for: Callable[[Receiver], Hook], start_worker: Start
 ) -> None:
     receiver, endpoint, secret = hook_for(Receiver(hang))
+    other_receiver, other_endpoint, _ = hook_for(Receiver())
+    first, second = (start_worker(REALTIME_WEBHOOK_TIMEOUT="2") for _ in range(2))
+    for worker in (first, second):
+        worker.wait_until_ready()
+    second.process.send_signal(signal.SIGSTOP)
     event(endpoint)
-    first = start_worker(REALTIME_WEBHOOK_TIMEOUT="2")
     receiver.wait_for(1)
+    first.process.send_signal(signal.SIGSTOP)
+    second.process.send_signal(signal.SIGCONT)
+    # What the first one has begun is not for the second one yet.
+    event(other_endpoint)
+    other_receiver.wait_for(1)
+    assert len(receiver.received) == 1
     first.kill()
-    with working():
-        one, other = receiver.wait_for(2)
-        wait_until(all_delivered, "not delivered")
-    assert one.id == other.id
-    assert other.at - one.at > 2  # the lease is longer than an attempt
+    one, two = receiver.wait_for(2)
+    assert one.id == two.id
+    assert two.at - one.at > 2  # the lease is longer than an attempt
+    wait_until(all_delivered, second.log)
     killed, made = endpoint.deliveries.get().attempts.all()
     assert (killed.finished_at, made.response_code) == (None, 200)
     assert len(receiver.verify(secret)) == 2
 
 
+@pytest.mark.slow
 def test_several_workers_send_each_event_once(
     hook_for: Callable[[Receiver], Hook], start_worker: Start
 ) -> None:
     receivers = [hook_for(Receiver())[0] for _ in range(3)]
     workers = [start_worker() for _ in range(2)]
+    for worker in workers:
+        worker.wait_until_ready()
     for _ in range(30):
         emit("test", {}, symbol=None)
     for receiver in receivers:
@@ -142,12 +156,14 @@ def test_a_receiver_that_hangs_holds_up_no_other(
         slow.closing.set()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_told_to_stop_stops_soon_and_its_work_is_due_at_once(
     hook_for: Callable[[Receiver], Hook], start_worker: Start
 ) -> None:
     receiver, endpoint, _ = hook_for(Receiver(hang))
     row = event(endpoint)
     worker = start_worker()
+    worker.wait_until_ready()
     receiver.wait_for(1)
     began = time.monotonic()
     assert worker.stop() == 0

@@ -1,7 +1,10 @@
 """One request over real sockets, to receivers that behave and to others."""
 
+import asyncio
 import gzip
+import socket
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
@@ -16,10 +19,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.conf import settings as django_settings
 
 from realtime.models import WebhookAttempt
+from realtime.webhooks import addresses
 from realtime.webhooks.sender import Letter, Outcome, Sender, trusted_authorities
 from realtime.webhooks.signing import new_secret
 from tests.processes import free_port
-from tests.webhooks.receiver import Answer, Receiver, drip, hang, raw, status
+from tests.webhooks.receiver import PATIENCE, Answer, Receiver, drip, hang, raw, status
 from tests.webhooks.test_addresses import answer_with
 
 Problem = WebhookAttempt.Problem
@@ -231,6 +235,29 @@ async def test_the_next_address_is_tried_where_nobody_listens(
     answer_with(monkeypatch, ["127.0.0.2", "::1", "127.0.0.1"])
     assert (await send(sender, f"http://hooks.test:{receiver.port}/")).success
     assert len(receiver.received) == 1
+
+
+async def test_a_slow_name_server_holds_up_no_other_name(
+    monkeypatch: pytest.MonkeyPatch,
+    settings: type[django_settings],
+    sender: Sender,
+    receiver: Receiver,
+) -> None:
+    settings.REALTIME_WEBHOOK_ALLOWED_HOSTS = ["hooks.test"]
+    answers = threading.Event()
+
+    def getaddrinfo(host: str, port: int, **_: Any) -> list[tuple[Any, ...]]:
+        if host == "slow.test":
+            answers.wait(PATIENCE)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(addresses.socket, "getaddrinfo", getaddrinfo)
+    # More than a pool of threads has.
+    waiting = [asyncio.create_task(send(sender, "https://slow.test/")) for _ in range(50)]
+    assert (await send(sender, f"http://hooks.test:{receiver.port}/")).success
+    assert not any(task.done() for task in waiting)
+    answers.set()
+    assert {task.problem for task in await asyncio.gather(*waiting)} == {Problem.ADDRESS}
 
 
 async def test_an_unknown_name(monkeypatch: pytest.MonkeyPatch, sender: Sender) -> None:
