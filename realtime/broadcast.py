@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final, NoReturn
 
 from asgiref.sync import async_to_sync
@@ -309,15 +310,16 @@ def _publish(broadcasts: Sequence[Broadcast]) -> list[Publication]:
         for publication in publications:
             publication._task = task
         return publications
-    failure = None
-    try:
-        _store(broadcasts)
-    except Exception as exc:
-        failure = exc
+    record = _Record(broadcasts)
+    record.store()
 
     def send() -> None:
-        _send_sync(broadcasts, publications)
-        _report_unstored(failure)
+        try:
+            _send_sync(broadcasts, publications)
+        except PublishFailed as exc:
+            record.take_back(exc.published)
+            raise
+        record.report()
 
     if transaction.get_connection().in_atomic_block:
         transaction.on_commit(send)
@@ -344,30 +346,63 @@ def _send_sync(broadcasts: Sequence[Broadcast], publications: Sequence[Publicati
     _confirm(publications, dict(enumerate(results)))
 
 
-def _store(broadcasts: Sequence[Broadcast]) -> None:
-    """Put alerts into the inbox, by the function that REALTIME_ALERT_STORE names."""
-    alerts = [item for item in broadcasts if item.alert_id is not None]
-    if alerts and settings.REALTIME_ALERT_STORE:
-        import_string(settings.REALTIME_ALERT_STORE)(alerts)
-
-
 async def _store_and_send(
     broadcasts: Sequence[Broadcast], publications: Sequence[Publication]
 ) -> None:
-    failure = None
-    if any(item.alert_id is not None for item in broadcasts):
+    record = _Record(broadcasts)
+    if record:
+        await record.in_thread(record.store)
+    try:
+        await _send(broadcasts, publications)
+    except PublishFailed as exc:
+        if record:
+            await record.in_thread(partial(record.take_back, exc.published))
+        raise
+    record.report()
+
+
+class _Record:
+    """Alerts in the inbox, by the function that REALTIME_ALERT_STORE names.
+
+    One that cannot be stored is sent all the same: who is connected hears of it. One that could not
+    be sent is taken back: its caller sends it again, as another one.
+    """
+
+    def __init__(self, broadcasts: Sequence[Broadcast]) -> None:
+        self._alerts = {
+            index: item for index, item in enumerate(broadcasts) if item.alert_id is not None
+        }
+        self._failure: Exception | None = None
+        self._take_back: Callable[[Sequence[Broadcast]], object] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._alerts) and bool(settings.REALTIME_ALERT_STORE)
+
+    async def in_thread(self, work: Callable[[], None]) -> None:
         try:
-            await database_sync_to_async(_store)(broadcasts)
+            await database_sync_to_async(work)()
+        except Exception as exc:  # Channels looks after the connection before `work` begins
+            self._failure = exc
+
+    def store(self) -> None:
+        try:
+            if self:
+                store = import_string(settings.REALTIME_ALERT_STORE)
+                self._take_back = store(list(self._alerts.values()))
         except Exception as exc:
-            failure = exc
-    await _send(broadcasts, publications)
-    _report_unstored(failure)
+            self._failure = exc
 
+    def take_back(self, published: Mapping[int, Published]) -> None:
+        unsent = [item for index, item in self._alerts.items() if index not in published]
+        try:
+            if self._take_back is not None:
+                self._take_back(unsent)
+        except Exception as exc:
+            logger.error("alerts that were not sent stay in the inbox: %s", exc)
 
-def _report_unstored(failure: Exception | None) -> None:
-    """Who is connected has heard of an alert all the same: it is worth more than its record."""
-    if failure is not None:
-        logger.error("alerts were sent but not stored, for who is away now: %s", failure)
+    def report(self) -> None:
+        if self._failure is not None:
+            logger.error("alerts were sent but not stored, for who is away: %s", self._failure)
 
 
 async def _send(broadcasts: Sequence[Broadcast], publications: Sequence[Publication]) -> None:

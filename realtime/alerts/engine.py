@@ -48,6 +48,8 @@ BATCH: Final = 1000
 FLUSH_SECONDS: Final = 0.5
 # Seconds between two looks for changed rules, beside those that are announced.
 POLL_SECONDS: Final = 0.7
+# Seconds after which all rules are compared, changed or not.
+REREAD_SECONDS: Final = 60.0
 # Seconds by which time passes here later than it does: updates on their way come first.
 GRACE_SECONDS: Final = 0.25
 # Seconds for which nothing becomes due after Redis was away: what was missed comes first.
@@ -106,6 +108,7 @@ class _Engine:
         self._flushed = self._polled = self._beaten = -1000.0
         self._settled = 0.0
         self._pruned = -PRUNE_SECONDS
+        self._read_at = 0.0
 
     async def run(self) -> None:
         """Raises Overtaken, Stopped."""
@@ -215,8 +218,11 @@ class _Engine:
     async def _read_rules(self) -> bool:
         """Follow what was changed; True if that may concern other symbols."""
         fingerprint = await self._wait_out(_database(store.fingerprint))
-        if fingerprint == self.fingerprint:
+        read = time.monotonic()
+        # A user who was deactivated changes no rule.
+        if fingerprint == self.fingerprint and read - self._read_at < REREAD_SECONDS:
             return False
+        self._read_at = read
         live = await self._wait_out(_database(store.live_revisions))
         gone = [id for id in self.book.rules if id not in live]
         new = [

@@ -1,6 +1,6 @@
 """The inbox: every alert is stored before it is sent, until its reader has acknowledged it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -21,10 +21,11 @@ MAX_REPLAYED: Final = 300
 _BATCH: Final = 300
 
 
-def store(updates: Sequence[Broadcast]) -> None:
+def store(updates: Sequence[Broadcast]) -> Callable[[Sequence[Broadcast]], object]:
     """Store alerts that are about to be sent; see REALTIME_ALERT_STORE.
 
-    One for a user that does not exist is nobody's, and is not stored.
+    Returns what takes back those that could not be sent. One for a user that does not exist is
+    nobody's, and is not stored.
     """
     rows = [_row(update) for update in updates if update.alert_id is not None]
     owners = {row.owner_id for row in rows if row.owner_id is not None}
@@ -36,6 +37,11 @@ def store(updates: Sequence[Broadcast]) -> None:
             for row in stored:
                 data = {"id": row.uid, **row.data}
                 emit("alert_triggered", data, symbol=row.symbol or None, user_id=row.owner_id)
+    return take_back
+
+
+def take_back(updates: Sequence[Broadcast]) -> None:
+    Alert.objects.filter(uid__in=[update.alert_id for update in updates]).delete()
 
 
 def _row(update: Broadcast) -> Alert:

@@ -7,10 +7,11 @@ import pytest
 from channels.db import database_sync_to_async
 
 from realtime.alerts import inbox
-from realtime.broadcast import alert_update, asend_alert
+from realtime.broadcast import PublishFailed, alert_update, asend_alert, send_alert
 from realtime.models import Alert, AlertAcknowledgement
 from tests import personas
 from tests.clients import Open
+from tests.conftest import REDIS
 from tests.consumers import bearer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -141,3 +142,25 @@ async def test_old_alerts_are_deleted(people: SimpleNamespace, settings: Any) ->
     settings.REALTIME_ALERT_DAYS = 0
     assert await database_sync_to_async(inbox.prune)() == 1
     assert not await Alert.objects.aexists()
+
+
+@pytest.mark.parametrize("synchronous", [True, False])
+async def test_an_alert_that_could_not_be_sent_is_taken_back(
+    people: SimpleNamespace, settings: Any, synchronous: bool
+) -> None:
+    hosts = ["redis://127.0.0.1:1"]
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": REDIS, "CONFIG": {"hosts": hosts}}}
+    send: Any = database_sync_to_async(send_alert) if synchronous else asend_alert
+    with pytest.raises(PublishFailed):
+        await send({"message": "lost"})
+    assert not await Alert.objects.aexists()
+
+
+async def test_an_alert_that_cannot_be_stored_is_sent_all_the_same(
+    connect: Open, people: SimpleNamespace, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.REALTIME_ALERT_STORE = "realtime.alerts.inbox.nothing"
+    client = await connect("/ws/alerts")
+    await asend_alert({"message": "hello"})
+    assert (await client.next())["data"] == {"message": "hello"}
+    assert "were sent but not stored" in caplog.text
