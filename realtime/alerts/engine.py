@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 
 from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
 
@@ -58,8 +59,6 @@ SETTLE_SECONDS: Final = 2.0
 PRUNE_SECONDS: Final = 3600.0
 # Seconds until symbols are read again after another engine has committed one of them.
 _OVERTAKEN_SECONDS: Final = 0.3
-# A symbol of its own in AlertProgress: from then on, unknown streams are new streams.
-_MARKER: Final = WILDCARD
 
 _database = database_sync_to_async
 
@@ -166,8 +165,7 @@ class _Engine:
         if tracked is None:
             if channel not in self.book.channels(symbol) or not self.members.own(symbol):
                 return
-            begin = {channel: Position(update.epoch, update.offset - 1)}
-            tracked = await self._adopt(symbol, begin)
+            tracked = await self._adopt(symbol)
         await self._wait_out(partial(tracked.take, update))
 
     # Committing -------------------------------------------------------------------------------
@@ -266,23 +264,14 @@ class _Engine:
             if known is None or set(known.positions) != self.book.channels(symbol):
                 if known is not None:
                     await self._commit()
-                await self._adopt(symbol, {})
+                await self._adopt(symbol)
         await self._follow(self._wanted_streams())
 
     async def _wanted_symbols(self) -> set[str]:
         symbols = set(self.book.symbols)
-        stored = set(await self._wait_out(_database(store.known_symbols)))
         for channel in self.book.wildcards:
             streams = await self._wait_out(partial(self.layer.find_streams, channel))
             symbols.update(stream.symbol for stream in streams)
-            symbols.update(stored - {_MARKER})
-        if self.book.wildcards and _MARKER not in stored:
-            for symbol in sorted(symbols):
-                await self._begin(symbol, None, {})
-            await self._wait_out(partial(_database(store.begin_symbol), _MARKER, {}))
-        elif not self.book.wildcards and _MARKER in stored:
-            await self._wait_out(partial(_database(store.forget_symbol), _MARKER, 0))
-        self._marked = bool(self.book.wildcards)
         return {symbol for symbol in symbols if self.members.own(symbol)}
 
     def _wanted_streams(self) -> set[Stream]:
@@ -296,34 +285,31 @@ class _Engine:
             )
         return streams
 
-    async def _adopt(self, symbol: str, begin: dict[Channel, Position]) -> Tracked:
+    async def _adopt(self, symbol: str) -> Tracked:
         """Take a symbol up where the last commit left it; raises Stopped."""
         saved = await self._wait_out(partial(_database(store.load_symbol), symbol))
-        saved = await self._begin(symbol, saved, begin)
+        saved = await self._begin(symbol, saved)
         tracked = self.tracked[symbol] = Tracked(self.layer, symbol, saved)
         for rule in self.book.of(symbol):
             tracked.put(rule)
         await self._wait_out(tracked.catch_up)
         return tracked
 
-    async def _begin(
-        self, symbol: str, saved: Saved | None, begin: dict[Channel, Position]
-    ) -> Saved:
+    async def _begin(self, symbol: str, saved: Saved | None) -> Saved:
         """The symbol with a position in each channel that rules look at, stored if it is new."""
         wanted = self.book.channels(symbol)
         held = {} if saved is None else saved.positions
-        found: dict[str, Position] = dict(begin.items())
-        for channel in wanted - set(held) - set(begin):
-            page = await self._wait_out(partial(self.layer.read_newest, Stream(channel, symbol), 1))
-            born = saved is None and channel in self.book.wildcards and self._marked
-            found[channel] = Position(page.epoch, 0) if born else first_position(page)
+        found: dict[str, Position] = {}
+        for channel in wanted - set(held):
+            length = settings.REALTIME_HISTORY_LENGTH[channel]
+            read = partial(self.layer.read_newest, Stream(channel, symbol), length)
+            since = min(rule.since for rule in self.book.of(symbol))
+            found[channel] = first_position(await self._wait_out(read), since)
         positions = with_channels(held, wanted, found)
         if saved is None:
             await self._wait_out(partial(_database(store.begin_symbol), symbol, positions))
             return Saved(positions, {}, 0, {})
         return Saved(positions, saved.state, saved.fence, saved.rules)
-
-    _marked = False
 
     # Reading ----------------------------------------------------------------------------------
 

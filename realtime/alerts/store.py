@@ -99,10 +99,6 @@ def load_rules(ids: Sequence[int]) -> tuple[list[Rule], list[str]]:
 # Symbols ----------------------------------------------------------------------------------------
 
 
-def known_symbols() -> list[str]:
-    return list(AlertProgress.objects.values_list("symbol", flat=True))
-
-
 def load_symbol(symbol: str) -> Saved | None:
     row = AlertProgress.objects.filter(pk=symbol).first()
     if row is None:

@@ -11,6 +11,7 @@ from realtime.alerts.evaluator import Fired, SymbolMachine, Tick
 from realtime.alerts.firing import Draft, draft
 from realtime.alerts.state import Rule
 from realtime.alerts.store import Moved, Saved
+from realtime.delivery.fanout import Page
 from realtime.delivery.updates import Update
 from realtime.protocol import Position, update_time
 from realtime.streams import Channel, Stream
@@ -73,7 +74,7 @@ class Tracked:
 
     def _evaluate(self, update: Update) -> None:
         channel = update.stream.channel
-        at = round(update_time(update.body).timestamp() * 1000)
+        at = milliseconds_of(update)
         position = Position(update.epoch, update.offset)
         before = self.positions[channel]
         for fired in self.machine.update(Tick(channel, at, update.data)):
@@ -114,9 +115,19 @@ class Tracked:
         self.drafts.clear()
 
 
-def first_position(page: Any) -> Position:
-    """Where a stream that was not followed yet begins: behind what it has."""
-    return Position(page.epoch, page.offset)
+def first_position(page: Page, since: int) -> Position:
+    """Where a stream that was not followed yet begins: with its first update after `since`.
+
+    And with the one before, so that what it goes on from is known.
+    """
+    later = [update for update in page.updates if milliseconds_of(update) >= since]
+    first = later[0].offset if later else page.offset + 1
+    return Position(page.epoch, max(0, first - 2))
+
+
+def milliseconds_of(update: Update) -> int:
+    """When it was published."""
+    return round(update_time(update.body).timestamp() * 1000)
 
 
 def with_channels(

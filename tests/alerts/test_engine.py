@@ -102,6 +102,18 @@ async def test_what_was_published_before_a_rule_was_made_is_not_its_business(
         await until_messages("152")
 
 
+async def test_what_was_published_after_a_rule_was_made_is_its_business_whenever_an_engine_starts(
+    each_layer: str, add_rule: Callable[..., AlertRule]
+) -> None:
+    await abroadcast_market_data("AAPL", {"price": 149})
+    crossing = {"type": "crosses_above", "value": 150}
+    await database_sync_to_async(add_rule)(conditions=[crossing], message="{price}")
+    for price in (151, 149, 152):
+        await abroadcast_market_data("AAPL", {"price": price})
+    async with engine():
+        await until_messages("151", "152")
+
+
 async def test_changes_of_rules_apply_within_a_second(
     each_layer: str, add_rule: Callable[..., AlertRule]
 ) -> None:
@@ -130,7 +142,7 @@ async def test_a_rule_on_every_symbol_follows_new_ones(
     await abroadcast_market_data("OLD", {"price": 1})
     await database_sync_to_async(add_rule)(symbols="*", message="{symbol}")
     async with engine():
-        await until_followed("*", "OLD")
+        await until_followed("OLD")
         await abroadcast_market_data("NEW", {"price": 151})
         await until_messages("NEW")
     await abroadcast_market_data("NEWER", {"price": 151})
