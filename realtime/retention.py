@@ -16,8 +16,8 @@ from django.db import Error as DatabaseError
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from realtime.feeds.retry import Retry, Stopped
 from realtime.models import Bar, StoredPrediction
+from realtime.retry import Retry, Stopped
 
 logger = logging.getLogger(__name__)
 

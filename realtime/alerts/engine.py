@@ -34,8 +34,8 @@ from realtime.delivery.layers import EXTENSION
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.subscribe import Lost, subscribe
 from realtime.delivery.updates import Update
-from realtime.feeds.retry import Retry, Stopped
 from realtime.protocol import Position
+from realtime.retry import Retry, Stopped
 from realtime.streams import WILDCARD, Channel, Stream
 
 logger = logging.getLogger(__name__)

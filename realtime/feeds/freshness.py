@@ -17,9 +17,9 @@ from django.db import Error as DatabaseError
 from django.db import IntegrityError, transaction
 
 from realtime.delivery.subscribe import Status, follow_status
-from realtime.feeds.retry import Retry, Stopped
 from realtime.models import Silence
 from realtime.protocol import timestamp
+from realtime.retry import Retry, Stopped
 from realtime.streams import WILDCARD, Stream
 from realtime.webhooks.events import emit
 

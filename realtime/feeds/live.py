@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from realtime.feeds.bars import FeedError
-from realtime.feeds.retry import full_jitter
 from realtime.feeds.ticks import Tick
+from realtime.retry import full_jitter
 
 logger = logging.getLogger(__name__)
 

@@ -26,8 +26,8 @@ from realtime.delivery.subscribe import Lost, subscribe
 from realtime.delivery.updates import Update
 from realtime.feeds.bar_store import Overtaken, load_positions, store
 from realtime.feeds.candles import Candles, InvalidTick, read_price
-from realtime.feeds.retry import Retry, Stopped
 from realtime.protocol import Position, update_time
+from realtime.retry import Retry, Stopped
 from realtime.streams import WILDCARD, Channel, Stream
 
 logger = logging.getLogger(__name__)

@@ -20,12 +20,12 @@ from realtime.broadcast import Broadcast, InvalidUpdate, PublishFailed
 from realtime.feeds.bars import FeedError
 from realtime.feeds.candles import REMEMBERED, InvalidTick, read_price
 from realtime.feeds.progress import Progress
-from realtime.feeds.retry import Retry, Stopped
 from realtime.feeds.ticks import Feed, Tick
 from realtime.predictions.predictors import PredictionFailed
 from realtime.predictions.prices import HISTORY, RecentPrices, gathered, market_data
 from realtime.predictions.records import stored_data
 from realtime.predictions.requests import predict_from
+from realtime.retry import Retry, Stopped
 
 logger = logging.getLogger(__name__)
 

@@ -24,11 +24,11 @@ from django.db import transaction
 from django.utils import timezone
 
 from realtime.broadcast import PublishFailed, broadcast_prediction_outcomes
-from realtime.feeds.retry import Retry, Stopped
 from realtime.models import Bar, PredictionScore, StoredPrediction
 from realtime.predictions.outcomes import BEYOND, Close, Wait
 from realtime.predictions.scores import Outcome, score_of
 from realtime.protocol import PredictionOutcome
+from realtime.retry import Retry, Stopped
 from realtime.webhooks.events import emit
 
 logger = logging.getLogger(__name__)

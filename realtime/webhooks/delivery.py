@@ -17,8 +17,8 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
-from realtime.feeds.retry import Retry, Stopped
 from realtime.models import WebhookAttempt
+from realtime.retry import Retry, Stopped
 from realtime.webhooks.queue import Job, claim, finish, prune
 from realtime.webhooks.sender import Outcome, Sender
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from realtime.broadcast import PublishFailed
-from realtime.feeds.retry import MOST, Retry, Stopped, full_jitter
+from realtime.retry import MOST, Retry, Stopped, full_jitter
 from tests.feeds.clock import Clock
 
 

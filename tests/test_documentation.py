@@ -1,0 +1,142 @@
+"""What can drift from its twin: README's tables from settings and commands, imports from DESIGN."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ROOT
+
+README = (ROOT / "README.md").read_text()
+SETTINGS = (ROOT / "ara_project" / "settings.py").read_text()
+COMMANDS = ROOT / "realtime" / "management" / "commands"
+
+
+def section(title: str) -> str:
+    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def rows(title: str) -> list[list[str]]:
+    """The cells of the tables of a section, without their heads."""
+    lines = [line for line in section(title).splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
+
+
+def settings_read() -> set[str]:
+    return set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', SETTINGS))
+
+
+def names_in(cell: str, known: set[str]) -> list[str]:
+    """`A_ONE`, `…_TWO` are A_ONE and A_TWO."""
+    first, *others = re.findall(r"`([^`]+)`", cell)
+    names = [first]
+    for other in others:
+        if not other.startswith("…"):
+            names.append(other)
+            continue
+        parts = first.split("_")
+        beginnings = ("_".join(parts[:count]) for count in range(len(parts), 0, -1))
+        whole = (beginning + other[1:] for beginning in beginnings)
+        names.append(next((name for name in whole if name in known), other))
+    return names
+
+
+def test_the_readme_lists_every_setting_and_no_other_one() -> None:
+    known = settings_read()
+    listed = [name for cells in rows("Settings") for name in names_in(cells[0], known)]
+    assert sorted(listed) == sorted(known)
+
+
+def test_the_defaults_in_the_readme_are_those_of_the_settings() -> None:
+    numbers = dict(
+        re.findall(r'env\.(?:count|number)\(\s*"([A-Z_]+)",\s*default=([0-9_.* ]+)', SETTINGS)
+    )
+    assert len(numbers) > 30
+    checked = 0
+    for names, defaults, *_ in rows("Settings"):
+        given = re.findall(r"`([^`]*)`", defaults)
+        own = names_in(names, settings_read())
+        if not set(own) <= set(numbers):
+            continue
+        values = given if len(given) == len(own) else given * len(own)
+        for name, value in zip(own, values, strict=True):
+            assert float(value) == eval(numbers[name]), name  # digits and * only
+            checked += 1
+    assert checked > 30
+
+
+def test_the_readme_lists_every_command() -> None:
+    commands = {path.stem for path in COMMANDS.glob("[a-z]*.py")}
+    listed = set(re.findall(r"`(?:python manage.py )?([a-z_]+)", section("Commands")))
+    assert commands <= listed, commands - listed
+
+
+# Imports point one way: a room may use those before it, and what is named with it.
+ROOMS = [
+    {"version", "scopes", "streams"},
+    {"protocol"},
+    {"delivery"},
+    {"broadcast"},
+    {"retry"},
+    {"models", "connections", "webhooks.addresses", "webhooks.signing"},
+    {"access"},
+    {"webhooks"},
+    {"predictions"},
+    {"feeds", "alerts"},
+    {"retention"},
+    {"session"},
+    {"middleware", "consumers"},
+    {"routing"},
+    {"tasks", "api", "forms", "admin", "checks", "demo", "supervision"},
+    {"management", "apps", "urls", "views"},
+]
+RANK = {name: rank for rank, names in enumerate(ROOMS) for name in names}
+
+
+def room_of(module: str) -> str:
+    """`delivery` for `delivery.fanout`; a few modules are rooms of their own."""
+    return module if module in RANK else module.partition(".")[0]
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The rooms of realtime that a module imports from, at whatever depth."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            package, _, rest = node.module.partition(".")
+            if package == "realtime":
+                names = [rest] if rest else [alias.name for alias in node.names]
+                yield from map(room_of, names)
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("realtime."):
+                    yield room_of(alias.name.removeprefix("realtime."))
+
+
+MODULES = sorted(
+    path for path in (ROOT / "realtime").rglob("*.py") if "migrations" not in path.parts
+)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path: Path) -> None:
+    parts = path.relative_to(ROOT / "realtime").with_suffix("").parts
+    if parts == ("__init__",):
+        return
+    own = RANK[room_of(".".join(parts))]
+    for room in imports(path):
+        assert RANK[room] <= own, f"{parts[0]} imports {room}"
+
+
+def test_broadcast_and_what_it_uses_know_no_models() -> None:
+    for room in ("broadcast.py", "streams.py", "protocol.py"):
+        assert "models" not in set(imports(ROOT / "realtime" / room))
+    for path in (ROOT / "realtime" / "delivery").rglob("*.py"):
+        assert "models" not in set(imports(path)), path.name
+
+
+def test_nobody_imports_the_consumers_but_the_routing() -> None:
+    for path in MODULES:
+        if path.name != "routing.py" and "consumers" not in path.parts:
+            assert "consumers" not in set(imports(path)), path.name
