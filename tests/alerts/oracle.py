@@ -38,6 +38,16 @@ class Oracle:
         return [firing for judge in judges for firing in judge.pass_until(at)]
 
 
+def fired(
+    rules: dict[int, dict[str, Any]], symbol: str, updates: list[tuple[int, dict[str, Any]]]
+) -> list[Firing]:
+    """What fires by the market data (time and data) of one symbol."""
+    oracle = Oracle(rules)
+    return [
+        firing for at, data in updates for firing in oracle.update(symbol, "market-data", at, data)
+    ]
+
+
 class Judge:
     """One rule on one symbol."""
 
