@@ -16,7 +16,6 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -24,6 +23,7 @@ from django.db import Error as DatabaseError
 
 from realtime.alerts import store
 from realtime.alerts.book import Book
+from realtime.alerts.database import disconnect, in_database
 from realtime.alerts.inbox import escalate, prune
 from realtime.alerts.members import BEAT_SECONDS, Members
 from realtime.alerts.rulebook import GROUP
@@ -60,8 +60,6 @@ PRUNE_SECONDS: Final = 3600.0
 # Seconds until symbols are read again after another engine has committed one of them.
 _OVERTAKEN_SECONDS: Final = 0.3
 
-_database = database_sync_to_async
-
 
 async def run_alerts(stop: asyncio.Event) -> None:
     """Evaluate alert rules until `stop` is set; any number of processes may.
@@ -84,6 +82,7 @@ async def run_alerts(stop: asyncio.Event) -> None:
     finally:
         with contextlib.suppress(BackendUnavailable):
             await members.leave()
+        await disconnect()
 
 
 class _Engine:
@@ -181,7 +180,7 @@ class _Engine:
             drafts=[each for tracked in changed for each in tracked.drafts],
             sent=self.sent,
         )
-        alerts = await self._wait_out(partial(_database(store.write), commit))
+        alerts = await self._wait_out(partial(in_database(store.write), commit))
         for tracked in changed:
             tracked.committed()
         self.sent = await send(alerts) if alerts else []
@@ -205,8 +204,8 @@ class _Engine:
             changed = await self.members.beat()
             alone = len(self.members.names) == 1 and self.members.names[0] == self.members.name
             await resend(self.layer, patience=0.0 if alone and not self.streams else PATIENCE)
-            await _database(escalate)()
-            if time.monotonic() - self._pruned > PRUNE_SECONDS and not await _database(prune)():
+            await in_database(escalate)()
+            if time.monotonic() - self._pruned > PRUNE_SECONDS and not await in_database(prune)():
                 self._pruned = time.monotonic()
         except (BackendUnavailable, DatabaseError):
             self._settled = time.monotonic() + SETTLE_SECONDS
@@ -215,19 +214,19 @@ class _Engine:
 
     async def _read_rules(self) -> bool:
         """Follow what was changed; True if that may concern other symbols."""
-        fingerprint = await self._wait_out(_database(store.fingerprint))
+        fingerprint = await self._wait_out(in_database(store.fingerprint))
         read = time.monotonic()
         # A user who was deactivated changes no rule.
         if fingerprint == self.fingerprint and read - self._read_at < REREAD_SECONDS:
             return False
         self._read_at = read
-        live = await self._wait_out(_database(store.live_revisions))
+        live = await self._wait_out(in_database(store.live_revisions))
         gone = [id for id in self.book.rules if id not in live]
         new = [
             id for id, revision in live.items()
             if id not in self.book.rules or self.book.rules[id].revision != revision
         ]  # fmt: skip
-        rules, problems = await self._wait_out(partial(_database(store.load_rules), new))
+        rules, problems = await self._wait_out(partial(in_database(store.load_rules), new))
         for problem in problems:
             logger.error("%s; it is left out", problem)
         for id in gone:
@@ -257,7 +256,7 @@ class _Engine:
         for symbol in leaving:
             tracked = self.tracked.pop(symbol)
             if not self.book.channels(symbol):
-                forget = partial(_database(store.forget_symbol), symbol, tracked.fence)
+                forget = partial(in_database(store.forget_symbol), symbol, tracked.fence)
                 await self._wait_out(forget)
         for symbol in symbols:
             known = self.tracked.get(symbol)
@@ -287,7 +286,7 @@ class _Engine:
 
     async def _adopt(self, symbol: str) -> Tracked:
         """Take a symbol up where the last commit left it; raises Stopped."""
-        saved = await self._wait_out(partial(_database(store.load_symbol), symbol))
+        saved = await self._wait_out(partial(in_database(store.load_symbol), symbol))
         saved = await self._begin(symbol, saved)
         tracked = self.tracked[symbol] = Tracked(self.layer, symbol, saved)
         for rule in self.book.of(symbol):
@@ -307,7 +306,7 @@ class _Engine:
             found[channel] = first_position(await self._wait_out(read), since)
         positions = with_channels(held, wanted, found)
         if saved is None:
-            await self._wait_out(partial(_database(store.begin_symbol), symbol, positions))
+            await self._wait_out(partial(in_database(store.begin_symbol), symbol, positions))
             return Saved(positions, {}, 0, {})
         return Saved(positions, saved.state, saved.fence, saved.rules)
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from channels.db import database_sync_to_async
 from django.conf import settings
 from django.utils import timezone
 
 from realtime.alerts import store
+from realtime.alerts.database import in_database
 from realtime.broadcast import (
     Broadcast,
     InvalidUpdate,
@@ -43,7 +43,7 @@ async def send(alerts: Sequence[Alert]) -> list[str]:
 async def resend(layer: Any, *, patience: float = PATIENCE) -> int:
     """Send what was left behind; how many. Raises BackendUnavailable and DatabaseError."""
     before = timezone.now() - timedelta(seconds=patience)
-    alerts = await database_sync_to_async(store.unsent)(before)
+    alerts = await in_database(store.unsent)(before)
     if not alerts:
         return 0
     there: set[str] = set()
@@ -52,7 +52,7 @@ async def resend(layer: Any, *, patience: float = PATIENCE) -> int:
         there.update(update.alert_id for update in page.updates)
     sent = await send([alert for alert in alerts if alert.uid not in there])
     done = [alert.uid for alert in alerts if alert.uid in there] + sent
-    await database_sync_to_async(store.mark_sent)(done)
+    await in_database(store.mark_sent)(done)
     return len(sent)
 
 
