@@ -7,6 +7,7 @@ import jwt
 from django.conf import settings
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import User
+from django.utils import timezone
 from rest_framework_simplejwt.tokens import AccessToken
 
 from realtime.access.tokens import SessionRefreshToken
@@ -18,6 +19,13 @@ PASSWORD = "correct horse battery staple"
 
 def alice(**fields: Any) -> User:
     return _user("alice", **fields)
+
+
+def newcomer(user: User) -> User:
+    """A user who joins now: no alert from before waits for this one."""
+    user.date_joined = timezone.now()
+    user.save()
+    return user
 
 
 def bob_key(**arguments: Any) -> tuple[ApiKey, str]:

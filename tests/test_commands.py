@@ -106,7 +106,8 @@ def test_a_command_says_when_nobody_is_subscribed(server: LiveServer) -> None:
 async def test_an_alert_for_one_user_reaches_nobody_else(server: LiveServer) -> None:
     code = (
         "from tests.personas import *;"
-        "print(token(alice())); print(bob_key(scopes=['alerts'])[1])"
+        "print(token(newcomer(alice()))); key, raw = bob_key(scopes=['alerts']);"
+        "newcomer(key.owner); print(raw)"
     )  # fmt: skip
     tokens = (await asyncio.to_thread(server.shell, code)).split()
     alice, bob = [await Socket.open(f"{server.ws}/ws/alerts?token={token}") for token in tokens]
