@@ -317,6 +317,12 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
+    # Fields of the same name that choose among different things.
+    "ENUM_NAME_OVERRIDES": {
+        "ApiKeyStatusEnum": "realtime.models.keys.ApiKey.Status",
+        "WebhookDeliveryStatusEnum": "realtime.models.webhooks.WebhookDelivery.Status",
+        "WebhookEventEnum": "realtime.models.webhooks.WebhookEvent",
+    },
 }
 SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(seconds=env.count("JWT_ACCESS_SECONDS", default=900)),

@@ -2,6 +2,7 @@
 
 import pytest
 import yaml
+from django.core.management import call_command
 from django.db import DatabaseError, connection
 from django.test import Client
 from pytest_django import Settings
@@ -72,6 +73,11 @@ def test_the_openapi_document_names_every_path_and_credential() -> None:
         "/api/v1/publish",
     } <= set(document["paths"])
     assert {"token", "apiKey"} <= set(document["components"]["securitySchemes"])
+
+
+def test_the_document_is_made_without_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("spectacular", "--validate", "--fail-on-warn")
+    assert "/api/v1/alert-rules" in capsys.readouterr().out
 
 
 def test_the_page_of_the_document_loads_nothing_from_elsewhere() -> None:
