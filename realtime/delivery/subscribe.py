@@ -4,7 +4,7 @@
         if isinstance(item, Lost): ...
         else: use(item.data)
 
-For what runs in a process of its own and must not miss anything: engines, recorders, `watch`.
+For what runs in a process of its own and must not miss anything: engines and recorders.
 """
 
 import asyncio
