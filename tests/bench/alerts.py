@@ -100,6 +100,8 @@ async def fire(kind: Kind, place: Place) -> Metrics:
                 publisher = _start_publisher(place)
                 try:
                     return await _measure(socket)
+                except websockets.ConnectionClosed as exc:
+                    raise BenchError(f"the client of the alerts was closed: {exc}") from exc
                 finally:
                     publisher.stop()
     finally:
