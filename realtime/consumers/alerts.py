@@ -63,10 +63,10 @@ class AlertsConsumer(RealtimeConsumer):
             logger.error("an inbox could not be read: %s", exc)
             alerts = []
         self.socket.hold()
-        for alert in alerts:
-            if self.shown.is_new(alert.uid):
+        for uid, text in _newest_within(alerts, self.socket.outbox.limit // 2):
+            if self.shown.is_new(uid):
                 self.members.replayed += 1
-                self.send_message(_replayed(alert))
+                self.socket.send(text)
         self.shown.release()
         self.socket.release()
 
@@ -182,6 +182,23 @@ def _definitions(
 
 def _shown(row: AlertRule) -> dict[str, Any]:
     return {"id": row.pk, **definition_of(row).as_data()}
+
+
+def _newest_within(alerts: Sequence[Alert], most: int) -> list[tuple[str, bytes]]:
+    """The newest alerts, oldest first, whose texts fit into so many bytes together; one always.
+
+    All of them at once would be too much for a socket that has just opened, however fast it
+    reads. Those left out come when these have been acknowledged.
+    """
+    chosen: list[tuple[str, bytes]] = []
+    size = 0
+    for alert in reversed(alerts):
+        text = protocol.encode(_replayed(alert))
+        size += len(text)
+        if chosen and size > most:
+            break
+        chosen.append((alert.uid, text))
+    return chosen[::-1]
 
 
 def _replayed(alert: Alert) -> protocol.ReplayedAlert:

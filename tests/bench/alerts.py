@@ -37,7 +37,10 @@ _MAKE = """
 from tests import personas
 from realtime.alerts.rulebook import fill, save_rule
 from realtime.alerts.rules import parse_rule
-from realtime.models import AlertRule
+from realtime.models import Alert, AlertRule
+# Of the round before.
+AlertRule.objects.all().delete()
+Alert.objects.all().delete()
 alice = personas.alice()
 rule = {"symbols": ["ALERT"], "conditions": [{"type": "crosses_above", "value": 100}]}
 save_rule(fill(AlertRule(owner=alice), parse_rule(rule)))

@@ -101,6 +101,19 @@ async def test_the_newest_300_are_replayed(
     assert texts(await read(client)) == [str(number) for number in range(10, 310)]
 
 
+async def test_large_alerts_are_replayed_as_far_as_the_outbox_holds_them(
+    each_layer: str, connect: Open, people: SimpleNamespace, settings: Any
+) -> None:
+    settings.REALTIME_OUTBOX_BYTES = 100_000
+    updates = [
+        alert_update({"message": str(number), "x": "x" * 9_000}, people.alice.pk)
+        for number in range(20)
+    ]
+    await database_sync_to_async(inbox.store)(updates)
+    client = await connect("/ws/alerts", headers=bearer(people.token))
+    assert texts(await read(client)) == [str(number) for number in range(15, 20)]
+
+
 async def test_alerts_from_before_a_user_joined_are_not_that_users(
     each_layer: str, connect: Open, people: SimpleNamespace
 ) -> None:
