@@ -463,7 +463,8 @@ class RedisLoopLayer(StreamLayer):
         else:
             # Not awaited here: `prepare` waits for the history, which is read after this
             # subscription has been confirmed, and the caller decides for how long.
-            self._link(group).want(name)
+            if stream.channel not in self.local.fanout.complete:
+                self._link(group).want(name)
             self.local.fanout.state(stream)
             if self._renewal is None:
                 self._renew()
@@ -477,6 +478,11 @@ class RedisLoopLayer(StreamLayer):
         for link in self.links:
             await self._know_streams(link, stream.channel)
         self.local.fanout.complete.add(stream.channel)
+        # The pattern brings them from now on: twice would be twice the work, and `receivers` would
+        # count this process twice.
+        for state in self.local.fanout.channel_states(stream.channel):
+            group = state.stream.group
+            self._link(group).unwant(self.channel_layer.group_channel(group))
 
     async def find_streams(self, channel: Channel) -> list[Stream]:
         return [stream for link in self.links for stream in await self._indexed(link, channel)]

@@ -65,6 +65,8 @@ class Link:
         # What is wanted; the future is done when Redis has confirmed it.
         self._names: dict[str, asyncio.Future[None]] = {}
         self._patterns: dict[str, asyncio.Future[None]] = {}
+        # Names that are not wanted any more, until Redis has confirmed that.
+        self._leaving: set[str] = set()
         self._unsent: list[tuple[str, str]] = []
         self._sending = asyncio.Lock()  # commands leave in the order in which they were wanted
         self._connection: Any = None
@@ -137,7 +139,12 @@ class Link:
                 await asyncio.shield(future)
 
     def unwant(self, name: str) -> None:
-        if self._names.pop(name, None) is not None:
+        confirmed = self._names.pop(name, None)
+        if confirmed is not None:
+            if not confirmed.done():
+                confirmed.set_result(None)  # who waits has a pattern, or has gone
+            if self._connection is not None:
+                self._leaving.add(name)
             self._command("UNSUBSCRIBE", name)
 
     def _command(self, verb: str, name: str) -> None:
@@ -236,7 +243,10 @@ class Link:
                 if await connection.can_read():
                     cork.begin()
                 name = _name(answer[2])
-                self._safely(name, answer[3], twice=name in self._names)
+                twice = name in self._names or name in self._leaving
+                self._safely(name, answer[3], twice=twice)
+            elif kind == b"unsubscribe":
+                self._leaving.discard(_name(answer[1]))
             elif kind in (b"subscribe", b"psubscribe"):
                 wanted = self._names if kind == b"subscribe" else self._patterns
                 future = wanted.get(_name(answer[1]))
@@ -252,6 +262,7 @@ class Link:
     def _disconnected(self, connection: Any) -> None:
         self._connection = None
         self._unsent = []
+        self._leaving.clear()
         # Whoever reads the history now waits until the subscription is in force again.
         loop = asyncio.get_running_loop()
         for wanted in (self._names, self._patterns):

@@ -13,6 +13,7 @@ from channels.exceptions import ChannelFull
 from realtime.delivery import layers
 from realtime.delivery.layers import RedisStreamLayer
 from realtime.protocol import market_data_body
+from realtime.streams import Stream
 from tests.delivery.exchange import (  # fmt: skip
     HELLO,
     Make,
@@ -250,6 +251,36 @@ async def test_a_message_that_cannot_be_read_is_logged_and_the_next_one_is_read(
     await until(lambda: reader.offsets == [1] and every.offsets == [1])
     assert "could not be delivered" in caplog.text
     assert "Redis is away" not in caplog.text
+
+
+@pytest.mark.parametrize("order", [[AAPL, EVERY], [EVERY, AAPL]])
+async def test_a_process_that_reads_a_symbol_and_every_symbol_hears_an_update_once(
+    make: Make, valkey: Valkey, order: list[Stream]
+) -> None:
+    layer = make()
+    readers = [await follow(layer, stream) for stream in order]
+    client: Any = valkey.client()
+    channel = "asgi__group__market-data.AAPL"
+    await until(lambda: client.pubsub_numsub(channel)[0][1] == 0)
+    (published,) = await layer.send_updates([(AAPL, market_data_body("AAPL", {"price": 1}))])
+    assert published.receivers == 1
+    await until(lambda: all(reader.offsets == [1] for reader in readers))
+
+
+async def test_an_ordinary_message_is_heard_once_while_a_pattern_takes_over(make: Make) -> None:
+    layer, sender = make(), make()
+    heard: list[int] = []
+    channel = await layer.new_channel()
+    layer.attach(channel, lambda message: heard.append(message["n"]))
+    await layer.group_add(AAPL.group, channel)
+    await layer.prepare(AAPL, {})
+    for number in range(200):
+        await sender.group_send(AAPL.group, {"type": "note", "n": number})
+        if number == 100:
+            following = asyncio.create_task(follow(layer, EVERY))
+    await following
+    await until(lambda: heard[-1:] == [199])
+    assert heard == list(range(200))
 
 
 # Event loops --------------------------------------------------------------------------------------
