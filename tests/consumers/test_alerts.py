@@ -1,6 +1,7 @@
 """Alerts for everybody and for one user; filters, replay."""
 
 from types import SimpleNamespace
+from typing import Any
 
 from realtime.broadcast import asend_alert
 from tests.checker import Checker
@@ -104,6 +105,31 @@ async def test_missed_alerts_are_replayed(
     alert = await client.next()
     checker.feed(alert)
     assert (alert["data"], alert["replayed"]) == ({"message": "two"}, True)
+    checker.assert_complete()
+
+
+async def test_missed_alerts_of_a_user_are_replayed_without_an_inbox_too(
+    each_layer: str, connect: Open, people: SimpleNamespace, settings: Any
+) -> None:
+    settings.REALTIME_ALERT_STORE = ""
+    client = await connect("/ws/alerts", headers=bearer(people.token))
+    checker = Checker()
+    checker.feed(client.seen[0])
+    await asend_alert({"message": "one"})
+    checker.feed(await client.next())
+    await client.leave()
+    await asend_alert({"message": "two"})
+    await asend_alert({"message": "for Alice"}, user_id=people.alice.pk)
+    client = await connect("/ws/alerts", headers=bearer(people.token))
+    answer = await client.ask("subscribe", symbols=["all", "user"], since=checker.since())
+    assert [answer["streams"][name]["recovered"] for name in ("all", "user")] == [True, True]
+    checker.feed(answer)
+    alerts = [await client.next(), await client.next()]
+    for alert in alerts:
+        checker.feed(alert)
+        assert alert["replayed"] is True
+        assert alert["offset"] == {"two": 2, "for Alice": 1}[alert["data"]["message"]]
+    assert {alert["data"]["message"] for alert in alerts} == {"two", "for Alice"}
     checker.assert_complete()
 
 
