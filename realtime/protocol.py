@@ -153,6 +153,10 @@ class Position(Struct, forbid_unknown_fields=True, frozen=True):
 
 class Pong(ClientMessage, tag="pong", kw_only=True):
     pass
+# Of a reader that says wrongly where it stands: no epoch of any stream.
+UNKNOWN_POSITION: Final = Position("?", 0)
+
+
 
 
 class Subscribe(ClientMessage, tag="subscribe", kw_only=True):
@@ -232,6 +236,7 @@ _decoder: Final = msgspec.json.Decoder(AnyClientMessage)
 # "Object contains unknown field `x`", "Object missing required field `type`".
 _PATH: Final = re.compile(r" - at `\$\.?(.*?)`$")
 _FIELD: Final = re.compile(r"field `(.*?)`")
+_OFFSET: Final = re.compile(r"[0-9]{1,18}")
 
 
 def parse(text: str | bytes) -> AnyClientMessage:
@@ -307,13 +312,22 @@ def _invalid(text: str | bytes, reason: str) -> ProtocolError:
 
 
 def position_from_query(query: bytes) -> Position | None:
-    """`?epoch=&offset=` of the URL; None if they are absent or no position."""
+    """`?epoch=&offset=` of the URL, None if both are absent or empty; raises ProtocolError."""
+    if b"epoch=" not in query and b"offset=" not in query:
+        return None
     try:
         values = parse_qs(query.decode("latin-1"), max_num_fields=20)
+    wrong = "epoch" if len(epoch) > 64 else "offset"
+    if wrong == "epoch" or not _OFFSET.fullmatch(offset):
+        raise ProtocolError(
+            ErrorCode.INVALID_MESSAGE,
+            f"{wrong}: the URL needs both as streams had them: ?epoch=h3J2x9aQ&offset=17",
+            details={"field": wrong},
+        )
     except ValueError:  # more fields than anybody needs
         return None
     epoch, offset = values.get("epoch", [""])[0], values.get("offset", [""])[0]
-    if not offset.isdecimal() or len(offset) > 18 or len(epoch) > 64:
+    if not epoch and not offset:
         return None
     return Position(epoch, int(offset))
 

@@ -16,10 +16,11 @@ from realtime.middleware import TokenAuthMiddleware
 # Django's types know views only in a URL pattern, Channels' router takes ASGI applications.
 _path: Any = re_path
 
-# A symbol may hold `/`, which arrives decoded; what is no symbol is told so by the consumer.
+# A symbol may hold `/`, which arrives decoded, and may end with it: which slash is whose, and what
+# is no symbol, the consumer says.
 websocket_urlpatterns: Any = [
-    _path(r"^ws/predictions(?:/(?P<symbol>.*?))?/?$", PredictionsConsumer.as_asgi()),
-    _path(r"^ws/market-data(?:/(?P<symbol>.*?))?/?$", MarketDataConsumer.as_asgi()),
+    _path(r"^ws/predictions(?:/(?P<symbol>(?s:.*)))?$", PredictionsConsumer.as_asgi()),
+    _path(r"^ws/market-data(?:/(?P<symbol>(?s:.*)))?$", MarketDataConsumer.as_asgi()),
     _path(r"^ws/alerts/?$", AlertsConsumer.as_asgi()),
     _path(r"", NotFoundConsumer.as_asgi()),
 ]

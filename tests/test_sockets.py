@@ -137,6 +137,8 @@ async def test_a_prediction_is_made_on_request(connect: Connect, symbol: str) ->
         ("/ws/predictions/EURUSD=X/", "EURUSD=X"),
         ("/ws/predictions/brk.b", "BRK.B"),
         ("/ws/market-data/btc%2fusd/", "BTC/USD"),
+        ("/ws/market-data/btc%2F", "BTC/"),
+        ("/ws/predictions/BTC%2f/", "BTC/"),
     ],
 )
 async def test_a_symbol_in_the_url_may_be_percent_encoded(

@@ -20,7 +20,7 @@ from realtime.delivery.updates import Reader
 from realtime.models import Alert, AlertRule
 from realtime.protocol import ErrorCode, Position, ProtocolError
 from realtime.session.subscriptions import Change, alert_streams, parse_streams
-from realtime.streams import WILDCARD, Stream
+from realtime.streams import ALERTS_ALL, WILDCARD, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,8 @@ class AlertsConsumer(RealtimeConsumer):
         self.shown = ShownAlerts()
 
     async def wanted_streams(self) -> tuple[list[Stream], dict[str, Position]]:
-        return alert_streams(self.identity), {}
+        """Both. A position in the URL is in `all`: what `user` has missed the inbox knows."""
+        return alert_streams(self.identity), self.position_in_url(ALERTS_ALL)
 
     # The inbox --------------------------------------------------------------------------------
 

@@ -132,8 +132,8 @@ class RealtimeConsumer(SocketConsumer):
 
     async def wanted_streams(self) -> tuple[list[Stream], dict[str, Position]]:
         """The streams that the URL names, and where it says the client stands in them."""
-        text = self.scope["url_route"]["kwargs"].get("symbol")
-        if not text:
+        text = _symbol_in_path(self.scope)
+        if text is None:
             return [], {}
         try:
             stream = Stream(self.channel, parse_symbol(text))
@@ -141,8 +141,15 @@ class RealtimeConsumer(SocketConsumer):
             await self.refuse(
                 ErrorCode.INVALID_SYMBOL, f"{text[:64]!r}: {exc.reason}", CloseCode.NOT_FOUND
             )
-        since = protocol.position_from_query(self.scope["query_string"])
-        return [stream], {} if since is None else {stream.symbol: since}
+        return [stream], self.position_in_url(stream)
+
+    def position_in_url(self, stream: Stream) -> dict[str, Position]:
+        """`?epoch=&offset=`, which is for this stream."""
+        try:
+            position = protocol.position_from_query(self.scope["query_string"])
+        except ProtocolError:
+            position = protocol.UNKNOWN_POSITION  # `welcome` says what is wrong
+        return {} if position is None else {stream.symbol: position}
 
     async def welcome(self, streams: Sequence[Stream], since: Mapping[str, Position]) -> None:
         """Check the scope, join the groups, say `connected`, send the snapshots."""
@@ -167,6 +174,23 @@ class RealtimeConsumer(SocketConsumer):
             self._changing = self.spawn(self._join_later(change, None))
         self._heartbeat = heartbeat(settings.REALTIME_HEARTBEAT_INTERVAL)
         self._heartbeat.add(self)
+        self._check_position(streams)
+
+    def _check_position(self, streams: Sequence[Stream]) -> None:
+        """Behind `connected`: say it if the URL asks to resume what it cannot."""
+        try:
+            position = protocol.position_from_query(self.scope["query_string"])
+        except ProtocolError as exc:
+            self.send_error(exc)
+            return
+        if position is not None and not streams:
+            self.send_error(
+                ProtocolError(
+                    ErrorCode.INVALID_MESSAGE,
+                    "offset: the URL has no symbol that it could be of; send subscribe with since",
+                    details={"field": "offset"},
+                )
+            )
 
     async def _check_scope(self, streams: Sequence[Stream]) -> None:
         symbols: list[str | None] = [stream.symbol for stream in streams]
@@ -557,6 +581,19 @@ class RealtimeConsumer(SocketConsumer):
             ),
             "outbox_bytes": limit_left(outbox.limit, outbox.limit - outbox.size),
         }
+
+
+def _symbol_in_path(scope: Mapping[str, Any]) -> str | None:
+    """What stands where the URL has the symbol; None for nothing.
+
+    A slash at the end is tolerated. One that is percent-encoded belongs to the symbol, which only
+    the path as it was sent can tell; servers need not pass that on.
+    """
+    text: str | None = scope["url_route"]["kwargs"].get("symbol")
+    if not text:
+        return None
+    sent: bytes = scope.get("raw_path") or b"/"
+    return text[:-1] if text.endswith("/") and sent.endswith(b"/") else text
 
 
 def _may_evict() -> bool:

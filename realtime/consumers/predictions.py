@@ -57,7 +57,7 @@ class PredictionsConsumer(RealtimeConsumer):
         if len(named) != 1 or named == [WILDCARD]:
             raise ProtocolError(
                 ErrorCode.INVALID_MESSAGE,
-                "symbol: name one symbol; this connection has not exactly one of its own",
+                "symbol: name one, and not *; this connection has not exactly one of its own",
                 details={"field": "symbol"},
                 id=message.id,
             )

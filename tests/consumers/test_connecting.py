@@ -78,6 +78,8 @@ async def test_a_symbol_in_the_url_is_decoded_and_upper_cased(
         "/ws/predictions/" + "A" * 33,
         "/ws/predictions/%C3%84",
         "/ws/predictions/AAPL,MSFT",
+        "/ws/predictions/A%0A",
+        "/ws/predictions//",
         "/ws/trades/AAPL",
         "/ws/alerts/AAPL",
         "/ws",
@@ -91,8 +93,11 @@ async def test_an_unknown_path_or_symbol_is_not_found(open_socket: Open, path: s
     assert not client.of_type("connected")
 
 
-async def test_an_invalid_symbol_in_the_url_is_told_with_the_reason(open_socket: Open) -> None:
-    client = await open_socket("/ws/market-data/A%20B")
+@pytest.mark.parametrize("symbol", ["A%20B", "A%0A", "%0A"])
+async def test_an_invalid_symbol_in_the_url_is_told_with_the_reason(
+    open_socket: Open, symbol: str
+) -> None:
+    client = await open_socket(f"/ws/market-data/{symbol}")
     await client.closed()
     (error,) = client.seen
     assert error["code"] == "invalid_symbol"

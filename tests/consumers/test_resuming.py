@@ -1,8 +1,11 @@
 """What `since` replays, and what it cannot; `max_rate`, which folds."""
 
+from types import SimpleNamespace
 from typing import Any
 
-from realtime.broadcast import abroadcast_many, market_data_update
+import pytest
+
+from realtime.broadcast import abroadcast_many, asend_alert, market_data_update
 from tests.checker import Checker
 from tests.clients import Open
 from tests.consumers import position_after, price, publish
@@ -35,6 +38,37 @@ async def test_since_may_be_in_the_url(each_layer: str, connect: Open) -> None:
     info = client.seen[0]["streams"]["AAPL"]
     assert (info["recovered"], info["replayed"]) == (True, 1)
     assert price(await client.next()) == 3
+
+
+async def test_a_position_in_the_url_of_alerts_is_one_of_all(
+    each_layer: str, connect: Open, people: SimpleNamespace
+) -> None:
+    since = (await connect("/ws/alerts")).seen[0]["streams"]["all"]
+    for n in range(3):
+        await asend_alert({"n": n})
+    for credential in ("", f"&token={people.token}"):
+        client = await connect(f"/ws/alerts?epoch={since['epoch']}&offset=1{credential}")
+        assert client.seen[0]["streams"]["all"]["replayed"] == 2
+        assert [(await client.next())["offset"] for _ in range(2)] == [2, 3]
+
+
+@pytest.mark.parametrize("query", ["epoch=e", "epoch=e&offset=-1", "offset=1.5", "epoch=e&offset="])
+async def test_half_a_position_in_the_url_is_told_behind_the_snapshot(
+    connect: Open, query: str
+) -> None:
+    await publish("AAPL", 1)
+    client = await connect(f"/ws/market-data/AAPL?{query}")
+    assert client.seen[0]["streams"]["AAPL"]["recovered"] is False
+    assert (await client.next())["snapshot"] is True
+    error = await client.next()
+    assert (error["code"], error["details"]) == ("invalid_message", {"field": "offset"})
+
+
+async def test_a_position_in_the_url_needs_a_symbol_there(connect: Open) -> None:
+    client = await connect("/ws/market-data?epoch=e&offset=1")
+    error = await client.next()
+    assert (error["code"], error["details"]) == ("invalid_message", {"field": "offset"})
+    assert "since" in error["message"]
 
 
 async def test_who_missed_nothing_gets_nothing(each_layer: str, connect: Open) -> None:
