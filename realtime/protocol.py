@@ -17,6 +17,8 @@ from urllib.parse import parse_qs
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from realtime.shapes import choices_of, explain
+
 PROTOCOL_VERSION: Final = 1
 SUBPROTOCOL: Final = "ara.v1"
 MAX_HORIZON: Final = 30
@@ -151,12 +153,12 @@ class Position(Struct, forbid_unknown_fields=True, frozen=True):
     offset: Annotated[int, Meta(ge=0)]
 
 
-class Pong(ClientMessage, tag="pong", kw_only=True):
-    pass
 # Of a reader that says wrongly where it stands: no epoch of any stream.
 UNKNOWN_POSITION: Final = Position("?", 0)
 
 
+class Pong(ClientMessage, tag="pong", kw_only=True):
+    pass
 
 
 class Subscribe(ClientMessage, tag="subscribe", kw_only=True):
@@ -232,10 +234,7 @@ CLIENT_TYPES: Final = tuple(
 )
 
 _decoder: Final = msgspec.json.Decoder(AnyClientMessage)
-# msgspec's own texts: "Expected `str`, got `int` - at `$.symbol`",
-# "Object contains unknown field `x`", "Object missing required field `type`".
-_PATH: Final = re.compile(r" - at `\$\.?(.*?)`$")
-_FIELD: Final = re.compile(r"field `(.*?)`")
+_CHOICES: Final = choices_of(AlertConfig)
 _OFFSET: Final = re.compile(r"[0-9]{1,18}")
 
 
@@ -297,12 +296,7 @@ def _invalid(text: str | bytes, reason: str) -> ProtocolError:
             details={"field": "type"},
             id=id,
         )
-    path = _PATH.search(reason)
-    named = _FIELD.search(reason)
-    field = ".".join(
-        part for part in (path.group(1) if path else "", named.group(1) if named else "") if part
-    )
-    what = _PATH.sub("", reason)
+    field, what = explain(reason, _CHOICES)
     return ProtocolError(
         ErrorCode.INVALID_MESSAGE,
         f"{field}: {what}" if field else what,
@@ -317,6 +311,11 @@ def position_from_query(query: bytes) -> Position | None:
         return None
     try:
         values = parse_qs(query.decode("latin-1"), max_num_fields=20)
+    except ValueError:  # more fields than anybody needs
+        return None
+    epoch, offset = values.get("epoch", [""])[0], values.get("offset", [""])[0]
+    if not epoch and not offset:
+        return None
     wrong = "epoch" if len(epoch) > 64 else "offset"
     if wrong == "epoch" or not _OFFSET.fullmatch(offset):
         raise ProtocolError(
@@ -324,11 +323,6 @@ def position_from_query(query: bytes) -> Position | None:
             f"{wrong}: the URL needs both as streams had them: ?epoch=h3J2x9aQ&offset=17",
             details={"field": wrong},
         )
-    except ValueError:  # more fields than anybody needs
-        return None
-    epoch, offset = values.get("epoch", [""])[0], values.get("offset", [""])[0]
-    if not epoch and not offset:
-        return None
     return Position(epoch, int(offset))
 
 

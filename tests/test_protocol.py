@@ -210,6 +210,23 @@ def test_a_wrong_shape_is_refused_with_its_field(message: dict[str, Any], field:
     assert field in error["details"]["field"]
 
 
+def test_a_wrong_choice_is_refused_with_the_choices() -> None:
+    error = error_sent_for({"type": "configure_alerts", "config": {"min_severity": "urgent"}})
+    assert error["message"] == "config.min_severity: must be one of low, medium, high, critical"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "status", "x" * 60_000: 1},
+        {"type": "subscribe", "symbol": "A", "since": {"A": {"x" * 60_000: 1}}},
+        {"type": "configure_alerts", "config": {"min_severity": "x" * 60_000}},
+    ],
+)
+def test_long_words_of_a_client_do_not_come_back_whole(message: dict[str, Any]) -> None:
+    assert len(json.dumps(error_sent_for(message))) < 1000
+
+
 def test_a_token_never_comes_back_in_an_error() -> None:
     secret = "ara_abcdefgh.verysecretpart"
     for message in (
@@ -290,21 +307,6 @@ def test_a_position_is_read_from_the_query() -> None:
     assert position == protocol.Position("k3J", 42)
 
 
-@given(st.binary(max_size=200) | st.builds(lambda n: b"epoch=e&offset=" + n, st.binary()))
-@example(b"&".join([b"epoch=1"] * 1000))
-@example("epoch=e&offset=\u0661".encode())
-@example(b"epoch=e&offset=%C2%B2")
-def test_any_query_is_a_position_or_none_or_refused(query: bytes) -> None:
-    with contextlib.suppress(ProtocolError):
-        position = position_from_query(query)
-        assert position is None or 0 <= position.offset < 2**63
-
-
-# The examples -------------------------------------------------------------------------------
-
-
-def _name(message: dict[str, Any]) -> str:
-    return str(message["type"])
 @pytest.mark.parametrize("query", [b"", b"token=x", b"epoch=&offset=", b"depoch=1"])
 def test_a_query_may_have_no_position(query: bytes) -> None:
     assert position_from_query(query) is None
@@ -330,6 +332,21 @@ def test_half_a_position_in_the_query_is_refused_with_the_field(query: bytes, fi
     assert "?epoch=" in info.value.message
 
 
+@given(st.binary(max_size=200) | st.builds(lambda n: b"epoch=e&offset=" + n, st.binary()))
+@example(b"&".join([b"epoch=1"] * 1000))
+@example("epoch=e&offset=\u0661".encode())
+@example(b"epoch=e&offset=%C2%B2")
+def test_any_query_is_a_position_or_none_or_refused(query: bytes) -> None:
+    with contextlib.suppress(ProtocolError):
+        position = position_from_query(query)
+        assert position is None or 0 <= position.offset < 2**63
+
+
+# The examples -------------------------------------------------------------------------------
+
+
+def _name(message: dict[str, Any]) -> str:
+    return str(message["type"])
 
 
 @pytest.mark.parametrize("message", FROM_CLIENT, ids=_name)

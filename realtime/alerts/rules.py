@@ -5,7 +5,6 @@
 raises InvalidRule with the field named: `conditions[0].value: Expected float, got str`.
 """
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal, get_args
@@ -29,6 +28,7 @@ from realtime.alerts.conditions import (
 from realtime.alerts.hours import ActiveHours
 from realtime.alerts.messages import InvalidTemplate, check_template
 from realtime.protocol import SEVERITIES
+from realtime.shapes import choices_of, explain
 from realtime.streams import WILDCARD, Channel, InvalidSymbol, parse_symbol
 
 MAX_SYMBOLS: Final = 200
@@ -107,7 +107,7 @@ def parse_rule(raw: object) -> Definition:
     try:
         rule = msgspec.convert(shorthand, Definition)
     except msgspec.ValidationError as exc:
-        raise _invalid(str(exc)) from None
+        raise InvalidRule(*explain(str(exc), _CHOICES)) from None
     except RecursionError:
         raise InvalidRule("conditions", f"is nested more than {MAX_DEPTH} deep") from None
     rule.symbols = _symbols(rule.symbols)
@@ -169,20 +169,8 @@ def _node(node: AnyValue, depth: int) -> AnyValue:
 
 # Checks --------------------------------------------------------------------------------------
 
-# msgspec's own texts: "Expected `float`, got `str` - at `$.conditions[0].value`",
-# "Object contains unknown field `x` - at `$`", "Object missing required field `value` - at `$…`".
-_PATH: Final = re.compile(r" - at `\$\.?(.*?)`$")
-_FIELD: Final = re.compile(r"field `(.*?)`")
-
-
-def _invalid(text: str) -> InvalidRule:
-    path = _PATH.search(text)
-    named = _FIELD.search(text)
-    parts = (path.group(1) if path else "", named.group(1) if named else "")
-    reason = _PATH.sub("", text).replace("`", "").replace("Object ", "")
-    if reason.startswith("Invalid value") and parts[0].endswith(".type"):
-        reason += f"; there are {', '.join(TYPES)}"
-    return InvalidRule(".".join(part for part in parts if part), reason)
+# `type` is a condition's.
+_CHOICES: Final = choices_of(Definition, *get_args(Node), type=TYPES)
 
 
 def _symbols(texts: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ from rest_framework.exceptions import APIException, ParseError, ValidationError
 from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
+from rest_framework.serializers import ChoiceField, Serializer
 from rest_framework.views import APIView, exception_handler
 
 from realtime.access.tickets import TicketsUnavailable
@@ -41,6 +41,18 @@ def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None
     elif isinstance(exc, PublishFailed | StatisticsUnavailable | TicketsUnavailable):
         exc = Unavailable(str(exc))
     return exception_handler(exc, context)
+
+
+class Choice(ChoiceField):
+    """A field of some values only, which says which they are."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        try:
+            return super().to_internal_value(data)
+        except ValidationError as exc:
+            raise ValidationError(
+                f"Must be one of {', '.join(map(str, self.choices))}.", "invalid_choice"
+            ) from exc
 
 
 class QuerySerializer(Serializer[Any]):

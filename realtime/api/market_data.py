@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from realtime.api.authentication import HasMarketDataScope, identity_of
-from realtime.api.base import ApiView, QuerySerializer
+from realtime.api.base import ApiView, Choice, QuerySerializer
 from realtime.api.serializers import ProblemSerializer
 from realtime.models import Bar
 from realtime.streams import InvalidSymbol, parse_symbol
@@ -22,7 +22,7 @@ MAX_LIMIT: Final = 5000
 class BarsQuerySerializer(QuerySerializer):
     """What of a symbol's bars is asked for."""
 
-    interval = serializers.ChoiceField(choices=Bar.Interval.choices, default=Bar.Interval.MINUTE)
+    interval = Choice(choices=Bar.Interval.choices, default=Bar.Interval.MINUTE)
     limit = serializers.IntegerField(default=DEFAULT_LIMIT, min_value=1, max_value=MAX_LIMIT)
     # `Field.source` is DRF's own; the metaclass takes declared fields out before that matters.
     source = serializers.CharField(  # type: ignore[assignment]

@@ -4,6 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from realtime.api.base import Choice
 from realtime.streams import InvalidSymbol, parse_symbol
 
 UPDATE_TYPES = ("prediction_update", "market_data_update", "alert")
@@ -12,7 +13,7 @@ UPDATE_TYPES = ("prediction_update", "market_data_update", "alert")
 class UpdateSerializer(serializers.Serializer[Any]):
     """One update, with the same `type` as the message that clients will receive."""
 
-    type = serializers.ChoiceField(choices=UPDATE_TYPES)
+    type = Choice(choices=UPDATE_TYPES)
     symbol = serializers.CharField(
         required=False, help_text="For every type but `alert`; there it belongs into `data`."
     )

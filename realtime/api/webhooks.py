@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from realtime.api.authentication import IsUser, identity_of
-from realtime.api.base import ApiView, QuerySerializer
+from realtime.api.base import ApiView, Choice, QuerySerializer
 from realtime.api.serializers import ProblemSerializer
 from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from realtime.models.webhooks import DEFAULT_OVERLAP
@@ -39,7 +39,7 @@ class WebhookSerializer(serializers.ModelSerializer[WebhookEndpoint]):
     # The model says what is wrong with these, for the admin as well.
     url = serializers.CharField()
     events = serializers.ListField(
-        child=serializers.ChoiceField(choices=WebhookEvent.choices),
+        child=Choice(choices=WebhookEvent.choices),
         required=False,
         help_text="Absent: all of them.",
     )
@@ -112,8 +112,8 @@ class DeliveryDetailSerializer(DeliverySerializer):
 
 
 class DeliveriesQuerySerializer(QuerySerializer):
-    status = serializers.ChoiceField(choices=WebhookDelivery.Status.choices, required=False)
-    event = serializers.ChoiceField(choices=WebhookEvent.choices, required=False)
+    status = Choice(choices=WebhookDelivery.Status.choices, required=False)
+    event = Choice(choices=WebhookEvent.choices, required=False)
     since = serializers.DateTimeField(required=False, help_text="Of events at this time or later.")
 
     known_elsewhere = ("cursor", "limit")

@@ -76,6 +76,21 @@ def test_what_is_no_rule_is_refused_with_its_field(raw: Any, field: str) -> None
 
 
 @pytest.mark.parametrize(
+    ("raw", "choice"),
+    [
+        (rule(severity="urgent"), "critical"),
+        (rule(match="some"), "all, any"),
+        (rule(conditions=[{"type": "sideways"}]), "crosses_above"),
+        (rule(conditions=[{**MOVE, "direction": "left"}]), "up, down, any"),
+        (rule(conditions=[{"type": "stale", "seconds": 9, "channel": "alerts"}]), "market-data"),
+    ],
+)
+def test_a_wrong_choice_is_refused_with_the_choices(raw: Any, choice: str) -> None:
+    with pytest.raises(InvalidRule, match=f"must be one of .*{choice}"):
+        parse_rule(raw)
+
+
+@pytest.mark.parametrize(
     "raw",
     [
         rule(),

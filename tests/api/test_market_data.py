@@ -99,6 +99,10 @@ def test_a_bad_parameter_is_named(query: dict[str, Any], field: str) -> None:
     assert list(answer.json()) == [field]
 
 
+def test_a_wrong_choice_is_told_the_choices() -> None:
+    assert get(interval="5m").json() == {"interval": ["Must be one of 1m, 1d."]}
+
+
 def test_a_symbol_that_is_none_is_named() -> None:
     answer = get("A APL")
     assert (answer.status_code, list(answer.json())) == (400, ["symbol"])
