@@ -576,7 +576,7 @@ def _body(head: _UpdateHead) -> bytes:
 
 
 def update_text(body: bytes, offset: int | None, suffix: bytes = b"") -> bytes:
-    """The whole JSON text of an update. `suffix` is one of the `SUFFIX_…` or `folded(n)`."""
+    """The whole JSON text of an update. `suffix` is a `SUFFIX_…` or what a function below gives."""
     if offset is None:  # a channel layer that does not number its updates
         return b"%b%b}" % (body, suffix)
     return b'%b,"offset":%d%b}' % (body, offset, suffix)
@@ -592,6 +592,11 @@ def folded(count: int) -> bytes:
 
 def filtered(count: int) -> bytes:
     return b',"filtered":%d' % count
+
+
+def begun(epoch: str) -> bytes:
+    """Of the first update of a stream, for those who subscribed before there was such a stream."""
+    return b',"epoch":%b' % msgspec.json.encode(epoch)
 
 
 class _UpdateData(Struct):

@@ -75,6 +75,8 @@ class Checker:
         self.offset[name] = max(mine, head - 1)
 
     def _update(self, name: str, message: dict[str, Any]) -> None:
+        if "epoch" in message:  # of a stream that is new to a subscription of every symbol
+            self.epoch[name] = message["epoch"]
         offset, epoch = message["offset"], self.epoch.setdefault(name, "")
         covers = message.get("folded", 0)
         mine = self.offset.get(name)

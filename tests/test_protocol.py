@@ -368,6 +368,7 @@ def test_an_example_from_the_server_is_what_the_server_writes(message: dict[str,
                 protocol.SUFFIX_SNAPSHOT if message.get("snapshot") else b"",
                 protocol.SUFFIX_REPLAYED if message.get("replayed") else b"",
                 protocol.folded(message["folded"]) if "folded" in message else b"",
+                protocol.begun(message["epoch"]) if "epoch" in message else b"",
             ]
         )
         body = BODIES[message["type"]](message)

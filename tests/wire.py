@@ -134,11 +134,17 @@ SERVER_MESSAGES: dict[str, tuple[dict[str, Check], dict[str, Check]]] = {
     "ping": ({"heads": heads}, {}),
     "prediction_update": (
         {"symbol": symbol, "data": mapping},
-        {"offset": positive, "snapshot": true, "folded": positive, "request_id": text},
+        {
+            "offset": positive,
+            "snapshot": true,
+            "folded": positive,
+            "request_id": text,
+            "epoch": text,
+        },
     ),
     "market_data_update": (
         {"symbol": symbol, "data": mapping},
-        {"offset": positive, "snapshot": true, "folded": positive},
+        {"offset": positive, "snapshot": true, "folded": positive, "epoch": text},
     ),
     "alert": (
         {"id": text, "data": mapping, "audience": one_of("all", "user")},
@@ -234,6 +240,8 @@ def check_server_message(message: Mapping[str, Any], *, numbered: bool = True) -
     beside = "request_id" in message or (kind == "alert" and "replayed" in message)
     if kind in UPDATES and numbered and not beside:
         assert "offset" in message, f"{kind}.offset is missing: {message}"
+    if kind in UPDATES and "epoch" in message:
+        assert message["offset"] == 1, f"{kind}.epoch is told by the first update: {message}"
     if kind in ("connected", "subscribed", "unsubscribed") and message["channel"] != "alerts":
         alone = message["symbols"][0] if len(message["symbols"]) == 1 else None
         assert message.get("symbol") == alone, f"{kind}.symbol is not the only one: {message}"

@@ -18,7 +18,7 @@ from msgspec import MsgspecError
 
 from realtime.delivery.cork import cork_of
 from realtime.delivery.freshness import LEARN_FROM, Freshness, heard_at, rhythm_for
-from realtime.delivery.updates import NO_EPOCH, Reader, Update
+from realtime.delivery.updates import NO_EPOCH, FirstUpdate, Reader, Update
 from realtime.protocol import Position, update_time
 from realtime.streams import Channel, Stream
 
@@ -243,6 +243,8 @@ class Fanout:
             reader.deliver(update)
         wildcards = self.wildcards.get(update.stream.channel)
         if wildcards:
+            if update.offset == 1:
+                update = FirstUpdate(update.stream, update.epoch, 1, update.body)
             for owner, reader in tuple(wildcards.items()):
                 if owner not in state.readers:
                     reader.deliver(update)

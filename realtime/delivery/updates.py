@@ -6,6 +6,7 @@ from realtime.protocol import (
     SUFFIX_REPLAYED,
     SUFFIX_SNAPSHOT,
     alert_id,
+    begun,
     filtered,
     folded,
     update_data,
@@ -56,7 +57,7 @@ class Update:
     @property
     def frame(self) -> bytes:
         if self._frame is None:
-            self._frame = frame(update_text(self.body, self.offset))
+            self._frame = frame(self.text)
         return self._frame
 
     @property
@@ -95,6 +96,23 @@ class Update:
         """Alerts say that they are late; other updates are told by their offsets."""
         suffix = SUFFIX_REPLAYED if self.stream.channel == "alerts" else b""
         return update_text(self.body, self.offset, suffix)
+
+
+class FirstUpdate(Update):
+    """The first one of a stream, as readers of every symbol get it: only it names them the epoch.
+
+    Nothing newer replaces it while it waits.
+    """
+
+    __slots__ = ()
+
+    @property
+    def foldable(self) -> bool:
+        return False
+
+    @property
+    def text(self) -> bytes:
+        return update_text(self.body, self.offset, begun(self.epoch))
 
 
 class Reader(Protocol):

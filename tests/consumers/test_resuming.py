@@ -174,17 +174,40 @@ async def test_what_the_asterisk_brings_can_be_resumed(each_layer: str, connect:
     assert checker.received("AAPL") == [1, 2, 3]
 
 
-async def test_a_symbol_that_is_new_to_the_asterisk_has_an_epoch(
-    each_layer: str, connect: Open
+@pytest.mark.parametrize("max_rate", [None, 1000])
+async def test_a_symbol_that_is_new_to_the_asterisk_can_be_resumed(
+    each_layer: str, connect: Open, max_rate: float | None
 ) -> None:
     every = await connect("/ws/market-data")
-    await every.ask("subscribe", symbols=["*"])
+    await every.ask("subscribe", symbols=["*"], **({"max_rate": max_rate} if max_rate else {}))
     named = await connect("/ws/market-data/AAPL")
     await publish("AAPL", 1)
-    await named.next()
-    assert (await every.next())["symbol"] == "AAPL"
-    epoch = named.seen[0]["streams"]["AAPL"]["epoch"]
-    assert (await every.ask("status"))["streams"]["AAPL"] == {"epoch": epoch, "offset": 1}
+    checker = Checker()
+    checker.feed(await every.next())
+    assert checker.epoch["AAPL"] == named.seen[0]["streams"]["AAPL"]["epoch"]
+    assert "epoch" not in await named.next()
+    await publish("AAPL", 2, 3)
+    again = await connect("/ws/market-data")
+    checker.feed(await again.ask("subscribe", symbols=["*"], since=checker.since()))
+    for _ in range(2):
+        checker.feed(await again.next())
+    checker.assert_complete()
+    assert checker.received("AAPL") == [1, 2, 3]
+
+
+async def test_only_the_first_update_below_the_asterisk_has_an_epoch(
+    each_layer: str, connect: Open
+) -> None:
+    client = await connect("/ws/market-data")
+    await client.ask("subscribe", symbols=["*"])
+    await publish("AAPL", 1, 2)
+    await publish("MSFT", 3)
+    updates = [await client.next() for _ in range(3)]
+    assert ["epoch" in update for update in updates] == [True, False, True]
+    assert (await client.ask("status"))["streams"]["MSFT"] == {
+        "epoch": updates[2]["epoch"],
+        "offset": 1,
+    }
 
 
 async def test_max_rate_folds_what_is_too_fast(each_layer: str, connect: Open) -> None:

@@ -15,7 +15,7 @@ from hypothesis.stateful import (  # fmt: skip
 )
 
 from realtime.delivery.outbox import Outbox
-from realtime.delivery.updates import Update
+from realtime.delivery.updates import FirstUpdate, Update
 from realtime.streams import Stream
 from tests.delivery.updates import AAPL, MSFT, alert, price
 
@@ -31,6 +31,16 @@ def test_it_is_empty_at_first() -> None:
     assert not outbox
     assert not outbox.full
     assert outbox.take(100) == []
+
+
+def test_the_update_that_names_an_epoch_is_not_folded() -> None:
+    outbox = Outbox(1000)
+    first = price(1)
+    outbox.put_update(FirstUpdate(first.stream, first.epoch, 1, first.body))
+    for offset in (2, 3):
+        outbox.put_update(price(offset))
+    told = [(text["offset"], text.get("epoch"), text.get("folded")) for text in everything(outbox)]
+    assert told == [(1, "E", None), (3, None, 1)]
 
 
 def test_texts_leave_in_the_order_in_which_they_came() -> None:

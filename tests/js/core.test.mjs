@@ -183,11 +183,28 @@ test("where since is refused whatever comes next is taken", () => {
   assert.equal(positions.take("AAPL", { offset: 12 }), "apply");
 });
 
-test("a stream below the wildcard is followed, but cannot be resumed", () => {
+test("a stream whose epoch was never told is followed, but cannot be resumed", () => {
   const positions = new Positions();
   assert.equal(positions.take("TSLA", { offset: 7 }), "apply");
   assert.equal(positions.take("TSLA", { offset: 9 }), "apply");
   assert.deepEqual(positions.since(["TSLA"]), {});
+});
+
+test("a stream that is new below the wildcard is resumed by the epoch of its first update", () => {
+  const positions = joined();
+  assert.equal(positions.take("TSLA", { offset: 1, epoch: "t" }), "apply");
+  assert.equal(positions.take("TSLA", { offset: 2 }), "apply");
+  assert.equal(positions.take("TSLA", { offset: 4 }), "gap");
+  assert.deepEqual(positions.since(["*"]).TSLA, { epoch: "t", offset: 2 });
+  assert.deepEqual(Object.keys(positions.since(["*"])), ["AAPL", "TSLA"]);
+});
+
+test("the positions below the wildcard fit into one message", () => {
+  const positions = new Positions();
+  for (let n = 0; n < 3000; n += 1) {
+    positions.take(`SYMBOL-OF-THIRTYTWO-LETTERS-${n}`, { offset: 1, epoch: "abcdefgh" });
+  }
+  assert.ok(JSON.stringify(positions.since(["*"])).length < 60_000);
 });
 
 test("a stream that begins while it is followed is resumed from its beginning", () => {

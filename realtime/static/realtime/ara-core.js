@@ -3,6 +3,9 @@
 
 import { CloseCode, isTerminal } from "./protocol.js";
 
+// As many positions as fit into one message whatever the symbols; other streams send a snapshot.
+const MAX_SINCE = 500;
+
 /** Full jitter: a random time below a limit that doubles with every attempt. */
 export class Backoff {
   #attempt = 0;
@@ -86,11 +89,13 @@ export class Positions {
   /**
    * Judge an update, which may stand for older ones that were `folded` into it, or `filtered` out
    * before it: `apply`; `replay`: apply, it is from the past; `drop` (seen before, or coming again
-   * in the replay); or `gap`: drop it, and ask `since` for the stream.
+   * in the replay); or `gap`: drop it, and ask `since` for the stream. `epoch` comes with the first
+   * update of a stream that is new below the wildcard.
    */
-  take(name, { offset, folded = 0, filtered = 0, snapshot = false }) {
+  take(name, { offset, epoch = null, folded = 0, filtered = 0, snapshot = false }) {
     if (!Number.isInteger(offset)) return "apply"; // belongs to no stream
-    const at = this.#streams.get(name) ?? this.#start(name, null, null);
+    const at = this.#streams.get(name) ?? this.#start(name, epoch, null);
+    at.epoch ??= epoch;
     if (at.offset !== null) {
       const inOrder = offset > at.offset && offset - folded - filtered <= at.offset + 1;
       if (!inOrder) {
@@ -142,10 +147,11 @@ export class Positions {
     for (const name of names) this.#streams.delete(name);
   }
 
-  /** `since` for a `subscribe`; streams that cannot be resumed are left out. */
+  /** `since` for a `subscribe`; streams that cannot be resumed are left out. "*" is all of them. */
   since(names) {
     const entries = [];
-    for (const name of names) {
+    const wanted = names.includes("*") ? [...this.#streams.keys()].slice(0, MAX_SINCE) : names;
+    for (const name of wanted) {
       const at = this.#streams.get(name);
       if (at !== undefined && at.epoch !== null && at.offset !== null) {
         // Without an epoch: everything from the first update on. What is here is dropped again.
