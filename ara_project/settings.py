@@ -344,6 +344,8 @@ REALTIME_ALLOW_ANONYMOUS = env.flag("REALTIME_ALLOW_ANONYMOUS", default=True)
 REALTIME_AUTH_TIMEOUT = env.number("REALTIME_AUTH_TIMEOUT", default=10.0)
 # Seconds between two `ping`; two of them without a `pong` close the socket (4504).
 REALTIME_HEARTBEAT_INTERVAL = env.number("REALTIME_HEARTBEAT_INTERVAL", default=30.0, least=0.05)
+# Seconds that a client of `manage.py serve` has to send all of an HTTP request.
+REALTIME_REQUEST_SECONDS = env.number("REALTIME_REQUEST_SECONDS", default=30.0, least=0.1)
 # Largest message that a client may send, and largest update that a publisher may send, in bytes.
 REALTIME_MAX_MESSAGE_BYTES = env.count("REALTIME_MAX_MESSAGE_BYTES", default=65536)
 # Subscriptions that one socket may hold.

@@ -68,6 +68,7 @@ def run(host: str, port: int, workers: int, *, access_log: bool) -> None:
         host=host,
         port=port,
         workers=workers,
+        http="realtime.delivery.http:BoundedProtocol",
         ws="realtime.delivery.uvicorn:PreparedProtocol",
         ws_max_size=settings.REALTIME_MAX_MESSAGE_BYTES,
         # Prepared frames are shared by all sockets, so none is compressed for one of them; and a
