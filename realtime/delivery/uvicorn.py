@@ -13,6 +13,7 @@ from typing import Any, Final
 from django.conf import settings
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.datastructures import Headers
+from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.protocol import Protocol
 
@@ -24,8 +25,9 @@ HIGH_WATER: Final = 32768
 # Bytes that the kernel may hold unsent for one socket before it says "full". Without it a stalled
 # reader hides behind megabytes of kernel buffer, all of it stale when it is read at last.
 UNSENT_BYTES: Final = 65536
-# How long a closed connection may linger for the peer's close frame.
+# How long a closed connection may linger for the peer's close frame, and what may come before it.
 CLOSE_SECONDS: Final = 5.0
+BYTES_AFTER_CLOSE: Final = 256 * 1024
 
 
 class PreparedProtocol(WebSocketsSansIOProtocol):
@@ -35,6 +37,7 @@ class PreparedProtocol(WebSocketsSansIOProtocol):
         super().__init__(*args, **kwargs)
         self.paused = False
         self.socket: PreparedSocket | None = None
+        self._after_close = 0  # bytes
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -47,6 +50,11 @@ class PreparedProtocol(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self.handshake_initiated:
+            if self.close_sent:
+                self._after_close += len(data)
+                if self._after_close > BYTES_AFTER_CLOSE:  # a flood, and nobody reads it
+                    self.transport.abort()
+                    return
             super().data_received(data)
             return
         # The HTTP protocol has parsed this request and put it together again for us. Parsing it a
@@ -63,6 +71,23 @@ class PreparedProtocol(WebSocketsSansIOProtocol):
         extensions: dict[str, Any] = self.scope["extensions"]
         extensions[EXTENSION] = self
         await super().run_asgi()
+
+    def handle_ping(self) -> None:
+        pong = self.conn.data_to_send()
+        # Who does not read needs no answer, and must not fill memory with them.
+        if not self.paused:
+            self.transport.write(b"".join(pong))
+
+    def handle_cont(self, event: Frame) -> None:
+        # Fragments that hold nothing are not counted by the limit of a message's size.
+        if len(self.frames) >= settings.REALTIME_MAX_MESSAGE_BYTES and not event.fin:
+            self.frames = []
+            if self.handshake_complete:
+                self.end(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
+            else:
+                self.transport.abort()
+            return
+        super().handle_cont(event)
 
     def send_receive_event_to_app(self) -> None:
         # uvicorn ends the connection on invalid UTF-8, with a traceback in the log. The protocol

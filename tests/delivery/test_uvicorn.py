@@ -2,14 +2,16 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import socket as network
 import struct
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.delivery.waiting import PATIENCE
@@ -256,6 +258,24 @@ async def test_whatever_comes_instead_of_a_handshake_harms_nobody(
     await assert_alive(await opened(server))
 
 
+@contextlib.asynccontextmanager
+async def plain(server: LiveServer, path: str) -> AsyncIterator[asyncio.StreamWriter]:
+    """A client that reads nothing after the handshake."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
+    writer.write(request(path))
+    async with asyncio.timeout(PATIENCE):
+        await reader.readuntil(b"\r\n\r\n")
+    yield writer
+    writer.transport.abort()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+def memory(server: LiveServer) -> int:
+    """Bytes in use by the server process."""
+    return int(psutil.Process(server.process.pid).memory_info().rss)
+
+
 # Frames -------------------------------------------------------------------------------------------
 
 
@@ -306,6 +326,35 @@ async def test_fragments_count_together(server: LiveServer) -> None:
     client.send(0, b" " * 40_000)
     assert await client.closed() == 1009
     await client.leave()
+
+
+async def test_fragments_of_nothing_do_not_go_on_for_ever(server: LiveServer) -> None:
+    client = await opened(server)
+    client.send(TEXT, b"{", final=False)
+    client.writer.write(b"\x00\x80\0\0\0\0" * 65536)
+    assert await client.closed() == 1009
+    await client.leave()
+
+
+async def test_pings_of_a_client_that_does_not_read_are_not_stored(server: LiveServer) -> None:
+    ping = bytes([0x80 | PING, 0x80 | 125, 0, 0, 0, 0]) + b"x" * 125
+    before, pings = memory(server), 160_000
+    async with plain(server, "/ws/market-data/AAPL") as writer:
+        for _ in range(pings // 500):
+            writer.write(ping * 500)
+            async with asyncio.timeout(PATIENCE):
+                await writer.drain()
+        await assert_alive(await opened(server))
+        assert memory(server) - before < pings * len(ping) / 2
+
+
+async def test_a_flood_after_the_close_ends_the_connection(server: LiveServer) -> None:
+    async with plain(server, "/ws/nothing/here") as writer:
+        async with asyncio.timeout(PATIENCE):
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    writer.write(b"\x81\x80\0\0\0\0" * 10_000)
+                    await writer.drain()
 
 
 @pytest.mark.parametrize(
