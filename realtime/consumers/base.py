@@ -64,6 +64,10 @@ EXPIRY_GRACE: Final = 25.0
 # With the policy `close_oldest`: how many are asked to go for one newcomer, and for how long each.
 MAX_EVICTIONS: Final = 5
 EVICTION_SECONDS: Final = 0.1
+# How many symbols of one `subscribe` or `unsubscribe` count as one message.
+SYMBOLS_PER_MESSAGE: Final = 10
+# Seconds for which nothing is read from a socket that has sent too much.
+MAX_PAUSE: Final = 1.0
 SERVER_ID: Final = uuid.uuid4().hex[:12]
 
 
@@ -267,8 +271,10 @@ class RealtimeConsumer(SocketConsumer):
     # Messages from the client -----------------------------------------------------------------
 
     async def receive_message(self, message: protocol.AnyClientMessage) -> None:
-        if not isinstance(message, protocol.Pong):
-            self._check_rate(message)
+        # A pong that was asked for is free: who is held up must not seem dead.
+        answers_ping = isinstance(message, protocol.Pong) and self.pulse.awaits_pong
+        if not answers_ping and await self._held_up(message):
+            return
         if not self._welcomed and not isinstance(message, protocol.Auth):
             raise ProtocolError(
                 ErrorCode.AUTH_REQUIRED,
@@ -289,16 +295,27 @@ class RealtimeConsumer(SocketConsumer):
             case _:
                 await self.receive_other(message)
 
-    def _check_rate(self, message: protocol.AnyClientMessage) -> None:
-        wait = self.rate.take()
-        if wait:
-            raise ProtocolError(
+    async def _held_up(self, message: protocol.AnyClientMessage) -> bool:
+        """Whether the message comes too soon: then it is answered, and the next one read later.
+
+        What is not read fills the client's own buffers. Answered at once, a flood would take as
+        much of the server's time as the client has.
+        """
+        wait = self.rate.take(_cost(message))
+        if not wait:
+            return False
+        retry_after_ms = int(wait * 1000) + 1
+        self.send_error(
+            ProtocolError(
                 ErrorCode.RATE_LIMITED,
                 f"more than {self.rate.rate:g} messages a second",
                 retry=True,
-                retry_after_ms=int(wait * 1000) + 1,
+                retry_after_ms=retry_after_ms,
                 id=message.id,
             )
+        )
+        await asyncio.sleep(min(retry_after_ms / 1000, MAX_PAUSE))
+        return True
 
     async def receive_other(self, message: protocol.AnyClientMessage) -> None:
         """Messages that only some channels know."""
@@ -594,6 +611,13 @@ def _symbol_in_path(scope: Mapping[str, Any]) -> str | None:
         return None
     sent: bytes = scope.get("raw_path") or b"/"
     return text[:-1] if text.endswith("/") and sent.endswith(b"/") else text
+
+
+def _cost(message: protocol.AnyClientMessage) -> int:
+    """How many messages this one counts as."""
+    if isinstance(message, protocol.Subscribe | protocol.Unsubscribe):
+        return 1 + len(message.symbols or ()) // SYMBOLS_PER_MESSAGE
+    return 1
 
 
 def _may_evict() -> bool:

@@ -61,12 +61,16 @@ class TokenBucket:
         self._refill()
         self.rate, self.burst = rate, burst
 
-    def take(self) -> float:
-        """Count one event: 0, or the seconds until one is allowed; then it was not counted."""
+    def take(self, cost: int = 1) -> float:
+        """Count so many events: 0, or the seconds until they are allowed; then nothing was counted.
+
+        More of them than `burst` are allowed whenever `burst` is.
+        """
         self._refill()
-        if self._tokens < 1:
-            return (1 - self._tokens) / self.rate
-        self._tokens -= 1
+        needed = min(cost, self.burst)
+        if self._tokens < needed:
+            return (needed - self._tokens) / self.rate
+        self._tokens -= needed
         return 0.0
 
     @property

@@ -25,6 +25,10 @@ class Pulse:
         self._pinged_at = time.monotonic()
         return True
 
+    @property
+    def awaits_pong(self) -> bool:
+        return self._pinged_at is not None
+
     def pong(self) -> None:
         self._missed = 0
         if self._pinged_at is not None:

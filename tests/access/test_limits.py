@@ -122,6 +122,12 @@ async def test_messages_are_limited_and_the_socket_lives(
         assert 0 < answers[2]["retry_after_ms"] <= 1001
 
 
+def test_a_token_bucket_takes_several_at_once() -> None:
+    bucket = TokenBucket(2, 3, clock=lambda: 0.0)
+    assert [bucket.take(2), bucket.take(2), bucket.take(1)] == [0, 0.5, 0]
+    assert bucket.take(100) == 1.5  # when there are as many as there may be
+
+
 def test_a_token_bucket_refills() -> None:
     now = [0.0]
     bucket = TokenBucket(2, 3, clock=lambda: now[0])
