@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from channels.db import database_sync_to_async
 from django.db import Error as DatabaseError
@@ -11,7 +11,7 @@ from django.db import Error as DatabaseError
 from realtime import protocol
 from realtime.alerts import inbox
 from realtime.alerts.dry_run import gather, judge
-from realtime.alerts.rulebook import TooManyRules, definition_of, replace_rules
+from realtime.alerts.rulebook import TooManyRules, check_allowed, definition_of, replace_rules
 from realtime.alerts.rules import Definition, InvalidRule, parse_rule
 from realtime.consumers.base import RealtimeConsumer
 from realtime.delivery.publisher import BackendUnavailable
@@ -24,6 +24,9 @@ from realtime.streams import ALERTS_ALL, WILDCARD, Stream
 
 logger = logging.getLogger(__name__)
 
+# Rules that one dry run tries: each may take a second of a processor.
+MAX_TRIED: Final = 10
+
 
 class AlertsConsumer(RealtimeConsumer):
     """`/ws/alerts`: alerts for everybody, and for the user of the credential."""
@@ -34,6 +37,7 @@ class AlertsConsumer(RealtimeConsumer):
         super().__init__(*args, **kwargs)
         self.config = protocol.AlertConfig()
         self.shown = ShownAlerts()
+        self._trying: asyncio.Task[None] | None = None
 
     async def wanted_streams(self) -> tuple[list[Stream], dict[str, Position]]:
         """Both. A position in the URL is in `all`: what `user` has missed the inbox knows."""
@@ -107,7 +111,7 @@ class AlertsConsumer(RealtimeConsumer):
         if config.dry_run:
             if config.rules is None:
                 raise _invalid("config.dry_run", "needs rules to try", message.id)
-            self.spawn(self.guarded(lambda: self._dry_run(message, definitions)))
+            self._start_dry_run(message, definitions)
             return
         if config.rules is not None:
             config.rules = await self._save(definitions, message.id)
@@ -130,11 +134,30 @@ class AlertsConsumer(RealtimeConsumer):
             raise _unavailable(id) from exc
         return [_shown(row) for row in rows]
 
+    def _start_dry_run(
+        self,
+        message: protocol.ConfigureAlerts,
+        definitions: Sequence[tuple[int | None, Definition]],
+    ) -> None:
+        if len(definitions) > MAX_TRIED:
+            reason = f"a dry run tries {MAX_TRIED} rules at most"
+            raise _invalid("config.rules", reason, message.id)
+        if self._trying is not None and not self._trying.done():
+            raise ProtocolError(
+                ErrorCode.RATE_LIMITED,
+                "a dry run of this socket is under way; wait for its answer",
+                retry=True,
+                retry_after_ms=1000,
+                id=message.id,
+            )
+        self._trying = self.spawn(self.guarded(lambda: self._dry_run(message, definitions)))
+
     async def _dry_run(
         self,
         message: protocol.ConfigureAlerts,
         definitions: Sequence[tuple[int | None, Definition]],
     ) -> None:
+        await self._check_allowed(definitions, message.id)
         reports = []
         for _, definition in definitions:
             try:
@@ -148,6 +171,17 @@ class AlertsConsumer(RealtimeConsumer):
             config=message.config, message="Nothing was changed: this was a dry run"
         )
         self.send_message(protocol.answering(answer, message.id))
+
+    async def _check_allowed(
+        self, definitions: Sequence[tuple[int | None, Definition]], id: str | int | None
+    ) -> None:
+        for index, (_, definition) in enumerate(definitions):
+            try:
+                await database_sync_to_async(check_allowed)(definition, self.identity)
+            except InvalidRule as exc:
+                raise _invalid(f"config.rules[{index}].{exc.field}", exc.reason, id) from None
+            except DatabaseError as exc:
+                raise _unavailable(id) from exc
 
     def _require_user(self, field: str, id: str | int | None) -> None:
         if not self.identity.is_authenticated:

@@ -109,3 +109,22 @@ async def test_a_key_for_some_symbols_has_rules_for_these_alone(
     client = await connect(f"/ws/alerts?token={people.key}")
     answer = await client.ask("configure_alerts", config={"rules": [RULE]})
     assert answer["details"] == {"field": "config.rules[0].symbols[0]"}
+    config = {"rules": [RULE], "dry_run": True}
+    answer = await client.ask("configure_alerts", config=config)
+    assert answer["details"] == {"field": "config.rules[0].symbols[0]"}
+
+
+async def test_a_socket_has_one_dry_run_at_a_time(each_layer: str, alice: Any) -> None:
+    await publish("AAPL", *range(100))
+    for id in (1, 2):
+        await alice.send("configure_alerts", id=id, config={"rules": [RULE] * 10, "dry_run": True})
+    refused, done = await alice.next(), await alice.next()
+    assert (refused["id"], refused["code"], refused["retry"]) == (2, "rate_limited", True)
+    assert (done["id"], done["type"]) == (1, "alerts_configured")
+    again = {"rules": [RULE], "dry_run": True}
+    assert (await alice.ask("configure_alerts", config=again))["type"] == "alerts_configured"
+
+
+async def test_a_dry_run_has_ten_rules_at_most(each_layer: str, alice: Any) -> None:
+    answer = await alice.ask("configure_alerts", config={"rules": [RULE] * 11, "dry_run": True})
+    assert answer["details"] == {"field": "config.rules"}
