@@ -5,7 +5,8 @@ First the group, then the snapshot: a duplicate is harmless, a gap is not.
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 from realtime import protocol
 from realtime.delivery.fanout import Start
@@ -20,6 +21,10 @@ from realtime.streams import WILDCARD, Stream
 Answer = Callable[[dict[str, StreamInfo]], protocol.ServerMessage]
 # The reader for a stream; None stands for the socket itself.
 MakeReader = Callable[[Stream, float | None], Reader | None]
+# How much of the outbox may be filled with what was missed; the rest is for what comes meanwhile.
+REPLAY_SHARE: Final = 0.75
+# What the offset adds to the stored body of an update, about.
+OFFSET_BYTES: Final = 24
 
 
 class Membership:
@@ -79,6 +84,8 @@ class Membership:
             self.streams[stream.symbol] = stream
             if self._numbered:
                 starts.update(self._start(stream, change, make_reader))
+        outbox = self._socket.outbox
+        starts = _within(starts, int(outbox.limit * REPLAY_SHARE) - outbox.size)
         infos = {name: _info(start) for name, start in starts.items()}
         self._socket.hold()
         self._socket.send(protocol.encode(answer(infos)))
@@ -178,6 +185,25 @@ class Membership:
         """A reader that holds updates back knows the newest offset that it let through."""
         reader = self._readers.get(symbol) or self._readers.get(WILDCARD)
         return reader.heads.get(symbol, offset) if isinstance(reader, SocketReader) else offset
+
+
+def _within(starts: dict[str, Start], most: int) -> dict[str, Start]:
+    """Those that may be recovered: the first ones whose updates have so many bytes together.
+
+    All of them at once would be too much for a socket, however fast it reads. The others begin
+    with a snapshot, like those whose history is gone; their updates can be asked for again.
+    """
+    chosen: dict[str, Start] = {}
+    for name, start in starts.items():
+        chosen[name] = start
+        if not start.recovered:
+            continue
+        size = sum(len(update.body) + OFFSET_BYTES for update in start.updates)
+        if size <= most:
+            most -= size
+        else:
+            chosen[name] = replace(start, recovered=False, updates=start.updates[-1:])
+    return chosen
 
 
 def _info(start: Start) -> StreamInfo:

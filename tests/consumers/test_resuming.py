@@ -100,6 +100,27 @@ async def test_more_than_the_limit_is_not_recovered(
     await _not_recovered(connect, since, 4)
 
 
+async def test_no_more_is_recovered_than_the_outbox_may_hold(
+    each_layer: str, connect: Open, settings: Any
+) -> None:
+    settings.REALTIME_OUTBOX_BYTES = 5_000
+    since = {
+        **await position_after(connect, "AAPL", 1),
+        **await position_after(connect, "MSFT", 1),
+    }
+    for symbol in ("AAPL", "MSFT"):
+        await publish(symbol, *range(2, 22))  # some 2 kB each
+    client = await connect("/ws/market-data")
+    infos = (await client.ask("subscribe", symbols=["AAPL", "MSFT"], since=since))["streams"]
+    assert [infos[symbol]["recovered"] for symbol in ("AAPL", "MSFT")] == [True, False]
+    updates = [await client.next() for _ in range(21)]
+    assert [price(m) for m in updates] == [*range(2, 22), 21]
+    assert updates[-1]["snapshot"] is True
+    # It was not lost: asked for by itself, it comes.
+    again = await client.ask("subscribe", symbols=["MSFT"], since={"MSFT": since["MSFT"]})
+    assert again["streams"]["MSFT"]["replayed"] == 20
+
+
 async def _not_recovered(connect: Open, since: dict[str, Any], newest: float) -> None:
     client = await connect("/ws/market-data")
     answer = await client.ask("subscribe", symbol="AAPL", since=since)
