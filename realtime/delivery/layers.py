@@ -7,6 +7,7 @@ updates get offsets, a history, and a way to sockets that passes no queue and no
 import asyncio
 import logging
 import math
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ from realtime.delivery.history import Published
 from realtime.delivery.link import Link
 from realtime.delivery.local import UPDATE, Local, Mailbox, Message, own_copy, require_message
 from realtime.delivery.publisher import BackendUnavailable, SyncPublisher
+from realtime.delivery.queues import Queues
 from realtime.delivery.slots import Full
 from realtime.delivery.updates import Reader, Update
 from realtime.protocol import Position
@@ -142,6 +144,7 @@ class StreamLayer(BaseChannelLayer):
         return self.local.new_channel(prefix)
 
     async def receive(self, channel: str) -> Message:
+        self.require_valid_channel_name(channel)
         mailbox = self.local.mailbox(channel)
         try:
             return await mailbox.get()
@@ -228,10 +231,18 @@ class MemoryStreamLayer(StreamLayer):
             self.local.mailbox(channel)
         await super().group_add(group, channel)
 
+    # Tests written for Channels' own in-memory layer look at these two.
+
     @property
     def channels(self) -> dict[str, Mailbox]:
-        """The channels in which messages wait, as in Channels' own in-memory layer."""
-        return {name: each for name, each in self.local.mailboxes.items() if each.waiting}
+        """The channels in which messages wait, or from which somebody is receiving."""
+        mailboxes = self.local.mailboxes.items()
+        return {name: each for name, each in mailboxes if each.waiting or each.receivers}
+
+    @property
+    def groups(self) -> dict[str, dict[str, None]]:
+        """The channels in each group."""
+        return self.local.groups
 
     def _forget_empty(self) -> None:
         """General channels are not made by anybody, so nobody forgets them but this."""
@@ -328,13 +339,15 @@ class MemoryStreamLayer(StreamLayer):
 class RedisLoopLayer(StreamLayer):
     """The Redis layer of one event loop: a link to each shard, and the local part."""
 
-    def __init__(self, channel_layer: "RedisStreamLayer", capacity: int) -> None:
-        super().__init__(capacity=capacity)
+    def __init__(self, channel_layer: "RedisStreamLayer") -> None:
+        super().__init__(channel_layer.expiry, capacity=channel_layer.capacity)
+        compiled = self.compile_capacities(channel_layer.channel_capacity)
+        self.channel_capacity = compiled  # type: ignore[assignment]
         self.channel_layer = channel_layer
         self.prefix = channel_layer.prefix
         self.links = [Link(host, self) for host in channel_layer.hosts]
+        self.queues = Queues(self.prefix, self.links, self._channel_link, channel_layer.deserialize)
         self._lingering: dict[str, asyncio.TimerHandle] = {}
-        self._plain: set[str] = set()
         self._reachable = False  # has this process' direct channel been subscribed to?
         self._on_reconnect: list[Callable[[], None]] = []
         self._slots: dict[str, tuple[str, ...]] = {}  # held by sockets of this process
@@ -354,9 +367,12 @@ class RedisLoopLayer(StreamLayer):
             elif not twice:
                 self.local.deliver_group(group, self.channel_layer.deserialize(data))
             return
+        channel = self.queues.channel_of(name)
+        if channel is not None:
+            self.queues.ask(self.local, channel)
+            return
         message = self.channel_layer.deserialize(data)
-        # A general channel carries what channels_redis' layer would: whatever can be serialised.
-        channel = message.pop("__channel__", name) if isinstance(message, dict) else name
+        channel = message.pop("__channel__", "")
         mailbox = self.local.mailboxes.get(channel)
         if mailbox is None:
             return  # its consumer has gone
@@ -385,6 +401,7 @@ class RedisLoopLayer(StreamLayer):
         """Subscribed again: compare every stream with its history, and fill what was missed."""
         if link is self.links[0]:
             self._write_slots()
+        self.queues.ask_all(self.local, link)
         for callback in self._on_reconnect:
             callback()
         fanout = self.local.fanout
@@ -420,26 +437,32 @@ class RedisLoopLayer(StreamLayer):
         if self.local.owns(channel):
             self.local.mailbox(channel).put(own_copy(message))
             return
-        name = channel
-        if "!" in channel:
-            require_message(message)
-            # prefix + 32 hexadecimal digits of the process + ! + number
-            name = self._direct(channel.partition("!")[0][-32:])
-            message = {**message, "__channel__": channel}
-        await self._channel_link(name).publish(name, self.channel_layer.serialize(message))
+        if "!" not in channel:
+            # As that of channels_redis it carries whatever can be serialised.
+            data = self.channel_layer.serialize(message)
+            await self.queues.put(channel, data, self.get_capacity(channel), self.expiry)
+            return
+        require_message(message)
+        # prefix + 32 hexadecimal digits of the process + ! + number
+        name = self._direct(channel.partition("!")[0][-32:])
+        data = self.channel_layer.serialize({**message, "__channel__": channel})
+        await self._channel_link(name).publish(name, data)
 
     async def receive(self, channel: str) -> Message:
-        if "!" not in channel and channel not in self._plain:
-            self._plain.add(channel)
-            self.local.mailbox(channel)
-            await self._channel_link(channel).subscribe(channel)
+        self.require_valid_channel_name(channel)
+        if "!" not in channel:
+            await self.queues.open(self.local, channel)
+            self.queues.ask(self.local, channel)
+        elif not self.local.owns(channel):
+            raise RuntimeError(
+                f"receive() takes general channels and those of this process, and {channel!r} "
+                "belongs to another one."
+            )
         return await super().receive(channel)
 
     def detach(self, channel: str) -> None:
         super().detach(channel)
-        if channel in self._plain:
-            self._plain.discard(channel)
-            self._channel_link(channel).unwant(channel)
+        self.queues.close(channel)
 
     async def group_send(self, group: str, message: Message) -> None:
         self.require_valid_group_name(group)
@@ -678,10 +701,10 @@ class RedisLoopLayer(StreamLayer):
         if self._renewal is not None:
             self._renewal.cancel()
             self._renewal = None
-        self._plain.clear()
+        self.queues.clear()
         self._reachable = False
         self.local.fanout.close()
-        self.local = Local(self, self.get_capacity)
+        self.local = Local(self, self.get_capacity, self.expiry)
         for link in self.links:
             await link.close()
 
@@ -689,7 +712,8 @@ class RedisLoopLayer(StreamLayer):
 class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
     """channels_redis' pub/sub layer with streams: its hosts, sharding, sentinel, serialisation.
 
-    Configuration as for `RedisPubSubChannelLayer`; `capacity` as the specification has it.
+    Configuration as for `RedisPubSubChannelLayer`; `capacity`, `channel_capacity` and `expiry` as
+    the specification has them.
     Coroutines run on the part of the layer that belongs to the running event loop;
     `send_updates_sync` needs none.
     """
@@ -700,13 +724,17 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
         self,
         hosts: Sequence[Any] | None = None,
         prefix: str = "asgi",
+        expiry: float = 60,
         capacity: int = 100,
+        channel_capacity: dict[str | re.Pattern[str], int] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(hosts=hosts, prefix=prefix, **kwargs)
         self.hosts: list[dict[str, Any]] = decode_hosts(hosts)
         self.prefix = prefix
+        self.expiry = expiry
         self.capacity = capacity
+        self.channel_capacity = channel_capacity or {}
         self._publishers = [SyncPublisher(host) for host in self.hosts]
         self._group_prefix = f"{prefix}__group__"
         self._keys: dict[Stream, history.Keys] = {}
@@ -716,7 +744,7 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
         loop = asyncio.get_running_loop()
         layer = self._layers.get(loop)
         if layer is None:
-            layer = self._layers[loop] = RedisLoopLayer(self, self.capacity)
+            layer = self._layers[loop] = RedisLoopLayer(self)
             _wrap_close(self, loop)
         return layer
 
@@ -724,6 +752,18 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
     def loop_layer(self) -> RedisLoopLayer:
         """The part that belongs to the running event loop."""
         return self._get_layer()
+
+    async def flush(self) -> None:
+        """Like new: no groups, no channels, and nothing that waits on general channels.
+
+        Streams keep their history.
+        """
+        layer = self._get_layer()
+        try:
+            await layer.queues.delete_all()
+        except BackendUnavailable as exc:
+            logger.warning("what waits on general channels was not deleted: %s", exc)
+        await layer.flush()
 
     # Names ------------------------------------------------------------------------------------
 

@@ -69,7 +69,8 @@ class Mailbox:
             return
         if self.queue is None:
             self.queue = asyncio.Queue()
-        self.drop_expired()
+        if self.queue.qsize() >= self.capacity:
+            self.drop_expired()
         if self.queue.qsize() >= self.capacity:
             raise ChannelFull
         self.queue.put_nowait((time.monotonic() + self.expiry, message))

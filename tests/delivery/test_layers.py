@@ -77,12 +77,33 @@ async def test_channels_do_not_hear_each_other(layer: Any) -> None:
     assert await receive(layer, one) == {"type": "for.one"}
 
 
-async def test_a_general_channel_needs_no_new_channel(layer: Any) -> None:
-    receiving = asyncio.ensure_future(receive(layer, "thumbnails"))
-    while not receiving.done():
+async def test_a_general_channel_keeps_what_was_sent_until_it_is_received(layer: Any) -> None:
+    for number in (1, 2, 3):
+        await layer.send("thumbnails", {"type": "make", "number": number})
+    assert [(await receive(layer, "thumbnails"))["number"] for _ in range(3)] == [1, 2, 3]
+
+
+async def test_each_message_of_a_general_channel_has_one_receiver(layer: Any) -> None:
+    receivers = [asyncio.ensure_future(receive(layer, "thumbnails")) for _ in range(4)]
+    for number in range(4):
+        await layer.send("thumbnails", {"type": "make", "number": number})
+    received = [message["number"] for message in await asyncio.gather(*receivers)]
+    assert sorted(received) == [0, 1, 2, 3]
+
+
+async def test_a_full_general_channel_refuses_what_is_sent_to_it(layer: Any) -> None:
+    for _ in range(CAPACITY):
         await layer.send("thumbnails", HELLO)
-        await asyncio.sleep(0.01)
-    assert await receiving == HELLO
+    with pytest.raises(ChannelFull):
+        await layer.send("thumbnails", HELLO)
+    await receive(layer, "thumbnails")
+    await layer.send("thumbnails", HELLO)
+
+
+@pytest.mark.parametrize("name", ["", "two words", "nö", "a" * 100, None])
+async def test_nothing_is_received_from_a_bad_name(layer: Any, name: Any) -> None:
+    with pytest.raises(TypeError):
+        await receive(layer, name)
 
 
 async def test_one_message_wakes_one_receiver(layer: Any) -> None:
@@ -341,9 +362,12 @@ async def test_the_channel_of_a_receiver_that_looks_now_and_then_is_kept(
 async def test_flush_makes_it_like_new(layer: Any) -> None:
     channel = await layer.new_channel()
     await layer.group_add("group", channel)
-    await layer.send(channel, HELLO)
+    for name in (channel, "thumbnails"):
+        await layer.send(name, HELLO)
     await layer.flush()
     assert is_empty(layer, channel)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(layer.receive("thumbnails"), 0.05)
     with pytest.raises(RuntimeError):
         await layer.group_add("group", await other_name(layer))
     channel = await layer.new_channel()
@@ -466,12 +490,24 @@ async def test_a_channel_that_nobody_has_received_from_may_join_a_group() -> Non
     assert await layer.receive("general") == HELLO
 
 
+async def test_the_memory_layer_shows_who_is_there_to_tests_of_consumers() -> None:
+    layer = MemoryStreamLayer()
+    channel = await layer.new_channel()
+    await layer.group_add("group", channel)
+    assert list(layer.groups["group"]) == [channel]
+    receiving = asyncio.ensure_future(layer.receive(channel))
+    await asyncio.sleep(0)
+    assert list(layer.channels) == [channel]
+    await layer.send(channel, HELLO)
+    await receiving
+    await layer.group_discard("group", channel)
+    assert layer.groups == layer.channels == {}
+
+
 async def test_a_general_channel_carries_what_can_be_serialised(valkey: Valkey) -> None:
     """As that of channels_redis does."""
     sender, receiver = (RedisStreamLayer(hosts=[valkey.url]) for _ in range(2))
     receiving = asyncio.create_task(receiver.receive("general"))
-    client: Any = valkey.client()
-    await until(lambda: client.pubsub_numsub("general")[0][1] == 1)
     await sender.send("general", "text")
     assert await asyncio.wait_for(receiving, 5) == "text"
     for layer in (sender, receiver):
