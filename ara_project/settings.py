@@ -209,7 +209,7 @@ AUTH_PASSWORD_VALIDATORS = [
         "CommonPasswordValidator",
         "NumericPasswordValidator",
     )
-]
+] + [{"NAME": "realtime.access.revocation.EndLogins"}]
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")
@@ -368,6 +368,10 @@ if REALTIME_CONNECTION_LIMIT_POLICY not in ("refuse", "close_oldest"):
 # New sockets of one address in a minute; 0: any number.
 REALTIME_HANDSHAKES_PER_IP_PER_MINUTE = env.count(
     "REALTIME_HANDSHAKES_PER_IP_PER_MINUTE", default=0, least=0
+)
+# Passwords that one address may try in a minute; 0: any number.
+REALTIME_LOGINS_PER_IP_PER_MINUTE = env.count(
+    "REALTIME_LOGINS_PER_IP_PER_MINUTE", default=30, least=0
 )
 # Networks of proxies whose X-Forwarded-For is believed: 10.0.0.0/8,::1/128; `unix` for one that
 # connects through a unix socket.

@@ -72,9 +72,12 @@ def _memory_layer(settings: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_remembered_credentials() -> None:
+    from django.core.cache import cache
+
     from realtime.access import authentication
 
     authentication.forget()
+    cache.clear()  # counts logins
 
 
 @pytest.fixture(scope="session")

@@ -286,7 +286,7 @@ def _look_up_grant(grant: Mapping[str, Any] | None) -> Identity:
             raise InvalidCredential(expired=True)
         return identity
     user = get_user_model()._default_manager.filter(pk=grant["session_of"], is_active=True).first()
-    if user is None:
+    if user is None or user.get_session_auth_hash() != grant["secret_hash"]:
         raise InvalidCredential
     return identity_of_user(user)
 

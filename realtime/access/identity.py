@@ -25,7 +25,8 @@ class Identity:
     it is for every symbol. `allowed_origins` is empty where the key has no list of its own.
     `credential_id` names the credential in logs, limits and revocations: `key:12`,
     `jwt:<jti>`, `session:7`, `anonymous`. It is not secret. `session_id` is what the tokens of one
-    login have in common; `secret_hash` is the stored hash of the key's secret that was presented.
+    login have in common; `secret_hash` is the stored hash of the key's secret that was presented,
+    of a session what changes with the user's password.
     """
 
     kind: IdentityKind
@@ -116,6 +117,7 @@ def identity_of_user(user: Account) -> Identity:
         user=user,
         scopes=_scopes_of_user(may_publish=may_publish),
         credential_id=f"session:{user.pk}",
+        secret_hash=user.get_session_auth_hash(),
     )
 
 
@@ -148,4 +150,4 @@ def grant_of(identity: Identity) -> dict[str, Any]:
             "exp": identity.expires_at.timestamp(),
             **({} if identity.session_id is None else {SESSION_CLAIM: identity.session_id}),
         }
-    return {"session_of": identity.user_id}
+    return {"session_of": identity.user_id, "secret_hash": identity.secret_hash}

@@ -207,9 +207,19 @@ def recheck(identities: Collection[Identity]) -> dict[Identity, Identity | None]
             answers[identity] = None if key is None else _key_again(key, identity, now)
         elif identity.kind in ("jwt", "session"):
             user = users.get(identity.user_id)
-            refused = user is None or not user.is_active or identity in ended
+            refused = (
+                user is None
+                or not user.is_active
+                or identity in ended
+                or _of_old_password(user, identity)
+            )
             answers[identity] = None if refused else identity.for_user(user)
     return answers
+
+
+def _of_old_password(user: Any, identity: Identity) -> bool:
+    """Is it a session from before the last change of the password? Tokens have been ended."""
+    return identity.kind == "session" and user.get_session_auth_hash() != identity.secret_hash
 
 
 def _key_again(key: ApiKey, identity: Identity, now: Any) -> Identity | None:

@@ -39,6 +39,23 @@ def user_changed(user_id: int) -> None:
     transaction.on_commit(partial(_changed, user_id=user_id))
 
 
+class EndLogins:
+    """Ends every login of a user whose password is changed, as Django ends the sessions.
+
+    Among AUTH_PASSWORD_VALIDATORS, which Django tells of a change by whatever way it comes.
+    """
+
+    def validate(self, password: str, user: Any = None) -> None:
+        """Any password will do."""
+
+    def get_help_text(self) -> str:
+        return "A new password ends all logins of the user. API keys stay."
+
+    def password_changed(self, password: str, user: Any = None) -> None:
+        if user is not None and user.pk is not None:
+            log_out_everywhere(user.pk)
+
+
 # Signals, only here: who writes these rows cannot be enumerated. Django's admin of users, that of
 # simplejwt, a shell and code of the customer's call save() and delete(). QuerySet.update() and
 # bulk_create() send none: where this project uses them it calls the functions above.

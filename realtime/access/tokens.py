@@ -98,9 +98,16 @@ class SessionRefreshToken(RefreshToken):
             session.update(expires_at=datetime_from_epoch(self["exp"]))
 
     def blacklist(self) -> BlacklistedToken:
-        """Called for the token that rotation replaces: this one only, its session goes on."""
+        """Called for the token that rotation replaces: this one only, its session goes on.
+
+        Raises TokenError if somebody was faster: of those who use a token at once one gets the
+        next, and not each of them a login of its own.
+        """
         self.outstand()
-        return _blacklist(OutstandingToken.objects.filter(jti=self["jti"]))[0]
+        with transaction.atomic():
+            row = OutstandingToken.objects.select_for_update().get(jti=self["jti"])
+            self.check_blacklist()
+            return _blacklist([row])[0]
 
 
 def session_of(token: OutstandingToken) -> str:

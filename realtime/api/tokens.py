@@ -7,6 +7,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.throttling import BaseThrottle
 from rest_framework_simplejwt.exceptions import InvalidToken, TokenError
 from rest_framework_simplejwt.serializers import (
     TokenObtainPairSerializer,
@@ -16,6 +17,7 @@ from rest_framework_simplejwt.tokens import UntypedToken
 from rest_framework_simplejwt.views import TokenViewBase
 
 from realtime.access.identity import grant_of
+from realtime.access.logins import count_login
 from realtime.access.revocation import log_out, log_out_everywhere
 from realtime.access.tickets import TICKET_SECONDS, issue
 from realtime.access.tokens import SESSION_CLAIM, SessionRefreshToken, is_blacklisted
@@ -86,14 +88,28 @@ class _TokenView(ApiView, TokenViewBase):
         return response
 
 
+class LoginThrottle(BaseThrottle):
+    """REALTIME_LOGINS_PER_IP_PER_MINUTE."""
+
+    _wait = 0
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        self._wait = count_login(request.META)
+        return not self._wait
+
+    def wait(self) -> float:
+        return self._wait
+
+
 class ObtainTokenView(_TokenView):
     serializer_class = _Obtain
+    throttle_classes = [LoginThrottle]
 
     @extend_schema(
         operation_id="obtain_token",
         summary="Log in: an access and a refresh token for a user name and a password",
         request=LoginSerializer,
-        responses={200: TokensSerializer, 401: ProblemSerializer},
+        responses={200: TokensSerializer, 401: ProblemSerializer, 429: ProblemSerializer},
     )
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().post(request, *args, **kwargs)

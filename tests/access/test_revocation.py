@@ -105,8 +105,31 @@ async def test_a_change_closes_the_sockets(
     assert client.seen[-1]["code"] == "invalid_token"
 
 
-async def test_a_socket_with_the_ticket_of_a_session_ends_with_its_user(
+def set_password(login: SimpleNamespace) -> None:
+    login.alice.set_password("another horse")
+    login.alice.save()
+
+
+async def test_a_new_password_ends_the_logins_and_leaves_the_keys(
     connect: Open, login: SimpleNamespace
+) -> None:
+    socket = await connect(f"/ws/alerts?token={login.access}")
+    with_key = await connect(f"/ws/alerts?token={login.raw}")
+    await sync_to_async(set_password)(login)
+    assert await socket.closed() == 4401
+    assert (await sync_to_async(post_refresh)(login)).status_code == 401
+    await with_key.assert_alive()
+
+
+def test_a_better_hash_of_the_same_password_ends_nothing(login: SimpleNamespace) -> None:
+    assert login.alice.check_password(personas.PASSWORD)  # one iteration: it is hashed anew
+    assert not login.alice.password.startswith("pbkdf2_sha256$1$")
+    assert post_refresh(login).status_code == 200
+
+
+@pytest.mark.parametrize("change", ["set_password", "save_inactive"])
+async def test_a_socket_with_the_ticket_of_a_session_ends_with_its_user(
+    connect: Open, login: SimpleNamespace, change: str
 ) -> None:
     def ticket() -> str:
         browser = APIClient()
@@ -119,7 +142,7 @@ async def test_a_socket_with_the_ticket_of_a_session_ends_with_its_user(
     login.alice.first_name = "Alice"
     await login.alice.asave()
     await client.assert_alive()
-    await sync_to_async(save_inactive)(login)
+    await sync_to_async(globals()[change])(login)
     assert await client.closed() == 4401
 
 

@@ -84,6 +84,12 @@ def delete(whom: Identity) -> None:
     User.objects.all().delete()
 
 
+def set_password(whom: Identity) -> None:
+    user = User.objects.get(pk=whom.user_id)
+    user.set_password("another horse")
+    user.save()
+
+
 def end(whom: Identity) -> None:
     log_out(whom.session_id or "")
 
@@ -98,6 +104,7 @@ def end(whom: Identity) -> None:
         ("token", deactivate),
         ("login", end),
         ("session", deactivate),
+        ("session", set_password),
     ],
 )
 def test_a_ticket_is_worth_nothing_once_its_credential_is_not(

@@ -1,8 +1,11 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
@@ -10,6 +13,8 @@ from rest_framework_simplejwt.tokens import RefreshToken
 
 from realtime.models import ApiKey
 from tests import personas
+from tests.conftest import REDIS
+from tests.processes import free_port
 
 # Without transactions around them, changes are known when an answer comes.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -66,6 +71,66 @@ def test_a_refresh_token_gives_the_next_two_tokens_once() -> None:
     assert opens(tokens[0])
     assert refreshed(refresh) is None
     assert refreshed(tokens[1]) is not None
+
+
+def test_of_those_who_refresh_at_once_one_gets_the_next_tokens() -> None:
+    _, refresh = login()
+
+    def post_refresh(_: int) -> int:
+        try:
+            body = {"refresh": refresh}
+            path = "/api/v1/auth/token/refresh"
+            return int(APIClient().post(path, body, format="json").status_code)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(post_refresh, range(8))) == [200] + [401] * 7
+
+
+def test_so_many_passwords_may_be_tried(each_layer: str, settings: Any) -> None:
+    settings.REALTIME_LOGINS_PER_IP_PER_MINUTE = 2
+    personas.alice()
+    for _ in range(2):
+        assert post("token", username="alice", password="wrong").status_code == 401
+    answer = post("token", username="alice", password=personas.PASSWORD)
+    assert answer.status_code == 429
+    assert 0 < int(answer.headers["Retry-After"]) <= 60
+    elsewhere = client.post(
+        "/api/v1/auth/token",
+        {"username": "alice", "password": personas.PASSWORD},
+        format="json",
+        REMOTE_ADDR="192.0.2.7",
+    )
+    assert elsewhere.status_code == 200
+
+
+def test_a_header_does_not_make_another_address(each_layer: str, settings: Any) -> None:
+    settings.REALTIME_LOGINS_PER_IP_PER_MINUTE = 1
+    codes = [
+        client.post("/api/v1/auth/token", {}, format="json", HTTP_X_FORWARDED_FOR=f"192.0.2.{n}")
+        for n in range(2)
+    ]
+    assert [answer.status_code for answer in codes] == [400, 429]
+
+
+def test_without_redis_each_process_counts(settings: Any) -> None:
+    config = {"hosts": [f"redis://127.0.0.1:{free_port()}/0"]}
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": REDIS, "CONFIG": config}}
+    settings.REALTIME_LOGINS_PER_IP_PER_MINUTE = 1
+    assert [post("token").status_code for _ in range(2)] == [400, 429]
+
+
+def test_the_admin_limits_passwords_too(settings: Any) -> None:
+    settings.REALTIME_LOGINS_PER_IP_PER_MINUTE = 1
+    personas.olga()
+    browser = Client()
+    browser.post("/admin/login/", {"username": "olga", "password": "wrong"})
+    fields = {"username": "olga", "password": personas.PASSWORD}
+    answer = browser.post("/admin/login/", fields)
+    assert b"Too many logins from your address. Try again in" in answer.content
+    settings.REALTIME_LOGINS_PER_IP_PER_MINUTE = 0
+    assert browser.post("/admin/login/?next=/admin/", fields).status_code == 302
 
 
 def test_a_rotation_leaves_the_access_token_alone() -> None:

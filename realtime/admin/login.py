@@ -1,0 +1,22 @@
+"""The admin's login: an address may try so many passwords a minute."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.forms import AdminAuthenticationForm
+from django.core.exceptions import ValidationError
+
+from realtime.access.logins import count_login
+
+
+class LoginForm(AdminAuthenticationForm):
+    def clean(self) -> dict[str, Any]:
+        wait = count_login(self.request.META) if self.request is not None else 0
+        if wait:
+            raise ValidationError(
+                f"Too many logins from your address. Try again in {wait} seconds.", code="throttled"
+            )
+        return super().clean()
+
+
+admin.site.login_form = LoginForm
