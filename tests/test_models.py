@@ -165,6 +165,8 @@ def test_use_within_the_minute_costs_no_query(
         ("symbols", {"symbols": {"alerts": ["AAPL"]}}),
         ("symbols", {"symbols": {"publish": ["A PL"]}}),
         ("allowed_origins", {"allowed_origins": ["example.com"]}),
+        ("allowed_origins", {"allowed_origins": ["https://" + "a" * 300]}),
+        ("allowed_origins", {"allowed_origins": ["https://example.com"] * 101}),
         ("name", {"name": ""}),
         ("name", {"name": "x" * 101}),
     ],

@@ -15,6 +15,9 @@ from realtime.access.identity import Identity
 
 _OPAQUE: Final = "null"  # a local file, about:blank, a sandboxed frame
 
+# urlsplit() takes what is before an `@` for a password, and a browser a backslash for a slash.
+_NEVER_IN_AN_ORIGIN: Final = frozenset("@\\ ")
+
 
 def origin_allowed(headers: Iterable[tuple[bytes, bytes]], identity: Identity) -> bool:
     """May a page of the Origin in these headers connect with this identity?
@@ -32,8 +35,11 @@ def origin_allowed(headers: Iterable[tuple[bytes, bytes]], identity: Identity) -
     if text == _OPAQUE:
         return True
     try:
-        host = urlsplit(text).hostname
+        parts = urlsplit(text)
+        host = parts.hostname
     except ValueError:
+        return False
+    if f"{parts.scheme}://{parts.netloc}" != text or _NEVER_IN_AN_ORIGIN & set(text):
         return False
     return host is not None and any(
         pattern == "*" or is_same_domain(host, pattern.strip("[]").lower())

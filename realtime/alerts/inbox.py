@@ -77,6 +77,7 @@ def waiting(user: Any) -> list[Alert]:
 def acknowledge(user: Any, uids: Sequence[str]) -> list[str]:
     """Note that a user has seen alerts; those of `uids` that are this user's, in their order."""
     found: dict[str, int] = {}
+    uids = [uid for uid in uids if "\x00" not in uid]  # PostgreSQL cannot even be asked
     for begin in range(0, len(uids), _BATCH):
         alerts = Alert.objects.get_queryset().visible_to(user)
         part = alerts.filter(uid__in=uids[begin : begin + _BATCH])

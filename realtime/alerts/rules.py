@@ -212,6 +212,8 @@ def _check_node(node: Node, path: str, depth: int, rule: Definition) -> None:
 def _check_options(rule: Definition) -> None:
     if len(rule.name) > MAX_NAME:
         raise InvalidRule("name", f"has more than {MAX_NAME} characters")
+    _check_text("name", rule.name)
+    _check_text("message", rule.message)
     try:
         check_template(rule.message)
     except InvalidTemplate as exc:
@@ -226,6 +228,16 @@ def _check_options(rule: Definition) -> None:
     if (rule.escalate_to is None) != (rule.escalate_after is None):
         missing = "escalate_to" if rule.escalate_to is None else "escalate_after"
         raise InvalidRule(missing, "an escalation needs both escalate_to and escalate_after")
+
+
+def _check_text(field: str, text: str) -> None:
+    """Refuse what a database does not take for text."""
+    if "\x00" in text:
+        raise InvalidRule(field, "holds the character U+0000")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidRule(field, "holds half of a surrogate pair, which is not UTF-8") from None
 
 
 def _default_name(rule: Definition) -> str:

@@ -7,7 +7,6 @@ from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import generics, serializers, status
 from rest_framework.exceptions import PermissionDenied, ValidationError
-from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -24,7 +23,7 @@ from realtime.alerts.rulebook import (
 )
 from realtime.alerts.rules import Definition, InvalidRule, parse_rule
 from realtime.api.authentication import HasScope, identity_of
-from realtime.api.base import ApiView, Unavailable
+from realtime.api.base import ApiView, Pages, Unavailable
 from realtime.api.serializers import ProblemSerializer
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import Alert, AlertRule
@@ -112,7 +111,7 @@ class DryRunReportSerializer(serializers.Serializer[Any]):
     times_without_cooldown = FiringSerializer(many=True)
 
 
-class RulePagination(CursorPagination):
+class RulePagination(Pages):
     ordering = ("id",)
 
 
@@ -297,14 +296,10 @@ class AlertsQuerySerializer(serializers.Serializer[Any]):
         return attrs
 
 
-class AlertPagination(CursorPagination):
-    ordering = ("-created_at", "-id")
-
-
 class AlertsView(ApiView, generics.ListAPIView[Alert]):
     permission_classes = [OwnsAlerts]
     serializer_class = AlertSerializer
-    pagination_class = AlertPagination
+    pagination_class = Pages
 
     def get_queryset(self) -> QuerySet[Alert]:
         user: Any = self.request.user

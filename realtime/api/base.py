@@ -3,8 +3,10 @@
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import ValidationError as ValidationProblem
 from rest_framework import status
-from rest_framework.exceptions import APIException, ParseError, ValidationError
+from rest_framework.exceptions import APIException, NotFound, ParseError, ValidationError
+from rest_framework.pagination import CursorPagination
 from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -79,6 +81,19 @@ class QuerySerializer(Serializer[Any]):
         query.is_valid(raise_exception=True)
         values: dict[str, Any] = query.validated_data
         return values
+
+
+class Pages(CursorPagination):
+    """Pages that follow a cursor, also one that nobody was given."""
+
+    ordering: Any = ("-created_at", "-id")
+
+    def paginate_queryset(self, *args: Any, **kwargs: Any) -> list[Any] | None:
+        try:
+            return super().paginate_queryset(*args, **kwargs)
+        # A position that is no value of the field that orders.
+        except (ValidationProblem, ValueError, TypeError, OverflowError) as exc:
+            raise NotFound(self.invalid_cursor_message) from exc
 
 
 class ApiView(APIView):

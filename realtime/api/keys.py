@@ -9,13 +9,12 @@ from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers, status
 from rest_framework.exceptions import PermissionDenied, ValidationError
-from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from realtime.access.revocation import key_changed
 from realtime.api.authentication import IsUser, identity_of
-from realtime.api.base import ApiView
+from realtime.api.base import ApiView, Pages
 from realtime.models import KEY_LIMITS, ApiKey
 from realtime.streams import CHANNELS
 
@@ -72,10 +71,6 @@ class RotateSerializer(serializers.Serializer[Any]):
     )
 
 
-class KeyPagination(CursorPagination):
-    ordering = ("-created_at", "-id")
-
-
 class _OwnKeys(ApiView, generics.GenericAPIView[ApiKey]):
     permission_classes = [IsUser]
     serializer_class = ApiKeySerializer
@@ -86,7 +81,7 @@ class _OwnKeys(ApiView, generics.GenericAPIView[ApiKey]):
 
 
 class KeysView(_OwnKeys, generics.ListCreateAPIView[ApiKey]):
-    pagination_class = KeyPagination
+    pagination_class = Pages
 
     @extend_schema(operation_id="list_keys", summary="My keys")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:

@@ -7,13 +7,12 @@ from django.db.models import OuterRef, Q, QuerySet, Subquery
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import generics, serializers
 from rest_framework.exceptions import NotFound, PermissionDenied
-from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from realtime.access.identity import Identity
 from realtime.api.authentication import HasPredictionsScope, identity_of
-from realtime.api.base import ApiView, QuerySerializer
+from realtime.api.base import ApiView, Pages, QuerySerializer
 from realtime.api.serializers import ProblemSerializer
 from realtime.models import PredictionScore, StoredPrediction
 from realtime.streams import InvalidSymbol, parse_symbol
@@ -107,8 +106,7 @@ class ScoresSerializer(serializers.Serializer[Any]):
     scores = ScoreSerializer(many=True)
 
 
-class PredictionPagination(CursorPagination):
-    ordering = ("-created_at", "-id")
+class PredictionPagination(Pages):
     page_size_query_param = "limit"
     max_page_size = MAX_PAGE
 

@@ -11,12 +11,11 @@ from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import generics, serializers, status
 from rest_framework.exceptions import NotFound, PermissionDenied, ValidationError
-from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from realtime.api.authentication import IsUser, identity_of
-from realtime.api.base import ApiView, Choice, QuerySerializer
+from realtime.api.base import ApiView, Choice, Pages, QuerySerializer
 from realtime.api.serializers import ProblemSerializer
 from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from realtime.models.webhooks import DEFAULT_OVERLAP
@@ -127,8 +126,7 @@ class ResentSerializer(serializers.Serializer[Any]):
     resent = serializers.IntegerField()
 
 
-class WebhookPagination(CursorPagination):
-    ordering = ("-created_at", "-id")
+class WebhookPagination(Pages):
     page_size_query_param = "limit"
     max_page_size = 1000
 

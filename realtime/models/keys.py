@@ -35,6 +35,9 @@ KEY_LIMITS: Final = (
     "publish_per_second",
 )
 ONE_LIVE_KEY: Final = "This owner has a key of this name that is not revoked."
+# Of a key; each at most as long as a name in DNS, with scheme and port.
+MAX_ORIGINS: Final = 100
+MAX_ORIGIN: Final = 270
 LAST_USED_EVERY: Final = timedelta(minutes=1)
 
 
@@ -79,17 +82,19 @@ def validate_origins(value: object) -> None:
     """A list of `https://host` or `https://host:port`, as browsers send in `Origin`."""
     if not isinstance(value, list):
         raise ValidationError("Origins must be a list.")
+    if len(value) > MAX_ORIGINS:
+        raise ValidationError(f"There are more than {MAX_ORIGINS} origins.")
     for origin in value:
         try:
             parts = urlsplit(origin)
-            plain = f"{parts.scheme}://{parts.netloc}" == origin
+            plain = f"{parts.scheme}://{parts.netloc}" == origin and len(origin) <= MAX_ORIGIN
             valid = plain and parts.scheme in ("http", "https") and bool(parts.hostname)
             _ = parts.port  # raises where it is no number
         except (ValueError, TypeError, AttributeError):
             valid = False
         if not valid:
             raise ValidationError(
-                f"{origin!r} is no origin; write scheme, host and port only: https://example.com"
+                f"{str(origin)[:80]!r} is no origin; write scheme, host and port only: https://example.com"
             )
 
 

@@ -46,7 +46,7 @@ async def test_acknowledged_alerts_do_not_come_again(
         await asend_alert({"message": message}, user_id=people.alice.pk)
     client = await connect("/ws/alerts", headers=bearer(people.token))
     first = (await read(client))[0]["id"]
-    answer = await client.ask("ack", ids=[first, first, "unknown", 7])
+    answer = await client.ask("ack", ids=[first, first, "unknown", 7, "\x00"])
     assert (answer["type"], answer["ids"]) == ("acked", [first])
     again = await connect("/ws/alerts", headers=bearer(people.token))
     assert texts(await read(again)) == ["two"]
