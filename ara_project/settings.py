@@ -133,6 +133,13 @@ DEBUG = env.flag("DEBUG", default=False)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
+# Is a proxy in front that speaks TLS and sets X-Forwarded-Proto? Then cookies go over TLS only.
+TLS_PROXY = env.flag("TLS_PROXY", default=False)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TLS_PROXY else None
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = TLS_PROXY
+# For how long browsers that came over TLS come over nothing else; 0: they are told nothing.
+SECURE_HSTS_SECONDS = env.count("HSTS_SECONDS", default=0, least=0)
+
 INSTALLED_APPS = [
     # Before staticfiles, which has a `runserver`, too. Ours extends daphne's without the app
     # "daphne": that one loads Twisted, a second or so, into every command and worker.

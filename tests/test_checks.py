@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from pytest_django import Settings
 
 from realtime import checks
 from realtime.access.identity import ANONYMOUS
+from tests.processes import run_manage
 
 OURS = "realtime."
 
@@ -111,3 +113,10 @@ def test_a_predictor_that_cannot_be_loaded_is_an_error(settings: Settings) -> No
     (message,) = checks.check_predictor()
     assert message.id == "realtime.E007"
     assert "REALTIME_PREDICTOR='nowhere.predictor'" in message.msg
+
+
+def test_behind_a_proxy_that_speaks_tls_django_has_little_to_say(tmp_path: Path) -> None:
+    result = run_manage(tmp_path, "check", "--deploy", TLS_PROXY="true", HSTS_SECONDS="3600")
+    said = re.findall(r"security\.\w+", result.stderr)
+    # Subdomains, preloading and redirects are the proxy's.
+    assert set(said) <= {"security.W005", "security.W008", "security.W021"}
