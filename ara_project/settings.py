@@ -5,109 +5,20 @@ embedded Valkey, both below `var/`. A bad value stops the start and names the va
 README's "Settings" table lists them all; a test compares it with this file.
 """
 
-import ipaddress
-import json
-import os
-import re
 import secrets
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from ara_project.environment import Environment
 from realtime.delivery import embedded
-
-
-class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no types
-    """django-environ's reader, with errors that name the variable and its value."""
-
-    def get_value(self, var: str, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().get_value(var, *args, **kwargs)
-        except (ValueError, TypeError) as exc:
-            raise ImproperlyConfigured(f"{var}={os.environ.get(var)!r}: {exc}") from None
-
-    def flag(self, var: str, *, default: bool) -> bool:
-        """True or false, spelled so that no typing error turns a protection off."""
-        text = os.environ.get(var, str(default)).strip().lower()
-        if text in ("true", "1", "yes", "on"):
-            return True
-        if text in ("false", "0", "no", "off", ""):
-            return False
-        raise ImproperlyConfigured(f"{var}={text!r}: must be true or false")
-
-    def number(self, var: str, *, default: float, least: float = 0) -> float:
-        """A finite number, not below `least`."""
-        text = os.environ.get(var, "").strip()
-        try:
-            value = float(text) if text else default
-        except ValueError:
-            value = float("nan")
-        if not least <= value < float("inf"):
-            raise ImproperlyConfigured(f"{var}={text!r}: must be a number, {least:g} or more")
-        return value
-
-    def count(self, var: str, *, default: int, least: int = 1) -> int:
-        """An integer, not below `least`."""
-        value: int = self.int(var, default=default)
-        if value < least:
-            raise ImproperlyConfigured(f"{var}={os.environ.get(var)!r}: must be {least} or more")
-        return value
-
-    def seconds(self, var: str, *, default: list[float]) -> list[float]:
-        """Numbers of seconds, comma-separated, each 0 or more."""
-        texts: list[str] = self.list(var, default=[])
-        try:
-            values = [float(text) for text in texts]
-        except ValueError:
-            values = [-1.0]
-        if not all(0 <= value < float("inf") for value in values):
-            raise ImproperlyConfigured(
-                f"{var}={os.environ.get(var)!r}: must be seconds, comma-separated: 5,300,1800"
-            )
-        return values or default
-
-    def json_object(self, var: str) -> dict[str, Any]:
-        """A JSON object, empty by default. Its value is in no message: it may hold secrets."""
-        try:
-            value = json.loads(os.environ.get(var) or "{}")
-        except ValueError as exc:
-            raise ImproperlyConfigured(f"{var} is not JSON: {exc}") from None
-        if not isinstance(value, dict):
-            raise ImproperlyConfigured(f"{var} must be a JSON object")
-        return value
-
-    def hosts(self, var: str) -> list[str]:
-        """Names or addresses, each alone or with a port."""
-        names: list[str] = self.list(var, default=[])
-        for name in names:
-            if not re.fullmatch(r"[\w.-]+(:\d+)?|\[[\da-f:.]+\](:\d+)?|[\da-f:.]+", name, re.I):
-                raise ImproperlyConfigured(
-                    f"{var}: {name!r} is no host; write collector.internal, 10.0.0.5:8080 or [::1]"
-                )
-        return names
-
-    def networks(self, var: str) -> list[str]:
-        """IP networks, or `unix`."""
-        names: list[str] = self.list(var, default=[])
-        for name in names:
-            try:
-                if name != "unix":
-                    ipaddress.ip_network(name, strict=False)
-            except ValueError:
-                raise ImproperlyConfigured(
-                    f"{var}: {name!r} is no network; write 10.0.0.0/8, ::1/128 or unix"
-                ) from None
-        return names
-
 
 env = Environment()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var"))).resolve()
-VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+VAR_DIR = env.directory("VAR_DIR", default=BASE_DIR / "var")
 
 
 def _secret_key() -> str:
@@ -159,6 +70,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "realtime.api.health.answer_probes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -188,13 +100,8 @@ TEMPLATES = [
 ]
 
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": env.db("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'db.sqlite3'}")
+    "default": env.database("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'db.sqlite3'}")
 }
-if "ENGINE" not in DATABASES["default"]:
-    raise ImproperlyConfigured(
-        "DATABASE_URL is no database URL; write postgres://user:password@host:5432/name "
-        "or sqlite:////path/to/file"
-    )
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # WAL: readers do not wait for the writer. IMMEDIATE: two writers queue up (busy_timeout)
     # instead of one failing when its read transaction turns into a write.
@@ -219,7 +126,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ] + [{"NAME": "realtime.access.revocation.EndLogins"}]
 
 LANGUAGE_CODE = "en-us"
-TIME_ZONE = env.str("TIME_ZONE", default="UTC")
+TIME_ZONE = env.time_zone("TIME_ZONE", default="UTC")
 USE_TZ = True
 
 STATIC_URL = "static/"
@@ -236,7 +143,7 @@ LOGGING = {
     "handlers": {
         "console": {"class": "logging.StreamHandler", "formatter": "plain", "filters": ["redact"]}
     },
-    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "root": {"handlers": ["console"], "level": env.log_level("LOG_LEVEL", default="INFO")},
     "loggers": {"django": {"handlers": ["console"], "level": "INFO", "propagate": False}},
 }
 
@@ -254,7 +161,7 @@ DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="ara-realtime@localho
 # Redis, Channels, Celery ----------------------------------------------------------------------
 
 # Empty: the embedded Valkey, on a unix socket in VAR_DIR. Several URLs (comma-separated): shards.
-REDIS_URL: list[str] = env.list("REDIS_URL", default=[])
+REDIS_URL: list[str] = env.redis_urls("REDIS_URL")
 EMBEDDED_VALKEY = not REDIS_URL
 VALKEY_DIR = VAR_DIR / "valkey"
 _redis_hosts: list[str] = REDIS_URL or [f"unix://{embedded.socket_path(VALKEY_DIR)}?db=0"]
@@ -269,7 +176,7 @@ if CHANNEL_LAYERS["default"]["BACKEND"].endswith(("MemoryStreamLayer", "InMemory
     CHANNEL_LAYERS["default"]["CONFIG"] = {}
 
 # kombu spells a unix socket `redis+socket://`.
-CELERY_BROKER_URL = env.str(
+CELERY_BROKER_URL = env.broker_url(
     "CELERY_BROKER_URL",
     default=_redis_hosts[0].replace("unix://", "redis+socket://").replace("?db=", "?virtual_host="),
 )
@@ -281,6 +188,11 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = TIME_ZONE
+# Beside the other files that are made here, not in whatever directory beat is started in.
+CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
+# No task here is acknowledged late, so this changes nothing but silences a warning of Celery's
+# whenever Redis goes away.
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
 # For `celery -A ara_project beat`, where no `manage.py deliver_webhooks` runs. Seconds.
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "deliver-webhooks": {
@@ -366,12 +278,9 @@ REALTIME_CONNECTIONS_PER_KEY = env.count("REALTIME_CONNECTIONS_PER_KEY", default
 REALTIME_CONNECTIONS_PER_USER = env.count("REALTIME_CONNECTIONS_PER_USER", default=0, least=0)
 REALTIME_CONNECTIONS_PER_IP = env.count("REALTIME_CONNECTIONS_PER_IP", default=0, least=0)
 # What happens at that limit: `refuse` the newcomer, or `close_oldest`.
-REALTIME_CONNECTION_LIMIT_POLICY = env.str("REALTIME_CONNECTION_LIMIT_POLICY", default="refuse")
-if REALTIME_CONNECTION_LIMIT_POLICY not in ("refuse", "close_oldest"):
-    raise ImproperlyConfigured(
-        f"REALTIME_CONNECTION_LIMIT_POLICY={REALTIME_CONNECTION_LIMIT_POLICY!r}: "
-        "must be refuse or close_oldest"
-    )
+REALTIME_CONNECTION_LIMIT_POLICY = env.choice(
+    "REALTIME_CONNECTION_LIMIT_POLICY", "refuse", "close_oldest"
+)
 # New sockets of one address in a minute; 0: any number.
 REALTIME_HANDSHAKES_PER_IP_PER_MINUTE = env.count(
     "REALTIME_HANDSHAKES_PER_IP_PER_MINUTE", default=0, least=0
@@ -423,11 +332,7 @@ REALTIME_PREDICTIONS_PER_MINUTE = env.count("REALTIME_PREDICTIONS_PER_MINUTE", d
 # Seconds that one requested prediction may take.
 REALTIME_PREDICTION_TIMEOUT = env.number("REALTIME_PREDICTION_TIMEOUT", default=10.0)
 # Where requested predictions are computed: `pool` (threads of the web process) or `celery`.
-REALTIME_PREDICTION_RUNNER = env.str("REALTIME_PREDICTION_RUNNER", default="pool")
-if REALTIME_PREDICTION_RUNNER not in ("pool", "celery"):
-    raise ImproperlyConfigured(
-        f"REALTIME_PREDICTION_RUNNER={REALTIME_PREDICTION_RUNNER!r}: must be pool or celery"
-    )
+REALTIME_PREDICTION_RUNNER = env.choice("REALTIME_PREDICTION_RUNNER", "pool", "celery")
 # Dotted path of the callable that makes a prediction: (symbol, closes, horizon) -> Prediction.
 REALTIME_PREDICTOR = env.str(
     "REALTIME_PREDICTOR", default="realtime.predictions.predictors.random_walk"
@@ -445,7 +350,7 @@ REALTIME_CCXT_CONFIG: dict[str, Any] = env.json_object("REALTIME_CCXT_CONFIG")
 ALPACA_API_KEY = env.str("ALPACA_API_KEY", default="")
 ALPACA_SECRET_KEY = env.str("ALPACA_SECRET_KEY", default="")
 # Of US shares: iex, sip, delayed_sip or test.
-ALPACA_FEED = env.str("ALPACA_FEED", default="iex")
+ALPACA_FEED = env.choice("ALPACA_FEED", "iex", "sip", "delayed_sip", "test")
 ALPACA_URL = env.str("ALPACA_URL", default="wss://stream.data.alpaca.markets")
 ALPACA_REST_URL = env.str("ALPACA_REST_URL", default="https://data.alpaca.markets")
 # Origins whose pages may open a WebSocket; empty: the hosts in ALLOWED_HOSTS. `*`: any.
@@ -471,3 +376,6 @@ REALTIME_ALERT_STORE = env.str("REALTIME_ALERT_STORE", default="realtime.alerts.
 REALTIME_ALERT_DAYS = env.count("REALTIME_ALERT_DAYS", default=90)
 # Alert rules that one user may have.
 REALTIME_ALERT_RULES_PER_USER = env.count("REALTIME_ALERT_RULES_PER_USER", default=1000)
+
+# What the environment may say; a check names variables that look like ours and are none of these.
+KNOWN_VARIABLES = env.names

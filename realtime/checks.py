@@ -5,7 +5,9 @@ right on one's own machine and wrong on the internet. A value that cannot be at 
 start in settings.py.
 """
 
+import difflib
 import ipaddress
+import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, Final
@@ -13,6 +15,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.utils.module_loading import import_string
 
 from realtime.access.identity import ANONYMOUS
 from realtime.models import validate_origins
@@ -20,6 +23,8 @@ from realtime.predictions.predictors import configured_predictor
 
 _ONE_PROCESS: Final = ("MemoryStreamLayer", "InMemoryChannelLayer")
 _SHORTEST_KEY: Final = 32  # bytes, for HS256: RFC 7518, section 3.2
+# Of variables that nobody but this project reads: what is none of ours is a slip.
+_OUR_NAMES: Final = ("REALTIME_", "JWT_", "ALPACA_")
 _LONGEST_ACCESS: Final = timedelta(days=1)
 
 
@@ -109,6 +114,37 @@ def check_predictor() -> Iterator[CheckMessage]:
             hint="A dotted path of a callable, such as realtime.predictions.predictors.random_walk",
             id="realtime.E007",
         )
+
+
+@_check()
+def check_dotted_paths() -> Iterator[CheckMessage]:
+    layer = settings.CHANNEL_LAYERS.get("default", {}).get("BACKEND", "")
+    for name, path, number in (
+        ("CHANNEL_LAYER", layer, "E008"),
+        ("REALTIME_ALERT_STORE", settings.REALTIME_ALERT_STORE, "E009"),
+    ):
+        try:
+            if path:
+                import_string(path)
+        except ImportError as exc:
+            yield Error(
+                f"{name}={path!r} cannot be loaded: {exc}",
+                hint=f"Leave {name} unset, or write a dotted path such as package.module.name",
+                id=f"realtime.{number}",
+            )
+
+
+@_check()
+def check_names() -> Iterator[CheckMessage]:
+    known = settings.KNOWN_VARIABLES
+    for name in sorted(os.environ):
+        if name.startswith(_OUR_NAMES) and name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1)
+            yield Warning(
+                f"{name} is set in the environment, and no setting is called so.",
+                hint=f"Did you mean {nearest[0]}?" if nearest else "README lists the settings.",
+                id="realtime.W008",
+            )
 
 
 @_check(Tags.security)

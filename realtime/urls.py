@@ -1,11 +1,7 @@
 from django.urls import include, path
 from django.views.generic import TemplateView
 
-from realtime.api import health
-
 urlpatterns = [
     path("", TemplateView.as_view(template_name="realtime/dashboard.html"), name="dashboard"),
     path("api/v1/", include("realtime.api.urls")),
-    path("healthz", health.alive, name="healthz"),
-    path("readyz", health.ready, name="readyz"),
 ]

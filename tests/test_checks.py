@@ -57,6 +57,21 @@ def test_what_is_wrong_anywhere_is_said_at_every_start(
     assert ids() == expected
 
 
+def test_a_path_that_cannot_be_loaded_is_named(settings: Settings) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "nowhere.Layer"}}
+    settings.REALTIME_ALERT_STORE = "realtime.alerts.inbox.nothing"
+    found = {message.id: message.msg for message in checks.check_dotted_paths()}
+    assert "CHANNEL_LAYER='nowhere.Layer'" in found["realtime.E008"]
+    assert "REALTIME_ALERT_STORE" in found["realtime.E009"]
+
+
+def test_a_slip_in_the_name_of_a_setting_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REALTIME_HEARTBEAT_INTERVALL", "5")
+    (message,) = checks.check_names()
+    assert message.id == "realtime.W008"
+    assert "REALTIME_HEARTBEAT_INTERVAL?" in (message.hint or "")
+
+
 def test_that_anybody_may_publish_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     open_to_all = replace(ANONYMOUS, scopes=frozenset(["publish"]))
     monkeypatch.setattr(checks, "ANONYMOUS", open_to_all)

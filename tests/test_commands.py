@@ -91,7 +91,7 @@ async def test_a_command_in_a_second_process_reaches_a_client(
     update = await client.until(kind)
     assert update["data"] == data
     assert said.count("\n") == 1
-    assert f"offset {update['offset']}, heard by 1 server process\n" in said
+    assert f"offset {update['offset']}, heard by 1 process\n" in said
     await client.leave()
 
 

@@ -49,20 +49,22 @@ def valkey_runs(var: Path) -> bool:
 class Up:
     """One run of the command in a session of its own."""
 
-    def __init__(self, var: Path, *arguments: str, port: int | None = None) -> None:
+    def __init__(
+        self, var: Path, *arguments: str, port: int | None = None, output: str = ".output"
+    ) -> None:
         self.var = var
         self.port = port or free_port()
-        self.output_file = var.with_suffix(".output")
+        self.output_file = var.with_suffix(output)
         environment = {**os.environ, "VAR_DIR": str(var), "PORT": str(self.port)}
         environment.pop("DJANGO_SETTINGS_MODULE", None)
         self.environment = environment
-        with open(self.output_file, "wb") as output:
+        with open(self.output_file, "wb") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "up", *arguments],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
@@ -206,6 +208,14 @@ def test_a_second_one_on_the_same_port_says_so_in_one_line(up: Up, start: Start)
     assert "PORT=9000 make run" in second.output
     assert not (second.var / "valkey").exists()
     assert not (second.var / "demo.json").exists()
+
+
+def test_a_second_one_in_the_same_directory_names_the_first(up: Up) -> None:
+    second = Up(up.var, output=".second")
+    assert second.process.wait(30) == 1
+    (line,) = second.output.splitlines()
+    assert f"already running in {up.var}, at http://localhost:{up.port}/" in line
+    assert "VAR_DIR=" in line
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "http", "-1", "²"])

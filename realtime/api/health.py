@@ -1,10 +1,13 @@
 """What a load balancer asks: is the process alive, and can it serve?"""
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from channels.layers import get_channel_layer
 from django.db import DatabaseError, connection
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.utils.decorators import sync_and_async_middleware
 from redis.exceptions import RedisError
 
 from realtime.delivery.server import is_draining
@@ -27,6 +30,27 @@ def ready(request: HttpRequest) -> JsonResponse:
     return JsonResponse(
         {"status": "unavailable" if problem else "ok", **checks}, status=503 if problem else 200
     )
+
+
+_ANSWERS: Final = {"/healthz": alive, "/readyz": ready}
+
+
+@sync_and_async_middleware
+def answer_probes(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
+    """The first middleware: a probe calls a process by its address, which is no allowed host."""
+
+    async def answer_async(request: HttpRequest) -> HttpResponseBase:
+        answer = _ANSWERS.get(request.path_info)
+        if answer is not None:
+            return await sync_to_async(answer)(request)
+        response: Awaitable[HttpResponseBase] = get_response(request)
+        return await response
+
+    def answer_sync(request: HttpRequest) -> HttpResponseBase:
+        response: HttpResponseBase = _ANSWERS.get(request.path_info, get_response)(request)
+        return response
+
+    return answer_async if iscoroutinefunction(get_response) else answer_sync
 
 
 def _database() -> str:

@@ -192,13 +192,11 @@ def _longest_line() -> int:
 
 
 def _told(publication: Publication) -> str:
-    """`market-data AAPL: offset 17, heard by 2 server processes`."""
+    """`market-data AAPL: offset 17, heard by 2 processes`: servers, and what runs beside them."""
     name = f"{publication.stream.channel} {publication.stream.symbol}"
     if publication.offset is None:
         return f"{name}: sent"  # a channel layer that numbers nothing
     if not publication.receivers:
         return f"{name}: offset {publication.offset}, kept for later; nobody is subscribed now"
     processes = "process" if publication.receivers == 1 else "processes"
-    return (
-        f"{name}: offset {publication.offset}, heard by {publication.receivers} server {processes}"
-    )
+    return f"{name}: offset {publication.offset}, heard by {publication.receivers} {processes}"

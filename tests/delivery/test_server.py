@@ -303,6 +303,14 @@ def test_a_port_is_also_taken_for_two_workers(taken_port: int) -> None:
         call_command("serve", "--workers", "2", "--port", str(taken_port), skip_checks=True)
 
 
+def test_a_database_without_tables_is_told_in_a_log_that_is_no_terminal(
+    start: Start, tmp_path: Path
+) -> None:
+    server = start(DATABASE_URL=f"sqlite:///{tmp_path}/new.sqlite3")
+    assert f"Serving on http://127.0.0.1:{server.port}/" in server.log
+    assert "run python manage.py migrate" in server.log
+
+
 # The log ------------------------------------------------------------------------------------------
 
 

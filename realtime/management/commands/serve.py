@@ -9,6 +9,8 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
 
 from realtime.delivery import embedded
 from realtime.delivery.server import run
@@ -36,13 +38,25 @@ class Command(BaseCommand):
         if workers < 1:
             raise CommandError("--workers must be at least 1")
         _require_free(host, port)
+        self._warn_of_missing_tables()
         with hold_valkey():
             self.stdout.write(f"Serving on http://{host}:{port}/ with {workers} worker(s)")
+            self.stdout.flush()  # a log that is no terminal would get it when the server ends
             # uvicorn raises the signal that ended it once more when it has finished. It did what
             # was asked: that is no failure, and the block around this ends as it should.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             with contextlib.suppress(KeyboardInterrupt):
                 run(host, port, workers, access_log=options["access_log"])
+
+    def _warn_of_missing_tables(self) -> None:
+        """No error: during a deployment the new code may start before its migrations have run."""
+        with contextlib.suppress(DatabaseError):  # it is away: /readyz says so
+            migrations = MigrationExecutor(connection)
+            if migrations.migration_plan(migrations.loader.graph.leaf_nodes()):
+                self.stderr.write(
+                    "The database lacks tables of this version: run python manage.py migrate"
+                )
+        connection.close()
 
 
 def _require_free(host: str, port: int) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import http.client
 import os
 import shlex
@@ -12,7 +13,7 @@ import time
 from argparse import ArgumentTypeError
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 from django.conf import settings
 from django.core.management import call_command
@@ -76,11 +77,13 @@ class Command(BaseCommand):
         parser.add_argument("--no-worker", action="store_true", help="without the Celery worker")
 
     def handle(self, *, port: int, no_feed: bool, no_worker: bool, **options: Any) -> None:
+        lock = _require_alone(settings.VAR_DIR / "up.lock", port)
         _require_free(port)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
-        call_command("migrate", verbosity=0, interactive=False)
         with contextlib.ExitStack() as stack:
+            stack.enter_context(lock)
+            call_command("migrate", verbosity=0, interactive=False)
             if settings.EMBEDDED_VALKEY:
                 try:
                     stack.enter_context(embedded.hold(settings.VALKEY_DIR))
@@ -153,6 +156,28 @@ def _programs(port: int, *, feed: bool, worker: bool) -> list[Program]:
 def _environment() -> dict[str, str]:
     """A quiet terminal, and a Ctrl-C that does not take the seconds that production takes."""
     return {"LOG_LEVEL": "WARNING", "REALTIME_DRAIN_SECONDS": "0.5", **os.environ}
+
+
+def _require_alone(path: Path, port: int) -> IO[str]:
+    """A lock that ends with this process; raise CommandError while another one has it.
+
+    Two in one directory would play two replays into the same streams.
+    """
+    file = open(path, "a+", opener=embedded.private_opener)  # noqa: SIM115  # until the end
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        address = file.read().strip()
+        file.close()
+        raise CommandError(
+            f"It is already running in {path.parent}{address and ', at '}{address}. Another one "
+            "beside it needs a directory of its own: VAR_DIR=var-2 PORT=9000 make run"
+        ) from None
+    file.truncate(0)
+    file.write(f"http://localhost:{port}/")
+    file.flush()
+    return file
 
 
 def _require_free(port: int) -> None:

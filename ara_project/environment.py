@@ -1,0 +1,192 @@
+"""How settings are read from the environment: each kind of value, and an error that names it.
+
+A number, a choice or an address that is empty has its default, as one that is absent: `NAME=` is
+what compose files and unit files write for nothing. A bad value raises ImproperlyConfigured with
+the name of the variable and, unless it may hold a secret, the value.
+"""
+
+import ipaddress
+import json
+import logging
+import os
+import re
+import warnings
+import zoneinfo
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+
+class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no types
+    """django-environ's reader; `names` are the variables that were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def get_value(self, var: str, *args: Any, **kwargs: Any) -> Any:
+        self.names.add(var)
+        try:
+            return super().get_value(var, *args, **kwargs)
+        except (ValueError, TypeError) as exc:
+            raise ImproperlyConfigured(f"{var}={os.environ.get(var)!r}: {exc}") from None
+
+    def text(self, var: str) -> str:
+        """The value without blanks around it; empty where there is none."""
+        self.names.add(var)
+        return os.environ.get(var, "").strip()
+
+    def flag(self, var: str, *, default: bool) -> bool:
+        """True or false, spelled so that no typing error turns a protection off."""
+        self.names.add(var)
+        text = os.environ.get(var, str(default)).strip().lower()
+        if text in ("true", "1", "yes", "on"):
+            return True
+        if text in ("false", "0", "no", "off", ""):
+            return False
+        raise ImproperlyConfigured(f"{var}={text!r}: must be true or false")
+
+    def choice(self, var: str, default: str, *others: str) -> str:
+        """One of these words."""
+        text = self.text(var) or default
+        if text not in (default, *others):
+            raise ImproperlyConfigured(
+                f"{var}={text!r}: must be {', '.join((default, *others[:-1]))} or {others[-1]}"
+            )
+        return text
+
+    def number(self, var: str, *, default: float, least: float = 0) -> float:
+        """A finite number, not below `least`."""
+        text = self.text(var)
+        try:
+            value = float(text) if text else default
+        except ValueError:
+            value = float("nan")
+        if not least <= value < float("inf"):
+            raise ImproperlyConfigured(f"{var}={text!r}: must be a number, {least:g} or more")
+        return value
+
+    def count(self, var: str, *, default: int, least: int = 1) -> int:
+        """An integer, not below `least`."""
+        text = self.text(var)
+        try:
+            value = int(text) if text else default
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise ImproperlyConfigured(
+                f"{var}={text!r}: must be a whole number, {least} or more"
+            ) from None
+        return value
+
+    def seconds(self, var: str, *, default: list[float]) -> list[float]:
+        """Numbers of seconds, comma-separated, each 0 or more."""
+        texts: list[str] = self.list(var, default=[])
+        try:
+            values = [float(text) for text in texts]
+        except ValueError:
+            values = [-1.0]
+        if not all(0 <= value < float("inf") for value in values):
+            raise ImproperlyConfigured(
+                f"{var}={os.environ.get(var)!r}: must be seconds, comma-separated: 5,300,1800"
+            )
+        return values or default
+
+    def json_object(self, var: str) -> dict[str, Any]:
+        """A JSON object, empty by default. Its value is in no message: it may hold secrets."""
+        try:
+            value = json.loads(self.text(var) or "{}")
+        except ValueError as exc:
+            raise ImproperlyConfigured(f"{var} is not JSON: {exc}") from None
+        if not isinstance(value, dict):
+            raise ImproperlyConfigured(f"{var} must be a JSON object")
+        return value
+
+    def directory(self, var: str, *, default: Path) -> Path:
+        """An absolute path, made where it is missing, for its owner only."""
+        path = Path(self.text(var) or default).resolve()
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as exc:
+            raise ImproperlyConfigured(
+                f"{var}={str(path)!r} cannot be made: {exc.strerror}; name a directory that can"
+            ) from None
+        return path
+
+    def time_zone(self, var: str, *, default: str) -> str:
+        name = self.text(var) or default
+        try:
+            zoneinfo.ZoneInfo(name)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+            raise ImproperlyConfigured(
+                f"{var}={name!r} is no time zone; write Europe/Berlin or UTC"
+            ) from None
+        return name
+
+    def log_level(self, var: str, *, default: str) -> str:
+        name = (self.text(var) or default).upper()
+        if name not in logging.getLevelNamesMapping():
+            raise ImproperlyConfigured(
+                f"{var}={name!r}: must be DEBUG, INFO, WARNING, ERROR or CRITICAL"
+            )
+        return name
+
+    def database(self, var: str, *, default: str) -> dict[str, Any]:
+        """Django's dictionary of a database URL. The URL is in no message: it has a password."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the error below says it better
+            options: dict[str, Any] = self.db_url_config(self.text(var) or default)
+        if "." not in options.get("ENGINE", ""):
+            raise ImproperlyConfigured(
+                f"{var} is no database URL; write postgres://user:password@host:5432/name "
+                "or sqlite:////path/to/file"
+            )
+        return options
+
+    def redis_urls(self, var: str) -> list[str]:
+        """URLs, comma-separated. They are in no message: they may have passwords."""
+        urls: list[str] = self.list(var, default=[])
+        for url in urls:
+            parts = urlsplit(url)
+            place = {"redis": parts.hostname, "rediss": parts.hostname, "unix": parts.path}
+            if not place.get(parts.scheme):
+                raise ImproperlyConfigured(
+                    f"{var} is no Redis URL; write redis://host:6379/0, rediss://… for TLS, or "
+                    "unix:///path/to/socket"
+                )
+        return urls
+
+    def broker_url(self, var: str, *, default: str) -> str:
+        """A URL of Celery's broker. It is in no message: it may have a password."""
+        url = self.text(var) or default
+        if "://" not in url:
+            raise ImproperlyConfigured(
+                f"{var} is no URL of a broker; write redis://host:6379/0 or amqp://host"
+            )
+        return url
+
+    def hosts(self, var: str) -> list[str]:
+        """Names or addresses, each alone or with a port."""
+        names: list[str] = self.list(var, default=[])
+        for name in names:
+            if not re.fullmatch(r"[\w.-]+(:\d+)?|\[[\da-f:.]+\](:\d+)?|[\da-f:.]+", name, re.I):
+                raise ImproperlyConfigured(
+                    f"{var}: {name!r} is no host; write collector.internal, 10.0.0.5:8080 or [::1]"
+                )
+        return names
+
+    def networks(self, var: str) -> list[str]:
+        """IP networks, or `unix`."""
+        names: list[str] = self.list(var, default=[])
+        for name in names:
+            try:
+                if name != "unix":
+                    ipaddress.ip_network(name, strict=False)
+            except ValueError:
+                raise ImproperlyConfigured(
+                    f"{var}: {name!r} is no network; write 10.0.0.0/8, ::1/128 or unix"
+                ) from None
+        return names

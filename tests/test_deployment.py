@@ -1,0 +1,177 @@
+"""README's "In production", as it is written: its environment and its nginx, with TLS."""
+
+import contextlib
+import datetime
+import json
+import re
+import socket
+import ssl
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from websockets.sync.client import connect
+
+from tests.conftest import require_program
+from tests.live import create_people
+from tests.processes import ROOT, STOP_SECONDS, LiveServer, free_port, run_manage
+from tests.test_supervision import wait_until
+
+HOST = "realtime.example.com"
+SECTION = (
+    (ROOT / "README.md").read_text().partition("\n## In production\n")[2].partition("\n## ")[0]
+)
+
+
+def block(language: str, number: int = 0) -> str:
+    return re.findall(rf"^```{language}\n(.*?)^```$", SECTION, re.M | re.S)[number]  # type: ignore[no-any-return]
+
+
+def environment() -> dict[str, str]:
+    """All of README's but where database, Redis and files are."""
+    lines = dict(line.split("=", 1) for line in block("ini").splitlines())
+    for name in ("DATABASE_URL", "REDIS_URL", "VAR_DIR"):
+        del lines[name]
+    return lines
+
+
+def write_certificate(directory: Path) -> None:
+    """`{HOST}.pem` and `{HOST}.key`, as README calls them."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, HOST)])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (directory / f"{HOST}.pem").write_bytes(certificate.public_bytes(pem))
+    (directory / f"{HOST}.key").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
+@pytest.fixture(scope="module")
+def server(module_servers: Callable[..., LiveServer]) -> LiveServer:
+    return module_servers(**environment())
+
+
+class Site:
+    """An nginx in front of a server, called by its name at its address on this machine."""
+
+    def __init__(self, port: int, certificate: Path) -> None:
+        self.port = port
+        self.trust = ssl.create_default_context(cafile=certificate)
+        self.browser = httpx.Client(
+            base_url=f"https://127.0.0.1:{port}",
+            headers={"Host": HOST, "Origin": f"https://{HOST}"},
+            verify=self.trust,
+        )
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self.browser.request(method, path, extensions={"sni_hostname": HOST}, **options)
+
+    def answers(self) -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return self.request("GET", "/healthz").is_success
+        return False
+
+
+@pytest.fixture(scope="module")
+def site(server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    program = require_program("nginx")
+    directory, port = tmp_path_factory.mktemp("nginx"), free_port()
+    write_certificate(directory)
+    snippet = (
+        block("nginx")
+        .replace("listen 443", f"listen 127.0.0.1:{port}")
+        .replace("listen 80", f"listen 127.0.0.1:{free_port()}")
+        .replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")
+        .replace("/etc/ssl/", f"{directory}/")
+    )
+    places = "".join(
+        f"{name}_temp_path {directory}/{name};"
+        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (directory / "nginx.conf").write_text(
+        f"daemon off; pid {directory}/pid; error_log {directory}/log; events {{}}\n"
+        f"http {{ access_log off; {places}\n{snippet} }}"
+    )
+    process = subprocess.Popen([program, "-c", str(directory / "nginx.conf")])
+    site = Site(port, directory / f"{HOST}.pem")
+    try:
+        assert wait_until(site.answers, seconds=10), (directory / "log").read_text()
+        yield site
+    finally:
+        site.browser.close()
+        process.terminate()
+        process.wait(STOP_SECONDS)
+
+
+def test_somebody_logs_into_the_admin(site: Site, server: LiveServer) -> None:
+    server.shell(
+        "from django.contrib.auth.models import User; "
+        "User.objects.create_superuser('operator', password='river-and-hill')"
+    )
+    page = site.request("GET", "/admin/login/")
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
+    assert token is not None
+    answer = site.request(
+        "POST", "/admin/login/?next=/admin/",
+        data={
+            "username": "operator",
+            "password": "river-and-hill",
+            "csrfmiddlewaretoken": token[1],
+        },
+        headers={"Cookie": page.headers["set-cookie"].partition(";")[0]},
+    )  # fmt: skip
+    assert (answer.status_code, answer.headers["location"]) == (302, "/admin/")
+    assert all("Secure" in line for line in answer.headers.get_list("set-cookie"))
+
+
+def test_a_client_connects(site: Site, server: LiveServer) -> None:
+    people = create_people(server)
+    with (
+        socket.create_connection(("127.0.0.1", site.port)) as connection,
+        connect(
+            f"wss://{HOST}/ws/market-data/AAPL?token={people.token}",
+            sock=connection,
+            ssl=site.trust,
+            origin=f"https://{HOST}",  # type: ignore[arg-type]
+        ) as ws,
+    ):
+        assert json.loads(ws.recv(10))["authenticated"] is True
+
+
+def test_addresses_in_answers_are_https(site: Site, server: LiveServer) -> None:
+    people = create_people(server)
+    rows = "/api/v1/predictions?limit=1"
+    server.shell(
+        "from realtime.predictions.records import record_prediction; "
+        "[record_prediction('AAPL', {'predicted_price': n}) for n in (1, 2)]"
+    )
+    answer = site.request("GET", rows, headers={"Authorization": f"Bearer {people.token}"})
+    assert answer.json()["next"].startswith(f"https://{HOST}/")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_a_probe_by_address_is_answered(server: LiveServer, path: str) -> None:
+    assert httpx.get(f"{server.http}{path}", headers={"Host": "10.0.0.7:8000"}).status_code == 200
+
+
+def test_check_deploy_has_nothing_to_say_but_about_hsts(tmp_path: Path) -> None:
+    values = environment() | {"SECRET_KEY": "x7" * 25, "HSTS_SECONDS": "60"}
+    result = run_manage(tmp_path, "check", "--deploy", "--fail-level", "ERROR", **values)
+    assert result.returncode == 0, result.stderr
+    warned = set(re.findall(r"\(([a-z_]+\.\w+)\)", result.stderr))
+    # Subdomains, preloading and redirects are the proxy's.
+    assert warned <= {"security.W005", "security.W008", "security.W021"}
