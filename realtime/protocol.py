@@ -18,6 +18,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from realtime.shapes import choices_of, explain
+from realtime.streams import Channel
 
 PROTOCOL_VERSION: Final = 1
 SUBPROTOCOL: Final = "ara.v1"
@@ -26,65 +27,72 @@ SEVERITIES: Final = ("low", "medium", "high", "critical")
 
 
 class CloseCode(enum.IntEnum):
-    """Why the server closed a socket.
+    """Why the server closed a socket. `meaning` says when it is issued.
 
     44xx: the client must change something first and does not reconnect unchanged. Everything
     else: reconnect with full-jitter backoff.
     """
 
-    # REALTIME_MAX_INVALID_PER_MINUTE invalid messages within a minute.
-    BAD_REQUEST = 4400
-    # The credential is missing, invalid, expired or revoked.
-    UNAUTHORIZED = 4401
-    # The credential lacks the scope, or the Origin is not allowed.
-    FORBIDDEN = 4403
-    # Unknown endpoint, or an invalid symbol in the URL.
-    NOT_FOUND = 4404
-    # Connection limit reached; `error.retry_after_ms` says when to try again.
-    LIMIT_EXCEEDED = 4429
-    # Our fault.
-    INTERNAL_ERROR = 4500
-    # No `pong` for two heartbeat intervals.
-    HEARTBEAT_TIMEOUT = 4504
-    # More than REALTIME_OUTBOX_BYTES waited for a reader that does not read.
-    SLOW_CONSUMER = 4508
-    # More than REALTIME_MAX_MESSAGE_BYTES in one message; sent by the ASGI server.
-    MESSAGE_TOO_BIG = 1009
-    # The server stops; `server_shutdown` said when to come back.
-    SERVICE_RESTART = 1012
+    _value_: int
+    meaning: str
+
+    def __new__(cls, number: int, meaning: str) -> "CloseCode":
+        code = int.__new__(cls, number)
+        code._value_ = number
+        code.meaning = meaning
+        return code
+
+    BAD_REQUEST = 4400, "REALTIME_MAX_INVALID_PER_MINUTE invalid messages within a minute."
+    UNAUTHORIZED = 4401, "The credential is missing, invalid, expired or revoked."
+    FORBIDDEN = 4403, "The credential lacks the scope, or the Origin is not allowed."
+    NOT_FOUND = 4404, "Unknown endpoint, or an invalid symbol in the URL."
+    LIMIT_EXCEEDED = (
+        4429,
+        "Connection limit reached; `error.retry_after_ms` says when to try again.",
+    )
+    INTERNAL_ERROR = 4500, "Our fault, or a credential that cannot be checked just now."
+    HEARTBEAT_TIMEOUT = 4504, "No `pong` for two heartbeat intervals."
+    SLOW_CONSUMER = 4508, "More than REALTIME_OUTBOX_BYTES waited for a reader that does not read."
+    # Sent by the ASGI server.
+    MESSAGE_TOO_BIG = 1009, "More than REALTIME_MAX_MESSAGE_BYTES in one message."
+    SERVICE_RESTART = 1012, "The server stops; `server_shutdown` said when to come back."
 
 
 class ErrorCode(enum.StrEnum):
     """`error.code`. `error.retry` says whether the same request may succeed later."""
 
-    # The text is not JSON, or not UTF-8.
-    INVALID_JSON = "invalid_json"
-    # JSON, but not the shape of a message: `details.field` names the field.
-    INVALID_MESSAGE = "invalid_message"
-    # `type` names no message that a client may send.
-    UNKNOWN_TYPE = "unknown_type"
-    # `details.symbols` says which symbol, and why.
-    INVALID_SYMBOL = "invalid_symbol"
-    # The credential is wrong, expired or revoked. 4401 follows.
-    INVALID_TOKEN = "invalid_token"
-    # Anonymous sockets are not served here: send `auth`.
-    AUTH_REQUIRED = "auth_required"
-    # The credential lacks the scope for this.
-    FORBIDDEN = "forbidden"
-    # `unsubscribe` or `request_prediction` for a symbol without a subscription.
-    NOT_SUBSCRIBED = "not_subscribed"
-    # More subscriptions than one socket may hold.
-    SUBSCRIPTION_LIMIT = "subscription_limit"
-    # More sockets than the credential or the address may open. 4429 follows.
-    CONNECTION_LIMIT = "connection_limit"
-    # Too many requests: `retry_after_ms` says when to try again.
-    RATE_LIMITED = "rate_limited"
-    # No prediction could be made: the message says why.
-    PREDICTION_FAILED = "prediction_failed"
-    # 4508 follows.
-    SLOW_CONSUMER = "slow_consumer"
-    # Our fault; the log of the server has the reason.
-    INTERNAL_ERROR = "internal_error"
+    _value_: str
+    meaning: str
+
+    def __new__(cls, name: str, meaning: str) -> "ErrorCode":
+        code = str.__new__(cls, name)
+        code._value_ = name
+        code.meaning = meaning
+        return code
+
+    INVALID_JSON = "invalid_json", "The text is not JSON, or not UTF-8."
+    INVALID_MESSAGE = (
+        "invalid_message",
+        "JSON, but not the shape of a message: `details.field` names the field.",
+    )
+    UNKNOWN_TYPE = "unknown_type", "`type` names no message that a client may send."
+    INVALID_SYMBOL = "invalid_symbol", "`details.symbols` says which symbol, and why."
+    INVALID_TOKEN = "invalid_token", "The credential is wrong, expired or revoked. 4401 follows."
+    AUTH_REQUIRED = "auth_required", "Not for anonymous sockets: send `auth`."
+    FORBIDDEN = "forbidden", "The credential lacks the scope for this."
+    NOT_SUBSCRIBED = "not_subscribed", "`unsubscribe` for a symbol without a subscription."
+    SUBSCRIPTION_LIMIT = "subscription_limit", "More subscriptions than one socket may hold."
+    CONNECTION_LIMIT = (
+        "connection_limit",
+        "More sockets than the credential or the address may open. 4429 follows.",
+    )
+    RATE_LIMITED = "rate_limited", "Too many requests: `retry_after_ms` says when to try again."
+    PREDICTION_FAILED = (
+        "prediction_failed",
+        "No prediction could be made: `details.reason` says why.",
+    )
+    SLOW_CONSUMER = "slow_consumer", "This socket is read too slowly. 4508 follows."
+    INTERNAL_ERROR = "internal_error", "Our fault; the log of the server has the reason."
 
 
 class ProtocolError(Exception):
@@ -158,11 +166,14 @@ UNKNOWN_POSITION: Final = Position("?", 0)
 
 
 class Pong(ClientMessage, tag="pong", kw_only=True):
-    pass
+    """The answer to `ping`."""
 
 
 class Subscribe(ClientMessage, tag="subscribe", kw_only=True):
-    """`symbol` changes the subscription to that one; `symbols` adds to it."""
+    """`symbol` changes the subscription to that one; `symbols` adds to it, `*` is every symbol.
+
+    `since`, by symbol: replay what came after it. `max_rate`: updates per second and symbol.
+    """
 
     symbol: str | None = None
     symbols: Annotated[list[str], Meta(min_length=1, max_length=1000)] | None = None
@@ -171,6 +182,8 @@ class Subscribe(ClientMessage, tag="subscribe", kw_only=True):
 
 
 class Unsubscribe(ClientMessage, tag="unsubscribe", kw_only=True):
+    """End these subscriptions; answered with `unsubscribed`."""
+
     symbols: Annotated[list[str], Meta(min_length=1, max_length=1000)]
 
 
@@ -194,19 +207,25 @@ class AlertConfig(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class ConfigureAlerts(ClientMessage, tag="configure_alerts", kw_only=True):
+    """Change which alerts this socket gets, and the user's rules."""
+
     config: AlertConfig
 
 
 class Ack(ClientMessage, tag="ack", kw_only=True):
+    """The user has seen these alerts: they do not come again."""
+
     ids: Annotated[list[str | int], Meta(min_length=1, max_length=1000)]
 
 
 class Auth(ClientMessage, tag="auth", kw_only=True):
+    """A JWT, an API key or a ticket; on an open socket a new JWT of the same user."""
+
     token: Annotated[str, Meta(min_length=1, max_length=8192)]
 
 
 class StatusRequest(ClientMessage, tag="status", kw_only=True):
-    pass
+    """Ask for `status`."""
 
 
 AnyClientMessage = (
@@ -329,10 +348,17 @@ def position_from_query(query: bytes) -> Position | None:
 # Server to client -----------------------------------------------------------------------------
 
 
+# UTC, RFC 3339, milliseconds, `Z`.
+Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+Offset = Annotated[int, Meta(ge=1)]
+Audience = Literal["all", "user"]
+Answers = str | int | UnsetType  # `id` of the request
+
+
 class ServerMessage(Struct, tag_field="type", kw_only=True, omit_defaults=True):
     """What the server sends. Fields that are UNSET are left out."""
 
-    timestamp: str = msgspec.field(default_factory=timestamp)
+    timestamp: Moment = msgspec.field(default_factory=timestamp)
 
 
 class StreamInfo(Struct, omit_defaults=True):
@@ -345,7 +371,9 @@ class StreamInfo(Struct, omit_defaults=True):
 
 
 class Connected(ServerMessage, tag="connected", kw_only=True):
-    channel: str
+    """The first message, once. `heartbeat_interval` in seconds."""
+
+    channel: Channel
     symbol: str | UnsetType = UNSET
     symbols: Sequence[str]
     connection_id: str
@@ -363,23 +391,27 @@ class Ping(ServerMessage, tag="ping", kw_only=True):
 
 
 class Subscribed(ServerMessage, tag="subscribed", kw_only=True):
-    channel: str
+    """The answer to `subscribe`: all `symbols` after it, and the `streams` that it concerned."""
+
+    channel: Channel
     symbol: str | UnsetType = UNSET
     symbols: Sequence[str]
     streams: dict[str, StreamInfo]
-    id: str | int | UnsetType = UNSET
+    id: Answers = UNSET
 
 
 class Unsubscribed(Subscribed, tag="unsubscribed", kw_only=True):
-    pass
+    """The answer to `unsubscribe`: what is left."""
 
 
 class PredictionRequested(ServerMessage, tag="prediction_requested", kw_only=True):
+    """The answer to `request_prediction`; the prediction follows, with this `request_id`."""
+
     symbol: str
     request_id: str
-    status: str
+    status: Literal["processing"]
     message: str
-    id: str | int | UnsetType = UNSET
+    id: Answers = UNSET
 
 
 class PredictionAnswer(ServerMessage, tag="prediction_update", kw_only=True):
@@ -416,35 +448,43 @@ class ReplayedAlert(ServerMessage, tag="alert", omit_defaults=False, kw_only=Tru
     """
 
     id: str
-    audience: str
+    audience: Audience
     data: Mapping[str, Any]
     replayed: Literal[True] = True
 
 
 class AlertsConfigured(ServerMessage, tag="alerts_configured", kw_only=True):
+    """The answer to `configure_alerts`: `rules` with their ids, or what a dry run found."""
+
     config: AlertConfig
     message: str
-    id: str | int | UnsetType = UNSET
+    id: Answers = UNSET
 
 
 class Acked(ServerMessage, tag="acked", kw_only=True):
+    """The answer to `ack`: those of the `ids` that are the user's."""
+
     ids: Sequence[str | int]
-    id: str | int | UnsetType = UNSET
+    id: Answers = UNSET
 
 
 class Authenticated(ServerMessage, tag="authenticated", kw_only=True):
-    expires_at: str | None
-    id: str | int | UnsetType = UNSET
+    """The answer to `auth`; `expires_at` is null for a credential that does not expire."""
+
+    expires_at: Moment | None
+    id: Answers = UNSET
 
 
 class TokenExpiring(ServerMessage, tag="token_expiring", kw_only=True):
-    expires_at: str
+    """The JWT has expired: send `auth` with a new one, or 4401 follows."""
+
+    expires_at: Moment
 
 
 class Status(ServerMessage, tag="status", kw_only=True):
     """What a user needs to see why something does not arrive."""
 
-    channel: str
+    channel: Channel
     connection_id: str
     symbols: Sequence[str]
     streams: dict[str, StreamInfo]
@@ -453,15 +493,15 @@ class Status(ServerMessage, tag="status", kw_only=True):
     rtt_ms: float | None
     credential: dict[str, Any]
     server: dict[str, Any]
-    id: str | int | UnsetType = UNSET
+    id: Answers = UNSET
 
 
 class StreamStatus(ServerMessage, tag="stream_status", kw_only=True):
     """`state` is `stale` or `fresh`; times in RFC 3339, `expected_every` in seconds."""
 
     symbol: str
-    state: str
-    last_update: str | None
+    state: Literal["stale", "fresh"]
+    last_update: Moment | None
     expected_every: float | None
     reason: str | UnsetType = UNSET
 
@@ -484,22 +524,26 @@ class Gap(ServerMessage, tag="gap", kw_only=True):
 
 
 class ServerShutdown(ServerMessage, tag="server_shutdown", kw_only=True):
+    """The server stops: it closes with 1012, and this is when to come back."""
+
     reconnect_in_ms: int
 
 
 class Error(ServerMessage, tag="error", omit_defaults=False, kw_only=True):
-    code: str
+    """Anything wrong. `retry`: the same may succeed later, after `retry_after_ms` if it is said."""
+
+    code: ErrorCode
     message: str
     retry: bool
     retry_after_ms: int | UnsetType = UNSET
     details: dict[str, Any] | UnsetType = UNSET
-    id: str | int | UnsetType = UNSET
+    id: Answers = UNSET
 
 
-Answered = TypeVar("Answered", bound=ServerMessage)
+Message = TypeVar("Message", bound=ServerMessage)
 
 
-def answering(message: Answered, id: str | int | None) -> Answered:
+def answering(message: Message, id: str | int | None) -> Message:
     """The message with the `id` of the request that it answers, if that had one."""
     if id is not None:
         msgspec.structs.force_setattr(message, "id", id)
@@ -539,7 +583,7 @@ def encode_json(value: Mapping[str, Any] | Struct) -> bytes:
 
 
 class _UpdateHead(Struct, tag_field="type", kw_only=True):
-    timestamp: str = msgspec.field(default_factory=timestamp)
+    timestamp: Moment = msgspec.field(default_factory=timestamp)
 
 
 class _PredictionHead(_UpdateHead, tag="prediction_update", kw_only=True):
@@ -597,6 +641,39 @@ def filtered(count: int) -> bytes:
 def begun(epoch: str) -> bytes:
     """Of the first update of a stream, for those who subscribed before there was such a stream."""
     return b',"epoch":%b' % msgspec.json.encode(epoch)
+
+
+# The same as their readers find them. Nobody here builds these.
+
+
+class PredictionUpdate(_PredictionHead, tag="prediction_update", omit_defaults=True, kw_only=True):
+    """A new prediction. `folded`: the older ones that it replaced on the way to a slow reader.
+
+    `epoch` comes with the first update of a stream that is new to a subscription of `*`.
+    """
+
+    offset: Offset | UnsetType = UNSET
+    snapshot: Literal[True] | UnsetType = UNSET
+    folded: Offset | UnsetType = UNSET
+    epoch: str | UnsetType = UNSET
+
+
+class MarketDataUpdate(_MarketDataHead, tag="market_data_update", omit_defaults=True, kw_only=True):
+    """New market data; `folded` and `epoch` as in `prediction_update`."""
+
+    offset: Offset | UnsetType = UNSET
+    snapshot: Literal[True] | UnsetType = UNSET
+    folded: Offset | UnsetType = UNSET
+    epoch: str | UnsetType = UNSET
+
+
+class LiveAlert(_AlertHead, tag="alert", omit_defaults=True, kw_only=True):
+    """An alert for everybody, or for this user; `filtered`: how many before it were not wanted."""
+
+    audience: Audience
+    offset: Offset | UnsetType = UNSET
+    replayed: Literal[True] | UnsetType = UNSET
+    filtered: Offset | UnsetType = UNSET
 
 
 class _UpdateData(Struct):

@@ -23,6 +23,7 @@ from realtime.broadcast import (
 from tests.clients import Closed, Socket
 from tests.live import create_people, publish_to
 from tests.processes import LiveServer
+from tests.test_asyncapi import assert_described
 
 Connect = Callable[..., Awaitable[Socket]]
 
@@ -104,6 +105,32 @@ async def test_alerts_reach_a_client(connect: Connect, people: SimpleNamespace) 
     assert (await anonymous.next())["data"] == {"message": "for all"}
     assert (await alice.next())["audience"] == "user"
     assert (await alice.next())["audience"] == "all"
+
+
+async def test_every_frame_is_as_the_asyncapi_document_says(
+    connect: Connect, people: SimpleNamespace, symbol: str
+) -> None:
+    market = await connect("/ws/market-data")
+    await market.ask("subscribe", symbols=["*"])
+    await abroadcast_market_data(symbol, {"price": 1.0})
+    await market.until("market_data_update", symbol=symbol)
+    predictions = await connect(f"/ws/predictions/{symbol}?epoch=e&offset=7")
+    await abroadcast_prediction_update(symbol, {"predicted_price": 1.0})
+    for kind, fields in (("request_prediction", {}), ("auth", {"token": people.key})):
+        await predictions.ask(kind, **fields)
+    alerts = await connect(f"/ws/alerts?token={people.token}")
+    await asend_alert({"message": "x", "severity": "high"}, user_id=people.alice_id)
+    told = await alerts.until("alert", audience="user")
+    rule = {"symbols": [symbol], "conditions": [{"type": "above", "value": 1}]}
+    await alerts.ask("configure_alerts", config={"rules": [rule], "dry_run": True})
+    await alerts.ask("ack", ids=[told["id"]])
+    for client in (market, predictions, alerts):
+        await client.ask("status")
+        await client.ask("subscribe", symbols=["$"])
+        for message in client.seen:
+            assert_described(message)
+    kinds = {message["type"] for client in (market, predictions, alerts) for message in client.seen}
+    assert len(kinds) >= 11
 
 
 async def test_subscriptions_change(connect: Connect, symbol: str) -> None:

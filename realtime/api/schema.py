@@ -1,8 +1,18 @@
-"""How the OpenAPI document describes our credentials."""
+"""The documents of both interfaces: our credentials in the OpenAPI one, and the AsyncAPI one."""
 
 from typing import Any
 
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.http import require_safe
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
+
+from realtime.asyncapi import document
+
+
+@require_safe
+def asyncapi(request: HttpRequest) -> JsonResponse:
+    """The WebSocket interface of this server. For everybody, as the OpenAPI document is."""
+    return JsonResponse(document(request.get_host(), secure=request.is_secure()))
 
 
 class CredentialScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

@@ -20,6 +20,7 @@ from realtime.api.predictions import (
     PredictionView,
 )
 from realtime.api.publish import PublishView
+from realtime.api.schema import asyncapi
 from realtime.api.statistics import ConnectionsView
 from realtime.api.tokens import (
     BlacklistTokenView,
@@ -87,5 +88,6 @@ urlpatterns = [
     path("publish", PublishView.as_view(), name="publish"),
     path("connections", ConnectionsView.as_view(), name="connections"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
+    path("asyncapi.json", asyncapi, name="asyncapi"),
     path("docs", SpectacularSwaggerSplitView.as_view(url_name="api:schema"), name="docs"),
 ]

@@ -239,7 +239,7 @@ def _newest_within(alerts: Sequence[Alert], most: int) -> list[tuple[str, bytes]
 def _replayed(alert: Alert) -> protocol.ReplayedAlert:
     return protocol.ReplayedAlert(
         id=alert.uid,
-        audience=alert.audience,
+        audience="all" if alert.owner_id is None else "user",
         data=alert.data,
         timestamp=protocol.timestamp(alert.created_at),
     )
