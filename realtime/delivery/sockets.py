@@ -131,6 +131,9 @@ class PreparedSocket(Socket):
         self._held = False
         # Nothing waits, and the transport takes more: one look instead of four for each delivery.
         self._direct = True
+        if peer.transport.is_closing():  # it has gone before its credential was looked up
+            self.closing = True
+            self._direct = False
         peer.socket = self
 
     def deliver(self, update: Update, folded: int = 0) -> None:

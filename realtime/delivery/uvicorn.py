@@ -89,6 +89,28 @@ class PreparedProtocol(WebSocketsSansIOProtocol):
             return
         super().handle_cont(event)
 
+    def handle_close(self, event: Frame) -> None:
+        if self.socket is not None:
+            self.socket.close()
+        super().handle_close(event)
+        if self.transport.get_write_buffer_size():
+            # It ends when the peer has read the rest, which may be never.
+            self._abort_later()
+
+    def handle_parser_exception(self) -> None:
+        if self.close_sent:
+            return  # what the peer had written before it could know
+        if self.socket is not None:
+            self.socket.close()
+        failure = self.conn.close_sent
+        if failure is None:  # it did not even wait for the answer to its handshake
+            self.transport.abort()
+            return
+        # Closed at once, with more on its way, the peer would hear of a reset and no reason.
+        self._finish(failure.code, failure.reason)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
     def send_receive_event_to_app(self) -> None:
         # uvicorn ends the connection on invalid UTF-8, with a traceback in the log. The protocol
         # answers it like any other bad message: hand it over as bytes.
@@ -143,15 +165,24 @@ class PreparedProtocol(WebSocketsSansIOProtocol):
         """
         if self.close_sent or self.disconnected or self.transport.is_closing():
             return
+        self.conn.send_close(code, reason)
+        self._finish(code, reason)
+
+    def _finish(self, code: int, reason: str) -> None:
+        """Write the close frame, and listen for the peer's."""
         self.stop_keepalive()
         self.close_sent = True
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
-        self.conn.send_close(code, reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()
         # The peer's own close frame ends the connection; one that never comes does not keep it.
+        self._abort_later()
+
+    def _abort_later(self) -> None:
+        if self.close_timer is not None:
+            self.close_timer.cancel()
         self.close_timer = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
 
 

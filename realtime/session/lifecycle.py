@@ -105,6 +105,12 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
     async def websocket_connect(self, message: Any) -> None:
         await self.guarded(self.connect, fatal=True)
 
+    async def accept(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            await super().accept(*args, **kwargs)
+        except OSError as exc:  # so ASGI servers say that the peer did not wait for the answer
+            raise StopConsumer from exc
+
     async def websocket_disconnect(self, message: Any) -> None:
         raise StopConsumer
 

@@ -13,8 +13,12 @@ from typing import Any
 
 import psutil
 import pytest
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
-from tests.delivery.waiting import PATIENCE
+from realtime.delivery.uvicorn import PreparedProtocol
+from tests.delivery.waiting import PATIENCE, until
 from tests.processes import LiveServer, Valkey, start_live_server
 from tests.wire import checked
 
@@ -370,6 +374,64 @@ async def test_what_breaks_the_websocket_protocol_is_closed(
     assert await client.closed() == 1002
     await client.gone()
     await client.leave()
+
+
+async def test_the_reason_arrives_though_more_is_being_sent(server: LiveServer) -> None:
+    client = await opened(server)
+    client.send(0x3, b"x")
+    for _ in range(50):  # as a client does that has not heard of it yet
+        client.send(TEXT, b"{}" * 1000)
+        await client.writer.drain()
+        await asyncio.sleep(0)
+    assert await client.closed() == 1002
+    await client.gone()
+    await client.leave()
+
+
+LOOK_UP = "/ws/market-data/AAPL?token=ara_nosuchke_" + "x" * 32
+
+
+@pytest.mark.parametrize("early", [b"", b"\xf0\x80\0\0\0\0", b"\x88\x82\0\0\0\0\x03\xe8"])
+async def test_a_client_that_does_not_wait_for_its_handshake_is_no_failure(
+    server: LiveServer, early: bytes
+) -> None:
+    for _ in range(20):
+        client = await peer(server)
+        client.writer.write(request(LOOK_UP))
+        await asyncio.sleep(0)
+        client.writer.write(early)
+        client.writer.close()
+    await assert_alive(await opened(server))
+    assert "Traceback" not in server.log
+
+
+async def test_who_closes_and_reads_nothing_more_is_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("realtime.delivery.uvicorn.CLOSE_SECONDS", 0.05)
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        scope["extensions"]["ara.prepared"].transport.write(b"\x82\x00" * 10_000_000)
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
+    config = uvicorn.Config(application, ws=PreparedProtocol, lifespan="off", log_config=None)
+    config.load()
+    state = ServerState()
+    listening = await asyncio.get_running_loop().create_server(
+        lambda: HttpToolsProtocol(config, state, {}), "127.0.0.1", 0
+    )
+    async with listening:
+        port = listening.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        client = Peer(reader, writer)
+        writer.write(request())
+        assert await reader.readexactly(12) == b"HTTP/1.1 101"
+        client.send(CLOSE, b"")
+        await until(lambda: not state.connections)
+        writer.transport.abort()
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 3000, 4999])

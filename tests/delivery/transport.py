@@ -30,6 +30,9 @@ class Transport:
     def write(self, data: bytes) -> None:
         self.writes.append(data)
 
+    def is_closing(self) -> bool:
+        return False
+
     def end(self, code: int, reason: str) -> None:
         self.ended = (code, reason)
 
