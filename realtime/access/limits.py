@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from realtime.access.identity import Identity
 from realtime.delivery.publisher import BackendUnavailable
-from realtime.delivery.slots import PACE, pace
+from realtime.delivery.slots import PACE, Full, pace
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +102,20 @@ def count_published(identity: Identity, number: int) -> float:
     return float(waiting) / 1_000_000
 
 
+async def keep_slot(
+    layer: Any, slot: str, limits: Mapping[str, int], *, newest_first: bool
+) -> Refusal | None:
+    """Count a socket that is open already; None if it may stay open under these limits."""
+    if not limits:
+        return None
+    try:
+        beyond = await layer.keep_slot(slot, limits, newest_first=newest_first)
+    except BackendUnavailable as exc:
+        logger.warning("connection limits not checked: %s", exc)
+        return None
+    return None if beyond is None else _refusal(beyond)
+
+
 async def take_slot(layer: Any, slot: str, limits: Mapping[str, int]) -> Refusal | None:
     """Count a new socket; None if there is room for it."""
     if not limits:
@@ -111,8 +125,10 @@ async def take_slot(layer: Any, slot: str, limits: Mapping[str, int]) -> Refusal
     except BackendUnavailable as exc:
         logger.warning("connection limits not checked: %s", exc)
         return None
-    if full is None:
-        return None
+    return None if full is None else _refusal(full)
+
+
+def _refusal(full: Full) -> Refusal:
     what = full.subject.partition(":")[0]
     name = {"key": "this API key", "user": "this user", "ip": "your address"}[what]
     return Refusal(

@@ -22,6 +22,7 @@ from realtime.access.limits import (
     check_handshakes,
     client_address,
     connection_limits,
+    keep_slot,
     max_subscriptions,
     message_rate,
     take_slot,
@@ -68,6 +69,8 @@ EVICTION_SECONDS: Final = 0.1
 SYMBOLS_PER_MESSAGE: Final = 10
 # Seconds for which nothing is read from a socket that has sent too much.
 MAX_PAUSE: Final = 1.0
+# Seconds after which every process has counted the sockets of a key whose limit was changed.
+COUNT_SECONDS: Final = 1.0
 SERVER_ID: Final = uuid.uuid4().hex[:12]
 
 
@@ -492,10 +495,34 @@ class RealtimeConsumer(SocketConsumer):
             await self.refuse(
                 ErrorCode.INVALID_TOKEN, "The credential does not work any more. Obtain a new one."
             )
+        recount = identity.max_connections != self.identity.max_connections
         self._adopt(identity)
         self._watch_expiry()
         await self._check_origin()
         await self._keep_to_scope()
+        if recount and self.numbered:
+            await self._count_again()
+
+    async def _count_again(self) -> None:
+        """The key may have fewer sockets than before, or was without a limit: count this one.
+
+        Who has to go is known when those of every process are counted.
+        """
+        limits = connection_limits(self.identity, lambda: self._address)
+        self._slots = tuple(dict.fromkeys((*self._slots, *limits)))
+        await self._keep_slot(limits)
+        self.timer("surplus", COUNT_SECONDS, self._close_surplus)
+
+    async def _close_surplus(self) -> None:
+        refusal = await self._keep_slot(connection_limits(self.identity, lambda: self._address))
+        if refusal is not None:
+            await self._refuse_connection(refusal)
+
+    async def _keep_slot(self, limits: Mapping[str, int]) -> Refusal | None:
+        newest_first = not _may_evict()
+        return await keep_slot(
+            self.channel_layer, self.connection_id, limits, newest_first=newest_first
+        )
 
     async def _keep_to_scope(self) -> None:
         """After a change of the credential: end what it does not allow."""

@@ -124,6 +124,15 @@ class StreamLayer(BaseChannelLayer):
         """
         raise NotImplementedError
 
+    async def keep_slot(
+        self, slot: str, limits: Mapping[str, int], *, newest_first: bool
+    ) -> Full | None:
+        """Hold a slot in every account, full or not; Full: of one, this slot has to go.
+
+        Of more than its limit the newest go first, or the oldest. Raises BackendUnavailable.
+        """
+        raise NotImplementedError
+
     def free_slot(self, slot: str, subjects: Sequence[str]) -> None:
         """Give a slot back."""
         raise NotImplementedError
@@ -311,6 +320,18 @@ class MemoryStreamLayer(StreamLayer):
         for subject in limits:
             self._slots[subject][slot] = None
         return None
+
+    async def keep_slot(
+        self, slot: str, limits: Mapping[str, int], *, newest_first: bool
+    ) -> Full | None:
+        beyond: Full | None = None
+        for subject, limit in limits.items():
+            held = self._slots.setdefault(subject, {})
+            held.setdefault(slot)
+            staying = list(held)[:limit] if newest_first else list(held)[-limit:]
+            if slot not in staying and beyond is None:
+                beyond = Full(subject, limit, "")
+        return beyond
 
     def free_slot(self, slot: str, subjects: Sequence[str]) -> None:
         for subject in subjects:
@@ -647,6 +668,29 @@ class RedisLoopLayer(StreamLayer):
         if full is None:
             self._slots[slot] = (*self._slots.get(slot, ()), *limits)
         return full
+
+    async def keep_slot(
+        self, slot: str, limits: Mapping[str, int], *, newest_first: bool
+    ) -> Full | None:
+        now = time.time()
+        names = [history.lease_index(self.prefix)]
+        names += [slots.slots_key(self.prefix, subject) for subject in limits]
+        arguments = slots.keep_arguments(
+            now,
+            self.local.process,
+            now + slots.LEASE_SECONDS,
+            slot,
+            limits,
+            newest_first=newest_first,
+        )
+        # First: who closes while the answer is on its way gives back what is held here.
+        self._slots[slot] = tuple({**dict.fromkeys(self._slots.get(slot, ())), **limits})
+        try:
+            number = int(await self.links[0].keep_script(keys=names, args=arguments))
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+        subject = list(limits)[number - 1]
+        return Full(subject, limits[subject], "") if number else None
 
     def free_slot(self, slot: str, subjects: Sequence[str]) -> None:
         held = self._slots.pop(slot, None)

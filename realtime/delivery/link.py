@@ -59,6 +59,7 @@ class Link:
         self._pool = create_pool(pool_options(host, Retry))
         self.read_script = self.redis.register_script(history.READ)
         self.take_script = self.redis.register_script(slots.TAKE)
+        self.keep_script = self.redis.register_script(slots.KEEP)
         self.count_script = self.redis.register_script(slots.COUNT)
         self.read_after_script = self.redis.register_script(history.READ_AFTER)
         self.restart_script = self.redis.register_script(history.RESTART)

@@ -42,6 +42,27 @@ end
 return {0, ''}
 """
 
+# KEYS and ARGV as in TAKE; before the limits: 1 if the newest go first, 0 for the oldest.
+# Takes the slot in every account, full or not. Returns 0, or the number of the subject whose limit
+# this slot is beyond. Slots of processes that are dead do not count.
+KEEP: Final = """\
+local now = tonumber(ARGV[1])
+redis.call('ZADD', KEYS[1], 'GT', ARGV[3], ARGV[2])
+local mine = ARGV[2] .. '!' .. ARGV[4]
+local beyond = 0
+for i = 2, #KEYS do
+  redis.call('ZADD', KEYS[i], 'NX', now, mine)
+  redis.call('PEXPIRE', KEYS[i], ARGV[5])
+  for _, member in ipairs(redis.call('ZRANGE', KEYS[i], 0, -1)) do
+    local ends = redis.call('ZSCORE', KEYS[1], string.match(member, '^(.-)!'))
+    if not (ends and tonumber(ends) > now) then redis.call('ZREM', KEYS[i], member) end
+  end
+  local rank = redis.call(ARGV[6] == '1' and 'ZRANK' or 'ZREVRANK', KEYS[i], mine)
+  if rank >= tonumber(ARGV[i + 5]) and beyond == 0 then beyond = i - 1 end
+end
+return beyond
+"""
+
 # KEYS: a counter. ARGV: limit, ms of the window. Returns 0, or the ms until there is room.
 COUNT: Final = """\
 local count = redis.call('INCR', KEYS[1])
@@ -98,6 +119,18 @@ def take_arguments(
     now: float, process: str, lease_end: float, slot: str, limits: Mapping[str, int]
 ) -> list[Any]:
     return [now, process, lease_end, slot, ACCOUNT_MS, *limits.values()]
+
+
+def keep_arguments(
+    now: float,
+    process: str,
+    lease_end: float,
+    slot: str,
+    limits: Mapping[str, int],
+    *,
+    newest_first: bool,
+) -> list[Any]:
+    return [now, process, lease_end, slot, ACCOUNT_MS, int(newest_first), *limits.values()]
 
 
 def decode_taken(answer: Sequence[Any], limits: Mapping[str, int]) -> Full | None:

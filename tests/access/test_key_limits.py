@@ -134,6 +134,41 @@ async def test_an_edited_limit_holds_on_the_open_socket(
     assert told["messages"]["limit"] == 100
 
 
+@pytest.mark.parametrize("before", [0, 3])
+@pytest.mark.parametrize(("policy", "stay"), [("refuse", [0, 1]), ("close_oldest", [1, 2])])
+async def test_a_lowered_limit_of_connections_closes_those_beyond_it(
+    each_layer: str,
+    connect: Open,
+    transactional_db: None,
+    settings: Any,
+    before: int,
+    policy: str,
+    stay: list[int],
+) -> None:
+    settings.REALTIME_CONNECTION_LIMIT_POLICY = policy
+    key, raw = await sync_to_async(personas.bob_key)(max_connections=before)
+    clients = [await connect(f"/ws/market-data/AAPL?token={raw}") for _ in range(3)]
+    key.max_connections = 2
+    await sync_to_async(key.save)()
+    (gone,) = [client for number, client in enumerate(clients) if number not in stay]
+    assert await gone.closed() == 4429
+    assert gone.of_type("error")[0]["code"] == "connection_limit"
+    for number in stay:
+        await clients[number].assert_alive()
+
+
+async def test_a_limit_that_was_taken_away_counts_nobody(
+    each_layer: str, connect: Open, transactional_db: None
+) -> None:
+    key, raw = await sync_to_async(personas.bob_key)(max_connections=1)
+    first = await connect(f"/ws/market-data/AAPL?token={raw}")
+    key.max_connections = 0
+    await sync_to_async(key.save)()
+    others = [await connect(f"/ws/market-data/AAPL?token={raw}") for _ in range(2)]
+    for client in (first, *others):
+        await client.assert_alive()
+
+
 async def test_a_socket_that_changes_its_key_counts_for_the_new_one_alone(
     each_layer: str, connect: Open, open_socket: Open, transactional_db: None
 ) -> None:

@@ -11,6 +11,7 @@ from websockets.asyncio.client import ClientConnection
 
 from realtime.access.limits import client_address
 from realtime.session.allowance import Allowance, TokenBucket
+from tests.delivery.waiting import until
 from tests.processes import LiveServer
 from tests.wire import checked
 
@@ -18,12 +19,12 @@ PATH = "/ws/market-data/AAPL"
 
 
 @pytest.fixture
-async def connect() -> AsyncIterator[Callable[[LiveServer], Awaitable[ClientConnection]]]:
-    """`await connect(server)`: a socket that is closed at the end of the test."""
+async def connect() -> AsyncIterator[Callable[..., Awaitable[ClientConnection]]]:
+    """`await connect(server, query)`: a socket that is closed at the end of the test."""
     sockets: list[ClientConnection] = []
 
-    async def open_socket(server: LiveServer) -> ClientConnection:
-        sockets.append(await websockets.connect(server.ws + PATH))
+    async def open_socket(server: LiveServer, query: str = "") -> ClientConnection:
+        sockets.append(await websockets.connect(server.ws + PATH + query))
         return sockets[-1]
 
     yield open_socket
@@ -31,7 +32,19 @@ async def connect() -> AsyncIterator[Callable[[LiveServer], Awaitable[ClientConn
         await socket.close()
 
 
-Connect = Callable[[LiveServer], Awaitable[ClientConnection]]
+Connect = Callable[..., Awaitable[ClientConnection]]
+
+_KEY = """
+from tests import personas
+key, raw = personas.bob_key(name="surplus")
+print(raw, key.pk)
+"""
+_LOWER = """
+from realtime.models import ApiKey
+key = ApiKey.objects.get(pk={pk})
+key.max_connections = 2
+key.save()
+"""
 
 
 async def first(socket: ClientConnection) -> dict[str, Any]:
@@ -60,6 +73,24 @@ async def test_the_connection_limit_holds_over_two_processes(
             async with websockets.connect(servers[0].ws + PATH) as socket:
                 if (await first(socket))["type"] == "connected":
                     break
+
+
+async def test_a_lowered_limit_of_a_key_holds_over_two_processes(
+    start_server: Callable[..., LiveServer], connect: Connect
+) -> None:
+    servers = [start_server(), start_server()]
+    raw, pk = servers[0].shell(_KEY).split()
+    sockets = [await connect(servers[number % 2], f"?token={raw}") for number in range(6)]
+    for socket in sockets:
+        assert (await first(socket))["type"] == "connected"
+    servers[1].shell(_LOWER.format(pk=pk))
+    await until(lambda: sum(socket.close_code is not None for socket in sockets) == 4)
+    gone = [socket for socket in sockets if socket.close_code is not None]
+    assert {socket.close_code for socket in gone} == {4429}
+    for socket in sockets:
+        if socket not in gone:
+            await socket.send('{"type":"status"}')
+            assert (await first(socket))["type"] == "status"
 
 
 @pytest.mark.slow
