@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# All tests, on every core; a file stays in one process, since its tests share servers.
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -21,12 +23,12 @@ run: .venv/installed
 	@$(BIN)/python manage.py up
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(or $(ARGS),$(PARALLEL))
 
 check: style types test
 
 check-postgres: .venv/installed-dev
-	$(BIN)/python -m tests.postgres $(ARGS)
+	$(BIN)/python -m tests.postgres $(or $(ARGS),$(PARALLEL))
 
 style: .venv/installed-dev
 	$(BIN)/python -m ruff check .

@@ -50,8 +50,18 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """For `-n auto`: one more than there are cores, since many tests wait for a server of theirs."""
+    return min(4, (os.cpu_count() or 1) + 1)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark for `make check-postgres` what uses the database and starts no server for it."""
+    """Begin with the files that take longest, so that none of them is left alone at the end.
+
+    And mark for `make check-postgres` what uses the database and starts no server for it.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         database = item.get_closest_marker("django_db") is not None

@@ -413,6 +413,7 @@ async def test_a_client_that_answers_no_ping_is_not_kept(quick_server: LiveServe
     assert client.of_type("ping")
 
 
+@pytest.mark.slow
 async def test_the_examples_that_reconnect(
     module_servers: Callable[..., LiveServer],
     quick_people: SimpleNamespace,

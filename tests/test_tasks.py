@@ -133,6 +133,7 @@ async def from_worker(client: Socket, kind: str) -> dict[str, Any]:
     raise AssertionError(f"no {kind} came")
 
 
+@pytest.mark.slow
 def test_a_task_is_retried_until_redis_is_back(tmp_path: Path, valkey: Valkey) -> None:
     streams = Valkey(tmp_path / "streams", tcp=True)
     environment = {"REDIS_URL": streams.url, "CELERY_BROKER_URL": broker(valkey)}

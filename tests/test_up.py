@@ -271,6 +271,7 @@ def test_nothing_outlives_a_command_that_was_killed(start: Start) -> None:
     assert wait_until(run.nothing_left, seconds=10)
 
 
+@pytest.mark.slow
 def test_a_web_server_that_cannot_start_ends_the_command(start: Start) -> None:
     """The port is taken between the command's look at it and the web server's."""
     run = start("--no-feed", "--no-worker")

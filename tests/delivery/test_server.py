@@ -214,6 +214,7 @@ async def sockets_of_both(
     return sockets
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("redis_layer")
 async def test_two_workers_serve_are_replaced_and_say_goodbye(start: Start) -> None:
     server = start("--workers", "2")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 import psutil
+import pytest
 
 from tests.follower import Follower
 from tests.processes import ROOT, LiveServer, process_environment
@@ -38,6 +39,7 @@ async def finished(process: "subprocess.Popen[bytes]") -> None:
     assert await asyncio.to_thread(process.wait, 60) == 0
 
 
+@pytest.mark.slow
 async def test_a_killed_process_and_another_that_takes_over(
     start_server: Callable[..., LiveServer],
 ) -> None:
@@ -75,6 +77,7 @@ async def test_two_publishers_racing_on_one_stream(
         assert folded == client.checker.folded
 
 
+@pytest.mark.slow
 async def test_a_stalled_reader_costs_nobody_else(
     start_server: Callable[..., LiveServer],
 ) -> None:
@@ -105,6 +108,7 @@ async def test_a_stalled_reader_costs_nobody_else(
         stalled.close()
 
 
+@pytest.mark.slow
 async def test_a_crowd_that_comes_and_goes_leaves_nothing_behind(
     start_server: Callable[..., LiveServer],
 ) -> None:

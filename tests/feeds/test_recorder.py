@@ -280,6 +280,7 @@ async def more_than(directory: Path, count: float) -> bool:
     return counted(directory) > count
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("redis_layer")
 async def test_one_that_is_killed_at_any_moment_counts_each_update_once(
     directory: Path, valkey: Valkey

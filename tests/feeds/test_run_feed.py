@@ -151,6 +151,7 @@ def feed_process(directory: Path, url: str) -> Iterator["subprocess.Popen[str]"]
         process.communicate(timeout=STOP_SECONDS)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("redis_layer")
 async def test_a_feed_killed_at_any_moment_repeats_no_tick_and_leaves_none_out(
     tmp_path: Path, valkey: Valkey
