@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from asgiref.sync import SyncToAsync
 
@@ -15,6 +16,10 @@ from tests.processes import LiveServer, Valkey, manage, start_live_server
 STRICT = os.environ.get("STRICT") == "1"
 MEMORY = "realtime.delivery.layers.MemoryStreamLayer"
 REDIS = "realtime.delivery.layers.RedisStreamLayer"
+
+# A machine that is busy is no failure.
+hypothesis.settings.register_profile("ara", deadline=None)
+hypothesis.settings.load_profile("ara")
 
 
 def require(available: object, reason: str) -> None:
@@ -51,7 +56,7 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """For `-n auto`: one more than there are cores, since many tests wait for a server of theirs."""
+    """For `-n auto`: one more than the cores, since many tests wait for a server of theirs."""
     return min(4, (os.cpu_count() or 1) + 1)
 
 

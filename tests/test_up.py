@@ -127,14 +127,14 @@ def start(tmp_path: Path, migrated_database: Path) -> Iterator[Start]:
 
 def test_the_page_answers_at_the_address_of_the_banner(up: Up) -> None:
     address = up.line_with("Dashboard").split()[-1]
-    assert httpx.get(address).status_code == 200
+    assert httpx.get(address, timeout=START_SECONDS).status_code == 200
 
 
 def test_the_login_of_the_banner_opens_the_admin(up: Up) -> None:
     found = re.search(r"log in as (\S+) with password (\S+)", up.output)
     assert found is not None
     address = up.line_with("Admin").split()[-1]
-    with httpx.Client(follow_redirects=True) as browser:
+    with httpx.Client(follow_redirects=True, timeout=START_SECONDS) as browser:
         page = browser.get(address)
         answer = browser.post(
             page.url,

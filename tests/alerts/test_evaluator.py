@@ -48,7 +48,7 @@ def reloaded(symbol: SymbolMachine, saved: dict[int, Any], raw: list[Rule]) -> S
     return again
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(rules(), min_size=1, max_size=6), updates, st.sets(st.integers(0, 40)))
 def test_the_machine_fires_as_the_oracle_says_also_across_restarts(
     raw: list[dict[str, Any]], drawn: Any, restarts: set[int]

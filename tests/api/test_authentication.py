@@ -58,7 +58,7 @@ def test_a_bad_credential_is_not_saved_by_a_session() -> None:
     assert client.get(URL, headers={"X-API-Key": "nonsense"}).status_code == 401
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.sampled_from(["Authorization", "X-API-Key"]),
     st.sampled_from(["", "Bearer ", "Api-Key ", "ara_"]),

@@ -199,7 +199,7 @@ def test_nobody_fills_the_table(alice: APIClient, monkeypatch: pytest.MonkeyPatc
     assert answers == [201, 201, 403]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.dictionaries(
         st.sampled_from(["name", "scopes", "symbols", "allowed_origins", "expires_at", "prefix"]),

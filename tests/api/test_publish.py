@@ -151,7 +151,7 @@ def test_a_form_is_no_json() -> None:
     assert answer.status_code in (400, 415)
 
 
-@settings_of(deadline=None, max_examples=30)
+@settings_of(max_examples=30)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -217,9 +217,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_small")
 @given(operations=st.lists(OPERATION, min_size=20, max_size=80))
-@hypothesis_settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_reader_gets_every_offset_once_or_is_told(operations: list[tuple[Any, ...]]) -> None:
     with asyncio.Runner(loop_factory=ClockLoop) as runner:
         runner.run(run(operations))

@@ -241,7 +241,5 @@ class OutboxMachine(RuleBasedStateMachine):
         assert self.outbox.folded == self.folded
 
 
-OutboxMachine.TestCase.settings = hypothesis_settings(
-    max_examples=60, stateful_step_count=40, deadline=None
-)
+OutboxMachine.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=40)
 TestOutboxBesideAList = OutboxMachine.TestCase

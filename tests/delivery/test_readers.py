@@ -136,7 +136,7 @@ def test_symbols_do_not_wait_for_each_other(
 
 
 @given(rate=st.floats(0.01, 1000), gaps=st.lists(st.floats(0, 2), max_size=60))
-@hypothesis_settings(deadline=None, max_examples=50)
+@hypothesis_settings(max_examples=50)
 def test_there_are_never_more_than_the_rate(rate: float, gaps: list[float]) -> None:
     clock, transport = Clock(), Transport()
     limited = RateLimitedReader(PreparedSocket(transport, 10**6, never), rate, clock)
@@ -229,7 +229,6 @@ STEP = st.one_of(
 
 
 @given(steps=st.lists(STEP, max_size=80))
-@hypothesis_settings(deadline=None)
 def test_offsets_ascend_and_folded_covers_every_jump(steps: list[tuple[str, Any]]) -> None:
     """Also when the transport is full, so that a rate limit and an outbox fold the same stream."""
     clock, transport = Clock(), Transport()

@@ -222,7 +222,7 @@ STEP = st.one_of(
 
 
 @given(steps=st.lists(STEP, min_size=10, max_size=80))
-@hypothesis_settings(deadline=None, max_examples=200)
+@hypothesis_settings(max_examples=200)
 def test_whatever_happens_every_offset_is_there_or_covered_and_in_order(
     steps: list[tuple[str, Any]],
 ) -> None:

@@ -176,7 +176,7 @@ async def test_a_resumed_replay_goes_on_over_the_turn_of_a_lap(clock: Clock) -> 
         assert rest == two[cut:], cut
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 12), min_size=3, max_size=3), st.sampled_from([85, 40]))
 async def test_symbols_that_stopped_apart_each_go_on_where_they_were(
     further: list[int], left: int
