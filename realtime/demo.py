@@ -5,10 +5,12 @@ The file is needed because the database has hashes of both only.
 
 import json
 import secrets
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from django.conf import settings
 from django.contrib.auth.models import User
 
 from realtime.delivery.embedded import private_opener
@@ -26,6 +28,13 @@ class Demo:
     username: str
     password: str | None
     api_key: str
+
+
+def project_python() -> Path:
+    """The Python that runs this, relative to the project's directory where it is in there."""
+    python = Path(sys.executable)
+    inside = python.is_relative_to(settings.BASE_DIR)
+    return python.relative_to(settings.BASE_DIR) if inside else python
 
 
 def ensure_demo(path: Path) -> Demo:

@@ -1,7 +1,8 @@
 from django.urls import include, path
-from django.views.generic import TemplateView
+
+from realtime.views import Dashboard
 
 urlpatterns = [
-    path("", TemplateView.as_view(template_name="realtime/dashboard.html"), name="dashboard"),
+    path("", Dashboard.as_view(), name="dashboard"),
     path("api/v1/", include("realtime.api.urls")),
 ]

@@ -350,3 +350,11 @@ def test_staff_without_the_permission_neither_rotate_nor_revoke(client: Client) 
 def test_a_key_that_is_not_there_is_not_found(olga: Client, page: str) -> None:
     for number in ("99", "nonsense"):
         assert olga.get(f"{KEYS}{number}/{page}/").status_code == 404
+
+
+def test_the_admin_is_called_like_the_project_and_shows_no_tokens_of_logins(olga: Client) -> None:
+    index = text(olga.get("/admin/"))
+    assert "ARA Realtime" in index
+    assert "Webhook endpoints" in index
+    assert "Outstanding" not in index
+    assert olga.get("/admin/token_blacklist/outstandingtoken/").status_code == 404

@@ -72,3 +72,26 @@ def test_alerts_are_listed_and_not_changed(olga: Client) -> None:
     send_alert({"message": "Price exceeded $150", "severity": "high"})
     assert "Price exceeded" in olga.get(reverse("admin:realtime_alert_changelist")).text
     assert olga.get(reverse("admin:realtime_alert_add")).status_code == 403
+
+
+def test_the_form_of_a_new_rule_shows_nothing_that_it_does_not_have_yet(olga: Client) -> None:
+    page = olga.get(reverse(ADD)).text
+    assert "Definition" in page
+    assert "Last fired at" not in page
+    assert save(olga, RULE).status_code == 302
+    change = reverse("admin:realtime_alertrule_change", args=[AlertRule.objects.get().pk])
+    assert "Last fired at" in olga.get(change).text
+
+
+def test_the_list_says_whether_a_rule_is_paused_in_words(olga: Client) -> None:
+    save(olga, RULE)
+    assert ">active<" in olga.get(reverse("admin:realtime_alertrule_changelist")).text
+
+
+@pytest.mark.parametrize(("choice", "found"), [("high", "loud"), ("none", "plain")])
+def test_alerts_are_filtered_by_severity(olga: Client, choice: str, found: str) -> None:
+    send_alert({"message": "loud", "severity": "high"})
+    send_alert({"message": "plain"})
+    page = olga.get(reverse("admin:realtime_alert_changelist"), {"severity": choice})
+    (alert,) = page.context["cl"].result_list
+    assert alert.data["message"] == found

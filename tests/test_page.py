@@ -205,15 +205,17 @@ async def test_a_card_shows_the_score_of_its_model_and_the_last_outcome(
     score = {"outcomes": 200, "within_bounds": 0.91, "nominal": 0.9, "directional_accuracy": 0.56}
     data = {"predicted_price": 150.25, "score": score}
     await publish(broadcast_prediction_update, "SCORED", data)
-    await expect(card.locator("[data-value=held]")).to_have_text("91 % held (90 % promised)")
-    await expect(card.locator("[data-value=lately]")).to_have_text("direction 56 % · last 200")
+    await expect(card.locator("[data-value=held]")).to_have_text("91 % in band (90 % promised)")
+    await expect(card.locator("[data-value=lately]")).to_have_text(
+        "direction right 56 % · last 200"
+    )
     outcome = PredictionOutcome(
         symbol="SCORED", prediction_id="1", predicted_price=150.25, actual_price=151.0,
         error=0.75, within_bounds=True,
     )  # fmt: skip
     await publish(broadcast_prediction_outcomes, [outcome])
     outcome_line = card.locator("[data-value=outcome]")
-    await expect(outcome_line).to_have_text("✓ 151.00 came, 150.25 predicted")
+    await expect(outcome_line).to_have_text("✓ became 151.00, predicted 150.25")
     assert visit.complaints == []
 
 
@@ -302,7 +304,7 @@ async def test_a_bad_credential_is_told_and_not_tried_again(
 ) -> None:
     await visit.open(fed_server.port)
     await visit.live()
-    await visit.page.locator("summary").click()
+    await visit.page.locator(".credential summary").click()
     await visit.page.get_by_label("JWT or API key").fill("ara_wrong")
     await visit.page.get_by_role("button", name="Use it").click()
     closed = visit.page.locator(".socket[data-phase=closed] .socket-state")

@@ -17,6 +17,7 @@ from realtime.alerts.rulebook import definition_of, delete_rules, fill, save_rul
 from realtime.alerts.rules import Definition, InvalidRule, parse_rule
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import Alert, AlertAcknowledgement, AlertRule, WebhookEndpoint
+from realtime.protocol import SEVERITIES
 
 if TYPE_CHECKING:  # generic in the stubs only
     _RuleAdmin = admin.ModelAdmin[AlertRule]
@@ -78,7 +79,7 @@ class DryRunForm(forms.Form):
 @admin.register(AlertRule)
 class AlertRuleAdmin(_RuleAdmin):
     form = AlertRuleForm
-    list_display = ("name", "owner_name", "severity", "paused", "source", "last_fired_at")
+    list_display = ("name", "owner_name", "severity", "state", "source", "last_fired_at")
     list_filter = ("severity", "paused", "source", "last_fired_at")
     list_select_related = ("owner",)
     search_fields = ("name", "owner__username", "owner__email")
@@ -90,6 +91,15 @@ class AlertRuleAdmin(_RuleAdmin):
     @admin.display(description="Owner", ordering="owner__username", empty_value="everybody")
     def owner_name(self, rule: AlertRule) -> str | None:
         return None if rule.owner is None else rule.owner.get_username()
+
+    @admin.display(ordering="paused")
+    def state(self, rule: AlertRule) -> str:
+        return "paused" if rule.paused else "active"
+
+    def get_fields(self, request: HttpRequest, obj: AlertRule | None = None) -> list[Any]:
+        """A rule that is not made yet has no source and no times."""
+        fields = super().get_fields(request, obj)
+        return [name for name in fields if obj is not None or name not in self.readonly_fields]
 
     def save_model(self, request: HttpRequest, obj: AlertRule, form: Any, change: bool) -> None:
         if not change:
@@ -166,11 +176,25 @@ class AcknowledgementInline(_Inline):
         return False
 
 
+class SeverityFilter(admin.SimpleListFilter):
+    """The severities of rules; publishers may write others, or none."""
+
+    title = "severity"
+    parameter_name = "severity"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [*((name, name) for name in SEVERITIES), ("none", "none")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Alert]) -> QuerySet[Alert]:
+        value = self.value()
+        return queryset if value is None else queryset.filter(severity=value.replace("none", ""))
+
+
 @admin.register(Alert)
 class AlertAdmin(_AlertAdmin):
     list_display = ("created_at", "severity", "symbol", "__str__", "owner_name", "rule", "sent_at")
     list_display_links = ("created_at", "__str__")
-    list_filter = ("severity", "created_at")
+    list_filter = (SeverityFilter, "created_at")
     list_select_related = ("owner", "rule")
     list_per_page = 50
     search_fields = ("uid", "symbol", "owner__username", "rule__name")

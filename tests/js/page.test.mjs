@@ -89,6 +89,7 @@ test("what is no symbol is refused with the rule", () => {
 
 test("a symbol that a shell would read is quoted in the command", () => {
   assert.match(commandFor("AAPL"), /^python manage.py broadcast_market_data AAPL '\{/);
+  assert.match(commandFor("AAPL", ".venv/bin/python"), /^\.venv\/bin\/python manage.py /);
   assert.match(commandFor("^GSPC"), / '\^GSPC' /);
 });
 
@@ -112,18 +113,18 @@ test("close codes have names, and unknown ones do not", () => {
 
 test("a score says what was held beside what was promised", () => {
   const score = { within_bounds: 0.9137, nominal: 0.9, directional_accuracy: 0.56, outcomes: 200 };
-  assert.equal(held(score), "91.4 % held (90 % promised)");
-  assert.equal(lately(score), "direction 56 % · last 200");
+  assert.equal(held(score), "91.4 % in band (90 % promised)");
+  assert.equal(lately(score), "direction right 56 % · last 200");
 });
 
 test("a score leaves out what is not known", () => {
   assert.equal(held({ outcomes: 1 }), "");
-  assert.equal(held({ within_bounds: 1, outcomes: 1 }), "100 % held");
+  assert.equal(held({ within_bounds: 1, outcomes: 1 }), "100 % in band");
   assert.equal(lately({ outcomes: 1 }), "last 1");
 });
 
 test("an outcome says whether it was within the bounds without colour", () => {
   const outcome = { actual_price: 151, predicted_price: 150.25, within_bounds: true };
-  assert.equal(outcomeText(outcome), "✓ 151.00 came, 150.25 predicted");
+  assert.equal(outcomeText(outcome), "✓ became 151.00, predicted 150.25");
   assert.match(outcomeText({ ...outcome, within_bounds: false }), /^✗ /);
 });

@@ -20,7 +20,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from realtime.delivery import embedded
-from realtime.demo import Demo, ensure_demo
+from realtime.demo import Demo, ensure_demo, project_python
 from realtime.supervision import Program, Supervisor
 
 _TICK_SECONDS = 0.1
@@ -216,10 +216,7 @@ def _banner(port: int, demo: Demo | None) -> str:
         login = f"log in as {demo.username} with the password that you have set"
     else:
         login = f"log in as {demo.username} with password {demo.password}"
-    python = Path(sys.executable)
-    if python.is_relative_to(settings.BASE_DIR):
-        python = python.relative_to(settings.BASE_DIR)
-    command = shlex.quote(str(python))
+    command = shlex.quote(str(project_python()))
     if "VAR_DIR" in os.environ:
         command = f"VAR_DIR={shlex.quote(str(settings.VAR_DIR))} {command}"
     return _BANNER.format(

@@ -1,9 +1,9 @@
 // The commands that the page shows, and the button that copies one.
 
-export function commandFor(symbol) {
+export function commandFor(symbol, python = "python") {
   // Quoted only where a shell may read more into it: ^GSPC, EURUSD=X.
   const word = /^[A-Z0-9.\-_:/]+$/.test(symbol) ? symbol : `'${symbol}'`;
-  return `python manage.py broadcast_market_data ${word} '{"price": 149.5, "volume": 1000000}'`;
+  return `${python} manage.py broadcast_market_data ${word} '{"price": 149.5, "volume": 1000000}'`;
 }
 
 /** Adds a copy button to every `.command` below `root`, where the browser allows copying. */

@@ -2,21 +2,21 @@
 
 import * as format from "./format.js";
 
-/** `91 % held (90 % promised)`: the share of prices within the bounds. */
+/** `91 % in band (90 % promised)`: the share of prices within the bounds. */
 export function held({ within_bounds: share, nominal }) {
   if (!Number.isFinite(share)) return "";
   const promised = Number.isFinite(nominal) ? ` (${format.share(nominal)} promised)` : "";
-  return `${format.share(share)} held${promised}`;
+  return `${format.share(share)} in band${promised}`;
 }
 
-/** `direction 56 % · last 200`. */
+/** `direction right 56 % · last 200`. */
 export function lately({ directional_accuracy: direction, outcomes }) {
-  const known = Number.isFinite(direction) ? `direction ${format.share(direction)}` : "";
+  const known = Number.isFinite(direction) ? `direction right ${format.share(direction)}` : "";
   return [known, `last ${outcomes}`].filter(Boolean).join(" · ");
 }
 
-/** `✓ 150.20 came, 149.80 predicted`: the mark says the same as the colour. */
+/** `✓ became 150.20, predicted 149.80`: the mark says the same as the colour. */
 export function outcomeText({ actual_price: actual, predicted_price: predicted, within_bounds }) {
   const mark = within_bounds ? "✓" : "✗";
-  return `${mark} ${format.price(actual)} came, ${format.price(predicted)} predicted`;
+  return `${mark} became ${format.price(actual)}, predicted ${format.price(predicted)}`;
 }

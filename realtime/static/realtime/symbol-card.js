@@ -30,7 +30,10 @@ export class SymbolCard {
       this.#parts.set(part.dataset.part ?? part.dataset.value ?? part.dataset.chip, part);
     }
     this.element.querySelector("h3").textContent = symbol;
-    this.element.querySelector(".command code").textContent = commandFor(symbol);
+    this.element.querySelector(".command code").textContent = commandFor(
+      symbol,
+      document.body.dataset.python,
+    );
     this.predictButton = this.#button("predict", `Request prediction for ${symbol}`, onPredict);
     this.#button("remove", `Remove ${symbol}`, onRemove);
   }
