@@ -52,6 +52,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self._refused:
             self._end_deadline()
             super().handle_websocket_upgrade()
+            # It was given the whole request. What it still waits for, a body, is no handshake.
+            if not getattr(self.transport.get_protocol(), "handshake_initiated", False):
+                self.transport.close()
 
     # What the parser says; after a refusal it may still have the rest of a packet to tell.
 

@@ -127,9 +127,25 @@ async def test_a_request_that_stops_halfway_loses_its_connection(peer: Peer, sta
         assert (await peer.reader.read()).count(b"HTTP/1.1") == start.count(b"\r\n\r\nGET")
 
 
+@pytest.mark.parametrize("size", [b"Content-Length: 5", b"Transfer-Encoding: chunked"])
+async def test_a_handshake_has_no_body(peer: Peer, size: bytes) -> None:
+    await peer.send(UPGRADE + size + b"\r\n\r\n")
+    assert await peer.answer() == b""
+
+
 async def test_a_socket_is_not_held_to_the_time_of_a_request(peer: Peer) -> None:
     await peer.send(UPGRADE + b"\r\n")
     assert await peer.status() == 101
     await asyncio.wait([reading := asyncio.create_task(peer.reader.read())], timeout=2 * SECONDS)
     assert not reading.done()
     reading.cancel()
+
+
+async def test_the_name_of_another_host_is_one_line_in_the_log(
+    peer: Peer, server: LiveServer
+) -> None:
+    await peer.send(b"GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+    assert await peer.status() == 400
+    [line] = [line for line in server.log.splitlines() if "evil.example" in line]
+    assert "Invalid HTTP_HOST header" in line
+    assert "Traceback" not in server.log
