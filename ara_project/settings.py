@@ -138,13 +138,20 @@ WHITENOISE_USE_FINDERS = True
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"redact": {"()": "realtime.access.redact.RedactFilter"}},
+    "filters": {
+        "redact": {"()": "realtime.access.redact.RedactFilter"},
+        "one_line": {"()": "realtime.access.redact.OneLineFilter"},
+    },
     "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {
         "console": {"class": "logging.StreamHandler", "formatter": "plain", "filters": ["redact"]}
     },
     "root": {"handlers": ["console"], "level": env.log_level("LOG_LEVEL", default="INFO")},
-    "loggers": {"django": {"handlers": ["console"], "level": "INFO", "propagate": False}},
+    "loggers": {
+        "django": {"handlers": ["console"], "level": "INFO", "propagate": False},
+        # Whoever scans the internet causes these; thirty lines of traceback say nothing more.
+        "django.security.DisallowedHost": {"filters": ["one_line"]},
+    },
 }
 
 # Where mail goes out: smtp+tls://user:password@mail.example.com:587. Empty: no mail is sent.

@@ -164,6 +164,8 @@ def test_use_within_the_minute_costs_no_query(
         ("scopes", {"scopes": []}),
         ("symbols", {"symbols": {"alerts": ["AAPL"]}}),
         ("symbols", {"symbols": {"publish": ["A PL"]}}),
+        ("name", {"name": "desk\nara_k3f9a2bc"}),
+        ("name", {"name": "\x1b[31mdesk"}),
         ("allowed_origins", {"allowed_origins": ["example.com"]}),
         ("allowed_origins", {"allowed_origins": ["https://" + "a" * 300]}),
         ("allowed_origins", {"allowed_origins": ["https://example.com"] * 101}),

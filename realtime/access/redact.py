@@ -108,6 +108,14 @@ class RedactFilter(logging.Filter):
             record.stack_info = redact(record.stack_info)
 
 
+class OneLineFilter(logging.Filter):
+    """Lets every record pass, without its traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.exc_info = record.exc_text = record.stack_info = None
+        return True
+
+
 _Args = tuple[object, ...] | Mapping[str, object] | None
 
 

@@ -1,9 +1,11 @@
 """What every view of ours does with bodies and errors that no view can foresee."""
 
+import logging
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
 from django.core.exceptions import ValidationError as ValidationProblem
+from django.db import InterfaceError, OperationalError
 from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, ParseError, ValidationError
 from rest_framework.pagination import CursorPagination
@@ -16,6 +18,8 @@ from rest_framework.views import APIView, exception_handler
 from realtime.access.tickets import TicketsUnavailable
 from realtime.broadcast import PublishFailed
 from realtime.connections import StatisticsUnavailable
+
+logger = logging.getLogger(__name__)
 
 
 class BodyTooLarge(APIException):
@@ -42,6 +46,10 @@ def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None
         exc = BodyTooLarge()
     elif isinstance(exc, PublishFailed | StatisticsUnavailable | TicketsUnavailable):
         exc = Unavailable(str(exc))
+    elif isinstance(exc, InterfaceError | OperationalError):
+        # Away, locked for too long, or its disk is full: neither the client's fault nor a bug.
+        logger.error("the database does not answer: %s", exc)
+        exc = Unavailable("The database does not answer. Try again.")
     return exception_handler(exc, context)
 
 

@@ -228,6 +228,9 @@ class ApiKey(models.Model):
         return f"{self.name} ({self.visible})"
 
     def clean(self) -> None:
+        # Owners name their keys, and operators list them in a terminal.
+        if not self.name.isprintable():
+            raise ValidationError({"name": "The name must not hold control characters."})
         # The validators have said what is wrong; what is right is kept as it is compared.
         with suppress(InvalidScope):
             self.scopes = parse_scopes(self.scopes)

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 from django.core.management import call_command
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.test import Client
 from pytest_django import Settings
 from rest_framework.test import APIClient
@@ -61,6 +61,18 @@ def test_the_process_is_not_ready_without_the_database() -> None:
         answer = client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["database"] == "unreachable"
+
+
+@pytest.mark.parametrize("kind", [InterfaceError, OperationalError])
+def test_without_the_database_the_client_is_told_to_try_again(kind: type[Exception]) -> None:
+    def broken(*args: object) -> None:
+        raise kind("password for user ara at 10.0.0.1")
+
+    headers = {"Authorization": f"Bearer {personas.token(personas.alice())}"}
+    with connection.execute_wrapper(broken):
+        answer = client.get("/api/v1/keys", headers=headers)
+    assert answer.status_code == 503
+    assert answer.json() == {"detail": "The database does not answer. Try again."}
 
 
 def test_the_openapi_document_names_every_path_and_credential() -> None:
