@@ -251,6 +251,12 @@ CLIENT_TYPES: Final = tuple(
         StatusRequest,
     )
 )
+# Where to send what one channel alone answers.
+ENDPOINT_OF: Final = {
+    "request_prediction": "/ws/predictions/{symbol}",
+    "configure_alerts": "/ws/alerts",
+    "ack": "/ws/alerts",
+}
 
 _decoder: Final = msgspec.json.Decoder(AnyClientMessage)
 _CHOICES: Final = choices_of(AlertConfig)

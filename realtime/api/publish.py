@@ -102,7 +102,7 @@ class PublishView(ApiView):
             publications = _publish([_read(request.data, "", identity)], identity)
             return Response(_shown(publications[0]), status.HTTP_201_CREATED)
         if not 1 <= len(request.data) <= MAX_BATCH:
-            raise ValidationError({"": [f"A list has 1 to {MAX_BATCH} updates."]})
+            raise ValidationError({"updates": [f"A list has 1 to {MAX_BATCH} updates."]})
         updates = [_read(item, f"{index}.", identity) for index, item in enumerate(request.data)]
         publications = _publish(updates, identity)
         return Response([_shown(publication) for publication in publications], 201)

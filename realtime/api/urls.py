@@ -1,4 +1,4 @@
-from django.urls import path
+from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from realtime.api import schema  # noqa: F401  # registers the credentials with the document
@@ -13,6 +13,7 @@ from realtime.api.alerts import (
 )
 from realtime.api.keys import KeysView, KeyView, RotateKeyView
 from realtime.api.market_data import BarsView
+from realtime.api.not_found import not_found
 from realtime.api.predictions import (
     LatestPredictionsView,
     PredictionScoresView,
@@ -90,4 +91,5 @@ urlpatterns = [
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("asyncapi.json", asyncapi, name="asyncapi"),
     path("docs", SpectacularSwaggerSplitView.as_view(url_name="api:schema"), name="docs"),
+    re_path("", not_found),
 ]

@@ -213,7 +213,10 @@ class RealtimeConsumer(SocketConsumer):
     async def _check_origin(self) -> None:
         if not origin_allowed(self.scope["headers"], self.identity):
             await self.refuse(
-                ErrorCode.FORBIDDEN, "pages of this Origin may not connect", CloseCode.FORBIDDEN
+                ErrorCode.FORBIDDEN,
+                "pages of this Origin may not connect; REALTIME_ALLOWED_ORIGINS names those that "
+                "may, or the API key does",
+                CloseCode.FORBIDDEN,
             )
 
     async def _check_handshakes(self) -> None:
@@ -322,9 +325,11 @@ class RealtimeConsumer(SocketConsumer):
 
     async def receive_other(self, message: protocol.AnyClientMessage) -> None:
         """Messages that only some channels know."""
+        kind = str(message.__struct_config__.tag)
+        endpoint = protocol.ENDPOINT_OF.get(kind)
         raise ProtocolError(
             ErrorCode.INVALID_MESSAGE,
-            f"{message.__struct_config__.tag} is not for {self.channel}",
+            f"{kind} is not for {self.channel}" + (f": send it on {endpoint}" if endpoint else ""),
             details={"field": "type"},
             id=message.id,
         )

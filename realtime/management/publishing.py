@@ -106,7 +106,8 @@ class PublishCommand(BaseCommand):
             if sys.stdin.isatty():
                 self.stderr.write(
                     f"Reading from the terminal, one update a line: {self.line_format(options)} "
-                    "(Ctrl-D ends, --help has examples)"
+                    "(Ctrl-D ends, --help has examples)",
+                    str,  # as it is: red is for what went wrong
                 )
             for lines in read_lines(sys.stdin.fileno(), _longest_line()):
                 self._publish_batch(target, lines, tally)

@@ -41,6 +41,10 @@ _GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
 # The interface identifiers of ISATAP, 64 bits that end in an IPv4 address.
 _ISATAP: Final = (0x00005EFE, 0x02005EFE)
 
+_WAY_OUT: Final = (
+    ", or its host be named in REALTIME_WEBHOOK_ALLOWED_HOSTS by who runs this server."
+)
+
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.ASCII)
 # A host whose last label looks like this is an IPv4 address, in one of many spellings.
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
@@ -118,11 +122,11 @@ def parse_url(url: object) -> Target:
 
 def _check_outside(target: Target) -> None:
     if target.scheme == "http" and not settings.DEBUG:
-        raise InvalidUrl("The URL must begin with https://")
+        raise InvalidUrl(f"The URL must begin with https://{_WAY_OUT}")
     address = target.address
     local = target.host == "localhost" or target.host.endswith(".localhost")
     if local or (address is not None and not is_public(address)):
-        raise InvalidUrl("The URL must lead to a public address.")
+        raise InvalidUrl(f"The URL must lead to a public address{_WAY_OUT}")
 
 
 def is_public(address: Address) -> bool:

@@ -97,3 +97,12 @@ def test_the_page_of_the_document_loads_nothing_from_elsewhere() -> None:
     assert "swagger-ui-bundle.js" in page
     assert "https://" not in page
     assert "http://" not in page
+
+
+@pytest.mark.parametrize(
+    ("path", "way_out"), [("nothing", "/api/v1/docs lists"), ("publish/", "ends with a slash")]
+)
+def test_a_path_that_is_none_is_told_in_json(path: str, way_out: str) -> None:
+    answer = Client(enforce_csrf_checks=True).post(f"/api/v1/{path}")
+    assert answer.status_code == 404
+    assert way_out in answer.json()["detail"]

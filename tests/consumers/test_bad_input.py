@@ -83,3 +83,20 @@ async def test_a_request_on_the_wrong_endpoint_is_an_error(
     answer = await client.ask(request_type, **fields)
     assert answer["type"] == "error"
     await client.assert_alive()
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "fields", "endpoint"),
+    [
+        ("/ws/market-data/AAPL", "request_prediction", {}, "/ws/predictions/{symbol}"),
+        ("/ws/predictions/AAPL", "ack", {"ids": ["a"]}, "/ws/alerts"),
+        ("/ws/market-data/AAPL", "configure_alerts", {"config": {}}, "/ws/alerts"),
+    ],
+)
+async def test_what_another_endpoint_answers_is_told_with_its_path(
+    connect: Open, path: str, kind: str, fields: dict[str, Any], endpoint: str
+) -> None:
+    client = await connect(path)
+    await client.send(kind, **fields)
+    error = await client.until("error", code="invalid_message")
+    assert error["message"].endswith(f": send it on {endpoint}")

@@ -99,6 +99,7 @@ async def test_a_signal_finishes_it_cleanly(
         (["--start", "soon"], "argument --start: 'soon' is not a date like 2008-01-02"),
         (["--start", "2020-01-01"], "start 2020-01-01 is after the last bar of 2013-03-01"),
         (["--rate", "0"], "rate is 0.0; it must lie above 0"),
+        (["--rate", "2", "--speed", "2"], "--speed: not allowed with argument --rate"),
         (["--predict-every", "0"], "argument --predict-every: '0' is not a number of seconds"),
         (["--horizon", "31"], "argument --horizon: invalid choice: 31"),
         (["--csv", "/nowhere.csv"], "/nowhere.csv cannot be read"),

@@ -46,10 +46,11 @@ class Command(BaseCommand):
             "--symbols", type=_symbols, help="AAPL,MSFT (of a replay, default: all of its file)"
         )
         replay = parser.add_argument_group("replay")
-        replay.add_argument(
+        pace = replay.add_mutually_exclusive_group()
+        pace.add_argument(
             "--rate", type=float, default=2.0, help="updates per second and symbol (default: 2)"
         )
-        replay.add_argument(
+        pace.add_argument(
             "--speed",
             type=float,
             help="instead of --rate: how many times faster than it was the time goes by "

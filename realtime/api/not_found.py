@@ -1,0 +1,13 @@
+"""What is no path of the API, told in JSON as every other error is."""
+
+from django.http import HttpRequest, JsonResponse
+from django.urls import reverse
+from django.views.decorators.csrf import csrf_exempt
+
+
+@csrf_exempt
+def not_found(request: HttpRequest) -> JsonResponse:
+    hint = "no path here ends with a slash" if request.path_info.endswith("/") else ""
+    documents = f"{reverse('api:docs')} lists what there is"
+    detail = f"Nothing is here: {hint or documents}."
+    return JsonResponse({"detail": detail}, status=404)
