@@ -24,6 +24,12 @@ def rows(title: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
 
 
+def test_the_contents_name_every_section() -> None:
+    contents, _, rest = README.partition("\n## ")
+    titles = re.findall(r"^## (.+)$", "## " + rest, re.M)
+    assert re.findall(r"\[([^]]+)\]\(#", contents) == titles
+
+
 def settings_read() -> set[str]:
     return set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', SETTINGS))
 

@@ -1,0 +1,127 @@
+"""README's first steps, run as they are printed there: only the port is another one."""
+
+import asyncio
+import contextlib
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, async_playwright
+
+from realtime.broadcast import broadcast_market_data
+from tests.conftest import require_program
+from tests.live import create_people, publish_to
+from tests.processes import ROOT, START_SECONDS, LiveServer
+
+README = (ROOT / "README.md").read_text()
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def snippet(section: str, language: str, number: int = 0) -> str:
+    text = README.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    code: str = re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)[number]
+    return code
+
+
+@pytest.fixture(scope="session")
+def people(server: LiveServer) -> SimpleNamespace:
+    return create_people(server)
+
+
+@pytest.fixture
+def publishing(server: LiveServer, settings: Any) -> None:
+    publish_to(server, settings)
+
+
+class Console:
+    """What a page has logged."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.lines: asyncio.Queue[str] = asyncio.Queue()
+        page.on("console", lambda message: self.lines.put_nowait(message.text))
+
+    async def run(self, code: str, server: LiveServer) -> None:
+        code = code.replace("localhost:8000", f"localhost:{server.port}")
+        await self.page.evaluate(f"async () => {{ {code} }}")
+
+    async def wait_for(self, pattern: str) -> None:
+        async with asyncio.timeout(START_SECONDS):
+            while not re.search(pattern, await self.lines.get()):
+                pass
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def console(server: LiveServer) -> AsyncIterator[Console]:
+    """The console of the server's page."""
+    path = require_program("chromium")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = await browser.new_page()
+        await page.goto(f"http://localhost:{server.port}/healthz")
+        yield Console(page)
+        await browser.close()
+
+
+async def _publish_until(heard: "asyncio.Task[None]", price: float) -> None:
+    """A client that has just been started may not listen yet."""
+    while not heard.done():
+        await asyncio.to_thread(broadcast_market_data, "AAPL", {"price": price})
+        await asyncio.wait([heard], timeout=0.2)
+    await heard
+
+
+@pytest.mark.usefixtures("publishing")
+async def test_the_javascript_client(server: LiveServer, console: Console) -> None:
+    await console.run(snippet("Connect", "javascript"), server)
+    heard = asyncio.ensure_future(console.wait_for(r"^AAPL 151\.5$"))
+    await _publish_until(heard, 151.5)
+
+
+@pytest.mark.usefixtures("publishing")
+async def test_the_python_client(server: LiveServer) -> None:
+    code = snippet("Connect", "python").replace("localhost:8000", f"localhost:{server.port}")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-u", "-W", "error", "-c", code, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    lines = process.stdout
+
+    async def hear() -> None:
+        async with asyncio.timeout(START_SECONDS):
+            while await lines.readline() != b"AAPL 152.5\n":
+                assert process.returncode is None
+
+    await _publish_until(asyncio.ensure_future(hear()), 152.5)
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.communicate()
+
+
+@pytest.mark.usefixtures("publishing")
+async def test_the_client_that_is_ready(server: LiveServer, console: Console) -> None:
+    await console.run(snippet("Connect", "javascript", 1), server)
+    await console.wait_for("^live$")
+    heard = asyncio.ensure_future(console.wait_for(r"^AAPL .*153\.5"))
+    await _publish_until(heard, 153.5)
+
+
+async def test_whoever_is_logged_in_gets_a_ticket(server: LiveServer, console: Console) -> None:
+    server.shell(
+        "from django.contrib.auth.models import User; "
+        "User.objects.create_superuser('reader', password='river-and-hill')"
+    )
+    page = console.page
+    await page.goto(f"http://localhost:{server.port}/admin/login/?next=/healthz")
+    await page.fill("#id_username", "reader")
+    await page.fill("#id_password", "river-and-hill")
+    await page.press("#id_password", "Enter")
+    await page.wait_for_url("**/healthz")
+    shown = "ws.onmessage = (event) => console.log(event.data);"
+    await console.run(snippet("Your project", "javascript") + shown, server)
+    await console.wait_for('"type":"connected".*"authenticated":true')
