@@ -6,6 +6,7 @@ worker, which sends the result back through the channel layer.
 
 import asyncio
 import logging
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -29,6 +30,10 @@ from realtime.streams import parse_symbol
 
 logger = logging.getLogger(__name__)
 
+# Histories that are read at a time. Each takes a connection to Redis, and those who subscribe
+# meanwhile need some of the hundred that a process has.
+READ_AT_ONCE: Final = 16
+
 Data = Mapping[str, Any]
 
 # The task that computes for the runner `celery`, in realtime/tasks.py.
@@ -39,6 +44,10 @@ RESULT: Final = "prediction.result"
 # until its thread has really ended: a predictor that hangs holds one thread per key, not one per
 # asker.
 _under_way: Final[dict[tuple[str, int], asyncio.Task[Data]]] = {}
+
+_reading: "Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]]" = (
+    weakref.WeakKeyDictionary()
+)
 
 
 async def request_prediction(symbol: str, horizon: int = 1) -> Data:
@@ -78,8 +87,10 @@ def _too_late(symbol: str) -> PredictionFailed:
 
 async def compute(symbol: str, horizon: int) -> Data:
     """Predict and store in this process; raises PredictionFailed."""
+    reading = _reading.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(READ_AT_ONCE))
     try:
-        prices = await recent_prices(symbol)
+        async with reading:
+            prices = await recent_prices(symbol)
     except PublishFailed as exc:
         logger.warning("the prices of %s cannot be read: %s", symbol, exc.reason)
         raise PredictionFailed(f"the prices of {symbol} cannot be read at the moment") from exc

@@ -50,6 +50,15 @@ async def test_a_prediction_rests_on_what_was_published() -> None:
     assert (made["source"], made["timestamp"]) == ("replay", "2008-01-02T21:00:00.000Z")
 
 
+async def test_a_crowd_of_requests_is_answered(redis_layer: None) -> None:
+    count = 150  # more than a process has connections to Redis
+    symbols = [f"S{number}" for number in range(count)]
+    for symbol in symbols:
+        await publish(40, symbol)
+    made = await asyncio.gather(*(request_prediction(symbol) for symbol in symbols))
+    assert [data["last_price"] for data in made] == [100 + 39 % 7] * count
+
+
 async def test_a_symbol_without_market_data_is_told() -> None:
     with pytest.raises(PredictionFailed, match="no market data for TSLA yet") as info:
         await request_prediction("TSLA")
