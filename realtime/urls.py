@@ -1,8 +1,9 @@
-from django.urls import include, path
+from django.urls import include, path, re_path
 
-from realtime.views import Dashboard
+from realtime.views import Dashboard, upgrade_required
 
 urlpatterns = [
     path("", Dashboard.as_view(), name="dashboard"),
     path("api/v1/", include("realtime.api.urls")),
+    re_path(r"^ws(?:/|$)", upgrade_required),
 ]

@@ -383,6 +383,15 @@ async def test_a_bad_header_is_not_saved_by_the_query(
     assert await client.closed() == 4401
 
 
+@pytest.mark.parametrize("path", ["/ws/market-data/AAPL", "/ws/nothing", "/ws"])
+def test_plain_http_is_told_to_upgrade(server: LiveServer, path: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(server.http + path, timeout=10)
+    with refused.value as answer:
+        assert (answer.code, answer.headers["Upgrade"]) == (426, "websocket")
+        assert b"WebSocket" in answer.read()
+
+
 async def test_the_subprotocol_alone_is_selected_too(connect: Connect) -> None:
     client = await connect("/ws/alerts", subprotocols=["ara.v1"])
     assert client.connection.subprotocol == "ara.v1"
