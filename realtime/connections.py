@@ -1,4 +1,4 @@
-"""How many sockets are connected, over all processes of the project.
+"""How many sockets are connected, over all processes of the project, and what these have done.
 
 Each process keeps a lease in Redis: its own counts, with a time to live. A process that dies
 without a word stops renewing it and is counted no more LEASE_SECONDS later; no counter can drift.
@@ -6,12 +6,18 @@ without a word stops renewing it and is counted no more LEASE_SECONDS later; no 
 
 import asyncio
 import logging
+import os
+import resource
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 
+from realtime.delivery.heartbeat import beating
 from realtime.delivery.layers import RedisStreamLayer, StreamLayer
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.slots import LEASE_SECONDS
@@ -29,6 +35,10 @@ _KEY: Final = "key:"
 _STALE: Final = "stale:"
 # Of these a process names so many at most: a market that has closed is known without its list.
 _MAX_STALE: Final = 500
+# What the process has done since it began, `done:sent`, and what it uses now: see metrics.py.
+_DONE: Final = "done:"
+# The names of a connection's `tally`.
+TALLIED: Final = ("sent", "folded", "replayed")
 
 
 class StatisticsUnavailable(Exception):
@@ -40,14 +50,18 @@ class _Lease:
 
     def __init__(self, layer: Any, loop: asyncio.AbstractEventLoop) -> None:
         self.counts: Counter[str] = Counter()
+        # What sockets have done that are closed, and as it was last published, all of them.
+        self.done: Counter[str] = Counter()
         self.server: str | None = None
+        self._published: Counter[str] = Counter()
+        self._published_at = -RENEW_SECONDS
         self._layer = layer if isinstance(layer, RedisStreamLayer) else None
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
         self._written_at = 0.0
         self._writing = False
         inner = layer if self._layer is None else self._layer.loop_layer
-        self._freshness = inner.local.fanout.freshness if isinstance(inner, StreamLayer) else None
+        self._fanout = inner.local.fanout if isinstance(inner, StreamLayer) else None
         if self._layer is not None:
             self.server = self._layer.loop_layer.local.process
 
@@ -69,6 +83,8 @@ class _Lease:
         self._timer = self._loop.call_later(delay, self._start_write)
 
     def _start_write(self) -> None:
+        assert self._timer is not None
+        self._tally(self._loop.time() - self._timer.when())
         self._timer = None
         if self._writing:
             self._schedule(WRITE_DELAY)
@@ -80,14 +96,35 @@ class _Lease:
     def fields(self) -> Counter[str]:
         """What this process publishes: its counts, and the stale streams that its sockets read."""
         fields = self.counts.copy()
-        if fields and self._freshness is not None:
-            stale = sorted(self._freshness.stale(), key=lambda stream: stream.group)
+        if fields:
+            fields.update(self._published)
+        if fields and self._fanout is not None:
+            stale = sorted(self._fanout.freshness.stale(), key=lambda stream: stream.group)
             fields.update(
                 f"{_STALE}{stream.channel}:{stream.symbol}"
                 for stream in stale[:_MAX_STALE]
                 if stream.channel != "alerts"
             )
         return fields
+
+    def _tally(self, late: float) -> None:
+        """Count what all sockets have done: too much for every write of a busy process."""
+        if self._loop.time() - self._published_at < RENEW_SECONDS / 2:
+            return
+        self._published_at = self._loop.time()
+        done = self.done.copy()
+        sent = folded = replayed = 0
+        for connection in beating():
+            its_sent, its_folded, its_replayed = connection.tally()
+            sent += its_sent
+            folded += its_folded
+            replayed += its_replayed
+        done.update(dict(zip(TALLIED, (sent, folded, replayed), strict=True)))
+        if self._fanout is not None:
+            done["lost"] = self._fanout.lost
+        done["late_us"] = int(late * 1e6)
+        done.update(_usage())
+        self._published = Counter({f"{_DONE}{name}": number for name, number in done.items()})
 
     async def _write(self) -> None:
         assert self._layer is not None
@@ -101,6 +138,16 @@ class _Lease:
             self._writing = False
         if counts:
             self._schedule(RENEW_SECONDS)
+
+
+def _usage() -> dict[str, int]:
+    """What this process uses: microseconds of processors so far, bytes of memory now."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    used = {"cpu_us": int((usage.ru_utime + usage.ru_stime) * 1e6)}
+    with suppress(OSError, ValueError, IndexError):  # /proc is Linux's
+        pages = Path("/proc/self/statm").read_text().split()[1]
+        used["memory_bytes"] = int(pages) * os.sysconf("SC_PAGE_SIZE")
+    return used
 
 
 class ConnectionManager:
@@ -152,26 +199,40 @@ class ConnectionManager:
                 stale.setdefault(channel, set()).add(symbol)
         return {channel: sorted(symbols) for channel, symbols in sorted(stale.items())}
 
+    def get_activity(self) -> dict[str, dict[str, int]]:
+        """What each living process that has sockets has done and uses, by process; see metrics.py.
+
+        As of a few seconds ago. Raises StatisticsUnavailable.
+        """
+        return {
+            process: {
+                name.removeprefix(_DONE): number
+                for name, number in fields.items()
+                if name.startswith(_DONE)
+            }
+            for process, fields in self._read_leases().items()
+        }
+
     def _read(self) -> Counter[str]:
         """All fields of all leases; raises StatisticsUnavailable."""
         counts: Counter[str] = Counter()
-        own: set[str] = set()
-        for loop, lease in list(self._leases.items()):
-            if loop.is_closed():
-                continue  # it took its sockets with it
-            counts.update(lease.fields())
-            if lease.server is not None:
-                own.add(lease.server)
+        for fields in self._read_leases().values():
+            counts.update(fields)
+        return counts
+
+    def _read_leases(self) -> dict[str, Mapping[str, int]]:
+        leases: dict[str, Mapping[str, int]] = {}
         layer = get_channel_layer()
         if isinstance(layer, RedisStreamLayer):
             try:
-                leases = layer.read_leases()
+                leases.update(layer.read_leases())
             except BackendUnavailable as exc:
                 raise StatisticsUnavailable(f"no statistics: {exc.reason}") from exc
-            for server, fields in leases.items():
-                if server not in own:
-                    counts.update(fields)
-        return counts
+        # Our own are newer than those in Redis. A loop that is closed took its sockets along.
+        for number, (loop, lease) in enumerate(list(self._leases.items())):
+            if not loop.is_closed():
+                leases[lease.server or f"loop {number}"] = lease.fields()
+        return leases
 
     # Not thread-sensitive: these touch Redis only, and must not wait for somebody's view.
 
@@ -191,9 +252,20 @@ class ConnectionManager:
 
     def opened(self, channel: str, key_id: int | None = None) -> None:
         self._change(channel, key_id, 1)
+        self.count(f"opened:{channel}")
 
-    def closed(self, channel: str, key_id: int | None = None) -> None:
+    def closed(self, channel: str, key_id: int | None, tally: Sequence[int]) -> None:
         self._change(channel, key_id, -1)
+        self._lease().done.update(dict(zip(TALLIED, tally, strict=True)))
+
+    def changed_key(self, channel: str, before: int | None, after: int | None) -> None:
+        """A socket that is open has authenticated anew."""
+        self._change(channel, before, -1)
+        self._change(channel, after, 1)
+
+    def count(self, name: str) -> None:
+        """One more of something that this process does."""
+        self._lease().done[name] += 1
 
     def _change(self, channel: str, key_id: int | None, by: int) -> None:
         lease = self._lease()

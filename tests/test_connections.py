@@ -2,22 +2,31 @@
 
 import asyncio
 import json
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import pytest
 import redis
 from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
+from prometheus_client.parser import text_string_to_metric_families
 
 from ara_project.asgi import application
+from realtime.broadcast import abroadcast_market_data
 from realtime.connections import LEASE_SECONDS, StatisticsUnavailable, connection_manager
 from tests.clients import Socket, wait_for
 from tests.conftest import REDIS
 from tests.processes import LiveServer
 
 Servers = tuple[LiveServer, LiveServer]
+
+SCRAPER = """
+from tests import personas
+print(personas.bob_key(name="metrics", scopes=["market-data"])[1])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +40,11 @@ def servers(running: Servers, settings: Any) -> Servers:
     hosts = [running[0].environment["REDIS_URL"]]
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": REDIS, "CONFIG": {"hosts": hosts}}}
     return running
+
+
+@pytest.fixture(scope="module")
+def running_key(running: Servers) -> str:
+    return running[0].shell(SCRAPER).strip()
 
 
 @asynccontextmanager
@@ -90,6 +104,47 @@ async def test_the_customers_synchronous_calls_work_anywhere(
         )
         said = await asyncio.to_thread(one.shell, code)
         assert said == "2 ['market-data', 'predictions']\n"
+
+
+async def test_any_process_tells_the_metrics_of_all(servers: Servers, running_key: str) -> None:
+    one, two = servers
+    async with (
+        connected(f"{one.ws}/ws/alerts", f"{two.ws}/ws/market-data/METRIC") as (_, reader),
+        httpx.AsyncClient(headers={"Authorization": f"Api-Key {running_key}"}, timeout=20) as api,
+    ):
+        refused = await Socket.open(f"{two.ws}/ws/alerts?token=ara_wrong")
+        await refused.until("error")
+        for price in range(3):
+            await abroadcast_market_data("METRIC", {"price": price})
+            await reader.until("market_data_update")
+
+        async def everything_is_told() -> bool:
+            text = (await api.get(f"{one.http}/metrics")).text
+            found = samples(text)
+            return (
+                found["ara_connections", "alerts"] == [1]
+                and found["ara_connections", "market-data"] == [1]
+                # Those of tests before this one count as well.
+                and sum(found["ara_connections_opened_total", "alerts"]) >= 1
+                and found["ara_connections_closed_total", "4401"] == [1]
+                # `connected` on one process; that and three updates on the other.
+                and sorted(found["ara_messages_sent_total", ""])[-1] >= 4
+                and found["ara_updates_lost_total", ""] == [0, 0]
+                and all(found["ara_process_resident_memory_bytes", ""])
+            )
+
+        await wait_for(everything_is_told, seconds=20)
+        await refused.leave()
+
+
+def samples(text: str) -> dict[tuple[str, str], list[float]]:
+    """Values by metric and by label, that of the process left out."""
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = [text for name, text in sample.labels.items() if name != "process"]
+            found[sample.name, *(labels or [""])].append(sample.value)
+    return found
 
 
 async def test_a_server_that_stops_is_counted_no_more_at_once(

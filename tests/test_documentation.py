@@ -91,7 +91,7 @@ ROOMS = [
     {"webhooks"},
     {"predictions"},
     {"feeds", "alerts"},
-    {"retention"},
+    {"retention", "metrics"},
     {"session"},
     {"middleware", "consumers"},
     {"routing"},

@@ -1,12 +1,18 @@
-"""`GET connections`: how many sockets are connected."""
+"""`GET connections`: how many sockets are connected; `GET /metrics`: numbers for monitoring."""
 
+from typing import Any
+
+from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from realtime.api.base import ApiView
 from realtime.api.serializers import ConnectionsSerializer, ProblemSerializer
 from realtime.connections import connection_manager
+from realtime.metrics import exposition
 from realtime.streams import CHANNELS
 
 
@@ -28,3 +34,23 @@ class ConnectionsView(ApiView):
                 "stale": connection_manager.get_stale_streams(),
             }
         )
+
+
+class _OneFormat(BaseContentNegotiation):
+    """Whatever the scraper says that it prefers: errors are JSON, as everywhere."""
+
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        return parsers[0]
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
+        return renderers[0], renderers[0].media_type
+
+
+class MetricsView(ApiView):
+    """The project's numbers in Prometheus' text format; for anybody with a credential."""
+
+    content_negotiation_class = _OneFormat
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request) -> HttpResponse:
+        return HttpResponse(exposition(), content_type=CONTENT_TYPE_PLAIN_0_0_4)

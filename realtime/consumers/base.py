@@ -38,7 +38,7 @@ from realtime.access.live import (
 )
 from realtime.access.origins import origin_allowed
 from realtime.access.tickets import TicketsUnavailable
-from realtime.connections import connection_manager
+from realtime.connections import TALLIED, connection_manager
 from realtime.delivery.heartbeat import Heartbeat, heartbeat
 from realtime.delivery.readers import RateLimitedReader
 from realtime.delivery.updates import Reader
@@ -105,7 +105,7 @@ class RealtimeConsumer(SocketConsumer):
             self._heartbeat = None
         if self._welcomed:
             self._welcomed = False
-            connection_manager.closed(self.channel, self.identity.key_id)
+            connection_manager.closed(self.channel, self.identity.key_id, self.tally())
             self.members.close()
         super().release()
 
@@ -453,8 +453,7 @@ class RealtimeConsumer(SocketConsumer):
 
     def _adopt(self, identity: Identity) -> None:
         if self._welcomed and identity.key_id != self.identity.key_id:
-            connection_manager.closed(self.channel, self.identity.key_id)
-            connection_manager.opened(self.channel, identity.key_id)
+            connection_manager.changed_key(self.channel, self.identity.key_id, identity.key_id)
         self.identity = self.scope["auth"] = identity
         self.scope["user"] = identity.user
         self.rate.change(*message_rate(identity))
@@ -593,6 +592,14 @@ class RealtimeConsumer(SocketConsumer):
             text = texts[key] = protocol.encode(protocol.Ping(heads=self.members.heads()))
         self.socket.send(text)
 
+    def tally(self) -> tuple[int, int, int]:
+        return self.socket.sent, self.socket.outbox.folded, self.members.replayed
+
+    async def end(self, code: CloseCode, reason: str) -> None:
+        if not self.ended:
+            connection_manager.count(f"closed:{int(code)}")
+        await super().end(code, reason)
+
     def _status(self, id: str | int | None) -> protocol.Status:
         identity = self.identity
         round_trip = self.pulse.round_trip
@@ -604,9 +611,7 @@ class RealtimeConsumer(SocketConsumer):
             streams=self.members.positions(),
             limits=self.limits(),
             counters={
-                "sent": self.socket.sent,
-                "folded": self.socket.outbox.folded,
-                "replayed": self.members.replayed,
+                **dict(zip(TALLIED, self.tally(), strict=True)),
                 "waiting_bytes": self.socket.outbox.size,
             },
             rtt_ms=None if round_trip is None else round(round_trip * 1000, 3),

@@ -196,6 +196,7 @@ class Fanout:
         self._failed: dict[str, None] = {}
         self._retry: asyncio.TimerHandle | None = None
         self.freshness = Freshness(self.streams, self._audience, self._learn)
+        self.lost = 0  # updates that were gone from the history before this process had them
 
     def state(self, stream: Stream) -> StreamState:
         """The state of a stream, made at its first mention."""
@@ -370,6 +371,7 @@ class Fanout:
         next_offset = updates[0].offset if updates else page.offset + 1
         lost = not same or next_offset != known + 1
         if lost:
+            self.lost += next_offset - 1 - known
             logger.warning(
                 "%s: updates %d to %d of epoch %s are lost",
                 state.stream.group, known + 1, next_offset - 1, page.epoch,

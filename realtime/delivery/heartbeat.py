@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 logger = logging.getLogger(__name__)
@@ -17,6 +18,11 @@ class Beating(Protocol):
         """Send a ping, or close for want of a pong.
 
         `texts` caches the pings of this slice: sockets with the same subscriptions share one.
+        """
+
+    def tally(self) -> tuple[int, int, int]:
+        """How many messages were sent to the connection, how many updates were replaced by newer
+        ones before they could be, how many missed ones were replayed: numbers that only grow.
         """
 
 
@@ -43,6 +49,9 @@ class Heartbeat:
         position = self._members.pop(connection, None)
         if position is not None:
             del self._slices[position][connection]
+
+    def __iter__(self) -> Iterator[Beating]:
+        return iter(self._members)
 
     def _schedule(self) -> None:
         loop = asyncio.get_running_loop()
@@ -80,3 +89,9 @@ def heartbeat(interval: float) -> Heartbeat:
     if interval not in by_interval:
         by_interval[interval] = Heartbeat(interval)
     return by_interval[interval]
+
+
+def beating() -> Iterator[Beating]:
+    """The connections of the running event loop that have a heartbeat."""
+    for each in _heartbeats.get(asyncio.get_running_loop(), {}).values():
+        yield from each

@@ -1,14 +1,19 @@
 """Statistics, health, the OpenAPI document and its page."""
 
+from datetime import timedelta
+
 import pytest
 import yaml
 from django.core.management import call_command
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.test import Client
+from django.utils import timezone
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
+from realtime.models import WebhookDelivery, WebhookEndpoint
 from tests import personas
+from tests.conftest import REDIS
 from tests.processes import Valkey, free_port
 
 pytestmark = pytest.mark.django_db
@@ -24,6 +29,34 @@ def test_connections_are_counted_by_channel(each_layer: str) -> None:
         "channels": [],
         "stale": {},
     }
+
+
+def test_metrics_are_for_who_has_a_credential() -> None:
+    assert client.get("/metrics").status_code == 401
+    answer = client.get("/metrics", headers={"X-API-Key": personas.bob_key()[1], "Accept": "*/*"})
+    assert answer["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert 'ara_connections{channel="alerts"} 0.0' in answer.text
+
+
+def test_metrics_that_cannot_be_read_are_a_typed_error(settings: Settings) -> None:
+    hosts = [f"redis://127.0.0.1:{free_port()}"]
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": REDIS, "CONFIG": {"hosts": hosts}}}
+    answer = client.get("/metrics", headers={"X-API-Key": personas.bob_key()[1]})
+    assert answer.status_code == 503
+    assert answer.json()["detail"].startswith("no statistics: ")
+
+
+def test_webhooks_that_no_worker_has_taken_are_overdue() -> None:
+    endpoint = WebhookEndpoint.objects.create(
+        owner=personas.alice(), url="https://example.com/hook"
+    )
+    event = {"endpoint": endpoint, "event": "test", "body": "{}"}
+    for seconds in (-60, 0, 60):
+        due = timezone.now() + timedelta(seconds=seconds)
+        WebhookDelivery.objects.create(**event, next_attempt_at=due)
+    text = client.get("/metrics", headers={"X-API-Key": personas.bob_key()[1]}).text
+    assert "\nara_webhook_deliveries_pending 3.0" in text
+    assert "\nara_webhook_deliveries_overdue 1.0" in text
 
 
 def test_the_process_is_alive() -> None:
