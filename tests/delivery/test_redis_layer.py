@@ -11,8 +11,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from channels.exceptions import ChannelFull
 
-from realtime.delivery import layers
-from realtime.delivery.layers import RedisStreamLayer
+from realtime.delivery.layers import RedisStreamLayer, redis_loop
 from realtime.protocol import market_data_body
 from realtime.streams import Stream
 from tests.delivery.exchange import (  # fmt: skip
@@ -179,7 +178,7 @@ async def test_a_group_has_one_subscription_per_process(make: Make, valkey: Valk
 async def test_a_group_without_members_is_left_after_a_while(
     make: Make, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layers, "LINGER", 0.01)
+    monkeypatch.setattr(redis_loop, "LINGER", 0.01)
     layer = make()
     channel = await layer.new_channel()
     for group in ("group", AAPL.group):
@@ -196,7 +195,7 @@ async def test_a_group_without_members_is_left_after_a_while(
 async def test_a_group_that_gets_a_member_again_is_not_left(
     make: Make, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layers, "LINGER", 0.01)
+    monkeypatch.setattr(redis_loop, "LINGER", 0.01)
     layer = make()
     for _ in range(3):
         channel = await layer.new_channel()
@@ -306,7 +305,7 @@ async def test_a_message_that_cannot_be_read_is_logged_and_the_next_one_is_read(
     ):
         client.publish("asgi__group__group", junk)
         client.publish("asgi__group__market-data.AAPL", junk)
-        client.publish(layer.loop_layer._direct(layer.loop_layer.local.process), junk)
+        client.publish(layer.loop_layer.names.direct(layer.loop_layer.local.process), junk)
     client.publish(b"asgi__group__market-data.\xff\xfe", b"\xc1e 1 {}")
     client.publish("asgi__group__market-data.aapl", b"\xc1e 1 {}")
     await layer.group_send("group", HELLO)

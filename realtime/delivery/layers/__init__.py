@@ -1,0 +1,17 @@
+"""The channel layers: Redis (or Valkey) for everything that runs, memory for tests.
+
+Both are complete channel layers. Beside the specification they have the extension `streams`:
+updates get offsets, a history, and a way to sockets that passes no queue and no JSON parser.
+
+- `base`: what both have in common.
+- `memory`: everything in one process.
+- `redis`: what settings name; publishes without an event loop. `redis_loop`: its part in each event
+  loop, with `redis_histories` (streams), `redis_queues` (general channels), `redis_accounts` (who
+  holds what) and `redis_names`.
+"""
+
+from realtime.delivery.layers.base import EXTENSION, Item, StreamLayer
+from realtime.delivery.layers.memory import MemoryStreamLayer
+from realtime.delivery.layers.redis import RedisStreamLayer
+
+__all__ = ["EXTENSION", "Item", "MemoryStreamLayer", "RedisStreamLayer", "StreamLayer"]

@@ -1,0 +1,175 @@
+"""What the channel layers of this project have in common, and what they offer beyond Channels."""
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from channels.layers import BaseChannelLayer
+from django.conf import settings
+
+from realtime.delivery import local
+from realtime.delivery.fanout import Page, Start
+from realtime.delivery.history import Published
+from realtime.delivery.local import UPDATE, Local, Mailbox, Message
+from realtime.delivery.slots import Full
+from realtime.delivery.updates import Reader
+from realtime.protocol import Position
+from realtime.streams import Channel, Stream
+
+EXTENSION: Final = "streams"
+
+Item = tuple[Stream, bytes]
+
+
+class StreamLayer(BaseChannelLayer):
+    """What the two backends have in common; one instance belongs to one event loop."""
+
+    extensions = ["groups", "flush", EXTENSION]
+
+    def __init__(self, expiry: float = math.inf, **capacities: Any) -> None:
+        """`capacity` and `channel_capacity` as the specification has them."""
+        super().__init__(expiry=expiry, **capacities)  # type: ignore[arg-type]  # not only int
+        self.local = Local(self, self.get_capacity, expiry)
+
+    # The extension "streams" ------------------------------------------------------------------
+
+    async def send_updates(self, items: Sequence[Item]) -> list[Published]:
+        """Publish updates; each gets its stream's next offset."""
+        raise NotImplementedError
+
+    async def read_history(self, stream: Stream, since: Position | None) -> Page:
+        raise NotImplementedError
+
+    async def read_after(self, stream: Stream, position: Position) -> Page:
+        raise NotImplementedError
+
+    async def read_newest(self, stream: Stream, count: int) -> Page:
+        """The newest `count` updates, or as many as are held."""
+        raise NotImplementedError
+
+    async def restart_stream(self, stream: Stream, epoch: str) -> None:
+        raise NotImplementedError
+
+    async def find_streams(self, channel: Channel) -> list[Stream]:
+        """Every stream of a channel that has had an update; raises BackendUnavailable."""
+        raise NotImplementedError
+
+    def attach(self, channel: str, callback: Callable[[Message], None]) -> None:
+        """Give messages for `channel` to `callback` instead of a queue."""
+        self.local.attach(channel, callback)
+
+    def detach(self, channel: str) -> None:
+        """Forget a channel and all its groups; for a socket that has closed."""
+        self._linger(self.local.detach(channel))
+
+    def is_ready(self, stream: Stream, since: Mapping[str, Position]) -> bool:
+        return self.local.is_ready(stream, since)
+
+    async def prepare(self, stream: Stream, since: Mapping[str, Position]) -> None:
+        await self.local.prepare(stream, since)
+
+    def start(
+        self, stream: Stream, reader: Reader, since: Mapping[str, Position]
+    ) -> dict[str, Start]:
+        return self.local.start(stream, reader, since, settings.REALTIME_RECOVERY_LIMIT)
+
+    def join(self, stream: Stream, reader: Reader) -> None:
+        """Join without a start: for a reader that takes the place of another one."""
+        self.local.fanout.join(stream, reader)
+
+    def leave(self, stream: Stream, reader: Reader) -> None:
+        self.local.fanout.leave(stream, reader)
+
+    def positions(self, streams: Sequence[Stream]) -> dict[str, tuple[str, int]]:
+        """Epoch and newest offset of each stream (all streams, for `*`), by symbol."""
+        return self.local.fanout.positions(streams)
+
+    def heads(self, streams: Sequence[Stream]) -> dict[str, int]:
+        """The newest offset of each stream, by symbol."""
+        return {name: offset for name, (_, offset) in self.positions(streams).items()}
+
+    def on_reconnect(self, callback: Callable[[], None]) -> None:
+        """Call when the backend is back: what was sent to groups meanwhile is lost."""
+
+    async def take_slot(self, slot: str, limits: Mapping[str, int]) -> Full | None:
+        """Take a slot in the account of every subject in `limits`; None if there was room in all.
+
+        Raises BackendUnavailable.
+        """
+        raise NotImplementedError
+
+    async def keep_slot(
+        self, slot: str, limits: Mapping[str, int], *, newest_first: bool
+    ) -> Full | None:
+        """Hold a slot in every account, full or not; Full: of one, this slot has to go.
+
+        Of more than its limit the newest go first, or the oldest. Raises BackendUnavailable.
+        """
+        raise NotImplementedError
+
+    def free_slot(self, slot: str, subjects: Sequence[str]) -> None:
+        """Give a slot back."""
+        raise NotImplementedError
+
+    async def count(self, name: str, limit: int, seconds: float) -> float:
+        """Count an event; 0 while there were at most `limit` in `seconds`, else seconds to wait.
+
+        Raises BackendUnavailable.
+        """
+        raise NotImplementedError
+
+    def _linger(self, groups: Sequence[str]) -> None:
+        """These groups have no members any more."""
+
+    # Channels and groups ----------------------------------------------------------------------
+
+    async def new_channel(self, prefix: str = "specific.") -> str:
+        return self.local.new_channel(prefix)
+
+    async def receive(self, channel: str) -> Message:
+        self.require_valid_channel_name(channel)
+        mailbox = self.local.mailbox(channel)
+        try:
+            return await mailbox.get()
+        except asyncio.CancelledError:
+            loop = asyncio.get_running_loop()
+            loop.call_later(local.ABANDONED_SECONDS, self._abandon, channel, mailbox, mailbox.calls)
+            raise
+
+    def _abandon(self, channel: str, mailbox: Mailbox, calls: int) -> None:
+        """Forget a channel, unless somebody has received from it since its `calls`th time."""
+        if self.local.mailboxes.get(channel) is not mailbox:
+            return
+        if mailbox.receivers == 0 and mailbox.calls == calls:
+            self.detach(channel)
+
+    async def group_add(self, group: str, channel: str) -> None:
+        self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
+        if channel not in self.local.mailboxes:
+            raise RuntimeError(
+                f"group_add() takes channels of this process, and {channel!r} is none. Consumers "
+                f"call self.channel_layer.group_add({group!r}, self.channel_name)."
+            )
+        self.local.add(group, channel)
+        stream = Stream.from_group(group)
+        await self._watch(group, stream)
+        if stream is not None:
+            await self.local.read_by_mailbox(stream, channel)
+
+    async def _watch(self, group: str, stream: Stream | None) -> None:
+        """Hear what is sent to a group from now on."""
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        self.require_valid_group_name(group)
+        if self.local.discard(group, channel):
+            self._linger([group])
+
+
+def update_of(group: str, message: Message) -> Item | None:
+    """The stream and body of a `stream.update` message to a stream's group; else None."""
+    if message.get("type") != UPDATE or "body" not in message:
+        return None
+    stream = Stream.from_group(group)
+    return None if stream is None or stream.wildcard else (stream, message["body"].encode())

@@ -1,0 +1,167 @@
+"""The channel layer in memory."""
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.conf import settings
+
+from realtime.delivery import history
+from realtime.delivery.fanout import RECENT, Page
+from realtime.delivery.history import Published
+from realtime.delivery.layers.base import Item, StreamLayer, update_of
+from realtime.delivery.local import Local, Mailbox, Message, own_copy, require_message
+from realtime.delivery.slots import Full
+from realtime.delivery.updates import Update
+from realtime.protocol import Position
+from realtime.streams import CHANNELS, Channel, Stream
+
+
+class MemoryStreamLayer(StreamLayer):
+    """Everything in one process: for tests. A second process hears nothing of it."""
+
+    def __init__(self, expiry: float = 60, capacity: int = 100, **kwargs: Any) -> None:
+        super().__init__(expiry, capacity=capacity)
+        capacities = kwargs.get("channel_capacity", {})
+        self.channel_capacity = self.compile_capacities(capacities)  # type: ignore[assignment]
+        self._streams: dict[str, tuple[str, deque[Update]]] = {}
+        self._slots: dict[str, dict[str, None]] = {}
+        self._counts: dict[str, tuple[float, int]] = {}
+        self.local.fanout.complete.update(CHANNELS)
+
+    async def send(self, channel: str, message: Message) -> None:
+        self.require_valid_channel_name(channel)
+        self.local.mailbox(channel).put(own_copy(message))
+
+    async def receive(self, channel: str) -> Message:
+        message = await super().receive(channel)
+        self._forget_empty()
+        return message
+
+    async def group_add(self, group: str, channel: str) -> None:
+        self.require_valid_channel_name(channel)
+        if "!" not in channel:
+            # Every general channel is one of this process, whether anybody has used it or not.
+            self.local.mailbox(channel)
+        await super().group_add(group, channel)
+
+    # Tests written for Channels' own in-memory layer look at these two.
+
+    @property
+    def channels(self) -> dict[str, Mailbox]:
+        """The channels in which messages wait, or from which somebody is receiving."""
+        mailboxes = self.local.mailboxes.items()
+        return {name: each for name, each in mailboxes if each.waiting or each.receivers}
+
+    @property
+    def groups(self) -> dict[str, dict[str, None]]:
+        """The channels in each group."""
+        return self.local.groups
+
+    def _forget_empty(self) -> None:
+        """General channels are not made by anybody, so nobody forgets them but this."""
+        for name, mailbox in tuple(self.local.mailboxes.items()):
+            mailbox.drop_expired()
+            idle = not (mailbox.waiting or mailbox.receivers or mailbox.groups or mailbox.callback)
+            if idle and "!" not in name:
+                self.detach(name)
+
+    async def group_send(self, group: str, message: Message) -> None:
+        self.require_valid_group_name(group)
+        require_message(message)
+        item = update_of(group, message)
+        if item is not None:
+            await self.send_updates([item])
+        else:
+            self.local.deliver_group(group, message)
+
+    async def send_updates(self, items: Sequence[Item]) -> list[Published]:
+        published = []
+        for stream, body in items:
+            epoch, kept = self._kept(stream)
+            update = Update(stream, epoch, kept[-1].offset + 1 if kept else 1, body)
+            kept.append(update)
+            self.local.fanout.receive(update)
+            published.append(Published(epoch, update.offset, 1))
+        return published
+
+    async def read_history(self, stream: Stream, since: Position | None) -> Page:
+        epoch, kept = self._kept(stream)
+        head = kept[-1].offset if kept else 0
+        known = since.offset if since is not None and since.epoch == epoch else 0
+        unknown = since is None or head - known > RECENT
+        return Page(epoch, head, _newest(kept, 1 if unknown else head - known))
+
+    async def read_after(self, stream: Stream, position: Position) -> Page:
+        epoch, kept = self._kept(stream)
+        known = position.offset if position.epoch == epoch else 0
+        following = [update for update in kept if update.offset > known]
+        more = len(following) > RECENT
+        page = following[:RECENT]
+        head = kept[-1].offset if kept else 0
+        return Page(epoch, page[-1].offset if more else head, page, more)
+
+    async def read_newest(self, stream: Stream, count: int) -> Page:
+        epoch, kept = self._kept(stream)
+        return Page(epoch, kept[-1].offset if kept else 0, _newest(kept, count))
+
+    def _kept(self, stream: Stream) -> tuple[str, deque[Update]]:
+        length = settings.REALTIME_HISTORY_LENGTH[stream.channel]
+        return self._streams.setdefault(stream.group, (history.new_epoch(), deque(maxlen=length)))
+
+    async def restart_stream(self, stream: Stream, epoch: str) -> None:
+        if self._streams.get(stream.group, (None,))[0] == epoch:
+            del self._streams[stream.group]
+
+    async def find_streams(self, channel: Channel) -> list[Stream]:
+        found = (Stream.from_group(group) for group, (_, kept) in self._streams.items() if kept)
+        return [stream for stream in found if stream is not None and stream.channel == channel]
+
+    async def take_slot(self, slot: str, limits: Mapping[str, int]) -> Full | None:
+        for subject, limit in limits.items():
+            held = self._slots.setdefault(subject, {})
+            if len(held) >= limit:
+                return Full(subject, limit, next(iter(held), ""))
+        for subject in limits:
+            self._slots[subject][slot] = None
+        return None
+
+    async def keep_slot(
+        self, slot: str, limits: Mapping[str, int], *, newest_first: bool
+    ) -> Full | None:
+        beyond: Full | None = None
+        for subject, limit in limits.items():
+            held = self._slots.setdefault(subject, {})
+            held.setdefault(slot)
+            staying = list(held)[:limit] if newest_first else list(held)[-limit:]
+            if slot not in staying and beyond is None:
+                beyond = Full(subject, limit, "")
+        return beyond
+
+    def free_slot(self, slot: str, subjects: Sequence[str]) -> None:
+        for subject in subjects:
+            self._slots.get(subject, {}).pop(slot, None)
+
+    async def count(self, name: str, limit: int, seconds: float) -> float:
+        now = time.monotonic()
+        ends, number = self._counts.get(name, (0.0, 0))
+        if ends <= now:
+            ends, number = now + seconds, 0
+        self._counts[name] = (ends, number + 1)
+        return 0.0 if number < limit else ends - now
+
+    async def flush(self) -> None:
+        self.local.fanout.close()
+        self._streams.clear()
+        self._slots.clear()
+        self._counts.clear()
+        self.local = Local(self, self.get_capacity, self.expiry)
+        self.local.fanout.complete.update(CHANNELS)
+
+    async def close(self) -> None:
+        self.local.fanout.close()
+
+
+def _newest(kept: Sequence[Update], count: int) -> list[Update]:
+    return list(kept)[-count:] if count > 0 else []

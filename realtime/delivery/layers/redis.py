@@ -1,0 +1,136 @@
+"""The Redis channel layer as settings and publishers know it."""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from channels_redis.pubsub import RedisPubSubChannelLayer
+from channels_redis.utils import _wrap_close, decode_hosts
+from redis.exceptions import RedisError
+
+from realtime.delivery import history
+from realtime.delivery.history import Published
+from realtime.delivery.layers.base import EXTENSION, Item
+from realtime.delivery.layers.redis_histories import with_earlier
+from realtime.delivery.layers.redis_loop import RedisLoopLayer
+from realtime.delivery.layers.redis_names import Names, shard
+from realtime.delivery.local import Message
+from realtime.delivery.publisher import BackendUnavailable, SyncPublisher
+from realtime.streams import Stream
+
+logger = logging.getLogger(__name__)
+
+
+class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
+    """channels_redis' pub/sub layer with streams: its hosts, sharding, sentinel, serialisation.
+
+    Configuration as for `RedisPubSubChannelLayer`; `capacity`, `channel_capacity` and `expiry` as
+    the specification has them.
+    Coroutines run on the part of the layer that belongs to the running event loop;
+    `send_updates_sync` needs none.
+    """
+
+    extensions = ["groups", "flush", EXTENSION]
+
+    def __init__(
+        self,
+        hosts: Sequence[Any] | None = None,
+        prefix: str = "asgi",
+        expiry: float = 60,
+        capacity: int = 100,
+        channel_capacity: dict[str | re.Pattern[str], int] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(hosts=hosts, prefix=prefix, **kwargs)
+        self.hosts: list[dict[str, Any]] = decode_hosts(hosts)
+        self.prefix = prefix
+        self.expiry = expiry
+        self.capacity = capacity
+        self.channel_capacity = channel_capacity or {}
+        self._publishers = [SyncPublisher(host) for host in self.hosts]
+        self.names = Names(prefix, self._serializer.crypter)
+        self._layers: dict[asyncio.AbstractEventLoop, RedisLoopLayer] = {}
+
+    def _get_layer(self) -> RedisLoopLayer:
+        loop = asyncio.get_running_loop()
+        layer = self._layers.get(loop)
+        if layer is None:
+            layer = self._layers[loop] = RedisLoopLayer(self)
+            _wrap_close(self, loop)
+        return layer
+
+    @property
+    def loop_layer(self) -> RedisLoopLayer:
+        """The part that belongs to the running event loop."""
+        return self._get_layer()
+
+    async def flush(self) -> None:
+        """Like new: no groups, no channels, and nothing that waits on general channels.
+
+        Streams keep their history.
+        """
+        layer = self._get_layer()
+        try:
+            await layer.queues.delete_all()
+        except BackendUnavailable as exc:
+            logger.warning("what waits on general channels was not deleted: %s", exc)
+        await layer.flush()
+
+    # Publishing without an event loop ---------------------------------------------------------
+
+    def send_updates_sync(self, items: Sequence[Item]) -> list[Published]:
+        """Publish from synchronous code: one round trip for few updates, pipelines for many."""
+        if len(self._publishers) == 1:
+            return self._publishers[0].publish([self.names.sealed(*item) for item in items])
+        results: dict[int, Published] = {}
+        by_publisher: dict[SyncPublisher, list[int]] = {}
+        for index, (stream, _) in enumerate(items):
+            by_publisher.setdefault(self._publisher(stream), []).append(index)
+        for publisher, indexes in by_publisher.items():
+            sealed = [self.names.sealed(*items[index]) for index in indexes]
+            try:
+                results.update(zip(indexes, publisher.publish(sealed), strict=True))
+            except BackendUnavailable as exc:
+                raise with_earlier(exc, indexes, results) from exc
+        return [results[index] for index in range(len(items))]
+
+    def group_send_sync(self, group: str, message: Message) -> None:
+        """`group_send` for synchronous code; raises BackendUnavailable."""
+        self._publisher_of(group).send(self.names.group_channel(group), self.serialize(message))
+
+    def _publisher(self, stream: Stream) -> SyncPublisher:
+        return self._publisher_of(stream.group)
+
+    def _publisher_of(self, group: str) -> SyncPublisher:
+        return self._publishers[shard(self.names.group_channel(group), len(self._publishers))]
+
+    def read_leases(self) -> dict[str, dict[str, int]]:
+        """The numbers of all living processes, by process; raises BackendUnavailable."""
+        client = self._publishers[0].redis
+        index = history.lease_index(self.prefix)
+        try:
+            client.zremrangebyscore(index, "-inf", time.time())
+            processes = [name.decode() for name in client.zrange(index, 0, -1)]
+            with client.pipeline(transaction=False) as pipeline:
+                for process in processes:
+                    pipeline.hgetall(history.lease_key(self.prefix, process))
+                answers = pipeline.execute()
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+        return {
+            process: {name.decode(): int(number) for name, number in fields.items()}
+            for process, fields in zip(processes, answers, strict=True)
+        }
+
+    @property
+    def sync_client(self) -> Any:
+        """A pooled synchronous client of the first shard, for what is not a stream."""
+        return self._publishers[0].redis
+
+    @property
+    def sync_clients(self) -> list[Any]:
+        """One for each shard."""
+        return [publisher.redis for publisher in self._publishers]

@@ -1,0 +1,105 @@
+"""Who holds what over all processes (see delivery/slots.py), and what each says of itself."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from redis.exceptions import RedisError
+
+from realtime.delivery import history, slots
+from realtime.delivery.link import Link
+from realtime.delivery.publisher import BackendUnavailable
+from realtime.delivery.slots import Full
+
+
+class Accounts:
+    """The slots that sockets of one process hold, on the first shard."""
+
+    def __init__(self, link: Link, prefix: str, process: str) -> None:
+        self._link = link
+        self._prefix = prefix
+        self._process = process
+        self._slots: dict[str, tuple[str, ...]] = {}
+
+    async def take_slot(self, slot: str, limits: Mapping[str, int]) -> Full | None:
+        now = time.time()
+        names = [history.lease_index(self._prefix)]
+        names += [slots.slots_key(self._prefix, subject) for subject in limits]
+        ends = now + slots.LEASE_SECONDS
+        arguments = slots.take_arguments(now, self._process, ends, slot, limits)
+        try:
+            answer = await self._link.take_script(keys=names, args=arguments)
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+        full = slots.decode_taken(answer, limits)
+        if full is None:
+            self._slots[slot] = (*self._slots.get(slot, ()), *limits)
+        return full
+
+    async def keep_slot(
+        self, slot: str, limits: Mapping[str, int], *, newest_first: bool
+    ) -> Full | None:
+        now = time.time()
+        names = [history.lease_index(self._prefix)]
+        names += [slots.slots_key(self._prefix, subject) for subject in limits]
+        arguments = slots.keep_arguments(
+            now,
+            self._process,
+            now + slots.LEASE_SECONDS,
+            slot,
+            limits,
+            newest_first=newest_first,
+        )
+        # First: who closes while the answer is on its way gives back what is held here.
+        self._slots[slot] = tuple({**dict.fromkeys(self._slots.get(slot, ())), **limits})
+        try:
+            number = int(await self._link.keep_script(keys=names, args=arguments))
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+        subject = list(limits)[number - 1]
+        return Full(subject, limits[subject], "") if number else None
+
+    def free_slot(self, slot: str, subjects: Sequence[str]) -> None:
+        held = self._slots.pop(slot, None)
+        if held is None:
+            return
+        left = tuple(subject for subject in held if subject not in subjects)
+        if left:
+            self._slots[slot] = left
+        member = f"{self._process}!{slot}"
+        for subject in subjects:
+            self._link.forget_result("ZREM", slots.slots_key(self._prefix, subject), member)
+
+    def write_slots(self) -> None:
+        """Every slot held here once more, for a Redis that forgot them or was away."""
+        now = time.time()
+        for slot, subjects in self._slots.items():
+            member = f"{self._process}!{slot}"
+            for subject in subjects:
+                name = slots.slots_key(self._prefix, subject)
+                self._link.forget_result("ZADD", name, "NX", now, member)
+                self._link.forget_result("PEXPIRE", name, slots.ACCOUNT_MS)
+
+    async def count(self, name: str, limit: int, seconds: float) -> float:
+        key = f"{self._prefix}:count:{name}"
+        try:
+            wait = await self._link.count_script(keys=[key], args=[limit, int(seconds * 1000)])
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+        return float(wait) / 1000
+
+    async def write_lease(self, fields: Mapping[str, int], seconds: float) -> None:
+        """Publish numbers about this process that expire with it; raises BackendUnavailable."""
+        key = history.lease_key(self._prefix, self._process)
+        index = history.lease_index(self._prefix)
+        try:
+            async with self._link.redis.pipeline(transaction=True) as pipeline:
+                pipeline.delete(key)
+                if fields:
+                    pipeline.hset(key, mapping=dict(fields))
+                    pipeline.pexpire(key, int(seconds * 1000))
+                    pipeline.zadd(index, {self._process: time.time() + seconds})
+                else:
+                    pipeline.zrem(index, self._process)
+                await pipeline.execute()
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc

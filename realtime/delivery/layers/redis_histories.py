@@ -1,0 +1,110 @@
+"""The histories of streams in Redis: see delivery/history.py for how they are kept there."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from realtime.delivery import history
+from realtime.delivery.fanout import RECENT, Page
+from realtime.delivery.history import Published
+from realtime.delivery.layers.base import Item
+from realtime.delivery.layers.redis_names import Names
+from realtime.delivery.link import Link
+from realtime.delivery.publisher import BackendUnavailable
+from realtime.protocol import Position
+from realtime.streams import Channel, Stream
+
+
+class Histories:
+    """Publishes to the streams of all shards, and reads them as Fanout wants to."""
+
+    def __init__(self, names: Names, link_of: Callable[[str], Link]) -> None:
+        self._names = names
+        self._link_of = link_of  # which shard has a group
+
+    async def publish(self, items: Sequence[Item]) -> list[Published]:
+        """In order; raises BackendUnavailable with those confirmed."""
+        results: dict[int, Published] = {}
+        by_link: dict[Link, list[int]] = {}
+        for index, (stream, _) in enumerate(items):
+            by_link.setdefault(self._link_of(stream.group), []).append(index)
+        for link, indexes in by_link.items():
+            sealed = [self._names.sealed(*items[index]) for index in indexes]
+            try:
+                results.update(zip(indexes, await link.publish_updates(sealed), strict=True))
+            except BackendUnavailable as exc:
+                raise with_earlier(exc, indexes, results) from exc
+        return [results[index] for index in range(len(items))]
+
+    async def read_history(self, stream: Stream, since: Position | None) -> Page:
+        # After the subscription: what is published from now on arrives by itself.
+        await self._link_of(stream.group).confirmed(self._names.group_channel(stream.group))
+        return await self._read(stream, since, 1, history.new_epoch())
+
+    async def read_after(self, stream: Stream, position: Position) -> Page:
+        names = self._names.keys(stream)
+        try:
+            epoch, head, entries = await self._link_of(stream.group).read_after_script(
+                keys=[names.meta, names.history],
+                args=[
+                    position.epoch, position.offset, RECENT,
+                    history.new_epoch(), history.UNBORN_MS,
+                ],
+            )  # fmt: skip
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+        more = len(entries) == RECENT and history.offset_of(entries[-1]) < int(head)
+        end = history.offset_of(entries[-1]) if more else int(head)
+        return self._page(stream, epoch, end, entries, more=more)
+
+    async def read_newest(self, stream: Stream, count: int) -> Page:
+        return await self._read(stream, None, count, "")
+
+    async def _read(
+        self, stream: Stream, since: Position | None, newest: int, new_epoch: str
+    ) -> Page:
+        names = self._names.keys(stream)
+        known: list[Any] = ["", -1] if since is None else [since.epoch, since.offset]
+        try:
+            epoch, head, entries = await self._link_of(stream.group).read_script(
+                keys=[names.meta, names.history],
+                args=[*known, RECENT, newest, new_epoch, history.UNBORN_MS],
+            )
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+        return self._page(stream, epoch, int(head), entries, more=False)
+
+    def _page(
+        self, stream: Stream, epoch: bytes, end: int, entries: Sequence[Any], *, more: bool
+    ) -> Page:
+        text = epoch.decode()
+        updates = history.decode_entries(stream, text, entries, end)
+        return Page(text, end, [self._names.open(update) for update in updates], more)
+
+    async def restart_stream(self, stream: Stream, epoch: str) -> None:
+        names = self._names.keys(stream)
+        await self._link_of(stream.group).restart_script(
+            keys=[names.meta, names.history], args=[epoch, history.new_epoch()]
+        )
+
+    def keep_unborn(self, stream: Stream) -> None:
+        """Keep the epoch of a stream that has no updates yet."""
+        meta = self._names.keys(stream).meta
+        self._link_of(stream.group).forget_result("PEXPIRE", meta, history.UNBORN_MS)
+
+    async def find(self, link: Link, channel: Channel) -> list[Stream]:
+        """The streams that a shard's index names."""
+        try:
+            symbols = await link.redis.smembers(history.index_key(self._names.prefix, channel))
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+        return [Stream(channel, symbol.decode()) for symbol in symbols]
+
+
+def with_earlier(
+    exc: BackendUnavailable, indexes: Sequence[int], earlier: Mapping[int, Published]
+) -> BackendUnavailable:
+    """What one shard confirmed, and the shards before it, by position in what was given to all."""
+    confirmed = {indexes[index]: answer for index, answer in exc.published.items()}
+    return BackendUnavailable(exc.reason, {**earlier, **confirmed})

@@ -1,0 +1,317 @@
+"""The part of the Redis layer that belongs to one event loop."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from realtime.delivery import history
+from realtime.delivery.fanout import Page
+from realtime.delivery.history import Published
+from realtime.delivery.layers.base import Item, StreamLayer, update_of
+from realtime.delivery.layers.redis_accounts import Accounts
+from realtime.delivery.layers.redis_histories import Histories
+from realtime.delivery.layers.redis_names import Names, shard
+from realtime.delivery.layers.redis_queues import Queues
+from realtime.delivery.link import Link
+from realtime.delivery.local import Local, Message, own_copy, require_message
+from realtime.delivery.publisher import BackendUnavailable
+from realtime.delivery.slots import Full
+from realtime.protocol import Position
+from realtime.streams import Channel, Stream
+
+logger = logging.getLogger(__name__)
+
+# Seconds for which a group without members stays subscribed. A client that reconnects finds its
+# stream in memory, and a crowd that comes and goes costs no SUBSCRIBE.
+LINGER: Final = 10.0
+# Seconds that the first channel of a process waits for Redis.
+FIRST_PATIENCE: Final = 1.0
+# Times that a process asks, after a reconnect, for the streams that were born meanwhile.
+FIND_ATTEMPTS: Final = 30
+
+
+class WholeLayer(Protocol):
+    """The layer that this is a part of."""
+
+    hosts: list[dict[str, Any]]
+    names: Names
+    expiry: float
+    capacity: int
+    channel_capacity: dict[str | re.Pattern[str], int]
+
+    def serialize(self, message: Any) -> bytes: ...
+
+    def deserialize(self, data: bytes) -> Any: ...
+
+
+class RedisLoopLayer(StreamLayer):
+    """The Redis layer of one event loop: a link to each shard, and the local part."""
+
+    def __init__(self, channel_layer: WholeLayer) -> None:
+        super().__init__(channel_layer.expiry, capacity=channel_layer.capacity)
+        compiled = self.compile_capacities(channel_layer.channel_capacity)
+        self.channel_capacity = compiled  # type: ignore[assignment]
+        self.channel_layer = channel_layer
+        self.names = channel_layer.names
+        self.links = [Link(host, self) for host in channel_layer.hosts]
+        self.queues = Queues(
+            self.names.prefix, self.links, self._channel_link, channel_layer.deserialize
+        )
+        self.histories = Histories(self.names, self._link)
+        self.accounts = self._accounts()
+        self._lingering: dict[str, asyncio.TimerHandle] = {}
+        self._reachable = False  # has this process' direct channel been subscribed to?
+        self._on_reconnect: list[Callable[[], None]] = []
+        self._renewal: asyncio.TimerHandle | None = None
+
+    def _accounts(self) -> Accounts:
+        return Accounts(self.links[0], self.names.prefix, self.local.process)
+
+    # What arrives, called by the links --------------------------------------------------------
+
+    def received(self, name: str, data: bytes, *, twice: bool) -> None:
+        """One message of a pub/sub channel."""
+        group = self.names.group_of(name)
+        if group is not None:
+            if data[:1] == history.MARK:
+                stream = self._known_stream(group)
+                if stream is not None:
+                    update = history.decode_message(stream, data)
+                    self.local.fanout.receive(self.names.open(update))
+            elif not twice:
+                self.local.deliver_group(group, self.channel_layer.deserialize(data))
+            return
+        channel = self.queues.channel_of(name)
+        if channel is not None:
+            self.queues.ask(self.local, channel)
+            return
+        message = self.channel_layer.deserialize(data)
+        channel = message.pop("__channel__", "")
+        mailbox = self.local.mailboxes.get(channel)
+        if mailbox is None:
+            return  # its consumer has gone
+        try:
+            mailbox.put(message)
+        except Exception:
+            logger.warning("channel %s is full: a message was dropped", channel)
+
+    def _known_stream(self, group: str) -> Stream | None:
+        """The stream of a group; None if nobody here reads it (any more)."""
+        state = self.local.fanout.streams.get(group)
+        if state is not None:
+            return state.stream
+        stream = Stream.from_group(group)
+        known = stream is not None and stream.channel in self.local.fanout.complete
+        return stream if known else None
+
+    def on_reconnect(self, callback: Callable[[], None]) -> None:
+        self._on_reconnect.append(callback)
+
+    def link_down(self, link: Link) -> None:
+        groups = [group for group in self.local.fanout.streams if self._link(group) is link]
+        self.local.fanout.tell_stale(groups, "backend_unavailable")
+
+    def link_up(self, link: Link) -> None:
+        """Subscribed again: compare every stream with its history, and fill what was missed."""
+        if link is self.links[0]:
+            self.accounts.write_slots()
+        self.queues.ask_all(self.local, link)
+        for callback in self._on_reconnect:
+            callback()
+        fanout = self.local.fanout
+        fanout.resync_all(group for group in fanout.streams if self._link(group) is link)
+        for channel in fanout.complete:
+            link.keep(self._find_born(link, channel))
+
+    # Channels and groups ----------------------------------------------------------------------
+
+    def _link(self, group: str) -> Link:
+        return self._channel_link(self.names.group_channel(group))
+
+    def _channel_link(self, channel: str) -> Link:
+        return self.links[shard(channel, len(self.links))]
+
+    async def new_channel(self, prefix: str = "specific.") -> str:
+        name = self.local.new_channel(prefix)
+        direct = self.names.direct(self.local.process)
+        confirmed = self._channel_link(direct).want(direct)
+        if not self._reachable:
+            # Whoever learns the name may use it at once. The names that follow share this.
+            await asyncio.wait([confirmed], timeout=FIRST_PATIENCE)
+            self._reachable = True
+        return name
+
+    async def send(self, channel: str, message: Message) -> None:
+        self.require_valid_channel_name(channel)
+        if self.local.owns(channel):
+            self.local.mailbox(channel).put(own_copy(message))
+            return
+        if "!" not in channel:
+            # As that of channels_redis it carries whatever can be serialised.
+            data = self.channel_layer.serialize(message)
+            await self.queues.put(channel, data, self.get_capacity(channel), self.expiry)
+            return
+        require_message(message)
+        # prefix + 32 hexadecimal digits of the process + ! + number
+        name = self.names.direct(channel.partition("!")[0][-32:])
+        data = self.channel_layer.serialize({**message, "__channel__": channel})
+        await self._channel_link(name).publish(name, data)
+
+    async def receive(self, channel: str) -> Message:
+        self.require_valid_channel_name(channel)
+        if "!" not in channel:
+            await self.queues.open(self.local, channel)
+            self.queues.ask(self.local, channel)
+        elif not self.local.owns(channel):
+            raise RuntimeError(
+                f"receive() takes general channels and those of this process, and {channel!r} "
+                "belongs to another one."
+            )
+        return await super().receive(channel)
+
+    def detach(self, channel: str) -> None:
+        super().detach(channel)
+        self.queues.close(channel)
+
+    async def group_send(self, group: str, message: Message) -> None:
+        self.require_valid_group_name(group)
+        require_message(message)
+        item = update_of(group, message)
+        if item is not None:
+            await self.send_updates([item])
+        else:
+            name = self.names.group_channel(group)
+            await self._link(group).publish(name, self.channel_layer.serialize(message))
+
+    async def _watch(self, group: str, stream: Stream | None) -> None:
+        timer = self._lingering.pop(group, None)
+        if timer is not None:
+            timer.cancel()
+        name = self.names.group_channel(group)
+        if stream is None:
+            await self._link(group).subscribe(name)
+        elif stream.wildcard:
+            await self._watch_every(stream)
+        else:
+            # Not awaited here: `prepare` waits for the history, which is read after this
+            # subscription has been confirmed, and the caller decides for how long.
+            if stream.channel not in self.local.fanout.complete:
+                self._link(group).want(name)
+            self.local.fanout.state(stream)
+            if self._renewal is None:
+                self._renew()
+
+    async def _watch_every(self, stream: Stream) -> None:
+        """All symbols of a channel: a pattern on every shard, then the streams there are."""
+        for link in self.links:
+            await link.subscribe(self.names.every(stream.channel), pattern=True)
+        if stream.channel in self.local.fanout.complete:
+            return
+        for link in self.links:
+            await self._know_streams(link, stream.channel)
+        self.local.fanout.complete.add(stream.channel)
+        # The pattern brings them from now on: twice would be twice the work, and `receivers` would
+        # count this process twice.
+        for state in self.local.fanout.channel_states(stream.channel):
+            group = state.stream.group
+            self._link(group).unwant(self.names.group_channel(group))
+
+    async def _know_streams(self, link: Link, channel: Channel) -> list[str]:
+        """Know the streams that a shard's index names; returns their groups."""
+        streams = await self.histories.find(link, channel)
+        return [self.local.fanout.state(stream).stream.group for stream in streams]
+
+    async def _find_born(self, link: Link, channel: Channel) -> None:
+        """After a reconnect: streams whose first updates nobody here has heard."""
+        await link.subscribe(self.names.every(channel), pattern=True)
+        before = set(self.local.fanout.streams)
+        for _ in range(FIND_ATTEMPTS):
+            try:
+                groups = await self._know_streams(link, channel)
+            except BackendUnavailable as exc:
+                logger.warning("streams of %s not found: %s", channel, exc)
+                await asyncio.sleep(1.0)  # a connection that is lost again begins anew
+            else:
+                self.local.fanout.resync_all(group for group in groups if group not in before)
+                return
+
+    def _linger(self, groups: Sequence[str]) -> None:
+        loop = asyncio.get_running_loop()
+        for group in groups:
+            if group not in self._lingering:
+                self._lingering[group] = loop.call_later(LINGER, self._unwatch, group)
+
+    def _unwatch(self, group: str) -> None:
+        self._lingering.pop(group, None)
+        if group in self.local.groups:
+            return
+        stream = Stream.from_group(group)
+        if stream is not None and stream.wildcard:
+            return  # kept: a process that once served every symbol is asked for it again
+        self._link(group).unwant(self.names.group_channel(group))
+        if stream is None or stream.channel not in self.local.fanout.complete:
+            self.local.fanout.forget(group)
+
+    def _renew(self) -> None:
+        """Keep the epochs of streams that have readers here and no updates yet."""
+        self._renewal = asyncio.get_running_loop().call_later(history.RENEW_SECONDS, self._renew)
+        for state in self.local.fanout.streams.values():
+            if state.offset == 0 and state.epoch and state.readers:
+                self.histories.keep_unborn(state.stream)
+
+    # Streams ----------------------------------------------------------------------------------
+
+    async def send_updates(self, items: Sequence[Item]) -> list[Published]:
+        return await self.histories.publish(items)
+
+    async def read_history(self, stream: Stream, since: Position | None) -> Page:
+        return await self.histories.read_history(stream, since)
+
+    async def read_after(self, stream: Stream, position: Position) -> Page:
+        return await self.histories.read_after(stream, position)
+
+    async def read_newest(self, stream: Stream, count: int) -> Page:
+        return await self.histories.read_newest(stream, count)
+
+    async def restart_stream(self, stream: Stream, epoch: str) -> None:
+        await self.histories.restart_stream(stream, epoch)
+
+    async def find_streams(self, channel: Channel) -> list[Stream]:
+        return [each for link in self.links for each in await self.histories.find(link, channel)]
+
+    # Accounts ---------------------------------------------------------------------------------
+
+    async def take_slot(self, slot: str, limits: Mapping[str, int]) -> Full | None:
+        return await self.accounts.take_slot(slot, limits)
+
+    async def keep_slot(
+        self, slot: str, limits: Mapping[str, int], *, newest_first: bool
+    ) -> Full | None:
+        return await self.accounts.keep_slot(slot, limits, newest_first=newest_first)
+
+    def free_slot(self, slot: str, subjects: Sequence[str]) -> None:
+        self.accounts.free_slot(slot, subjects)
+
+    async def count(self, name: str, limit: int, seconds: float) -> float:
+        return await self.accounts.count(name, limit, seconds)
+
+    async def write_lease(self, fields: Mapping[str, int], seconds: float) -> None:
+        """Publish numbers about this process that expire with it; raises BackendUnavailable."""
+        await self.accounts.write_lease(fields, seconds)
+
+    async def flush(self) -> None:
+        for timer in self._lingering.values():
+            timer.cancel()
+        self._lingering.clear()
+        if self._renewal is not None:
+            self._renewal.cancel()
+            self._renewal = None
+        self.queues.clear()
+        self._reachable = False
+        self.local.fanout.close()
+        self.local = Local(self, self.get_capacity, self.expiry)
+        self.accounts = self._accounts()
+        for link in self.links:
+            await link.close()

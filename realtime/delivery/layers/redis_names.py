@@ -1,0 +1,69 @@
+"""What groups and streams are called in Redis, and what of them can be read there."""
+
+from typing import Any, Final
+
+from channels_redis.utils import _consistent_hash
+
+from realtime.delivery import history
+from realtime.delivery.updates import Update
+from realtime.streams import Channel, Stream
+
+# Streams whose names in Redis are remembered; beyond that they are made anew.
+MAX_REMEMBERED: Final = 20_000
+
+
+class Names:
+    """Shared by all parts of one layer, and with every other layer of its prefix."""
+
+    def __init__(self, prefix: str, crypter: Any) -> None:
+        self.prefix = prefix
+        self._crypter = crypter  # of channels_redis' serializers, or None
+        self._group_prefix = f"{prefix}__group__"
+        self._keys: dict[Stream, history.Keys] = {}
+
+    def group_channel(self, group: str) -> str:
+        return f"{self._group_prefix}{group}"
+
+    def group_of(self, pubsub_channel: str) -> str | None:
+        if pubsub_channel.startswith(self._group_prefix):
+            return pubsub_channel[len(self._group_prefix) :]
+        return None
+
+    def keys(self, stream: Stream) -> history.Keys:
+        names = self._keys.get(stream)
+        if names is None:
+            if len(self._keys) >= MAX_REMEMBERED:
+                self._keys.clear()
+            names = history.keys(self.prefix, stream, self.group_channel(stream.group))
+            self._keys[stream] = names
+        return names
+
+    def every(self, channel: Channel) -> str:
+        """The pattern of all streams of a channel."""
+        return self.group_channel(f"{channel}.*")
+
+    def direct(self, process: str) -> str:
+        """The one pub/sub channel of a process, for all its consumers' own channels."""
+        return f"{self.prefix}__direct__{process}"
+
+    # Bodies -----------------------------------------------------------------------------------
+
+    def seal(self, body: bytes) -> bytes:
+        """A body as it goes to Redis: encrypted if `symmetric_encryption_keys` are configured."""
+        crypter = self._crypter
+        return body if crypter is None else crypter.encrypt(body)
+
+    def open(self, update: Update) -> Update:
+        crypter = self._crypter
+        if crypter is not None:
+            update.body = crypter.decrypt(update.body)
+        return update
+
+    def sealed(self, stream: Stream, body: bytes) -> tuple[history.Keys, bytes]:
+        return self.keys(stream), self.seal(body)
+
+
+def shard(channel: str, shards: int) -> int:
+    """Which shard has a channel: the same one as in channels_redis."""
+    index: int = _consistent_hash(channel, shards)
+    return index
