@@ -1,8 +1,10 @@
 """uvicorn's server with an orderly end: first not ready, then goodbye, then gone."""
 
 import asyncio
+import contextlib
 import gc
 import os
+import resource
 import socket
 
 import uvicorn
@@ -61,6 +63,16 @@ class Worker(multiprocess.Process):
         return self._server
 
 
+def allow_many_sockets() -> None:
+    """Open as many files as the system lets this process: each socket is one.
+
+    The ordinary limit is 1,024, and beyond it newcomers are reset without a word in any log.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS says "infinity" and means less
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def run(host: str, port: int, workers: int, *, access_log: bool) -> None:
     """Serve until SIGINT or SIGTERM."""
     config = uvicorn.Config(
@@ -86,6 +98,7 @@ def run(host: str, port: int, workers: int, *, access_log: bool) -> None:
         server_header=False,
         timeout_graceful_shutdown=int(settings.REALTIME_DRAIN_SECONDS) + 5,
     )
+    allow_many_sockets()
     if workers > 1:
         # The supervisor makes its workers of this class by name, and takes no other one.
         multiprocess.Process = Worker  # type: ignore[misc]

@@ -338,3 +338,15 @@ async def test_no_credential_is_ever_in_the_log(start: Start) -> None:
     assert secret[4:] not in server.log
     assert "/ws/alerts" in server.log, "the requests themselves are there"
     assert "/healthz" in server.log
+
+
+def test_it_may_hold_as_many_sockets_as_the_system_lets_it() -> None:
+    code = (
+        "import resource as r; from realtime.delivery.server import allow_many_sockets;"
+        "_, hard = r.getrlimit(r.RLIMIT_NOFILE); r.setrlimit(r.RLIMIT_NOFILE, (64, hard));"
+        "allow_many_sockets(); print(r.getrlimit(r.RLIMIT_NOFILE) == (hard, hard))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "True"
