@@ -1,12 +1,37 @@
 """The documents of both interfaces: our credentials in the OpenAPI one, and the AsyncAPI one."""
 
+from functools import cache
 from typing import Any
 
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.encoding import force_bytes
 from django.views.decorators.http import require_safe
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiYamlRenderer
+from drf_spectacular.utils import extend_schema
+from drf_spectacular.views import SpectacularAPIView
+from rest_framework.request import Request
 
 from realtime.asyncapi import document
+
+
+class OpenApiView(SpectacularAPIView):
+    """The OpenAPI document: YAML, or JSON for who asks for it."""
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+        renderer: Any = request.accepted_renderer
+        return HttpResponse(_rendered(renderer.format), content_type=renderer.media_type)
+
+
+@cache
+def _rendered(format: str) -> bytes:
+    """Once for each format: anybody may ask, and it takes a quarter of a second."""
+    generator = SchemaGenerator()  # type: ignore[no-untyped-call]
+    document = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    renderer = OpenApiJsonRenderer() if "json" in format else OpenApiYamlRenderer()
+    return force_bytes(renderer.render(document, renderer_context={}))
 
 
 @require_safe

@@ -1,7 +1,6 @@
 from django.urls import path, re_path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
-from realtime.api import schema  # noqa: F401  # registers the credentials with the document
 from realtime.api.alerts import (
     AckView,
     AlertRulesView,
@@ -21,7 +20,7 @@ from realtime.api.predictions import (
     PredictionView,
 )
 from realtime.api.publish import PublishView
-from realtime.api.schema import asyncapi
+from realtime.api.schema import OpenApiView, asyncapi
 from realtime.api.statistics import ConnectionsView
 from realtime.api.tokens import (
     BlacklistTokenView,
@@ -88,7 +87,7 @@ urlpatterns = [
     path("alerts/ack", AckView.as_view(), name="alerts-ack"),
     path("publish", PublishView.as_view(), name="publish"),
     path("connections", ConnectionsView.as_view(), name="connections"),
-    path("schema", SpectacularAPIView.as_view(), name="schema"),
+    path("schema", OpenApiView.as_view(), name="schema"),
     path("asyncapi.json", asyncapi, name="asyncapi"),
     path("docs", SpectacularSwaggerSplitView.as_view(url_name="api:schema"), name="docs"),
     re_path("", not_found),

@@ -1,6 +1,9 @@
 """Statistics, health, the OpenAPI document and its page."""
 
+import json
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import yaml
@@ -139,3 +142,19 @@ def test_a_path_that_is_none_is_told_in_json(path: str, way_out: str) -> None:
     answer = Client(enforce_csrf_checks=True).post(f"/api/v1/{path}")
     assert answer.status_code == 404
     assert way_out in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "read"),
+    [("application/vnd.oai.openapi+json", json.loads), ("*/*", yaml.safe_load)],
+)
+def test_the_openapi_document_is_made_once_for_everybody(
+    accept: str, read: Callable[[bytes], Any]
+) -> None:
+    answers = [
+        client.get("/api/v1/schema", {"version": version}, HTTP_ACCEPT=accept)
+        for version in ("1", "2\r\nSet-Cookie: a=b", "3")
+    ]
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 1
+    assert read(answers[0].content)["info"]["title"] == "ARA Realtime"
