@@ -11,7 +11,7 @@ from realtime.alerts.evaluator import Fired, SymbolMachine, Tick
 from realtime.alerts.firing import Draft, draft
 from realtime.alerts.state import Rule
 from realtime.alerts.store import Moved, Saved
-from realtime.delivery.fanout import Page
+from realtime.delivery.state import Page
 from realtime.delivery.updates import Update
 from realtime.protocol import Position, update_time
 from realtime.streams import Channel, Stream

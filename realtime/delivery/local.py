@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from channels.exceptions import ChannelFull
 
-from realtime.delivery.fanout import Fanout, History, Start, StreamState
+from realtime.delivery.fanout import Fanout
+from realtime.delivery.state import History, Start, StreamState
 from realtime.delivery.updates import Reader, Update
 from realtime.protocol import Position
 from realtime.streams import Stream

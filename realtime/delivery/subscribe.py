@@ -20,9 +20,9 @@ from channels.layers import get_channel_layer
 from django.core.exceptions import ImproperlyConfigured
 from msgspec import UnsetType
 
-from realtime.delivery.fanout import Page
 from realtime.delivery.layers import EXTENSION
 from realtime.delivery.publisher import BackendUnavailable
+from realtime.delivery.state import Page
 from realtime.delivery.updates import NO_EPOCH, Update
 from realtime.protocol import Position, parse_stream_status
 from realtime.streams import Stream

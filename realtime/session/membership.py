@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from realtime import protocol
-from realtime.delivery.fanout import Start
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.readers import AlertFilter, SocketReader
 from realtime.delivery.sockets import Socket
+from realtime.delivery.state import Start
 from realtime.delivery.updates import Reader
 from realtime.protocol import StreamInfo
 from realtime.session.subscriptions import Change

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from realtime.delivery import fanout
-from realtime.delivery.fanout import Page, Start
+from realtime.delivery import state
 from realtime.delivery.publisher import BackendUnavailable
+from realtime.delivery.state import Page, Start
 from realtime.delivery.updates import Update
 from realtime.protocol import Position
 from realtime.streams import Stream
@@ -88,8 +88,8 @@ class MemoryHistory:
         life = self.life(stream)
         known = position.offset if position.epoch == life.epoch else 0
         found = [update for update in life.held if update.offset > known]
-        more = len(found) > fanout.RECENT
-        copies = [Update(u.stream, u.epoch, u.offset, u.body) for u in found[: fanout.RECENT]]
+        more = len(found) > state.RECENT
+        copies = [Update(u.stream, u.epoch, u.offset, u.body) for u in found[: state.RECENT]]
         page = Page(life.epoch, copies[-1].offset if more else life.offset, copies, more)
         await self.gate.wait()
         return page
@@ -97,7 +97,7 @@ class MemoryHistory:
     def _page(self, stream: Stream, since: Position | None) -> Page:
         life = self.life(stream)
         known = since.offset if since is not None and since.epoch == life.epoch else 0
-        if since is None or life.offset - known > fanout.RECENT:
+        if since is None or life.offset - known > state.RECENT:
             found = life.held[-1:]
         else:
             found = [update for update in life.held if update.offset > known]

@@ -5,9 +5,10 @@ import asyncio
 import pytest
 
 from realtime.delivery import fanout as module
-from realtime.delivery.fanout import RECENT, Fanout, Start, StreamState
+from realtime.delivery.fanout import Fanout
 from realtime.delivery.readers import RateLimitedReader
 from realtime.delivery.sockets import PreparedSocket
+from realtime.delivery.state import RECENT, Start, StreamState
 from realtime.delivery.updates import Update
 from realtime.protocol import Position
 from realtime.streams import Stream

@@ -15,6 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from realtime.delivery import fanout as module
+from realtime.delivery import state as states
 from realtime.delivery.local import Local
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.updates import Update
@@ -204,14 +205,15 @@ async def run(operations: list[tuple[Any, ...]]) -> None:
     for each in STREAMS:
         state = world.fanout.state(each)
         assert state.waiting is None
-        assert len(state.recent) <= module.RECENT
+        assert len(state.recent) <= states.RECENT
     world.fanout.close()
 
 
 @pytest.fixture
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a few updates are already more than can be remembered or replayed."""
-    monkeypatch.setattr(module, "RECENT", 8)
+    for each in (module, states):
+        monkeypatch.setattr(each, "RECENT", 8)
     monkeypatch.setattr(module, "RECENT_TOTAL", 10)
 
 

@@ -9,10 +9,10 @@ from channels.layers import BaseChannelLayer
 from django.conf import settings
 
 from realtime.delivery import local
-from realtime.delivery.fanout import Page, Start
 from realtime.delivery.history import Published
 from realtime.delivery.local import UPDATE, Local, Mailbox, Message
 from realtime.delivery.slots import Full
+from realtime.delivery.state import Page, Start
 from realtime.delivery.updates import Reader
 from realtime.protocol import Position
 from realtime.streams import Channel, Stream

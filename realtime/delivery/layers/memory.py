@@ -8,11 +8,11 @@ from typing import Any
 from django.conf import settings
 
 from realtime.delivery import history
-from realtime.delivery.fanout import RECENT, Page
 from realtime.delivery.history import Published
 from realtime.delivery.layers.base import Item, StreamLayer, update_of
 from realtime.delivery.local import Local, Mailbox, Message, own_copy, require_message
 from realtime.delivery.slots import Full
+from realtime.delivery.state import RECENT, Page
 from realtime.delivery.updates import Update
 from realtime.protocol import Position
 from realtime.streams import CHANNELS, Channel, Stream

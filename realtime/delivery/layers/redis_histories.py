@@ -6,12 +6,12 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from realtime.delivery import history
-from realtime.delivery.fanout import RECENT, Page
 from realtime.delivery.history import Published
 from realtime.delivery.layers.base import Item
 from realtime.delivery.layers.redis_names import Names
 from realtime.delivery.link import Link
 from realtime.delivery.publisher import BackendUnavailable
+from realtime.delivery.state import RECENT, Page
 from realtime.protocol import Position
 from realtime.streams import Channel, Stream
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from realtime.delivery import history
-from realtime.delivery.fanout import Page
 from realtime.delivery.history import Published
 from realtime.delivery.layers.base import Item, StreamLayer, update_of
 from realtime.delivery.layers.redis_accounts import Accounts
@@ -18,6 +17,7 @@ from realtime.delivery.link import Link
 from realtime.delivery.local import Local, Message, own_copy, require_message
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.slots import Full
+from realtime.delivery.state import Page
 from realtime.protocol import Position
 from realtime.streams import Channel, Stream
 
