@@ -39,7 +39,9 @@ class Command(BaseCommand):
                 f"--{name.replace('_', '-')}", type=int, default=0, metavar="N",
                 help="limit of this key; 0: as set for the server (default)",
             )  # fmt: skip
-        parser.add_argument("--json", action="store_true", help="print the key with its facts")
+        parser.add_argument(
+            "--json", action="store_true", help="print the key, as `secret`, with its facts"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         users = get_user_model()._default_manager
