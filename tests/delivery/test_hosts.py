@@ -198,4 +198,6 @@ async def test_a_sentinel_that_does_not_know_the_server_is_a_backend_that_is_awa
     with pytest.raises(BackendUnavailable):
         await layer.group_send("group", HELLO)
     with pytest.raises(BackendUnavailable):
+        await layer.send("general", HELLO)
+    with pytest.raises(BackendUnavailable):
         layer.send_updates_sync([(AAPL, b"{")])
