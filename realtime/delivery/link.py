@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 SILENCE: Final = 2.0
 RECONNECT_BASE: Final = 0.05
 RECONNECT_MOST: Final = 1.0
+# Histories that are read at a time: the first subscriber of every symbol asks for thousands, and
+# redis-py fails whoever finds all of its hundred connections taken.
+READ_AT_ONCE: Final = 32
 
 
 class LinkUser(Protocol):
@@ -57,6 +60,7 @@ class Link:
         # Any: redis-py types every answer as a union of all.
         self.redis: Any = Redis(connection_pool=pool)
         self._pool = create_pool(pool_options(host, Retry))
+        self.reading = asyncio.Semaphore(READ_AT_ONCE)
         self.read_script = self.redis.register_script(history.READ)
         self.take_script = self.redis.register_script(slots.TAKE)
         self.keep_script = self.redis.register_script(slots.KEEP)

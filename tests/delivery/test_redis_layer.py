@@ -316,6 +316,17 @@ async def test_a_message_that_cannot_be_read_is_logged_and_the_next_one_is_read(
     assert "Redis is away" not in caplog.text
 
 
+async def test_a_first_reader_of_every_symbol_waits_for_its_turn_at_redis(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """More streams than redis-py opens connections."""
+    streams = [Stream("market-data", f"S{number}") for number in range(300)]
+    await make().send_updates([(s, market_data_body(s.symbol, {"price": 1})) for s in streams])
+    reader = await follow(make(), EVERY)
+    assert len(reader.at) == 300
+    assert "not readable" not in caplog.text
+
+
 @pytest.mark.parametrize("order", [[AAPL, EVERY], [EVERY, AAPL]])
 async def test_a_process_that_reads_a_symbol_and_every_symbol_hears_an_update_once(
     make: Make, valkey: Valkey, order: list[Stream]

@@ -43,15 +43,15 @@ class Histories:
         return await self._read(stream, since, 1, history.new_epoch())
 
     async def read_after(self, stream: Stream, position: Position) -> Page:
-        names = self._names.keys(stream)
+        names, link = self._names.keys(stream), self._link_of(stream.group)
+        arguments: list[Any] = [
+            position.epoch, position.offset, RECENT, history.new_epoch(), history.UNBORN_MS,
+        ]  # fmt: skip
         try:
-            epoch, head, entries = await self._link_of(stream.group).read_after_script(
-                keys=[names.meta, names.history],
-                args=[
-                    position.epoch, position.offset, RECENT,
-                    history.new_epoch(), history.UNBORN_MS,
-                ],
-            )  # fmt: skip
+            async with link.reading:
+                epoch, head, entries = await link.read_after_script(
+                    keys=[names.meta, names.history], args=arguments
+                )
         except (RedisError, OSError) as exc:
             raise BackendUnavailable(exc) from exc
         more = len(entries) == RECENT and history.offset_of(entries[-1]) < int(head)
@@ -64,13 +64,14 @@ class Histories:
     async def _read(
         self, stream: Stream, since: Position | None, newest: int, new_epoch: str
     ) -> Page:
-        names = self._names.keys(stream)
+        names, link = self._names.keys(stream), self._link_of(stream.group)
         known: list[Any] = ["", -1] if since is None else [since.epoch, since.offset]
+        arguments = [*known, RECENT, newest, new_epoch, history.UNBORN_MS]
         try:
-            epoch, head, entries = await self._link_of(stream.group).read_script(
-                keys=[names.meta, names.history],
-                args=[*known, RECENT, newest, new_epoch, history.UNBORN_MS],
-            )
+            async with link.reading:
+                epoch, head, entries = await link.read_script(
+                    keys=[names.meta, names.history], args=arguments
+                )
         except (RedisError, OSError) as exc:
             raise BackendUnavailable(exc) from exc
         return self._page(stream, epoch, int(head), entries, more=False)
