@@ -178,7 +178,7 @@ class Subscribe(ClientMessage, tag="subscribe", kw_only=True):
     symbol: str | None = None
     symbols: Annotated[list[str], Meta(min_length=1, max_length=1000)] | None = None
     since: dict[str, Position] | None = None
-    max_rate: Annotated[float, Meta(gt=0, le=1000)] | None = None
+    max_rate: Annotated[float, Meta(ge=0.001, le=1000)] | None = None
 
 
 class Unsubscribe(ClientMessage, tag="unsubscribe", kw_only=True):

@@ -184,6 +184,8 @@ def test_an_unknown_type_is_refused_with_the_known_ones(kind: str) -> None:
         ),
         ({"type": "subscribe", "symbol": "AAPL", "max_rate": 0}, "max_rate"),
         ({"type": "subscribe", "symbol": "AAPL", "max_rate": -1}, "max_rate"),
+        ({"type": "subscribe", "symbol": "AAPL", "max_rate": 5e-324}, "max_rate"),
+        ({"type": "subscribe", "symbol": "AAPL", "max_rate": 1001}, "max_rate"),
         ({"type": "subscribe", "symbol": "AAPL", "max_rate": "fast"}, "max_rate"),
         ({"type": "unsubscribe"}, "symbols"),
         ({"type": "unsubscribe", "symbol": "AAPL"}, "symbol"),

@@ -92,14 +92,20 @@ class Fanout:
     def _deliver(self, state: StreamState, update: Update) -> None:
         state.adopt(update, self._keep())
         for reader in tuple(state.readers.values()):
-            reader.deliver(update)
+            try:
+                reader.deliver(update)
+            except Exception:  # or those behind it would lose the update, and never hear of it
+                logger.exception("a reader of %s failed", state.stream.group)
         wildcards = self.wildcards.get(update.stream.channel)
         if wildcards:
             if update.offset == 1:
                 update = FirstUpdate(update.stream, update.epoch, 1, update.body)
             for owner, reader in tuple(wildcards.items()):
                 if owner not in state.readers:
-                    reader.deliver(update)
+                    try:
+                        reader.deliver(update)
+                    except Exception:
+                        logger.exception("a reader of every symbol failed")
 
     def _keep(self) -> int:
         return max(1, min(RECENT, RECENT_TOTAL // len(self.streams)))

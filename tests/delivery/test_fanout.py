@@ -475,6 +475,22 @@ async def test_a_reader_that_left_meanwhile_gets_nothing(
 # Every symbol -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("stream", [AAPL, EVERY], ids=["of the symbol", "of every symbol"])
+async def test_a_reader_that_fails_costs_the_others_nothing(
+    fanout: Fanout, history: MemoryHistory, stream: Stream, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Reader):
+        def deliver(self, update: Update) -> None:
+            raise ValueError("cannot convert float NaN to integer")
+
+    fanout.complete.add("market-data")
+    fanout.join(stream, Broken())
+    reader = await joined(fanout, stream)
+    publish(history, 2, fanout=fanout)
+    assert reader.offsets == [1, 2]
+    assert "NaN" in caplog.text
+
+
 async def test_a_reader_of_every_symbol_gets_new_streams_from_their_first_update(
     fanout: Fanout, history: MemoryHistory
 ) -> None:
