@@ -121,6 +121,10 @@ class MemoryHistory:
             self.life(stream)
 
 
+class Disorder(BaseException):
+    """Raised for an update out of turn. No Exception: the fan-out goes on after one of those."""
+
+
 class Reader:
     """Writes down what it is given, and checks it as a client would."""
 
@@ -170,7 +174,8 @@ class Reader:
     def _expect(self, update: Update) -> None:
         # A stream that appears while one reads all of them begins at 1.
         epoch, offset = self.at.get(update.stream.symbol, (update.epoch, 0))
-        assert (update.epoch, update.offset) == (epoch, offset + 1)
+        if (update.epoch, update.offset) != (epoch, offset + 1):
+            raise Disorder(update, epoch, offset)
         self.at[update.stream.symbol] = (update.epoch, update.offset)
 
     def has(self, events: int) -> Callable[[], bool]:
