@@ -278,6 +278,7 @@ class Fanout:
             if older and older[-1].offset == first - 1:
                 # More than is kept otherwise, until the reader has had the time to begin.
                 state.recent.extendleft(reversed(older))
+                state.trim(RECENT)  # more may have come while this was read
                 state.hold_until = time.monotonic() + HOLD_SECONDS
 
     # Readers --------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -51,6 +51,14 @@ OPERATION = st.one_of(
     st.tuples(st.just("leave"), small),
     st.tuples(st.just("come_back"), small),
 )
+
+# A reader comes back whose updates are read from the history, and meanwhile others arrive.
+MORE_COMES_WHILE_IT_IS_READ: list[tuple[Any, ...]] = [
+    ("arrive", 0), ("flow", AAPL, 1), ("turns", 4), ("leave", 0), ("come_back", 0),
+    ("flow", AAPL, 1), ("flow", AAPL, 1), ("flow", AAPL, 1), ("flow", AAPL, 3), ("empty", AAPL),
+    ("delay_history", True), ("flow", AAPL, 1), ("flow", AAPL, 3), ("flow", AAPL, 4),
+    ("reconnect",), ("turns", 3),
+]  # fmt: skip
 
 
 @dataclass
@@ -218,6 +226,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_small")
+@example(operations=MORE_COMES_WHILE_IT_IS_READ)
 @given(operations=st.lists(OPERATION, min_size=20, max_size=80))
 @hypothesis_settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_reader_gets_every_offset_once_or_is_told(operations: list[tuple[Any, ...]]) -> None:
