@@ -237,7 +237,8 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "ARA Realtime",
-    "DESCRIPTION": "Publish to WebSocket clients, obtain credentials, read statistics.",
+    "DESCRIPTION": "Publish to WebSocket clients, obtain credentials, read alerts, predictions and "
+    "statistics. The WebSockets themselves: [asyncapi.json](asyncapi.json).",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -153,7 +153,7 @@ class AlertRuleView(_OwnRules, generics.RetrieveUpdateDestroyAPIView[AlertRule])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().get(request, *args, **kwargs)
 
-    @extend_schema(operation_id="replace_alert_rule", summary="Say a rule anew")
+    @extend_schema(operation_id="replace_alert_rule", summary="Replace an alert rule")
     def put(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return self._change(_definition(request.data, request))
 
@@ -183,7 +183,7 @@ class PauseAlertRuleView(_OwnRules):
 
     @extend_schema(
         operation_id="pause_alert_rule",
-        summary="Evaluate a rule no more, until it is resumed",
+        summary="Pause a rule until it is resumed",
         request=None,
         responses=AlertRuleSerializer,
     )
@@ -200,7 +200,7 @@ class ResumeAlertRuleView(PauseAlertRuleView):
 
     @extend_schema(
         operation_id="resume_alert_rule",
-        summary="Evaluate a paused rule again, from now on",
+        summary="Resume a paused rule, from now on",
         request=None,
         responses=AlertRuleSerializer,
     )
@@ -337,7 +337,7 @@ class AckView(ApiView):
 
     @extend_schema(
         operation_id="acknowledge_alerts",
-        summary="I have seen these alerts; the answer has those that are mine",
+        summary="Acknowledge alerts; the answer has those that are mine",
         request=AckSerializer,
         responses={200: AckSerializer, **_PROBLEMS},
     )

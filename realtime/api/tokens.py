@@ -120,7 +120,7 @@ class RefreshTokenView(_TokenView):
 
     @extend_schema(
         operation_id="refresh_token",
-        summary="The next access and refresh token; the refresh token sent works no more",
+        summary="Refresh: new access and refresh tokens; the one sent works no more",
         request=RefreshSerializer,
         responses={200: TokensSerializer, 401: ProblemSerializer},
     )
@@ -159,7 +159,7 @@ class LogOutEverywhereView(ApiView):
 
     @extend_schema(
         operation_id="log_out_everywhere",
-        summary="No token of any of my logins works any more",
+        summary="Log out everywhere: no token of mine works any more",
         request=None,
         responses={204: None, 401: ProblemSerializer, 403: ProblemSerializer},
     )
@@ -173,7 +173,7 @@ class LogOutEverywhereView(ApiView):
 class TicketView(ApiView):
     @extend_schema(
         operation_id="issue_ticket",
-        summary="A ticket that opens one WebSocket as me, soon",
+        summary="A ticket that opens one WebSocket as me, within 30 s",
         request=None,
         responses={201: TicketSerializer, 401: ProblemSerializer, 503: ProblemSerializer},
     )

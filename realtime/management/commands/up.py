@@ -172,7 +172,7 @@ def _require_alone(path: Path, port: int) -> IO[str]:
         file.close()
         raise CommandError(
             f"It is already running in {path.parent}{address and ', at '}{address}. Another one "
-            "beside it needs a directory of its own: VAR_DIR=var-2 PORT=9000 make run"
+            "beside it needs a directory of its own: VAR_DIR=var/second PORT=9000 make run"
         ) from None
     file.truncate(0)
     file.write(f"http://localhost:{port}/")
