@@ -561,7 +561,7 @@ class RealtimeConsumer(SocketConsumer):
 
     async def evicted(self) -> None:
         """A newer connection takes this one's place."""
-        self.send_error(
+        self.send_last(
             ProtocolError(
                 ErrorCode.CONNECTION_LIMIT,
                 "a newer connection took the place of this one",

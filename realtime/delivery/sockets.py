@@ -101,7 +101,10 @@ class Socket:
         self.on_overflow()
 
     def send_last(self, text: bytes) -> None:
-        """Send to a peer whose outbox was cleared: the reason, before the close."""
+        """Send the reason for the close that follows, behind what the peer still takes.
+
+        What waits beyond that is given up with the close; the reason is not.
+        """
         raise NotImplementedError
 
     def close(self) -> None:
@@ -200,10 +203,11 @@ class PreparedSocket(Socket):
         self._direct = False
 
     def send_last(self, text: bytes) -> None:
-        # The transport may be full. So it is when the close frame is written, right behind this.
-        self.flush()
-        self._write(frame(text))
-        self.sent += 1
+        self.release()
+        if not self._peer.transport.is_closing():
+            # It may be full. So it is when the close frame is written, right behind this.
+            self._write(frame(text))
+            self.sent += 1
 
     def close(self) -> None:
         if not self.closing:

@@ -186,10 +186,13 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
             raise
         except Exception:
             logger.exception("a handler of a socket failed")
-            self.send_error(
-                ProtocolError(ErrorCode.INTERNAL_ERROR, "the server failed; try again", retry=True)
+            error = ProtocolError(
+                ErrorCode.INTERNAL_ERROR, "the server failed; try again", retry=True
             )
-            if fatal:
+            if not fatal:
+                self.send_error(error)
+            else:
+                self.send_last(error)
                 await self.end(CloseCode.INTERNAL_ERROR, "the server failed")
 
     def send_message(self, message: protocol.ServerMessage) -> None:
@@ -198,10 +201,16 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
     def send_error(self, error: ProtocolError) -> None:
         self.send_message(error.error())
 
+    def send_last(self, error: ProtocolError) -> None:
+        """Say why the socket is closed now; this is not lost behind what a slow reader misses."""
+        self.socket.send_last(protocol.encode(error.error()))
+
     def invalid(self, error: ProtocolError) -> None:
         """Answer a bad message. One does not close the socket; too many in a minute do."""
-        self.send_error(error)
-        if not self.invalid_messages.take() or self.invalid_messages.left == 0:
+        if self.invalid_messages.take() and self.invalid_messages.left:
+            self.send_error(error)
+        else:
+            self.send_last(error)
             self.spawn(self.end(CloseCode.BAD_REQUEST, "too many invalid messages"))
 
     async def refuse(
@@ -215,7 +224,7 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
         """Say why, close, and end the handler by raising Refused."""
         retry = retry_after_ms is not None
         error = ProtocolError(code, message, id=id, retry=retry, retry_after_ms=retry_after_ms)
-        self.send_error(error)
+        self.send_last(error)
         await self.end(close, message)
         raise Refused
 
@@ -232,7 +241,7 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
             "less, or set max_rate",
             retry=True,
         )
-        self.socket.send_last(protocol.encode(error.error()))
+        self.send_last(error)
         self.spawn(self.end(CloseCode.SLOW_CONSUMER, "slow consumer"))
 
     # Events from the channel layer ------------------------------------------------------------

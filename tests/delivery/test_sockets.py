@@ -202,6 +202,25 @@ async def test_the_reason_for_a_close_is_written_before_it() -> None:
     assert transport.ended == (4403, "no")
 
 
+async def test_the_reason_for_a_close_is_not_lost_behind_what_waits() -> None:
+    transport, socket = prepared()
+    transport.paused = True
+    for offset in (1, 2):
+        socket.deliver(alert(offset))
+    socket.send_last(b'{"type":"error"}')
+    await socket.end(CloseCode.UNAUTHORIZED, "no")
+    assert transport.texts() == [{"type": "error"}]
+    assert transport.ended == (4401, "no")
+
+
+async def test_the_reason_for_a_close_overtakes_nothing_that_the_peer_takes() -> None:
+    transport, socket = prepared()
+    socket.hold()
+    socket.deliver(alert(1))
+    socket.send_last(b'{"type":"error"}')
+    assert [text["type"] for text in transport.texts()] == ["alert", "error"]
+
+
 async def test_a_server_that_offers_its_transport_gets_frames() -> None:
     async def send(message: Mapping[str, Any]) -> None: ...
 
