@@ -241,6 +241,8 @@ SPECTACULAR_SETTINGS = {
     "statistics. The WebSockets themselves: [asyncapi.json](asyncapi.json).",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
+    # What follows it names the group of a path.
+    "SCHEMA_PATH_PREFIX": "/api/v1",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",

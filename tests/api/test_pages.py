@@ -158,3 +158,14 @@ def test_the_openapi_document_is_made_once_for_everybody(
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.content for answer in answers}) == 1
     assert read(answers[0].content)["info"]["title"] == "ARA Realtime"
+
+
+def test_the_document_groups_paths_by_what_they_are_about() -> None:
+    document = yaml.safe_load(client.get("/api/v1/schema").content)
+    tags = {
+        tag
+        for path in document["paths"].values()
+        for operation in path.values()
+        for tag in operation["tags"]
+    }
+    assert {"alert-rules", "auth", "keys", "predictions", "publish", "webhooks"} <= tags
