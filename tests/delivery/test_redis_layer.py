@@ -1,7 +1,6 @@
 """What the Redis layer does beyond the specification: processes, event loops, serialisation."""
 
 import asyncio
-import contextlib
 import gc
 import logging
 from collections.abc import Callable, Iterator
@@ -41,58 +40,6 @@ async def test_a_channel_can_be_reached_as_soon_as_it_has_a_name(make: Make) -> 
     channel = await here.new_channel()
     await there.send(channel, HELLO)
     assert await receive(here, channel) == HELLO
-
-
-async def test_each_message_of_a_general_channel_reaches_one_process(make: Make) -> None:
-    workers, sender = [make(), make()], make()
-    received: list[int] = []
-
-    async def work(layer: RedisStreamLayer) -> None:
-        while True:
-            received.append((await layer.receive("thumbnails"))["number"])
-
-    tasks = [asyncio.create_task(work(layer)) for layer in workers for _ in range(2)]
-    for number in range(50):
-        await sender.send("thumbnails", {"type": "make", "number": number})
-    await until(lambda: len(received) >= 50)
-    await sender.send("thumbnails", {"type": "make", "number": 50})
-    await until(lambda: 50 in received)
-    assert sorted(received) == list(range(51))
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
-
-
-async def test_a_message_of_a_general_channel_expires(make: Make, valkey: Valkey) -> None:
-    soon, later = make(expiry=0.05), make()
-    await soon.send("thumbnails", {"type": "soon"})
-    await until(lambda: not valkey.client().exists("asgi:queue:thumbnails"))
-    await later.send("thumbnails", {"type": "later"})
-    assert await receive(soon, "thumbnails") == {"type": "later"}
-
-
-async def test_a_message_of_a_general_channel_expires_where_it_waits(make: Make) -> None:
-    """The channel is kept as long as its newest message; each is judged by its own time."""
-    soon, later = make(expiry=0.05), make(capacity=1)
-    await soon.send("thumbnails", {"type": "soon"})
-    sent = False
-    async with asyncio.timeout(5):
-        while not sent:
-            with contextlib.suppress(ChannelFull):
-                await later.send("thumbnails", {"type": "later"})
-                sent = True
-    assert await receive(soon, "thumbnails") == {"type": "later"}
-
-
-async def test_a_worker_hears_what_was_sent_while_its_connection_was_lost(
-    make: Make, valkey: Valkey
-) -> None:
-    worker, sender = make(), make()
-    receiving = asyncio.ensure_future(receive(worker, "thumbnails"))
-    await until(lambda: pubsub_channels(valkey) == ["asgi__queue__thumbnails"])
-    commands(valkey).client_kill_filter(_type="pubsub")
-    await sender.send("thumbnails", HELLO)
-    assert await receiving == HELLO
 
 
 async def test_channels_may_have_capacities_of_their_own(make: Make) -> None:
