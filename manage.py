@@ -2,6 +2,7 @@
 """Django's command line for ARA Realtime: `python manage.py help`."""
 
 import os
+import signal
 import sys
 
 
@@ -20,8 +21,13 @@ def main() -> None:
 
     try:
         execute_from_command_line(sys.argv)
+        sys.stdout.flush()
     except ImproperlyConfigured as exc:
         raise SystemExit(f"Bad configuration: {exc}") from None
+    except BrokenPipeError:
+        # `manage.py … | head`: who reads has enough. Nothing may be flushed into it at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None
 
 
 if __name__ == "__main__":

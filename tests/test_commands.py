@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -210,6 +211,18 @@ def test_without_a_server_one_line_says_what_to_start(tmp_path: Path) -> None:
     assert result.stderr.count("\n") == 1
     assert "not published" in result.stderr
     assert embedded.NOT_RUNNING.partition(". ")[2] in result.stderr
+
+
+def test_a_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "asyncapi"],
+        cwd=ROOT, env=process_environment(tmp_path, {}),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.close()
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (128 + signal.SIGPIPE, b"")
 
 
 def test_a_missing_table_is_one_line(tmp_path: Path) -> None:
