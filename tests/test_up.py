@@ -147,7 +147,7 @@ def test_the_login_of_the_banner_opens_the_admin(up: Up) -> None:
             headers={"Referer": str(page.url)},
         )
     assert answer.status_code == 200
-    assert "Site administration" in answer.text
+    assert "Webhook endpoints" in answer.text
 
 
 @contextlib.contextmanager
