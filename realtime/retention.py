@@ -17,7 +17,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from realtime.models import Bar, StoredPrediction
-from realtime.retry import Retry, Stopped
+from realtime.retry import Retry, Stopped, set_within
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +44,7 @@ async def run_retention(stop: asyncio.Event, *, every: float = EVERY) -> None:
     with contextlib.suppress(Stopped):
         while not stop.is_set():
             logger.info("%s", await retry.until_done(pruning))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), every)
+            await set_within(stop, every)
 
 
 def prune(now: datetime | None = None) -> Pruned:

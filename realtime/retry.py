@@ -1,6 +1,7 @@
 """Try again with full-jitter backoff while a backend is away, until told to stop."""
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -24,6 +25,18 @@ def full_jitter(attempt: int, chance: float) -> float:
     Any time up to the bound: publishers that lost the same server do not all return at once.
     """
     return chance * min(MOST, FIRST * 2.0 ** min(attempt, 16))
+
+
+async def set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event, for so many seconds at most; whether it was set.
+
+    Not with `asyncio.wait_for`: before Python 3.12 that loses a cancellation which comes in the
+    same turn of the loop as the end of what it waits for, and the task goes on for ever.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
 
 
 class Stopped(Exception):

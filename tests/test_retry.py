@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from realtime.broadcast import PublishFailed
-from realtime.retry import MOST, Retry, Stopped, full_jitter
+from realtime.retry import MOST, Retry, Stopped, full_jitter, set_within
 from tests.feeds.clock import Clock
 
 
@@ -66,3 +66,20 @@ async def test_another_error_is_not_tried_again(clock: Clock) -> None:
     with pytest.raises(ZeroDivisionError):
         await Retry(asyncio.Event(), clock.sleep).until_done(operation)
     assert clock.sleeps == []
+
+
+async def test_an_event_is_awaited_no_longer_than_said() -> None:
+    event = asyncio.Event()
+    assert await set_within(event, 0.01) is False
+    event.set()
+    assert await set_within(event, 60) is True
+
+
+async def test_a_wait_that_is_cancelled_as_it_ends_is_cancelled() -> None:
+    event = asyncio.Event()
+    waiting = asyncio.create_task(set_within(event, 60))
+    await asyncio.sleep(0)
+    event.set()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting

@@ -35,7 +35,7 @@ from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.subscribe import Lost, subscribe
 from realtime.delivery.updates import Update
 from realtime.protocol import Position
-from realtime.retry import Retry, Stopped
+from realtime.retry import Retry, Stopped, set_within
 from realtime.streams import WILDCARD, Channel, Stream
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ async def run_alerts(stop: asyncio.Event) -> None:
                 await _Engine(stop, getattr(layer, "loop_layer", layer), members).run()
             except Overtaken as exc:
                 logger.info("%s; reading it again", exc)
-                await _pause(stop, _OVERTAKEN_SECONDS)
+                await set_within(stop, _OVERTAKEN_SECONDS)
     except Stopped:
         pass
     finally:
@@ -135,8 +135,7 @@ class _Engine:
         """What has arrived, or what is due; then a commit if anything fired."""
         if not self.waiting:
             self.arrived.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.arrived.wait(), self._patience())
+            await set_within(self.arrived, self._patience())
         for _ in range(min(BATCH, len(self.waiting))):
             await self._take(self.waiting.popleft())
         self.room.set()
@@ -347,8 +346,3 @@ class _Engine:
 
 def _channel(name: str) -> Channel:
     return "predictions" if name == "predictions" else "market-data"
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)

@@ -5,7 +5,6 @@ once a second. While the database is away it goes on gathering; while Redis is a
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -27,7 +26,7 @@ from realtime.delivery.updates import Update
 from realtime.feeds.bar_store import Overtaken, load_positions, store
 from realtime.feeds.candles import Candles, InvalidTick, read_price
 from realtime.protocol import Position, update_time
-from realtime.retry import Retry, Stopped
+from realtime.retry import Retry, Stopped, set_within
 from realtime.streams import WILDCARD, Channel, Stream
 
 logger = logging.getLogger(__name__)
@@ -58,7 +57,7 @@ async def run_recorder(
             return
         except Overtaken as exc:
             logger.warning("%s; going on from there", exc)
-            await _pause(stop, _OVERTAKEN_SECONDS)
+            await set_within(stop, _OVERTAKEN_SECONDS)
 
 
 @dataclass
@@ -82,7 +81,7 @@ class _Session:
         try:
             while not (self.stop.is_set() or reading.done()):
                 await self._flush()
-                await _pause(self.stop, self.flush_every)
+                await set_within(self.stop, self.flush_every)
         finally:
             reading.cancel()
             await asyncio.wait([reading])
@@ -165,9 +164,3 @@ class _Session:
 
 def _changed(before: Mapping[str, Position], after: Mapping[str, Position]) -> dict[str, Position]:
     return {name: place for name, place in after.items() if before.get(name) != place}
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    """Until `stop` is set, at most this long."""
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)

@@ -1,7 +1,6 @@
 """Commands that run until they are told to stop."""
 
 import asyncio
-import contextlib
 import logging
 import signal
 import time
@@ -12,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from realtime import broadcast
+from realtime.retry import set_within
 from realtime.supervision import WELL_SECONDS, restart_delay
 
 logger = logging.getLogger(__name__)
@@ -74,5 +74,4 @@ async def _keep(name: str, work: Work, stop: asyncio.Event) -> None:
         deaths = 1 if time.monotonic() - began > WELL_SECONDS else deaths + 1
         delay = restart_delay(deaths)
         logger.error("%s ended; it begins again in %g s", name, delay)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), delay)
+        await set_within(stop, delay)

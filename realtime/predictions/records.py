@@ -103,7 +103,8 @@ async def stored_data(symbol: str, prediction_data: Mapping[str, Any]) -> Mappin
     storing = asyncio.ensure_future(astore_prediction(symbol, prediction_data))
     try:
         # Shielded: a thread cannot be taken back. What it stores late has an outcome all the same.
-        return (await asyncio.wait_for(asyncio.shield(storing), STORE_SECONDS)).data
+        async with asyncio.timeout(STORE_SECONDS):
+            return (await asyncio.shield(storing)).data
     except Exception as exc:
         # Whatever the driver raises, now or later; it is for our log.
         storing.add_done_callback(lambda late: late.cancelled() or late.exception())

@@ -66,7 +66,8 @@ async def request_prediction(symbol: str, horizon: int = 1) -> Data:
     timeout = settings.REALTIME_PREDICTION_TIMEOUT
     try:
         # Shielded: one asker that leaves or gives up does not end it for the others.
-        return await asyncio.wait_for(asyncio.shield(task), timeout)
+        async with asyncio.timeout(timeout):
+            return await asyncio.shield(task)
     except TimeoutError:
         raise _too_late(key[0]) from None
 

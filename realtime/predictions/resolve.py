@@ -28,7 +28,7 @@ from realtime.models import Bar, PredictionScore, StoredPrediction
 from realtime.predictions.outcomes import BEYOND, Close, Wait
 from realtime.predictions.scores import Outcome, score_of
 from realtime.protocol import PredictionOutcome
-from realtime.retry import Retry, Stopped
+from realtime.retry import Retry, Stopped, set_within
 from realtime.webhooks.events import emit
 
 logger = logging.getLogger(__name__)
@@ -52,8 +52,7 @@ async def run_outcomes(stop: asyncio.Event, *, every: float = EVERY) -> None:
     with contextlib.suppress(Stopped):
         while not stop.is_set():
             if (await retry.until_done(one_pass)).looked_at < BATCH:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), every)
+                await set_within(stop, every)
 
 
 @dataclass(frozen=True, slots=True)
