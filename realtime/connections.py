@@ -58,6 +58,7 @@ class _Lease:
         self._layer = layer if isinstance(layer, RedisStreamLayer) else None
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0  # when; uvloop's handles do not say
         self._written_at = 0.0
         self._writing = False
         inner = layer if self._layer is None else self._layer.loop_layer
@@ -69,23 +70,26 @@ class _Lease:
         self.counts[name] += by
         if not self.counts[name]:
             del self.counts[name]
-        # The last one to go is not kept waiting: the process may be about to end.
-        busy = self._loop.time() - self._written_at < BUSY_WRITE_DELAY and self.counts.total() > 0
-        self._schedule(BUSY_WRITE_DELAY if busy else WRITE_DELAY)
+        if not self.counts.total():
+            self._schedule(0.0)  # the last one has gone: the process may be about to end
+        elif self._loop.time() - self._written_at < BUSY_WRITE_DELAY:
+            self._schedule(BUSY_WRITE_DELAY)
+        else:
+            self._schedule(WRITE_DELAY)
 
     def _schedule(self, delay: float) -> None:
         if self._layer is None:
             return
         if self._timer is not None:
-            if self._timer.when() <= self._loop.time() + delay:
+            if self._due <= self._loop.time() + delay:
                 return
             self._timer.cancel()
+        self._due = self._loop.time() + delay
         self._timer = self._loop.call_later(delay, self._start_write)
 
     def _start_write(self) -> None:
-        assert self._timer is not None
-        self._tally(self._loop.time() - self._timer.when())
         self._timer = None
+        self._tally(self._loop.time() - self._due)
         if self._writing:
             self._schedule(WRITE_DELAY)
         elif self._layer is not None:

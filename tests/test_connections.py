@@ -52,9 +52,11 @@ async def connected(*urls: str) -> AsyncIterator[list[Socket]]:
     sockets = [await Socket.open(url) for url in urls]
     for socket in sockets:
         await socket.until("connected")
-    yield sockets
-    for socket in sockets:
-        await socket.leave()
+    try:
+        yield sockets
+    finally:
+        for socket in sockets:
+            await socket.leave()
 
 
 async def counts_become(expected: dict[str, int], *, seconds: float = 10.0) -> None:

@@ -40,7 +40,7 @@ class Members:
         self.names: Sequence[str] = [name]
         links = getattr(layer, "links", None)
         self._redis: Any = links[0].redis if links else None
-        self._key = f"{getattr(layer, 'prefix', '')}:alert-engines"
+        self._key = f"{layer.names.prefix}:alert-engines" if links else ""
 
     async def beat(self) -> bool:
         """Renew the lease; True if the engines have changed. Raises BackendUnavailable."""

@@ -120,6 +120,11 @@ class Link:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def settle(self) -> None:
+        """Wait, a second at most, for what is kept."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
+
     # Subscriptions ----------------------------------------------------------------------------
 
     def want(self, name: str, *, pattern: bool = False) -> "asyncio.Future[None]":

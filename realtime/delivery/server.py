@@ -8,8 +8,11 @@ import resource
 import socket
 
 import uvicorn
+from channels.layers import get_channel_layer
 from django.conf import settings
 from uvicorn.supervisors import multiprocess
+
+from realtime.delivery.layers import StreamLayer
 
 
 class _Draining:
@@ -51,6 +54,10 @@ class Server(uvicorn.Server):
         # Still accepting: a load balancer asks, hears 503, and sends newcomers elsewhere.
         await asyncio.sleep(settings.REALTIME_UNREADY_SECONDS)
         await super().shutdown(sockets)
+        # That this process has no sockets any more is on its way to Redis.
+        layer = getattr(get_channel_layer(), "loop_layer", None)
+        if isinstance(layer, StreamLayer):
+            await layer.settle()
 
 
 class Worker(multiprocess.Process):

@@ -112,6 +112,9 @@ class StreamLayer(BaseChannelLayer):
         """Give a slot back."""
         raise NotImplementedError
 
+    async def settle(self) -> None:
+        """Wait, a second at most, until what this process says of itself is written."""
+
     async def count(self, name: str, limit: int, seconds: float) -> float:
         """Count an event; 0 while there were at most `limit` in `seconds`, else seconds to wait.
 

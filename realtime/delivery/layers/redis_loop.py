@@ -301,6 +301,10 @@ class RedisLoopLayer(StreamLayer):
         """Publish numbers about this process that expire with it; raises BackendUnavailable."""
         await self.accounts.write_lease(fields, seconds)
 
+    async def settle(self) -> None:
+        await asyncio.sleep(0)  # what is due in this turn begins
+        await asyncio.gather(*(link.settle() for link in self.links))
+
     async def flush(self) -> None:
         for timer in self._lingering.values():
             timer.cancel()
