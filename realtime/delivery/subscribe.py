@@ -119,8 +119,8 @@ async def subscribe(
     """Updates of the streams, in order and without a hole, from `since` (or now) on.
 
     However far back a position is: what is held comes, and Lost for what is not. A stream without
-    a position in `since` begins with its newest update; one of a `*` of which other streams have
-    positions is new, and begins with its first. Ends when the caller stops iterating. Raises
+    a position in `since` begins with its newest update; one of a `*`, where `since` is given and
+    be it empty, is new and begins with its first. Ends when the caller stops iterating. Raises
     ImproperlyConfigured with a channel layer that has no streams.
     """
     async with aclosing(_follow(streams, since, updates=True, states=False)) as items:
@@ -160,18 +160,17 @@ async def _follow(
         raise ImproperlyConfigured("subscribe() needs one of this project's channel layers")
     layer = getattr(outer, "loop_layer", outer)
     positions = dict(since or {})
+    knows_all = since is not None
     channel = await layer.new_channel()
     layer.attach(channel, lambda message: None)
     make_reader = partial(_Reader, positions, updates=updates, states=states)
     reader = full = make_reader()
     try:
-        for stream in streams:
-            await _join(layer, stream, channel, positions)
-        _begin_new_ones(layer, streams, positions)
+        await _join_all(layer, streams, channel, positions, knows_all=knows_all)
         async for missed in _missed(layer, streams, positions):
             yield missed
+        await _join_all(layer, streams, channel, positions, knows_all=knows_all)
         for stream in streams:
-            await _join(layer, stream, channel, positions)
             _start(layer, stream, reader, positions)
         while True:
             await reader.arrived.wait()
@@ -186,9 +185,9 @@ async def _follow(
                     async for missed in _missed(layer, streams, positions):
                         yield missed
                 full, reader = reader, make_reader()
+                await _join_all(layer, streams, channel, positions, knows_all=knows_all)
                 for stream in streams:
-                    await _join(layer, stream, channel, positions)
-                    # Nothing awaits between these two: no update is missed, and none comes twice.
+                    # Nothing awaits from here on: no update is missed, and none comes twice.
                     layer.leave(stream, full)
                     _start(layer, stream, reader, positions)
     finally:
@@ -198,18 +197,34 @@ async def _follow(
         layer.detach(channel)
 
 
+async def _join_all(
+    layer: Any,
+    streams: Sequence[Stream],
+    channel: str,
+    positions: dict[Stream, Position],
+    *,
+    knows_all: bool,
+) -> None:
+    """Be told of the streams, and have what they did since; nothing awaits after the last look."""
+    more = True
+    while more:
+        for stream in streams:
+            await _join(layer, stream, channel, positions)
+        more = knows_all and _begin_new_ones(layer, streams, positions)
+
+
 def _begin_new_ones(
     layer: Any, streams: Sequence[Stream], positions: dict[Stream, Position]
-) -> None:
-    """Streams of a `*` that a reader who has positions in others knows nothing of: born meanwhile.
+) -> bool:
+    """Whether there are streams of a `*` that the reader knows nothing of: born meanwhile.
 
     They are read from their first update on.
     """
+    before = len(positions)
     for wildcard in [stream for stream in streams if stream.wildcard]:
-        if any(_within(known, wildcard) for known in positions):
-            for symbol in layer.positions([wildcard]):
-                one = Stream(wildcard.channel, symbol)
-                positions.setdefault(one, Position(NO_EPOCH, 0))
+        for symbol in layer.positions([wildcard]):
+            positions.setdefault(Stream(wildcard.channel, symbol), Position(NO_EPOCH, 0))
+    return len(positions) > before
 
 
 async def _missed(

@@ -135,6 +135,28 @@ async def test_a_stream_that_was_born_meanwhile_is_read_from_its_first_update(la
         assert told(await take(items, 2)) == [("MSFT", 1), ("MSFT", 2)]
 
 
+async def test_who_has_seen_nothing_yet_reads_every_stream_from_its_first_update(
+    layer: Any,
+) -> None:
+    await publish(3)
+    async with aclosing(subscribe([EVERY], since={})) as items:
+        assert told(await take(items, 3)) == [("AAPL", 1), ("AAPL", 2), ("AAPL", 3)]
+
+
+async def test_updates_that_come_while_it_begins_are_all_read(layer: Any) -> None:
+    async with aclosing(subscribe([EVERY], since={})) as items:
+        taking = asyncio.create_task(take(items, 40))
+        for symbol in (AAPL, MSFT):
+            for number in range(1, 21):
+                await publish(1, symbol, number)
+                await asyncio.sleep(0)
+        offsets = {AAPL.symbol: list[int](), MSFT.symbol: list[int]()}
+        for item in await taking:
+            assert isinstance(item, Update)
+            offsets[item.stream.symbol].append(item.offset)
+        assert offsets == {"AAPL": list(range(1, 21)), "MSFT": list(range(1, 21))}
+
+
 async def test_another_epoch_without_updates_is_named_too(layer: Any) -> None:
     async with aclosing(subscribe([AAPL], {AAPL: Position("another", 7)})) as items:
         (lost,) = await take(items, 1)
