@@ -21,7 +21,8 @@ from channels.worker import Worker
 from realtime.broadcast import abroadcast_market_data
 from tests.delivery.waiting import PATIENCE
 
-pytestmark = pytest.mark.usefixtures("each_layer")
+# Consumers of Channels look after database connections when they end.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("each_layer")]
 Connect = Callable[[Any], Any]
 
 
