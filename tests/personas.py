@@ -21,6 +21,11 @@ def alice(**fields: Any) -> User:
     return _user("alice", **fields)
 
 
+def carol(**fields: Any) -> User:
+    """A user whom no other test of a shared server sends alerts to."""
+    return _user("carol", **fields)
+
+
 def newcomer(user: User) -> User:
     """A user who joins now: no alert from before waits for this one."""
     user.date_joined = timezone.now()

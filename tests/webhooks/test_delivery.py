@@ -167,7 +167,7 @@ def test_a_worker_that_is_told_to_stop_stops_soon_and_its_work_is_due_at_once(
     receiver.wait_for(1)
     began = time.monotonic()
     assert worker.stop() == 0
-    assert time.monotonic() - began < 14  # the attempt itself would take 15
+    assert time.monotonic() - began < 10
     row.refresh_from_db()
     assert (row.status, row.claim, row.tries) == ("pending", "", 0)
     call_command("deliver_webhooks", "--once")
