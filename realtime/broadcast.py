@@ -160,11 +160,21 @@ def alert_update(
     if user_id is not None and user_id < 1:
         raise InvalidUpdate("user_id", "must be positive")
     data = check_data(alert_data, "alert_data")
+    _check_severity(data)
     stream = ALERTS_ALL if user_id is None else user_alerts(user_id)
     audience = "all" if user_id is None else "user"
     id = id or uuid.uuid4().hex
     update = _broadcast(stream, protocol.alert_body(id, audience, data), "alert_data")
     return update if stored else replace(update, alert_id=id)
+
+
+def _check_severity(data: Mapping[str, Any]) -> None:
+    """An alert needs no severity; one that clients cannot filter by is a typing error."""
+    severity = data.get("severity")
+    if severity is not None and severity not in protocol.SEVERITIES:
+        raise InvalidUpdate(
+            "alert_data.severity", f"must be one of {', '.join(protocol.SEVERITIES)}"
+        )
 
 
 # Synchronous ----------------------------------------------------------------------------------

@@ -4,7 +4,9 @@ The file is needed because the database has hashes of both only.
 """
 
 import json
+import os
 import secrets
+import shlex
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +37,19 @@ def project_python() -> Path:
     python = Path(sys.executable)
     inside = python.is_relative_to(settings.BASE_DIR)
     return python.relative_to(settings.BASE_DIR) if inside else python
+
+
+def project_command(*, private: bool) -> str:
+    """What a shell on this machine runs in place of `python`, for commands that reach this server.
+
+    A command needs the same VAR_DIR, where the embedded Valkey and the database are. Unless it is
+    `private`, paths outside the project are left out: strangers learn nothing about the machine.
+    """
+    python = project_python()
+    command = shlex.quote(str(python)) if private or not python.is_absolute() else "python"
+    if private and "VAR_DIR" in os.environ:
+        return f"VAR_DIR={shlex.quote(str(settings.VAR_DIR))} {command}"
+    return command
 
 
 def ensure_demo(path: Path) -> Demo:

@@ -1,22 +1,26 @@
 """The page at `/`, and what plain HTTP gets at `/ws/…`."""
 
-import shlex
 from typing import Any, Final
 
 from django.http import HttpRequest, HttpResponse
 from django.views.generic import TemplateView
 
-from realtime.demo import project_python
+from realtime.demo import project_command
 
 
 class Dashboard(TemplateView):
     template_name = "realtime/dashboard.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        # Of an environment elsewhere, strangers learn nothing; whoever made it has activated it.
-        python = project_python()
-        command = "python" if python.is_absolute() else shlex.quote(str(python))
-        return super().get_context_data(python=command, **kwargs)
+        python = project_command(private=_from_this_machine(self.request))
+        return super().get_context_data(python=python, **kwargs)
+
+
+def _from_this_machine(request: HttpRequest) -> bool:
+    """Whether the browser runs beside the server, with no proxy in between."""
+    peer = request.META.get("REMOTE_ADDR", "")
+    forwarded = {"HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_FORWARDED"} & request.META.keys()
+    return peer in ("127.0.0.1", "::1") and not forwarded
 
 
 _UPGRADE: Final = """\

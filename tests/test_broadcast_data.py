@@ -183,3 +183,14 @@ def test_nesting_up_to_the_limit_is_published(depth: int) -> None:
     for _ in range(depth - 1):
         data = {"a": data}
     assert json.loads(market_data_update("AAPL", data).body + b"}")["data"] == data
+
+
+@pytest.mark.parametrize("severity", ["bogus", "HIGH", "", 7, ["high"], {}])
+def test_an_alert_with_an_unknown_severity_is_refused_with_the_choices(severity: Any) -> None:
+    with pytest.raises(InvalidUpdate, match="severity: must be one of low, medium, high, critical"):
+        alert_update({"message": "m", "severity": severity})
+
+
+@pytest.mark.parametrize("data", [{}, {"severity": None}, {"severity": "critical"}])
+def test_an_alert_needs_no_severity(data: dict[str, Any]) -> None:
+    assert alert_update(data).alert_id

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Locator, Page, async_playwright, expect
@@ -355,7 +356,8 @@ async def test_the_commands_that_the_page_shows_arrive_on_it(
     await visit.live()
     commands = await visit.page.locator(".commands code").all_text_contents()
     for command in commands:
-        _, _, *arguments = shlex.split(command)
+        words = shlex.split(command)
+        arguments = words[words.index("manage.py") + 1 :]
         await asyncio.to_thread(fed_server.manage, *arguments)
     assert len(commands) == 3
     await expect(visit.alert("Price exceeded $150").first).to_be_visible()
@@ -381,3 +383,54 @@ async def test_the_page_loads_nothing_from_elsewhere_and_has_nothing_inline() ->
     for path in (ROOT / "realtime/static/realtime").glob("*.*s"):
         text = path.read_text()
         assert not re.search(r"@import|url\(|https?://|innerHTML|\beval\(", text), path.name
+
+
+async def test_a_public_alert_is_announced_without_a_word_about_its_audience(
+    visit: Visit, fed_server: LiveServer, publish: Publish
+) -> None:
+    await visit.open(fed_server.port)
+    await visit.live()
+    data = {"message": "for all", "symbol": "IBM", "severity": "high"}
+    await publish(send_alert, data)
+    said = visit.page.locator("[data-announcer]")
+    await expect(said).to_have_text(re.compile(r"^Alert: high IBM \d\d:\d\d:\d\d for all$"))
+
+
+async def test_the_note_about_an_error_goes_away(visit: Visit, fed_server: LiveServer) -> None:
+    await visit.page.clock.install()
+    await visit.open(fed_server.port)
+    await visit.page.clock.resume()
+    await visit.live()
+    card = await visit.add("NEVER")
+    await card.get_by_role("button", name="Request prediction for NEVER").click()
+    note = visit.page.locator(".socket-advice", has_text="NEVER")
+    await expect(note).to_be_visible()
+    await visit.page.clock.fast_forward(16_000)
+    await expect(note).to_have_count(0)
+
+
+async def test_the_price_flashes_at_each_change(
+    visit: Visit, fed_server: LiveServer, publish: Publish
+) -> None:
+    await visit.open(fed_server.port)
+    await visit.live()
+    card = await visit.add("FLASHY")
+    for price, flash in [(1.0, None), (2.0, "up-1"), (3.0, "up-0"), (2.0, "down-1")]:
+        await publish(broadcast_market_data, "FLASHY", {"price": price})
+        await expect(card.locator(".price")).to_have_text(f"{price:.2f}")
+        assert await card.locator(".price").get_attribute("data-flash") == flash
+
+
+async def test_commands_reach_the_server_that_shows_them(
+    visit: Visit, fed_server: LiveServer
+) -> None:
+    await visit.open(fed_server.port)
+    command = visit.page.locator(".send .command code").first
+    await expect(command).to_have_text(re.compile(f"^VAR_DIR={fed_server.directory} "))
+
+
+async def test_a_page_behind_a_proxy_names_no_path_of_the_server(fed_server: LiveServer) -> None:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{fed_server.port}") as client:
+        text = (await client.get("/", headers={"X-Forwarded-For": "203.0.113.5"})).text
+    assert "VAR_DIR" not in text
+    assert str(fed_server.directory) not in text

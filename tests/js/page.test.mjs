@@ -128,3 +128,10 @@ test("an outcome says whether it was within the bounds without colour", () => {
   assert.equal(outcomeText(outcome), "✓ became 151.00, predicted 150.25");
   assert.match(outcomeText({ ...outcome, within_bounds: false }), /^✗ /);
 });
+
+test("a change that is shown as 0.00 has no direction", () => {
+  for (const percent of [0, -0, 0.004, -0.004]) assert.equal(format.direction(percent), 0);
+  assert.equal(format.direction(0.006), 1);
+  assert.equal(format.direction(-0.006), -1);
+  assert.equal(format.direction(NaN), 0);
+});

@@ -5,7 +5,6 @@ import errno
 import fcntl
 import http.client
 import os
-import shlex
 import signal
 import socket
 import sys
@@ -20,7 +19,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from realtime.delivery import embedded
-from realtime.demo import Demo, ensure_demo, project_python
+from realtime.demo import Demo, ensure_demo, project_command
 from realtime.supervision import Program, Supervisor
 
 _TICK_SECONDS = 0.1
@@ -216,14 +215,11 @@ def _banner(port: int, demo: Demo | None) -> str:
         login = f"log in as {demo.username} with the password that you have set"
     else:
         login = f"log in as {demo.username} with password {demo.password}"
-    command = shlex.quote(str(project_python()))
-    if "VAR_DIR" in os.environ:
-        command = f"VAR_DIR={shlex.quote(str(settings.VAR_DIR))} {command}"
     return _BANNER.format(
         base=f"http://localhost:{port}",
         port=port,
         login=login,
         key=demo.api_key if demo else "make one in the admin",
         token=f"?token={demo.api_key}" if demo else "",
-        python=command,
+        python=project_command(private=True),
     )

@@ -29,7 +29,7 @@ export class AlertList {
     this.emptyNote.hidden = true;
     if (!message.replayed) {
       item.classList.add("new");
-      this.announce(`Alert: ${item.textContent.replace(/\s+/g, " ")}`);
+      this.announce(`Alert: ${spoken(item)}`);
     }
   }
 
@@ -55,4 +55,10 @@ export class AlertList {
     part(".alert-message").textContent = data.message ?? JSON.stringify(data);
     return item;
   }
+}
+
+/** The text of an element without its hidden parts. */
+function spoken(element) {
+  const parts = [...element.querySelectorAll(":not(:has(*))")].filter((part) => !part.hidden);
+  return parts.map((part) => part.textContent.trim()).filter(Boolean).join(" ");
 }

@@ -14,6 +14,8 @@ import { SUBPROTOCOL } from "./protocol.js";
 
 export { AraError, NOT_CONNECTED };
 
+const CLOSE_LIMIT_MS = 200; // after an `error` the `close` that says more comes within this time
+
 export class AraClient extends EventTarget {
   #session;
   #url;
@@ -29,7 +31,8 @@ export class AraClient extends EventTarget {
     this.#url = url;
     this.#session = new Session({ channel, history });
     this.state = { phase: "idle" };
-    if (symbols.length > 0) this.subscribe(symbols).catch((error) => this.#emit("error", error));
+    const first = texts(symbols, "symbols");
+    if (first.length > 0) this.subscribe(first).catch((error) => this.#emit("error", error));
   }
 
   /** Connected, but a subscription is still without its answer. */
@@ -49,23 +52,22 @@ export class AraClient extends EventTarget {
 
   /** A JWT, an API key, or "" for none. Reconnects with it; nothing else keeps it. */
   setToken(token) {
-    // What Sec-WebSocket-Protocol can carry; the browser's own error does not say so.
-    if (!/^[A-Za-z0-9._~+-]*$/.test(token)) {
-      throw new RangeError("A token has only letters, digits and . _ ~ + - in it.");
-    }
-    this.#token = token;
+    this.#token = checkedToken(token);
     this.#session.forget();
     this.#abandonSocket();
     this.#start();
   }
 
-  /** Adds symbols; resolves with `subscribed`, also after a reconnect; rejects with AraError. */
+  /**
+   * Adds symbols, a string or an array of strings; resolves with `subscribed`, also after a
+   * reconnect; rejects with AraError. Throws TypeError for anything else.
+   */
   subscribe(symbols) {
-    return this.#request(this.#session.subscribe(symbols));
+    return this.#request(this.#session.subscribe(texts(symbols, "symbols")));
   }
 
   unsubscribe(symbols) {
-    return this.#request(this.#session.unsubscribe(symbols));
+    return this.#request(this.#session.unsubscribe(texts(symbols, "symbols")));
   }
 
   /** Resolves with `prediction_requested`; the prediction itself arrives as an update. */
@@ -74,15 +76,16 @@ export class AraClient extends EventTarget {
   }
 
   acknowledge(ids) {
-    return this.#request(this.#session.request({ type: "ack", ids }));
+    return this.#request(this.#session.request({ type: "ack", ids: texts(ids, "ids") }));
   }
 
   configureAlerts(config) {
     return this.#request(this.#session.request({ type: "configure_alerts", config }));
   }
 
-  /** Extends the session with a fresh token of the same user. */
-  authenticate(token) {
+  /** Extends the session with a fresh token of the same user, which later reconnects use too. */
+  async authenticate(token) {
+    this.#token = checkedToken(token);
     return this.#request(this.#session.request({ type: "auth", token }));
   }
 
@@ -137,6 +140,13 @@ export class AraClient extends EventTarget {
     socket.onclose = (event) => {
       if (this.#socket === socket) this.#dropped(event);
     };
+    // Node's WebSocket reports a refused connection by `error` alone. Elsewhere `close` follows at
+    // once, with the code.
+    socket.onerror = () => {
+      setTimeout(() => {
+        if (this.#socket === socket) this.#dropped({ code: 1006, reason: "" });
+      }, CLOSE_LIMIT_MS);
+    };
   }
 
   #listenForSilence() {
@@ -165,4 +175,24 @@ export class AraClient extends EventTarget {
 function defaultUrl(channel) {
   const scheme = location.protocol === "https:" ? "wss" : "ws";
   return `${scheme}://${location.host}/ws/${channel}`;
+}
+
+/** A token that Sec-WebSocket-Protocol can carry; the browser's own error does not name the rule. */
+function checkedToken(token) {
+  if (typeof token !== "string") throw new TypeError("A token is a string.");
+  if (!/^[A-Za-z0-9._~+-]*$/.test(token)) {
+    throw new RangeError("A token has only letters, digits and . _ ~ + - in it.");
+  }
+  return token;
+}
+
+/** An array of strings; a single string is one of them, not a list of its letters. */
+function texts(value, name) {
+  const list = typeof value === "string" ? [value] : value;
+  if (!Array.isArray(list) && !(list instanceof Set)) {
+    throw new TypeError(`${name}: give a string or an array of strings.`);
+  }
+  const wrong = [...list].find((text) => typeof text !== "string");
+  if (wrong !== undefined) throw new TypeError(`${name}: ${String(wrong)} is not a string.`);
+  return [...list];
 }

@@ -6,6 +6,7 @@ import { Rate } from "./rate.js";
 const STATE_TEXT = { idle: "Not connected", connecting: "Connecting", live: "Live" };
 
 const ANSWER_LIMIT_MS = 3000;
+const NOTE_MS = 15_000; // for what has happened and is over
 const NO_ANSWER = "The server has not answered the subscription yet. Is its Redis away?";
 
 export class ConnectionTile {
@@ -15,6 +16,7 @@ export class ConnectionTile {
   #heard = null; // the last heartbeat
   #interval = null; // between two of them
   #asked = null; // when the subscription that has no answer yet was first seen
+  #until = Infinity; // when the note on the screen goes
   roundTripMs = null;
   rate = new Rate();
 
@@ -47,13 +49,15 @@ export class ConnectionTile {
       this.#heard = performance.now();
       this.render();
     });
-    client.addEventListener("error", ({ detail }) => this.#warn(detail.message));
+    client.addEventListener("error", ({ detail }) => this.#warn(detail.message, NOTE_MS));
     client.addEventListener("token_expiring", () => {
       this.#warn("The token has expired. Enter a new one.");
     });
+    client.addEventListener("authenticated", () => this.#warn(""));
     client.addEventListener("gap", ({ detail }) => {
       const lost = detail.to_offset - detail.from_offset + 1;
-      this.#warn(`${detail.symbol}: ${lost} updates are lost for good; the newest one is shown.`);
+      const what = lost > 0 ? `${lost} updates are lost for good` : "the numbering began again";
+      this.#warn(`${detail.symbol}: ${what}; the newest update is shown.`, NOTE_MS);
     });
     client.addEventListener("server_shutdown", () => this.#warn("The server is about to restart."));
   }
@@ -76,6 +80,7 @@ export class ConnectionTile {
     this.element.dataset.phase = phase;
     this.#parts.state.textContent = this.#stateText(phase, now);
     this.#parts.facts.textContent = phase === "live" ? this.#facts(now) : "";
+    if (now >= this.#until) this.#warn("");
     this.#watchSubscription(now);
     this.#parts.button.hidden = phase !== "waiting" && phase !== "closed";
   }
@@ -108,7 +113,8 @@ export class ConnectionTile {
     else if (advice) this.#warn(`${format.sentence(reason)} ${advice}`.trim());
   }
 
-  #warn(text) {
+  #warn(text, ms = Infinity) {
+    this.#until = performance.now() + ms;
     this.#parts.advice.textContent = text;
     this.#parts.advice.hidden = text === "";
   }

@@ -20,8 +20,12 @@ export function price(value) {
 export function change(percent) {
   if (!Number.isFinite(percent)) return NOTHING;
   const text = `${Math.abs(percent).toFixed(2)} %`;
-  if (Number(percent.toFixed(2)) === 0) return text;
-  return percent > 0 ? `▲ +${text}` : `▼ −${text}`;
+  return ["▼ −", "", "▲ +"][direction(percent) + 1] + text;
+}
+
+/** 1, 0 or -1: the sign of a percentage as it is shown, so that 0.00 has neither arrow nor colour. */
+export function direction(percent) {
+  return Math.sign(Number(percent.toFixed(2))) || 0;
 }
 
 export function volume(value) {

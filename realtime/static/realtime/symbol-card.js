@@ -15,6 +15,7 @@ export class SymbolCard {
   #prediction = null; // the newest prediction_update
   #outcome = null; // the newest prediction_outcome
   #drawn = null; // the price on the screen
+  #flashes = 0;
   #dirty = false;
   #parts;
 
@@ -160,17 +161,18 @@ export class SymbolCard {
     const before = this.#drawn;
     this.#drawn = price;
     if (before === null || before === price) return;
-    const element = this.#parts.get("price");
-    element.classList.remove("up", "down");
-    void element.offsetWidth; // lets the same animation start again
-    element.classList.add(price > before ? "up" : "down");
+    // Two names of the same animation, in turn: a new name starts it again without a layout.
+    this.#flashes += 1;
+    const direction = price > before ? "up" : "down";
+    this.#parts.get("price").dataset.flash = `${direction}-${this.#flashes % 2}`;
   }
 
   #change(name, percent) {
     const element = this.#parts.get(name);
     element.textContent = format.change(percent);
-    element.classList.toggle("rise", percent > 0);
-    element.classList.toggle("fall", percent < 0);
+    const direction = format.direction(percent);
+    element.classList.toggle("rise", direction > 0);
+    element.classList.toggle("fall", direction < 0);
   }
 
   #button(name, label, action) {
