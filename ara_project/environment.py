@@ -3,6 +3,9 @@
 A number, a choice or an address that is empty has its default, as one that is absent: `NAME=` is
 what compose files and unit files write for nothing. A bad value raises ImproperlyConfigured with
 the name of the variable and, unless it may hold a secret, the value.
+
+Values are literal. django-environ would read `$NAME` as another variable: a password or key that
+begins with a dollar sign would be lost without a word.
 """
 
 import ipaddress
@@ -27,17 +30,32 @@ class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no t
         super().__init__()
         self.names: set[str] = set()
 
-    def get_value(self, var: str, *args: Any, **kwargs: Any) -> Any:
+    def get_value(
+        self,
+        var: str,
+        cast: Any = None,
+        default: Any = environ.Env.NOTSET,
+        parse_default: bool = False,
+    ) -> Any:
+        """The value as it stands, converted by django-environ."""
         self.names.add(var)
+        value = os.environ.get(var, default)
+        if value is self.NOTSET:
+            raise ImproperlyConfigured(f"{var} is not set in the environment")
+        if value is default and not parse_default:
+            return default
+        if cast is None and default is not None and default is not self.NOTSET:
+            cast = type(default)
         try:
-            return super().get_value(var, *args, **kwargs)
-        except (ValueError, TypeError) as exc:
-            raise ImproperlyConfigured(f"{var}={os.environ.get(var)!r}: {exc}") from None
+            return self.parse_value(value, cast)
+        except (ValueError, TypeError):
+            kind = getattr(cast, "__name__", "value of its kind")
+            raise ImproperlyConfigured(f"{var} cannot be read as a {kind}") from None
 
-    def text(self, var: str) -> str:
-        """The value without blanks around it; empty where there is none."""
+    def text(self, var: str, *, default: str = "") -> str:
+        """The value without blanks around it; the default where that leaves nothing."""
         self.names.add(var)
-        return os.environ.get(var, "").strip()
+        return os.environ.get(var, "").strip() or default
 
     def flag(self, var: str, *, default: bool) -> bool:
         """True or false, spelled so that no typing error turns a protection off."""
@@ -51,7 +69,7 @@ class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no t
 
     def choice(self, var: str, default: str, *others: str) -> str:
         """One of these words."""
-        text = self.text(var) or default
+        text = self.text(var, default=default)
         if text not in (default, *others):
             raise ImproperlyConfigured(
                 f"{var}={text!r}: must be {', '.join((default, *others[:-1]))} or {others[-1]}"
@@ -117,7 +135,7 @@ class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no t
         return path
 
     def time_zone(self, var: str, *, default: str) -> str:
-        name = self.text(var) or default
+        name = self.text(var, default=default)
         try:
             zoneinfo.ZoneInfo(name)
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
@@ -127,7 +145,7 @@ class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no t
         return name
 
     def log_level(self, var: str, *, default: str) -> str:
-        name = (self.text(var) or default).upper()
+        name = self.text(var, default=default).upper()
         if name not in logging.getLevelNamesMapping():
             raise ImproperlyConfigured(
                 f"{var}={name!r}: must be DEBUG, INFO, WARNING, ERROR or CRITICAL"
@@ -138,7 +156,7 @@ class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no t
         """Django's dictionary of a database URL. The URL is in no message: it has a password."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the error below says it better
-            options: dict[str, Any] = self.db_url_config(self.text(var) or default)
+            options: dict[str, Any] = self.db_url_config(self.text(var, default=default))
         if "." not in options.get("ENGINE", ""):
             raise ImproperlyConfigured(
                 f"{var} is no database URL; write postgres://user:password@host:5432/name "
@@ -161,7 +179,7 @@ class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no t
 
     def broker_url(self, var: str, *, default: str) -> str:
         """A URL of Celery's broker. It is in no message: it may have a password."""
-        url = self.text(var) or default
+        url = self.text(var, default=default)
         if "://" not in url:
             raise ImproperlyConfigured(
                 f"{var} is no URL of a broker; write redis://host:6379/0 or amqp://host"

@@ -163,7 +163,7 @@ except ImproperlyConfigured:
         "EMAIL_URL is no address of a mail server; write smtp+tls://user:password@host:587"
     ) from None
 EMAIL_TIMEOUT = 10  # seconds
-DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="ara-realtime@localhost")
+DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", default="ara-realtime@localhost")
 
 # Redis, Channels, Celery ----------------------------------------------------------------------
 
@@ -175,7 +175,7 @@ _redis_hosts: list[str] = REDIS_URL or [f"unix://{embedded.socket_path(VALKEY_DI
 
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     "default": {
-        "BACKEND": env.str("CHANNEL_LAYER", default="realtime.delivery.layers.RedisStreamLayer"),
+        "BACKEND": env.text("CHANNEL_LAYER", default="realtime.delivery.layers.RedisStreamLayer"),
         "CONFIG": {"hosts": _redis_hosts},
     }
 }
@@ -344,7 +344,7 @@ REALTIME_PREDICTION_TIMEOUT = env.number("REALTIME_PREDICTION_TIMEOUT", default=
 # Where requested predictions are computed: `pool` (threads of the web process) or `celery`.
 REALTIME_PREDICTION_RUNNER = env.choice("REALTIME_PREDICTION_RUNNER", "pool", "celery")
 # Dotted path of the callable that makes a prediction: (symbol, closes, horizon) -> Prediction.
-REALTIME_PREDICTOR = env.str(
+REALTIME_PREDICTOR = env.text(
     "REALTIME_PREDICTOR", default="realtime.predictions.predictors.random_walk"
 )
 # Days for which stored predictions, and bars of a minute, are kept; 0: for ever.
@@ -354,15 +354,15 @@ REALTIME_MINUTE_BAR_DAYS = env.count("REALTIME_MINUTE_BAR_DAYS", default=30, lea
 REALTIME_SCORE_WINDOW = env.count("REALTIME_SCORE_WINDOW", default=200)
 # Where `run_feed` takes ticks from without --source: replay, ccxt, alpaca, or the dotted path of an
 # `async def ticks(symbols)` or of a class with such a method.
-REALTIME_FEED = env.str("REALTIME_FEED", default="replay")
+REALTIME_FEED = env.text("REALTIME_FEED", default="replay")
 # What ccxt's exchange is made with: {"apiKey": …, "secret": …, "options": {…}}.
 REALTIME_CCXT_CONFIG: dict[str, Any] = env.json_object("REALTIME_CCXT_CONFIG")
 ALPACA_API_KEY = env.str("ALPACA_API_KEY", default="")
 ALPACA_SECRET_KEY = env.str("ALPACA_SECRET_KEY", default="")
 # Of US shares: iex, sip, delayed_sip or test.
 ALPACA_FEED = env.choice("ALPACA_FEED", "iex", "sip", "delayed_sip", "test")
-ALPACA_URL = env.str("ALPACA_URL", default="wss://stream.data.alpaca.markets")
-ALPACA_REST_URL = env.str("ALPACA_REST_URL", default="https://data.alpaca.markets")
+ALPACA_URL = env.text("ALPACA_URL", default="wss://stream.data.alpaca.markets")
+ALPACA_REST_URL = env.text("ALPACA_REST_URL", default="https://data.alpaca.markets")
 # Origins whose pages may open a WebSocket; empty: the hosts in ALLOWED_HOSTS. `*`: any.
 REALTIME_ALLOWED_ORIGINS = env.list("REALTIME_ALLOWED_ORIGINS", default=[])
 # Seconds that a receiver of webhooks has to answer, from the look-up of its name on.

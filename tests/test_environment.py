@@ -8,6 +8,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from ara_project.environment import Environment
+from tests.processes import manage
 
 Read = Callable[[Environment], Any]
 
@@ -97,3 +98,56 @@ def test_the_names_that_were_asked_for_are_known(monkeypatch: pytest.MonkeyPatch
     env.list("B", default=[])
     COUNT(env)
     assert env.names == {"A", "B", "NAME"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "expected"),
+    [
+        (lambda env: env.str("NAME"), "$k3y", "$k3y"),
+        (lambda env: env.str("NAME", default=""), r"\$HOME$$", r"\$HOME$$"),
+        (lambda env: env.text("NAME"), "$HOME", "$HOME"),
+        (lambda env: env.list("NAME", default=[]), "$HOME,$b", ["$HOME", "$b"]),
+        (lambda env: env.tuple("NAME"), "$HOME,b", ("$HOME", "b")),
+        (lambda env: env.dict("NAME"), "a=$HOME,b=c", {"a": "$HOME", "b": "c"}),
+        (lambda env: env("NAME", default="x"), "$HOME", "$HOME"),
+        (lambda env: env("ABSENT", default="$HOME"), "", "$HOME"),
+        (lambda env: env.json("NAME"), '"$HOME"', "$HOME"),
+        (lambda env: env.url("NAME").geturl(), "$HOME", "$HOME"),
+        (
+            lambda env: env.database("NAME", default="")["PASSWORD"],
+            "postgres://u:$HOME@h/n",
+            "$HOME",
+        ),
+    ],
+)
+def test_a_dollar_sign_is_a_dollar_sign(
+    read: Callable[[Read, str], Any], setting: Read, value: str, expected: Any
+) -> None:
+    assert read(setting, value) == expected
+
+
+def test_a_value_that_cannot_be_converted_is_not_repeated(
+    read: Callable[[Read, str], Any],
+) -> None:
+    with pytest.raises(ImproperlyConfigured, match="NAME") as caught:
+        read(lambda env: env.int("NAME"), "hunter2")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_secrets_that_begin_with_a_dollar_sign_are_taken_as_they_stand(tmp_path: Path) -> None:
+    key, older = "$k3y-that-begins-with-a-dollar-0123456789-abcdefghijklm", "$older,$HOME"
+    code = "from django.conf import settings as s; print(s.SECRET_KEY, s.SECRET_KEY_FALLBACKS)"
+    values = {"SECRET_KEY": key, "SECRET_KEY_FALLBACKS": older}
+    printed = manage(tmp_path, "shell", "-v0", "-c", code, **values).stdout
+    assert printed.strip() == f"{key} {older.split(',')}"
+
+
+@pytest.mark.parametrize("name", ["CHANNEL_LAYER", "REALTIME_PREDICTOR", "REALTIME_FEED"])
+def test_an_empty_setting_of_the_project_has_its_default(tmp_path: Path, name: str) -> None:
+    code = "from django.conf import settings as s; print(s.CHANNEL_LAYERS['default']['BACKEND'], "
+    code += "s.REALTIME_PREDICTOR, s.REALTIME_FEED)"
+    printed = manage(tmp_path, "shell", "-v0", "-c", code, **{name: " "}).stdout
+    layer, predictor, feed = printed.split()
+    assert layer.endswith("RedisStreamLayer")
+    assert predictor.endswith("random_walk")
+    assert feed == "replay"
