@@ -32,6 +32,7 @@ publisher and Redis on another. Prints Markdown tables; the rounds are in var/be
   e  publishing from synchronous code
   f  requested predictions
   g  alert rules: an update among 100,000, and from a price to the alert on a socket
+  h  attacks by one client: what the readers beside it notice, and what is left of it
 
 `python -m tests.bench fanout` is (a) alone, with the sockets, rate and seconds that you say;
 --keep N goes on with that load for N seconds and prints the server's pids, for a profiler.
@@ -148,7 +149,8 @@ def main() -> None:
     is_fanout = options.workload == "fanout"
     try:
         keys = size.connects + 1 if "c" in options.only and not is_fanout else 0
-        with quiet.alone(BENCH_DIR / "lock", say), place(keys) as where:
+        attacked = "h" in options.only and not is_fanout
+        with quiet.alone(BENCH_DIR / "lock", say), place(keys, attacked=attacked) as where:
             if is_fanout:
                 uvloop.run(fanout(kinds, where, size, options.rounds or 1, options.keep))
             else:

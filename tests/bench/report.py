@@ -31,6 +31,7 @@ TITLES = {
     "e": "Publishing from synchronous code",
     "f": "Requested predictions",
     "g": "Alert rules",
+    "h": "Attacks by one client",
 }
 
 
@@ -134,6 +135,9 @@ COLUMNS: dict[str, list[tuple[str, Cell]]] = {
           ("p99 ms", number("p99_ms", 2))],
     "g": [("mean us", number("mean_us")), ("p99 us", number("p99_us")),
           ("firing to socket p50 ms", number("p50_ms")), ("p99 ms", number("p99_ms"))],
+    "h": [ARRIVED, LATENCY, ("p99 above twice the undisturbed, ms", number("p99_excess_ms")),
+          ("RSS grew by MiB", number("rss_growth_mib")),
+          ("keys left in Redis", number("redis_keys", 0))],
 }  # fmt: skip
 RATIO = {
     "a": "cpu_us",
@@ -185,7 +189,7 @@ def _table(workload: str, case: str, keys: Sequence[Key], middle: Medians) -> st
 
 def _label(key: Key, *, by_case: bool) -> str:
     workload, case, server = key
-    if workload == "e":
+    if workload in "eh":
         return case
     return LABELS[server] if by_case else f"{LABELS[server]}: {case}"
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.bench import quiet
 from tests.bench.alerts import alerts
+from tests.bench.attacks import attacks
 from tests.bench.drive import BenchError
 from tests.bench.report import Row
 from tests.bench.servers import Cores, Kind, Place
@@ -41,8 +42,9 @@ WORKLOADS: dict[str, Workload] = {
     "e": publishing,
     "f": predictions,
     "g": alerts,
+    "h": attacks,
 }
-LETTERS = "abcdefg"
+LETTERS = "abcdefgh"
 # Who is left out where the others say it already, or where it would take minutes.
 LEFT_OUT: dict[str, Sequence[str]] = {
     "a": (),
@@ -57,7 +59,7 @@ def say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def place(keys: int) -> Iterator[Place]:
+def place(keys: int, *, attacked: bool = False) -> Iterator[Place]:
     """A directory, a database with API keys and a Valkey of this run, all gone afterwards."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -70,21 +72,23 @@ def place(keys: int) -> Iterator[Place]:
     try:
         manage(directory, "migrate", "-v0", REDIS_URL="redis://127.0.0.1:1")
         with Valkey(directory / "valkey", tcp=True) as valkey:
-            yield Place(directory, valkey, cores, make_keys(directory, keys))
+            attack_key = make_keys(directory, 1, owner="attacker")[0] if attacked else ""
+            yield Place(directory, valkey, cores, make_keys(directory, keys), attack_key)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
         os.sched_setaffinity(0, available)
 
 
-def make_keys(directory: Path, count: int) -> Sequence[str]:
+def make_keys(directory: Path, count: int, owner: str = "user") -> Sequence[str]:
     if not count:
         return ()
     code = (
         "import json; from django.contrib.auth.models import User;"
         "from realtime.models import ApiKey;"
         "users = User.objects.bulk_create("
-        f"[User(username=f'user{{n}}') for n in range({count})]);"
-        "keys = [ApiKey(owner=user, name='bench', scopes=['market-data']) for user in users];"
+        f"[User(username=f'{owner}{{n}}') for n in range({count})]);"
+        "scopes = ['market-data', 'predictions', 'alerts'];"
+        "keys = [ApiKey(owner=user, name='bench', scopes=scopes) for user in users];"
         "raw = [key.issue() for key in keys];"
         "ApiKey.objects.bulk_create(keys); print(json.dumps(raw))"
     )
@@ -160,7 +164,7 @@ def noise(rows: Sequence[Row]) -> float:
 
 
 def takes_part(letter: str, kind: Kind) -> bool:
-    if letter in "efg":
+    if letter in "efgh":
         return kind.name == "ara"
     return kind.name not in LEFT_OUT[letter]
 

@@ -33,6 +33,7 @@ class Place:
     valkey: Valkey
     cores: Cores
     api_keys: Sequence[str] = ()
+    attack_key: str = ""  # one with every scope
 
     def environment(self) -> dict[str, str]:
         """Of this project's processes."""
