@@ -21,7 +21,6 @@ from functools import partial
 from typing import Any, Final, NoReturn
 
 from asgiref.sync import async_to_sync
-from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import transaction
@@ -29,6 +28,7 @@ from django.utils.module_loading import import_string
 from redis.exceptions import RedisError
 
 from realtime import protocol
+from realtime.db import in_database, reconnecting
 from realtime.delivery.history import Published
 from realtime.delivery.layers import EXTENSION, MemoryStreamLayer
 from realtime.delivery.local import UPDATE
@@ -390,15 +390,15 @@ class _Record:
 
     async def in_thread(self, work: Callable[[], None]) -> None:
         try:
-            await database_sync_to_async(work)()
-        except Exception as exc:  # Channels looks after the connection before `work` begins
+            await in_database(work)()
+        except Exception as exc:  # of opening a connection, before `work` begins
             self._failure = exc
 
     def store(self) -> None:
         try:
             if self:
                 store = import_string(settings.REALTIME_ALERT_STORE)
-                self._take_back = store(list(self._alerts.values()))
+                self._take_back = reconnecting(store)(list(self._alerts.values()))
         except Exception as exc:
             self._failure = exc
 
@@ -406,7 +406,7 @@ class _Record:
         unsent = [item for index, item in self._alerts.items() if index not in published]
         try:
             if self._take_back is not None:
-                self._take_back(unsent)
+                reconnecting(self._take_back)(unsent)
         except Exception as exc:
             logger.error("alerts that were not sent stay in the inbox: %s", exc)
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from realtime.db import in_database
 from realtime.models import Bar, StoredPrediction
 from realtime.retry import Retry, Stopped, set_within
 
@@ -40,7 +40,7 @@ async def run_retention(stop: asyncio.Event, *, every: float = EVERY) -> None:
     """Prune now, and again after each `every` seconds, until `stop` is set."""
     retry = Retry(stop, outages=(DatabaseError,))
     # Not the thread that all others share: there may be much to delete.
-    pruning = database_sync_to_async(prune, thread_sensitive=False)
+    pruning = in_database(prune, thread_sensitive=False)
     with contextlib.suppress(Stopped):
         while not stop.is_set():
             logger.info("%s", await retry.until_done(pruning))

@@ -14,9 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 import psycopg
 from psycopg import sql
@@ -46,58 +45,83 @@ def find_programs() -> Path | None:
     return usable[-1] if usable else None
 
 
-@contextmanager
-def running_postgres(programs: Path) -> Iterator[str]:
-    """The URL of an empty database in a cluster of its own, which is gone afterwards."""
-    directory = Path(tempfile.mkdtemp(prefix="ara-postgres-"))
-    password, port = secrets.token_hex(16), free_port()
-    passwords, data = directory / "password", directory / "data"
-    passwords.write_text(password)
-    # PostgreSQL refuses to run as root.
-    account = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
-    if account is not None:
-        for path in (directory, passwords):
-            os.chown(path, account.pw_uid, account.pw_gid)
+class Postgres:
+    """A cluster of its own with an empty database, which is gone when the context ends."""
 
-    def start(program: str, *arguments: str) -> "subprocess.Popen[bytes]":
+    def __init__(self, programs: Path) -> None:
+        self._programs = programs
+        self._directory = Path(tempfile.mkdtemp(prefix="ara-postgres-"))
+        password, self._port = secrets.token_hex(16), free_port()
+        self.url = f"postgres://ara:{password}@127.0.0.1:{self._port}/postgres"
+        passwords = self._directory / "password"
+        passwords.write_text(password)
+        # PostgreSQL refuses to run as root.
+        self._account = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
+        if self._account is not None:
+            for path in (self._directory, passwords):
+                os.chown(path, self._account.pw_uid, self._account.pw_gid)
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def _run(self, program: str, *arguments: str) -> "subprocess.Popen[bytes]":
+        account = self._account
         # Not with pg_ctl: its server is nobody's child, and would outlive a run that is killed.
         return subprocess.Popen(
-            [str(programs / program), "-D", str(data), *arguments],
-            cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [str(self._programs / program), "-D", str(self._directory / "data"), *arguments],
+            cwd=self._directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             user=account and account.pw_uid, group=account and account.pw_gid,
             extra_groups=account and [],
         )  # fmt: skip
 
-    try:
-        initialised = start(
-            "initdb", "--username", "ara", "--pwfile", str(passwords), "--auth", "scram-sha-256",
-            "--encoding", "UTF8", "--locale", "C", "--no-sync",
+    def __enter__(self) -> "Postgres":
+        initialised = self._run(
+            "initdb", "--username", "ara", "--pwfile", str(self._directory / "password"),
+            "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C", "--no-sync",
         )  # fmt: skip
-        if initialised.wait(60):
-            raise RuntimeError(f"initdb failed with {initialised.returncode}")
-        options = {**_OPTIONS, "port": str(port), "unix_socket_directories": str(directory)}
-        server = start("postgres", *(f"--{name}={value}" for name, value in options.items()))
         try:
-            url = f"postgres://ara:{password}@127.0.0.1:{port}/postgres"
-            _wait_for(url, server)
-            yield url
+            if initialised.wait(60):
+                raise RuntimeError(f"initdb failed with {initialised.returncode}")
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def start(self) -> None:
+        options = {
+            **_OPTIONS,
+            "port": str(self._port),
+            "unix_socket_directories": str(self._directory),
+        }
+        arguments = [f"--{name}={value}" for name, value in options.items()]
+        self._server = self._run("postgres", *arguments)
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                psycopg.connect(self.url).close()
+                return
+            except psycopg.OperationalError:
+                if self._server.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Every connection ends, as at a restart or a failover."""
+        if self._server is not None:
+            self._server.send_signal(signal.SIGINT)
+            self._server.wait(STOP_SECONDS)
+            self._server = None
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        try:
+            self.stop()
         finally:
-            server.send_signal(signal.SIGQUIT)
-            server.wait(STOP_SECONDS)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            psycopg.connect(url).close()
-            return
-        except psycopg.OperationalError:
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
+            shutil.rmtree(self._directory, ignore_errors=True)
 
 
 def create_database(template: str | None = None) -> str:
@@ -127,10 +151,10 @@ def main(arguments: list[str]) -> int:
     with (
         tempfile.TemporaryDirectory(prefix="ara-redis-") as directory,
         Valkey(Path(directory), tcp=True) as redis,
-        running_postgres(programs) as url,
+        Postgres(programs) as postgres,
     ):
         command = [sys.executable, "-m", "pytest", "-m", "postgres", *arguments]
-        environment = {**os.environ, "DATABASE_URL": url, "REDIS_URL": redis.url}
+        environment = {**os.environ, "DATABASE_URL": postgres.url, "REDIS_URL": redis.url}
         process = subprocess.Popen(command, cwd=ROOT, env=environment)
         try:
             return process.wait()

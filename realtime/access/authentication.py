@@ -35,6 +35,7 @@ from realtime.access.identity import (
 )
 from realtime.access.tickets import TicketsUnavailable, redeem
 from realtime.access.tokens import Claims, blacklisted, ended_tokens
+from realtime.db import reconnecting
 from realtime.models import ApiKey, hash_secret
 
 logger = logging.getLogger(__name__)
@@ -218,7 +219,7 @@ def _look_up_all(
     questions: Sequence[_Question],
 ) -> tuple[list[Identity | Exception], list[ApiKey]]:
     """An answer to each question, and the keys whose use is to be noted."""
-    prepared = _Prepared(questions) if len(questions) > 1 else None
+    prepared = reconnecting(_Prepared)(questions) if len(questions) > 1 else None
     answers: list[Identity | Exception] = []
     used: list[ApiKey] = []
     for question in questions:
@@ -264,12 +265,14 @@ def _look_up(
         find = _find_user if prepared is None else prepared.user_of
         identity = _check_token(find(question.token), question.token)
     else:
-        key = ApiKey.objects.find(secret) if prepared is None else prepared.keys.get(secret)
+        find_key = reconnecting(ApiKey.objects.find) if prepared is None else prepared.keys.get
+        key = find_key(secret)
         identity = _check_key(key, hash_secret(secret))
     _recent.put(question.digest, identity, generation)
     return identity, key
 
 
+@reconnecting
 def _look_up_grant(grant: Mapping[str, Any] | None) -> Identity:
     """The credential behind a ticket, if it would be accepted now."""
     if grant is None:
@@ -307,6 +310,7 @@ def _check_token(user: Any, token: Claims) -> Identity:
     return identity_of_token(user, token)
 
 
+@reconnecting
 def _find_user(token: Claims) -> Any:
     """The active user of a token that is not blacklisted, or None, with one query."""
     users = with_publish_permission(get_user_model()._default_manager)
@@ -342,7 +346,7 @@ def _users_of(tokens: Sequence[Claims]) -> dict[tuple[str, int], Any] | None:
 
 def _note_uses(keys: Collection[ApiKey]) -> None:
     try:
-        ApiKey.objects.touch(keys, timezone.now())
+        reconnecting(ApiKey.objects.touch)(keys, timezone.now())
     except DatabaseError:
         # The credentials are good, and somebody waits for an answer.
         visible = ", ".join(key.visible for key in keys)

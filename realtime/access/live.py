@@ -15,7 +15,6 @@ from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from asgiref.sync import async_to_sync
-from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError
@@ -25,6 +24,7 @@ from redis.exceptions import RedisError
 from realtime.access.authentication import forget
 from realtime.access.identity import Identity, identity_of_key, with_publish_permission
 from realtime.access.tokens import ended_sessions
+from realtime.db import in_database
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import ApiKey
 
@@ -144,7 +144,7 @@ class LiveSockets:
     async def _ask(self, identities: Collection[Identity]) -> Mapping[Identity, Identity | None]:
         while True:
             try:
-                return await database_sync_to_async(recheck)(identities)
+                return await in_database(recheck)(identities)
             except DatabaseError as exc:
                 logger.error("credentials could not be checked again: %s", exc)
                 await asyncio.sleep(RETRY_SECONDS)

@@ -11,6 +11,8 @@ from asgiref.sync import sync_to_async
 from django.db import Error as DatabaseError
 from django.db import connection
 
+from realtime.db import reconnecting
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -20,7 +22,7 @@ def in_database(work: Callable[P, T]) -> Callable[P, Awaitable[T]]:
 
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return work(*args, **kwargs)
+            return reconnecting(work)(*args, **kwargs)
         except DatabaseError:
             connection.close()
             raise

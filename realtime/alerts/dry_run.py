@@ -11,7 +11,6 @@ from heapq import merge
 from typing import Any, Final, Literal
 
 import msgspec
-from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 from django.conf import settings
 
@@ -20,6 +19,7 @@ from realtime.alerts.evaluator import Fired, SymbolMachine, Tick
 from realtime.alerts.firing import EPOCH, alert_data
 from realtime.alerts.rules import Definition
 from realtime.alerts.state import Rule
+from realtime.db import in_database
 from realtime.delivery.layers import EXTENSION
 from realtime.delivery.updates import Update
 from realtime.models import Bar
@@ -57,7 +57,7 @@ async def gather(definition: Definition, past: Past) -> dict[str, list[Tick]]:
     """The past of the rule's symbols, in the order of time; raises BackendUnavailable."""
     if past == "history":
         return await _history(definition)
-    return await database_sync_to_async(_bars)(definition, past)
+    return await in_database(_bars)(definition, past)
 
 
 def judge(definition: Definition, ticks: Mapping[str, Sequence[Tick]], past: Past) -> Report:

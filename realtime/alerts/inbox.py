@@ -29,9 +29,9 @@ def store(updates: Sequence[Broadcast]) -> Callable[[Sequence[Broadcast]], objec
     """
     rows = [_row(update) for update in updates if update.alert_id is not None]
     owners = {row.owner_id for row in rows if row.owner_id is not None}
-    users = get_user_model()._default_manager.filter(pk__in=owners)
-    known = {None, *(users.values_list("pk", flat=True) if owners else ())}
     with transaction.atomic():
+        users = get_user_model()._default_manager.filter(pk__in=owners)
+        known = {None, *(users.values_list("pk", flat=True) if owners else ())}
         stored = Alert.objects.bulk_create([row for row in rows if row.owner_id in known], _BATCH)
         if WebhookEndpoint.objects.filter(enabled=True).exists():
             for row in stored:

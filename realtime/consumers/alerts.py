@@ -5,7 +5,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from channels.db import database_sync_to_async
 from django.db import Error as DatabaseError
 
 from realtime import protocol
@@ -14,6 +13,7 @@ from realtime.alerts.dry_run import gather, judge
 from realtime.alerts.rulebook import TooManyRules, check_allowed, definition_of, replace_rules
 from realtime.alerts.rules import Definition, InvalidRule, parse_rule
 from realtime.consumers.base import RealtimeConsumer
+from realtime.db import in_database
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.readers import AlertFilter, ShownAlerts
 from realtime.delivery.updates import Reader
@@ -63,7 +63,7 @@ class AlertsConsumer(RealtimeConsumer):
         if not self.identity.is_authenticated:
             return
         try:
-            alerts = await database_sync_to_async(inbox.waiting)(self.identity.user)
+            alerts = await in_database(inbox.waiting)(self.identity.user)
         except DatabaseError as exc:
             logger.error("an inbox could not be read: %s", exc)
             alerts = []
@@ -79,9 +79,7 @@ class AlertsConsumer(RealtimeConsumer):
         self._require_user("type", message.id)
         by_uid = {str(id): id for id in message.ids}
         try:
-            known = await database_sync_to_async(inbox.acknowledge)(
-                self.identity.user, list(by_uid)
-            )
+            known = await in_database(inbox.acknowledge)(self.identity.user, list(by_uid))
         except DatabaseError as exc:
             raise _unavailable(message.id) from exc
         answer = protocol.Acked(ids=[by_uid[uid] for uid in known])
@@ -125,7 +123,7 @@ class AlertsConsumer(RealtimeConsumer):
         self, definitions: Sequence[tuple[int | None, Definition]], id: str | int | None
     ) -> list[dict[str, Any]]:
         try:
-            rows = await database_sync_to_async(replace_rules)(self.identity, definitions)
+            rows = await in_database(replace_rules)(self.identity, definitions)
         except InvalidRule as exc:
             raise _invalid(f"config.rules{exc.field}", exc.reason, id) from None
         except TooManyRules as exc:
@@ -177,7 +175,7 @@ class AlertsConsumer(RealtimeConsumer):
     ) -> None:
         for index, (_, definition) in enumerate(definitions):
             try:
-                await database_sync_to_async(check_allowed)(definition, self.identity)
+                await in_database(check_allowed)(definition, self.identity)
             except InvalidRule as exc:
                 raise _invalid(f"config.rules[{index}].{exc.field}", exc.reason, id) from None
             except DatabaseError as exc:

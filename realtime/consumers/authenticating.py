@@ -5,7 +5,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
-from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import DatabaseError
 
@@ -18,6 +17,7 @@ from realtime.access.live import LiveSockets, concerns, forget_announced, rechec
 from realtime.access.tickets import TicketsUnavailable
 from realtime.connections import connection_manager
 from realtime.consumers.subscribing import SubscribingConsumer
+from realtime.db import in_database
 from realtime.protocol import CloseCode, ErrorCode, Position, ProtocolError
 from realtime.session.allowance import TokenBucket
 from realtime.streams import Stream
@@ -198,5 +198,5 @@ class AuthenticatingConsumer(SubscribingConsumer):
         """An announcement, through a stock channel layer."""
         if concerns(event, self.identity):
             forget_announced(event)
-            answers = await database_sync_to_async(recheck)([self.identity])
+            answers = await in_database(recheck)([self.identity])
             await self.credential_changed(answers.get(self.identity))

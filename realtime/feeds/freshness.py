@@ -6,16 +6,15 @@ not connected, whether or not anybody reads the stream.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, TypeVar
 
-from channels.db import database_sync_to_async
 from django.db import Error as DatabaseError
 from django.db import IntegrityError, transaction
 
+from realtime.db import in_database
 from realtime.delivery.subscribe import Status, follow_status
 from realtime.models import Silence
 from realtime.protocol import timestamp
@@ -54,15 +53,11 @@ async def _watch(retry: Retry) -> None:
                 if status.stale and not status.reason and not quiet.get(stream):
                     tolerance = timedelta(0) if stream in quiet else _SAME
                     quiet[stream] = True
-                    await retry.until_done(_in_database(partial(tell, status, tolerance)))
+                    await retry.until_done(in_database(partial(tell, status, tolerance)))
                 elif stream in quiet and not status.stale:
                     quiet[stream] = False
     except Stopped:
         pass
-
-
-def _in_database(function: Callable[[], T]) -> Callable[[], Awaitable[T]]:
-    return database_sync_to_async(function)
 
 
 def tell(status: Status, tolerance: timedelta = _SAME) -> bool:

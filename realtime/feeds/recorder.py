@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
 
+from realtime.db import in_database
 from realtime.delivery.layers import EXTENSION
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.subscribe import Lost, subscribe
@@ -75,7 +75,7 @@ class _Session:
 
     async def run(self) -> None:
         """Read and write until `stop`; raises Overtaken and Stopped."""
-        self.stored = await self._wait_out(database_sync_to_async(load_positions))
+        self.stored = await self._wait_out(in_database(load_positions))
         self.positions = dict(self.stored)
         reading = asyncio.create_task(self._read())
         try:
@@ -154,7 +154,7 @@ class _Session:
         if not after:
             return
         write = partial(store, self.candles.take(), dict(self.stored), after)
-        await self._wait_out(database_sync_to_async(write))
+        await self._wait_out(in_database(write))
         self.stored.update(after)
 
     async def _wait_out(self, operation: Callable[[], Awaitable[T]]) -> T:

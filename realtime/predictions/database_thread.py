@@ -14,6 +14,8 @@ from typing import Final, ParamSpec, TypeVar
 from asgiref.sync import sync_to_async
 from django.db import connections
 
+from realtime.db import reconnecting
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -36,7 +38,7 @@ class DatabaseThread:
             if time.monotonic() - self._used > IDLE_SECONDS:
                 connections.close_all()
             try:
-                result = function(*args, **kwargs)
+                result = reconnecting(function)(*args, **kwargs)
             except BaseException:
                 connections.close_all()
                 raise

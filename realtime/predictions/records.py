@@ -22,6 +22,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from realtime import broadcast, protocol
+from realtime.db import reconnecting
 from realtime.models import PredictionScore, StoredPrediction
 from realtime.predictions.database_thread import DatabaseThread
 from realtime.predictions.fields import prediction_fields
@@ -44,6 +45,7 @@ class Record:
     data: Mapping[str, Any]
 
 
+@reconnecting
 def record_prediction(symbol: str, prediction_data: Mapping[str, Any]) -> StoredPrediction:
     """Save a prediction and, after commit, broadcast it as `prediction_update`.
 

@@ -17,13 +17,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import transaction
 from django.utils import timezone
 
 from realtime.broadcast import PublishFailed, broadcast_prediction_outcomes
+from realtime.db import in_database
 from realtime.models import Bar, PredictionScore, StoredPrediction
 from realtime.predictions.outcomes import BEYOND, Close, Wait
 from realtime.predictions.scores import Outcome, score_of
@@ -48,7 +48,7 @@ async def run_outcomes(stop: asyncio.Event, *, every: float = EVERY) -> None:
     """
     retry = Retry(stop, outages=(DatabaseError, PublishFailed))
     # Not the thread that all others share: a pass may take a while.
-    one_pass = database_sync_to_async(resolve_due, thread_sensitive=False)
+    one_pass = in_database(resolve_due, thread_sensitive=False)
     with contextlib.suppress(Stopped):
         while not stop.is_set():
             if (await retry.until_done(one_pass)).looked_at < BATCH:

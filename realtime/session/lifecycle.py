@@ -82,7 +82,7 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
 
     async def dispatch(self, message: Any) -> None:
         # As the base class, without its hop to a thread that looks after database connections:
-        # what touches the database here runs in database_sync_to_async, which does that itself.
+        # what touches the database here runs in realtime.db.in_database, which does that itself.
         handler = getattr(self, get_handler_name(message), None)
         if handler is None:
             raise ValueError(f"No handler for message type {message['type']}")

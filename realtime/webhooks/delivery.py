@@ -12,11 +12,11 @@ from contextlib import suppress
 from typing import Final
 
 from asgiref.sync import sync_to_async
-from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
+from realtime.db import in_database
 from realtime.models import WebhookAttempt
 from realtime.retry import Retry, Stopped
 from realtime.webhooks.queue import Job, claim, finish, prune
@@ -91,9 +91,9 @@ class _Worker:
 
     async def _claim(self) -> list[Job]:
         if time.monotonic() - self._pruned_at > PRUNE_EVERY:
-            await database_sync_to_async(prune)()
+            await in_database(prune)()
             self._pruned_at = time.monotonic()
-        return await database_sync_to_async(claim)(PLACES - len(self._attempts))
+        return await in_database(claim)(PLACES - len(self._attempts))
 
     def _start(self, sender: Sender, job: Job) -> None:
         task = asyncio.create_task(self._attempt(sender, job))
@@ -114,7 +114,7 @@ class _Worker:
             outcome = Outcome(problem=WebhookAttempt.Problem.ANSWER)
         # Stopped: the lease ends by itself, and another worker goes on.
         with suppress(Stopped):
-            await self._retry.until_done(lambda: database_sync_to_async(finish)(job, outcome))
+            await self._retry.until_done(lambda: in_database(finish)(job, outcome))
 
     async def _pause(self) -> None:
         """Until the next look, the end of an attempt (its place is free), or the end of all."""

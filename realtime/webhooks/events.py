@@ -4,7 +4,7 @@
 caller: what rolls back is never sent, and what is committed is sent even if every process dies the
 moment after. `realtime.webhooks.delivery` sends it. Without an endpoint, `emit` costs one query.
 
-Called in synchronous code (on an event loop: `database_sync_to_async(emit)(...)`), in the
+Called in synchronous code (on an event loop: `realtime.db.in_database(emit)(...)`), in the
 `transaction.atomic()` that stores what the event is about.
 """
 

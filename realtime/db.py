@@ -1,0 +1,76 @@
+"""The database outside of requests: in commands, workers, feeds, and from an event loop.
+
+Django looks after a connection when a request begins and ends. Elsewhere nobody does: one that
+its server has closed (a restart, a failover, a proxy that was tired of it) stays where it is, and
+every query on it fails, for the rest of the process.
+"""
+
+import functools
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from typing import Any, ParamSpec, TypeVar
+
+from channels.db import database_sync_to_async
+from django.db import InterfaceError, OperationalError, connections
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def reconnecting(work: Callable[P, T]) -> Callable[P, T]:
+    """`work`, which is tried once more if the connection was dead before it began.
+
+    Nothing runs twice: where one statement was answered before the connection broke, the error
+    goes to the caller, and the next call has a new connection. Inside `transaction.atomic()` it is
+    `work` itself, as only the owner of a transaction can repeat it.
+    """
+
+    @functools.wraps(work)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        held = [
+            (each, each.connection)
+            for each in connections.all(initialized_only=True)
+            if each.connection is not None
+        ]
+        if any(each.in_atomic_block or not each.autocommit for each, _ in held):
+            return work(*args, **kwargs)
+        heard = _Answers()
+        try:
+            with ExitStack() as stack:
+                for each, _ in held:
+                    stack.enter_context(each.execute_wrapper(heard))
+                return work(*args, **kwargs)
+        except (InterfaceError, OperationalError):
+            # A list: each of them that is dead is to be closed.
+            dead = [each for each, before in held if _drop(each, before)]
+            if heard.any or not dead:
+                raise
+        return work(*args, **kwargs)
+
+    return run
+
+
+def in_database(
+    work: Callable[P, T], *, thread_sensitive: bool = True
+) -> Callable[P, Awaitable[T]]:
+    """`work` as a coroutine function, in a thread that may wait; see `reconnecting`."""
+    return database_sync_to_async(reconnecting(work), thread_sensitive=thread_sensitive)
+
+
+class _Answers:
+    """Has the database answered any statement?"""
+
+    def __init__(self) -> None:
+        self.any = False
+
+    def __call__(self, execute: Callable[..., Any], *arguments: Any) -> Any:
+        answer = execute(*arguments)
+        self.any = True
+        return answer
+
+
+def _drop(each: Any, before: object) -> bool:
+    """Close a connection that is of no use any more; True if the one from `before` is gone."""
+    if each.connection is not None and not each.is_usable():
+        each.close()
+    return each.connection is not before
