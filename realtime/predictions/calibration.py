@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import NormalDist, fmean
 from typing import Any, Final
 
+from realtime.finite import finite, mean
 from realtime.predictions.scores import Outcome, Score, score_of
 
 # Nominal shares at which the report compares.
@@ -46,8 +47,8 @@ class Forecast:
             return None
         tail = (1 - self.confidence) / 2
         quantiles = ((tail, self.lower), (0.5, self.predicted_price), (1 - tail, self.upper))
-        losses = (pinball(self.actual_price, price, level) for level, price in quantiles)
-        return fmean(losses) / self.last_price
+        losses = mean([pinball(self.actual_price, price, level) for level, price in quantiles])
+        return None if losses is None else finite(losses / self.last_price)
 
     def central_share(self) -> float | None:
         """How wide a central band would have had to be to hold the price, as a nominal share.
@@ -55,15 +56,19 @@ class Forecast:
         The bounds say one share only; others follow from a normal distribution of log prices with
         a spread of its own on each side. So the rest of the curve is as good as that is.
         """
-        if self.lower is None or self.upper is None or not 0 < (self.confidence or 0) < 1:
+        if self.lower is None or self.upper is None:
             return None
         edge = self.lower if self.actual_price < self.predicted_price else self.upper
-        moved = abs(math.log(self.actual_price / self.predicted_price))
-        width = abs(math.log(edge / self.predicted_price))
+        quantile = 0.5 + (self.confidence or 0) / 2
+        prices = (self.actual_price, self.predicted_price, edge)
+        if not 0.5 < quantile < 1 or not all(0 < price < math.inf for price in prices):
+            return None
+        # Not the logarithm of a quotient, which a float may not hold.
+        actual, predicted, bound = (math.log(price) for price in prices)
+        moved, width = abs(actual - predicted), abs(bound - predicted)
         if width == 0:
             return 0.0 if moved == 0 else 1.0
-        deviations = _NORMAL.inv_cdf(0.5 + (self.confidence or 0) / 2) * moved / width
-        return 2 * _NORMAL.cdf(deviations) - 1
+        return 2 * _NORMAL.cdf(_NORMAL.inv_cdf(quantile) * moved / width) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +92,7 @@ def report_of(forecasts: Sequence[Forecast]) -> Report:
     shares = [share for one in forecasts if (share := one.central_share()) is not None]
     return Report(
         score=score_of([forecast.outcome for forecast in forecasts]),
-        pinball=fmean(losses) if losses else None,
+        pinball=mean(losses),
         curve=[(level, fmean(share <= level for share in shares)) for level in LEVELS]
         if shares
         else [],

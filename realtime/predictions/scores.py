@@ -1,9 +1,11 @@
 """How good predictions were, from their outcomes. Pure."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from statistics import fmean
 from typing import Any
+
+from realtime.finite import finite, mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,7 @@ class Score:
 
     def as_data(self) -> dict[str, Any]:
         """For JSON: what is known, with four digits (the error: eight significant ones)."""
-        data = {name: value for name, value in asdict(self).items() if value is not None}
+        data = {name: value for name, value in asdict(self).items() if finite(value) is not None}
         for name, value in data.items():
             if name == "mean_absolute_error":
                 data[name] = float(f"{value:.8g}")
@@ -53,32 +55,36 @@ def score_of(outcomes: Sequence[Outcome]) -> Score:
         for outcome in outcomes
         if outcome.within_bounds is not None and outcome.confidence is not None
     ]
+    nominal = mean([confidence for _, confidence in banded])
     return Score(
         outcomes=len(outcomes),
-        mean_absolute_error=fmean(errors) if errors else None,
+        mean_absolute_error=mean(errors),
         directional_accuracy=_directional_accuracy(outcomes),
-        within_bounds=fmean(within for within, _ in banded) if banded else None,
+        within_bounds=mean([within for within, _ in banded]),
         # 0.9 stays 0.9, however often it is added up.
-        nominal=round(fmean(confidence for _, confidence in banded), 9) if banded else None,
+        nominal=None if nominal is None else round(nominal, 9),
         skill=_skill(outcomes),
     )
 
 
 def _directional_accuracy(outcomes: Sequence[Outcome]) -> float | None:
     right = [
-        (outcome.predicted_price - outcome.last_price) * (outcome.actual_price - outcome.last_price)
-        > 0
+        (outcome.predicted_price > outcome.last_price)
+        if outcome.actual_price > outcome.last_price
+        else (outcome.predicted_price < outcome.last_price)
         for outcome in outcomes
         if outcome.last_price is not None and outcome.actual_price != outcome.last_price
     ]
-    return fmean(right) if right else None
+    return mean(right)
 
 
 def _skill(outcomes: Sequence[Outcome]) -> float | None:
-    """1 - sum of errors / sum of the errors of "no change"."""
-    error = no_change = 0.0
-    for outcome in outcomes:
-        if outcome.last_price is not None:
-            error += abs(outcome.actual_price - outcome.predicted_price)
-            no_change += abs(outcome.actual_price - outcome.last_price)
-    return 1 - error / no_change if no_change else None
+    """1 - sum of errors / sum of the errors of "no change"; means, whose quotient is the same."""
+    told = [
+        (abs(outcome.actual_price - outcome.predicted_price), abs(outcome.actual_price - last))
+        for outcome in outcomes
+        if (last := outcome.last_price) is not None
+    ]
+    known = [pair for pair in told if all(math.isfinite(number) for number in pair)]
+    error, no_change = mean([error for error, _ in known]), mean([change for _, change in known])
+    return finite(1 - error / no_change) if error is not None and no_change else None

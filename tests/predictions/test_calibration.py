@@ -1,3 +1,4 @@
+import json
 import math
 from statistics import NormalDist
 from typing import Any
@@ -55,3 +56,16 @@ def test_without_a_band_there_is_an_error_and_no_calibration(missing: str) -> No
     report = report_of([forecast(105, **{missing: None})])
     assert report.score.mean_absolute_error == 5
     assert (report.pinball, report.curve) == (None, [])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"predicted_price": 1e308, "lower": 1e-308, "upper": 1.7e308, "last_price": 1e-308},
+        {"lower": -1.0}, {"predicted_price": 0.0}, {"upper": math.inf}, {"last_price": 1e-308},
+        {"confidence": 1.0}, {"confidence": math.nextafter(1, 0)}, {"confidence": math.nan},
+    ],
+)  # fmt: skip
+def test_a_stored_forecast_of_any_numbers_spoils_no_report(changes: dict[str, float]) -> None:
+    report = report_of([forecast(1e-300, **changes), forecast(1e308, **changes), forecast(100)])
+    json.dumps(report.as_data(), allow_nan=False)

@@ -1,3 +1,5 @@
+import math
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -46,3 +48,27 @@ def test_data_leaves_out_what_is_not_known_and_rounds_the_rest() -> None:
         "outcomes": 1,
         "mean_absolute_error": 0.33333333,
     }
+
+
+HUGE, TINY = 1.7e308, 1e-300
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        [outcome(HUGE, TINY, last_price=HUGE / 2), outcome(HUGE, TINY, last_price=TINY)],
+        [outcome(HUGE, 1, last_price=1 + 1e-15)] * 3,
+        [outcome(math.nan, math.inf, last_price=math.nan, within_bounds=True, confidence=0.9)],
+    ],
+)
+def test_a_score_is_of_finite_numbers_whatever_was_predicted(poison: list[Outcome]) -> None:
+    numbers = asdict(score_of([*poison, outcome(11, 12, last_price=10)])).values()
+    assert all(number is None or math.isfinite(number) for number in numbers)
+
+
+def test_a_direction_is_told_also_where_the_product_of_two_moves_is_none() -> None:
+    assert score_of([outcome(3e-200, 2e-200, last_price=1e-200)]).directional_accuracy == 1
+
+
+def test_a_stored_score_that_is_no_number_is_not_told() -> None:
+    assert Score(outcomes=2, skill=math.nan, nominal=math.inf).as_data() == {"outcomes": 2}

@@ -1,0 +1,31 @@
+"""Arithmetic on numbers from outside whose result may be beyond what a float holds. Pure.
+
+Every price is a finite number, and still a sum, a quotient or a square of two may be infinite or
+NaN: JSON has no word for that, and neither has a column that must not be empty.
+"""
+
+import math
+from collections.abc import Sequence
+from statistics import fmean
+
+
+def finite(number: float | None) -> float | None:
+    """The number, or None for what is not a finite one."""
+    return number if number is not None and math.isfinite(number) else None
+
+
+def mean(numbers: Sequence[float]) -> float | None:
+    """The mean of those that are finite; None if there are none."""
+    known = [number for number in numbers if math.isfinite(number)]
+    if not known:
+        return None
+    try:
+        return fmean(known)
+    except OverflowError:  # their sum is too large, their mean cannot be
+        return math.fsum(number / len(known) for number in known)
+
+
+def total(one: float, other: float) -> float:
+    """Their sum, or the larger one of them where the sum is not a finite number."""
+    added = one + other
+    return added if math.isfinite(added) else max(finite(one) or 0.0, finite(other) or 0.0)
