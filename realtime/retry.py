@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
+from django.db import DataError, IntegrityError
+
 from realtime.broadcast import PublishFailed
 
 logger = logging.getLogger(__name__)
@@ -17,6 +19,8 @@ T = TypeVar("T")
 # Seconds: the bound of the first pause, and what doubling it ends at.
 FIRST: Final = 0.5
 MOST: Final = 20.0
+# What a database that is there says about the values of one row: waiting changes nothing.
+BAD_VALUES: Final = (DataError, IntegrityError)
 
 
 def full_jitter(attempt: int, chance: float) -> float:
@@ -47,7 +51,7 @@ class Stopped(Exception):
 class Retry:
     """One caller's patience. An outage is reported once when it begins and once when it is over.
 
-    `outages` are the errors that are waited out.
+    `outages` are the errors that are waited out, unless they are about the values of one row.
     """
 
     stop: asyncio.Event
@@ -62,6 +66,8 @@ class Retry:
         while True:
             try:
                 result = await operation()
+            except BAD_VALUES:
+                raise
             except self.outages as exc:
                 if not self.away:
                     logger.warning("%s (trying again until it is back)", exc)

@@ -1,5 +1,6 @@
 """Bars and positions in the database: both in one transaction, so that nothing counts twice."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
@@ -8,6 +9,8 @@ from django.db import IntegrityError, transaction
 from realtime.feeds.candles import BarKey, Candle
 from realtime.models import Bar, RecordedPosition
 from realtime.protocol import Position
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -100,6 +103,9 @@ def _joined(bar: Bar | None, candle: Candle) -> Candle:
         first=bar.first_tick_at,
         last=bar.last_tick_at,
     )
+    if not stored.sound:
+        logger.warning("the bar %s holds what is no number; it begins again", bar)
+        return candle
     return stored.joined(candle)
 
 

@@ -20,7 +20,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
+from decimal import Decimal
 from typing import Any, Final, NamedTuple
+
+from realtime.finite import total
 
 INTERVALS: Final = {"1m": timedelta(minutes=1), "1d": timedelta(days=1)}
 # How far ahead of this machine's clock the clock of a market may be.
@@ -98,13 +101,19 @@ class Candle:
     so_far: bool = False
     fresh: bool = False
 
+    @property
+    def sound(self) -> bool:
+        """Are all of its numbers such as updates can bring? Not of every row in a database."""
+        numbers = (self.open, self.high, self.low, self.close, self.volume)
+        return all(isinstance(number, float) and math.isfinite(number) for number in numbers)
+
     def joined(self, later: "Candle") -> "Candle":
         """This part and one that arrived later, whatever their event times are."""
         if later.fresh:
             return later
         opens = later if _before(later.first, self.first) else self
         closes = self if _before(later.last, self.last) else later
-        summed = self.volume + later.volume
+        summed = total(self.volume, later.volume)
         return Candle(
             open=opens.open,
             high=max(self.high, later.high),
@@ -160,11 +169,11 @@ def read_price(data: Mapping[str, Any], published: datetime, now: datetime) -> P
 
 
 def _number(field: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise InvalidTick(field, f"{str(value)[:40]!r} is not a number")
     try:
         number = float(value)
-    except OverflowError:
+    except (OverflowError, ValueError):  # an integer of 400 digits, a signaling NaN
         number = math.inf
     if not math.isfinite(number):
         raise InvalidTick(field, f"{number} is not a finite number")
@@ -279,7 +288,8 @@ class Candles:
     def _aged(self, series: Series, start: datetime, candle: Candle) -> Candle:
         """Fresh, if it opens a bar that this run of its source has not had yet."""
         newest = self._newest.get(series)
-        if newest is not None and newest - RESTART <= start <= newest:
+        # As differences: a week before the year 1 there is no date.
+        if newest is not None and timedelta(0) <= newest - start <= RESTART:
             return candle
         self._newest[series] = start
         # The first one after a restart of this process may go on with a bar that is half stored.

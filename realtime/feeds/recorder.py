@@ -5,6 +5,7 @@ once a second. While the database is away it goes on gathering; while Redis is a
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -24,7 +25,7 @@ from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.subscribe import Lost, subscribe
 from realtime.delivery.updates import Update
 from realtime.feeds.bar_store import Overtaken, load_positions, store
-from realtime.feeds.candles import Candles, InvalidTick, read_price
+from realtime.feeds.candles import BarKey, Candle, Candles, InvalidTick, Price, read_price
 from realtime.protocol import Position, update_time
 from realtime.retry import Retry, Stopped, set_within
 from realtime.streams import WILDCARD, Channel, Stream
@@ -68,7 +69,7 @@ class _Session:
     layer: Any
     flush_every: float
     now: Callable[[], datetime]
-    told: set[tuple[str, str]]  # what was refused before: symbol and field
+    told: set[tuple[str, str]]  # what was refused before: symbol and field, or kind of error
     candles: Candles = field(default_factory=Candles)
     stored: dict[str, Position] = field(default_factory=dict)
     positions: dict[str, Position] = field(default_factory=dict)
@@ -125,26 +126,29 @@ class _Session:
         self.positions[lost.stream.symbol] = Position(lost.epoch, lost.last)
 
     def _count(self, update: Update) -> None:
-        symbol = update.stream.symbol
-        self.positions[symbol] = Position(update.epoch, update.offset)
+        self.positions[update.stream.symbol] = Position(update.epoch, update.offset)
         try:
-            price = read_price(update.data, update_time(update.body), self.now())
+            self._take(update, self.candles.add)
         except InvalidTick as exc:
-            if (symbol, exc.field) not in self.told:
-                self.told.add((symbol, exc.field))
-                logger.warning("an update of %s is in no bar: %s", symbol, exc)
-            return
-        if price is not None:
-            self.candles.add(symbol, price)
+            self._tell(update.stream.symbol, exc.field, "an update of %s is in no bar: %s", exc)
+        except Exception as exc:  # whatever a publisher can think of: the others go on
+            kind = type(exc).__name__
+            self._tell(update.stream.symbol, kind, "an update of %s is in no bar: %r", exc)
 
     def _remember(self, update: Update) -> None:
         """One that is in the bars already, so that its repetition is known as such."""
-        try:
-            price = read_price(update.data, update_time(update.body), self.now())
-        except InvalidTick:
-            return
+        with contextlib.suppress(Exception):  # one that is in no bar: told when it came
+            self._take(update, self.candles.see)
+
+    def _take(self, update: Update, use: Callable[[str, Price], object]) -> None:
+        price = read_price(update.data, update_time(update.body), self.now())
         if price is not None:
-            self.candles.see(update.stream.symbol, price)
+            use(update.stream.symbol, price)
+
+    def _tell(self, symbol: str, kind: str, text: str, error: Exception) -> None:
+        if (symbol, kind) not in self.told:
+            self.told.add((symbol, kind))
+            logger.warning(text, symbol, error)
 
     # Writing ----------------------------------------------------------------------------------
 
@@ -153,8 +157,31 @@ class _Session:
         after = _changed(self.stored, self.positions)
         if not after:
             return
-        write = partial(store, self.candles.take(), dict(self.stored), after)
-        await self._wait_out(in_database(write))
+        candles = self.candles.take()
+        try:
+            await self._store(candles, after)
+        except (Overtaken, Stopped):
+            raise
+        except Exception:  # of one of them, and perhaps of that one alone
+            for symbol, place in after.items():
+                await self._store_alone(symbol, place, candles)
+
+    async def _store_alone(
+        self, symbol: str, place: Position, candles: Mapping[BarKey, Candle]
+    ) -> None:
+        """Write what was gathered of one symbol, or pass over it and say so."""
+        own = {key: candle for key, candle in candles.items() if key.symbol == symbol}
+        try:
+            await self._store(own, {symbol: place})
+        except (Overtaken, Stopped):
+            raise
+        except Exception as exc:
+            self._tell(symbol, type(exc).__name__, "bars of %s cannot be stored: %r", exc)
+            await self._store({}, {symbol: place})
+
+    async def _store(self, candles: Mapping[BarKey, Candle], after: Mapping[str, Position]) -> None:
+        before = {symbol: self.stored[symbol] for symbol in after if symbol in self.stored}
+        await self._wait_out(in_database(partial(store, candles, before, after)))
         self.stored.update(after)
 
     async def _wait_out(self, operation: Callable[[], Awaitable[T]]) -> T:

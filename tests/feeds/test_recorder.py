@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import random
 import signal
 import sqlite3
@@ -29,6 +30,7 @@ from realtime.feeds.recorder import run_recorder
 from realtime.models import Bar, RecordedPosition
 from realtime.protocol import Position
 from tests.clients import wait_for
+from tests.poison import refusing, write
 from tests.processes import ROOT, STOP_SECONDS, Valkey, process_environment
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -243,6 +245,61 @@ def test_many_bars_are_written_in_few_statements(django_assert_max_num_queries: 
     with django_assert_max_num_queries(12):
         bar_store.store(candles.take(), {}, {"BTC-USD": Position("E", 1)})
     assert Bar.objects.filter(interval="1m").count() == 250
+
+
+# One that is poisoned costs the others nothing ----------------------------------------------------
+
+
+HUGE = 1.7e308
+
+
+@pytest.mark.usefixtures("layer")
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [{"price": HUGE, "volume": HUGE}] * 2,
+        [{"price": 1, "volume": 1, "bar_date": "0001-01-01"}] * 2,
+        [{"price": 1, "timestamp": "0001-01-01T00:00:00+14:00"}],
+        [{"price": 1, "timestamp": -(10**300)}],
+        [{"price": 1, "timestamp": {}, "trade_id": []}],
+        [{"price": 1, "timestamp": "9999-12-31T23:59:59-12:00"}],
+    ],
+)
+async def test_numbers_at_the_end_of_a_float_stop_no_bar(bad: list[dict[str, Any]]) -> None:
+    poison = [market_data_update("BAD", {**data, "trade_id": n}) for n, data in enumerate(bad)]
+    for again in range(2):  # also one that starts again
+        async with recording():
+            await abroadcast_many([*poison, market_data_update("BTC-USD", trade(again))])
+            await until_volume(again + 1)
+    async for bar in Bar.objects.all():
+        assert all(map(math.isfinite, (bar.open, bar.high, bar.low, bar.close, bar.volume)))
+
+
+@pytest.mark.usefixtures("layer")
+async def test_a_symbol_that_the_database_refuses_costs_the_others_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    poison = refusing("realtime_bar", "symbol", "BAD")
+    await database_sync_to_async(poison.__enter__)()
+    try:
+        async with recording():
+            for number in range(3):
+                await publish(number, 1, "BAD")
+                await publish(number, 1)
+                await until_volume(number + 1)
+    finally:
+        await database_sync_to_async(poison.__exit__)(None, None, None)
+    assert caplog.text.count("bars of BAD cannot be stored") == 1
+    assert (await RecordedPosition.objects.aget(symbol="BAD")).offset == 3
+
+
+@pytest.mark.parametrize("value", ["Infinity", "NaN"])
+def test_a_stored_bar_that_holds_no_number_begins_again(value: str) -> None:
+    bar_store.store(part(1), {}, {"BTC-USD": Position("E", 1)})
+    for bar in Bar.objects.all():
+        write("realtime_bar", bar.pk, "volume", value)
+    bar_store.store(part(2), {"BTC-USD": Position("E", 1)}, {"BTC-USD": Position("E", 2)})
+    assert [bar.volume for bar in Bar.objects.all()] == [1, 1]
 
 
 # Killed -----------------------------------------------------------------------------------------
