@@ -5,13 +5,17 @@ import os
 from channels.routing import ProtocolTypeRouter
 from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.core.exceptions import ImproperlyConfigured
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ara_project.settings")
 # Before the imports below: it fills the app registry that models need.
-http_application = get_asgi_application()
+try:
+    http_application = get_asgi_application()
+except ImproperlyConfigured as exc:
+    raise SystemExit(f"Bad configuration: {exc}") from None
 
-from realtime.predictions.predictors import warm_up  # noqa: E402
-from realtime.routing import websocket_application  # noqa: E402
+from realtime.predictions.predictors import warm_up
+from realtime.routing import websocket_application
 
 if settings.REALTIME_PREDICTION_RUNNER == "pool":  # otherwise a worker computes
     warm_up()

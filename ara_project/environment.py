@@ -8,19 +8,21 @@ Values are literal. django-environ would read `$NAME` as another variable: a pas
 begins with a dollar sign would be lost without a word.
 """
 
+import contextlib
 import ipaddress
 import json
 import logging
 import os
 import re
-import warnings
 import zoneinfo
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+
+from ara_project import addresses
 
 
 class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no types
@@ -152,59 +154,117 @@ class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no t
             )
         return name
 
-    def database(self, var: str, *, default: str) -> dict[str, Any]:
-        """Django's dictionary of a database URL. The URL is in no message: it has a password."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # the error below says it better
-            options: dict[str, Any] = self.db_url_config(self.text(var, default=default))
-        if "." not in options.get("ENGINE", ""):
-            raise ImproperlyConfigured(
-                f"{var} is no database URL; write postgres://user:password@host:5432/name "
-                "or sqlite:////path/to/file"
-            )
-        return options
+    # Addresses that may have a password are in no message ----------------------------------------
+
+    def database(self, var: str, *, default: Path) -> dict[str, Any]:
+        """Django's dictionary of a database URL; by default SQLite in this file."""
+        url = self.text(var)
+        if not url:
+            return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(default)}
+        with _refusing(
+            f"{var} is not a valid database URL; write postgres://user:password@host:5432/name or "
+            "sqlite:////path/to/file"
+        ):
+            return addresses.database(url)
 
     def redis_urls(self, var: str) -> list[str]:
-        """URLs, comma-separated. They are in no message: they may have passwords."""
-        urls: list[str] = self.list(var, default=[])
-        for url in urls:
-            parts = urlsplit(url)
-            place = {"redis": parts.hostname, "rediss": parts.hostname, "unix": parts.path}
-            if not place.get(parts.scheme):
-                raise ImproperlyConfigured(
-                    f"{var} is no Redis URL; write redis://host:6379/0, rediss://… for TLS, or "
-                    "unix:///path/to/socket"
-                )
+        urls = self.names_of(var)
+        with _refusing(
+            f"{var} is not a valid Redis URL; write redis://host:6379/0, rediss://… for TLS, or "
+            "unix:///path/to/socket"
+        ):
+            for url in urls:
+                addresses.check_redis(url)
         return urls
 
     def broker_url(self, var: str, *, default: str) -> str:
-        """A URL of Celery's broker. It is in no message: it may have a password."""
         url = self.text(var, default=default)
-        if "://" not in url:
-            raise ImproperlyConfigured(
-                f"{var} is no URL of a broker; write redis://host:6379/0 or amqp://host"
-            )
+        with _refusing(
+            f"{var} is not a valid URL of a broker; write redis://host:6379/0 or amqp://host"
+        ):
+            addresses.check_broker(url)
         return url
+
+    def mail(self, var: str) -> dict[str, Any]:
+        """Django's settings of a mail server; by default no mail is sent."""
+        with _refusing(
+            f"{var} is not a valid address of a mail server; write "
+            "smtp+tls://user:password@host:587"
+        ):
+            return addresses.mail(self.text(var, default="dummymail://"))
+
+    def endpoint(self, var: str, *, default: str, scheme: str) -> str:
+        """A URL of somebody's API, with TLS or, for a stand-in, without."""
+        url = self.text(var, default=default)
+        with _refusing(f"{var} is not a valid URL; write {default}"):
+            addresses.split(url, [f"{scheme}s", scheme])
+        return url
+
+    # Hosts and networks -------------------------------------------------------------------------
+
+    def names_of(self, var: str, *, default: list[str] | None = None) -> list[str]:
+        """Names, comma-separated, without blanks around them."""
+        names: list[str] = self.list(var, default=default or [])
+        return [name.strip() for name in names if name.strip()]
+
+    def served_hosts(self, var: str, *, default: list[str]) -> list[str]:
+        """What Django compares with the header `Host`, without its port."""
+        hosts = self.names_of(var, default=default)
+        for host in hosts:
+            if not re.fullmatch(r"\*|\.?[a-z\d][a-z\d.-]*|\[[\da-f:.]+\]", host, re.I):
+                raise ImproperlyConfigured(
+                    f"{var}: {_shown(host)} is not a host name; write realtime.example.com, "
+                    ".example.com for all its subdomains, 10.0.0.5 or [::1], without scheme, port "
+                    "and path"
+                )
+        return hosts
+
+    def origins(self, var: str) -> list[str]:
+        """Scheme, host and port of pages; `*.` stands for subdomains."""
+        origins = self.names_of(var)
+        for origin in origins:
+            if not re.fullmatch(
+                r"https?://(\*\.)?([a-z\d][\w.-]*|\[[\da-f:.]+\])(:\d{1,5})?", origin, re.I
+            ):
+                raise ImproperlyConfigured(
+                    f"{var}: {_shown(origin)} is not an origin; write https://app.example.com or "
+                    "https://*.example.com, without a path"
+                )
+        return origins
 
     def hosts(self, var: str) -> list[str]:
         """Names or addresses, each alone or with a port."""
-        names: list[str] = self.list(var, default=[])
+        names = self.names_of(var)
         for name in names:
             if not re.fullmatch(r"[\w.-]+(:\d+)?|\[[\da-f:.]+\](:\d+)?|[\da-f:.]+", name, re.I):
                 raise ImproperlyConfigured(
-                    f"{var}: {name!r} is no host; write collector.internal, 10.0.0.5:8080 or [::1]"
+                    f"{var}: {_shown(name)} is not a host; write collector.internal, "
+                    "10.0.0.5:8080 or [::1]"
                 )
         return names
 
     def networks(self, var: str) -> list[str]:
         """IP networks, or `unix`."""
-        names: list[str] = self.list(var, default=[])
+        names = self.names_of(var)
         for name in names:
             try:
                 if name != "unix":
                     ipaddress.ip_network(name, strict=False)
             except ValueError:
                 raise ImproperlyConfigured(
-                    f"{var}: {name!r} is no network; write 10.0.0.0/8, ::1/128 or unix"
+                    f"{var}: {_shown(name)} is not a network; write 10.0.0.0/8, ::1/128 or unix"
                 ) from None
         return names
+
+
+@contextlib.contextmanager
+def _refusing(message: str) -> Iterator[None]:
+    try:
+        yield
+    except addresses.BadAddress as exc:
+        raise ImproperlyConfigured(f"{message}. It {exc}") from None
+
+
+def _shown(name: str) -> str:
+    """A name that is meant to be public, unless somebody has written a login into it."""
+    return "a value with @" if "@" in name else repr(name)

@@ -9,8 +9,7 @@ import secrets
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-
-from django.core.exceptions import ImproperlyConfigured
+from urllib.parse import quote
 
 from ara_project.environment import Environment
 from realtime.delivery import embedded
@@ -41,8 +40,8 @@ SECRET_KEY = _secret_key()
 # Earlier values of SECRET_KEY, which still open what was signed or encrypted with them.
 SECRET_KEY_FALLBACKS: list[str] = env.list("SECRET_KEY_FALLBACKS", default=[])
 DEBUG = env.flag("DEBUG", default=False)
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+ALLOWED_HOSTS = env.served_hosts("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 
 # Is a proxy in front that speaks TLS and sets X-Forwarded-Proto? Then cookies go over TLS only.
 TLS_PROXY = env.flag("TLS_PROXY", default=False)
@@ -100,7 +99,7 @@ TEMPLATES = [
 ]
 
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": env.database("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'db.sqlite3'}")
+    "default": env.database("DATABASE_URL", default=VAR_DIR / "db.sqlite3")
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # WAL: readers do not wait for the writer. IMMEDIATE: two writers queue up (busy_timeout)
@@ -155,13 +154,8 @@ LOGGING = {
 }
 
 # Where mail goes out: smtp+tls://user:password@mail.example.com:587. Empty: no mail is sent.
-EMAIL_URL: str = env.str("EMAIL_URL", default="")
-try:
-    vars().update(env.email_url_config(EMAIL_URL or "dummymail://"))
-except ImproperlyConfigured:
-    raise ImproperlyConfigured(
-        "EMAIL_URL is no address of a mail server; write smtp+tls://user:password@host:587"
-    ) from None
+EMAIL_URL = env.text("EMAIL_URL")
+vars().update(env.mail("EMAIL_URL"))
 EMAIL_TIMEOUT = 10  # seconds
 DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", default="ara-realtime@localhost")
 
@@ -171,7 +165,9 @@ DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", default="ara-realtime@localh
 REDIS_URL: list[str] = env.redis_urls("REDIS_URL")
 EMBEDDED_VALKEY = not REDIS_URL
 VALKEY_DIR = VAR_DIR / "valkey"
-_redis_hosts: list[str] = REDIS_URL or [f"unix://{embedded.socket_path(VALKEY_DIR)}?db=0"]
+_redis_hosts: list[str] = REDIS_URL or [
+    f"unix://{quote(str(embedded.socket_path(VALKEY_DIR)))}?db=0"
+]
 
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     "default": {
@@ -361,10 +357,12 @@ ALPACA_API_KEY = env.str("ALPACA_API_KEY", default="")
 ALPACA_SECRET_KEY = env.str("ALPACA_SECRET_KEY", default="")
 # Of US shares: iex, sip, delayed_sip or test.
 ALPACA_FEED = env.choice("ALPACA_FEED", "iex", "sip", "delayed_sip", "test")
-ALPACA_URL = env.text("ALPACA_URL", default="wss://stream.data.alpaca.markets")
-ALPACA_REST_URL = env.text("ALPACA_REST_URL", default="https://data.alpaca.markets")
+ALPACA_URL = env.endpoint("ALPACA_URL", default="wss://stream.data.alpaca.markets", scheme="ws")
+ALPACA_REST_URL = env.endpoint(
+    "ALPACA_REST_URL", default="https://data.alpaca.markets", scheme="http"
+)
 # Origins whose pages may open a WebSocket; empty: the hosts in ALLOWED_HOSTS. `*`: any.
-REALTIME_ALLOWED_ORIGINS = env.list("REALTIME_ALLOWED_ORIGINS", default=[])
+REALTIME_ALLOWED_ORIGINS = env.names_of("REALTIME_ALLOWED_ORIGINS")
 # Seconds that a receiver of webhooks has to answer, from the look-up of its name on.
 REALTIME_WEBHOOK_TIMEOUT = env.number("REALTIME_WEBHOOK_TIMEOUT", default=15.0, least=0.1)
 # Seconds after each attempt that failed, before the next: ten attempts in three days and a bit.

@@ -1,5 +1,7 @@
 """Bad values of settings: the error names the variable, says what is meant, and leaks nothing."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from ara_project.environment import Environment
-from tests.processes import manage
+from tests.processes import ROOT, manage, process_environment, run_manage
 
 Read = Callable[[Environment], Any]
 
@@ -31,7 +33,11 @@ ZONE: Read = lambda env: env.time_zone("NAME", default="UTC")  # noqa: E731
 LEVEL: Read = lambda env: env.log_level("NAME", default="INFO")  # noqa: E731
 REDIS: Read = lambda env: env.redis_urls("NAME")  # noqa: E731
 BROKER: Read = lambda env: env.broker_url("NAME", default="redis://a")  # noqa: E731
-DATABASE: Read = lambda env: env.database("NAME", default="sqlite:////a")  # noqa: E731
+DATABASE: Read = lambda env: env.database("NAME", default=Path("/a"))  # noqa: E731
+MAIL: Read = lambda env: env.mail("NAME")  # noqa: E731
+HOSTS: Read = lambda env: env.served_hosts("NAME", default=[])  # noqa: E731
+ORIGINS: Read = lambda env: env.origins("NAME")  # noqa: E731
+API: Read = lambda env: env.endpoint("NAME", default="wss://a.example", scheme="ws")  # noqa: E731
 DIRECTORY: Read = lambda env: env.directory("NAME", default=Path("/tmp"))  # noqa: E731
 
 
@@ -67,14 +73,171 @@ def test_a_bad_value_is_one_line_with_its_name_and_the_way_out(
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [(REDIS, "http://u:hunter2@h"), (BROKER, "u:hunter2@h"), (DATABASE, "x://u:hunter2@h/n")],
+    [
+        (REDIS, "http://u:hunter2@h"),
+        (REDIS, "redis://ara:hunter2#1@localhost:6379/0"),
+        (REDIS, "redis://ara:hunter2?1@localhost:6379/0"),
+        (REDIS, "redis://ara:hunter2/1@localhost:6379/0"),
+        (REDIS, "redis://ara:77?hunter2@localhost:6379/0"),
+        (REDIS, "redis://ara:77/hunter2@localhost:6379/0"),
+        (REDIS, "redis://ara:77#hunter2@localhost:6379/0"),
+        (REDIS, "redis://ara:77,hunter2@localhost:6379/0"),
+        (REDIS, "redis://ara:hun[ter2@localhost:6379/0"),
+        (REDIS, "redis://ara:hunter2@localhost:99999/0"),
+        (REDIS, "redis://ara:hunter2@localhost:6379/zero"),
+        (REDIS, "redis://ara:hunter2@localhost:6379/0?no_such_option=1"),
+        (REDIS, "redis://ara:hunter2@localhost:6379/0?db"),
+        (REDIS, "redis://ara:hunter2 @localhost"),
+        (REDIS, "unix://run/hunter2"),
+        (BROKER, "u:hunter2@h"),
+        (BROKER, "http://u:hunter2@h"),
+        (BROKER, "redis://u:hunter2#@h"),
+        (BROKER, "amqp://u:77?hunter2@h//"),
+        (BROKER, "redis://h/0;amqp://u:hunter2/@h//"),
+        (DATABASE, "x://u:hunter2@h/n"),
+        (DATABASE, "postgres://u:hunter2?cret@h/n"),
+        (DATABASE, "postgres://u:77?hunter2@h/n"),
+        (DATABASE, "postgres://u:77/hunter2@h/n"),
+        (DATABASE, "postgres://u:hunter2@h:99999/n"),
+        (DATABASE, "postgres://u:hunter2@h"),
+        (DATABASE, "postgres://u:hunter2@h/n?no_such_option=1"),
+        (DATABASE, "postgres://u:hunter2@h/n?conn_max_age=long"),
+        (DATABASE, "sqlite://hunter2.sqlite3"),
+        (MAIL, "u:hunter2@h"),
+        (MAIL, "smtp+tls://u:hunter2#@h:587"),
+        (MAIL, "smtp+tls://u:77?hunter2@h:587"),
+        (MAIL, "smtp+tls://u:77/hunter2@h:587"),
+        (MAIL, "smtp+tls://u:hunter2@h:mail"),
+        (MAIL, "smtp+tls://"),
+        (HOSTS, "https://u:hunter2@h"),
+        (ORIGINS, "https://u:hunter2@h"),
+        (API, "https://u:hunter2@h"),
+    ],
 )
-def test_a_value_that_may_hold_a_password_is_not_repeated(
+def test_a_value_that_may_hold_a_password_is_named_and_not_repeated(
     read: Callable[[Read, str], Any], setting: Read, value: str
 ) -> None:
-    with pytest.raises(ImproperlyConfigured) as caught:
+    with pytest.raises(ImproperlyConfigured, match="NAME") as caught:
         read(setting, value)
     assert "hunter2" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["https://a.example", "a.example:80", "a.example/", "*.b", "::1"])
+def test_what_no_host_header_can_match_is_refused(
+    read: Callable[[Read, str], Any], host: str
+) -> None:
+    with pytest.raises(ImproperlyConfigured, match="without scheme, port and path"):
+        read(HOSTS, host)
+
+
+@pytest.mark.parametrize("origin", ["a.example", "https://a.example/", "*", "ftp://a", "https://"])
+def test_what_no_origin_header_can_match_is_refused(
+    read: Callable[[Read, str], Any], origin: str
+) -> None:
+    with pytest.raises(ImproperlyConfigured, match="without a path"):
+        read(ORIGINS, origin)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "expected"),
+    [
+        (HOSTS, "a.example, .b.example,[::1],*", ["a.example", ".b.example", "[::1]", "*"]),
+        (
+            ORIGINS,
+            "https://*.a.example, http://[::1]:80",
+            ["https://*.a.example", "http://[::1]:80"],
+        ),
+        (REDIS, "redis://a, rediss://u:p%23@b:1/2?ssl_cert_reqs=none", None),
+        (REDIS, "unix:///run/redis.sock?db=1", None),
+        (BROKER, "amqp://", None),
+        (BROKER, "sentinel://a:26379;sentinel://b:26379", None),
+        (BROKER, "redis+socket:///run/redis.sock?virtual_host=0", None),
+        (BROKER, "sqla+sqlite:////tmp/a.sqlite3", None),
+        (API, "ws://localhost:8080/v2", None),
+    ],
+)
+def test_good_addresses_pass(
+    read: Callable[[Read, str], Any], setting: Read, value: str, expected: Any
+) -> None:
+    result = read(setting, value)
+    if setting is REDIS:
+        expected = [part.strip() for part in value.split(",")]
+    assert result == (expected or value)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgres://u:se#cret@h:5433/n", {"PASSWORD": "se#cret", "HOST": "h", "PORT": 5433}),
+        ("postgres://u:p%40@h/n?sslmode=require", {"PASSWORD": "p@", "NAME": "n"}),
+        ("postgres://u:p@h1:1,h2:2/n", {"HOST": "h1,h2"}),
+        ("postgres://u:p@h/n?conn_max_age=60&atomic_requests=false",
+         {"CONN_MAX_AGE": 60, "ATOMIC_REQUESTS": False}),
+        ("sqlite:////srv/c++/@a.sqlite3", {"NAME": "/srv/c++/@a.sqlite3"}),
+    ],
+)  # fmt: skip
+def test_a_database_url_is_what_it_says(
+    read: Callable[[Read, str], Any], url: str, expected: dict[str, Any]
+) -> None:
+    assert expected.items() <= read(DATABASE, url).items()
+
+
+@pytest.mark.parametrize("command", [["check"], ["serve", "--port", "0"]])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_URL", "redis://ara:hunter2#1@localhost:6379/0"),
+        ("DATABASE_URL", "postgres://u:hunter2?cret@localhost/db"),
+        ("EMAIL_URL", "smtp+tls://u:hunter2#cret@localhost:587"),
+        ("CELERY_BROKER_URL", "redis://u:hunter2#cret@localhost"),
+        ("ALLOWED_HOSTS", "https://realtime.example.com"),
+        ("CSRF_TRUSTED_ORIGINS", "realtime.example.com"),
+    ],
+)
+def test_a_bad_address_stops_the_start_with_one_line(
+    tmp_path: Path, command: list[str], name: str, value: str
+) -> None:
+    result = run_manage(tmp_path, *command, **{name: value})
+    (line,) = (result.stdout + result.stderr).splitlines()
+    assert result.returncode != 0
+    assert name in line
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["daphne", "-p", "0", "ara_project.asgi:application"],
+        ["uvicorn", "--port", "0", "ara_project.asgi:application"],
+        ["celery", "-A", "ara_project", "worker"],
+        ["celery", "-A", "ara_project", "beat"],
+    ],
+)
+def test_other_programs_say_it_in_one_line_too(tmp_path: Path, command: list[str]) -> None:
+    environment = process_environment(tmp_path, {"EMAIL_URL": "smtp://u:hunter2#@h"})
+    result = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Bad configuration: EMAIL_URL")
+    assert "hunter2" not in line
+
+
+def test_a_directory_may_have_any_name(tmp_path: Path) -> None:
+    directory = tmp_path / "a+b c%41#?;,"
+    manage(directory, "migrate", "-v0")
+    assert (directory / "db.sqlite3").stat().st_size > 0
+    code = """
+from channels.layers import get_channel_layer
+from django.conf import settings
+from ara_project.celery import app
+from realtime.delivery import embedded
+with embedded.hold(settings.VALKEY_DIR), app.connection_for_write() as broker:
+    print(get_channel_layer().sync_client.ping(), broker.default_channel.client.ping())
+"""
+    assert manage(directory, "shell", "-v0", "-c", code).stdout.split() == ["True", "True"]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +277,7 @@ def test_the_names_that_were_asked_for_are_known(monkeypatch: pytest.MonkeyPatch
         (lambda env: env.json("NAME"), '"$HOME"', "$HOME"),
         (lambda env: env.url("NAME").geturl(), "$HOME", "$HOME"),
         (
-            lambda env: env.database("NAME", default="")["PASSWORD"],
+            lambda env: env.database("NAME", default=Path("/a"))["PASSWORD"],
             "postgres://u:$HOME@h/n",
             "$HOME",
         ),

@@ -1,0 +1,140 @@
+"""Addresses of servers, as the environment spells them: is each what the client libraries will use?
+
+They would refuse some only at the first connection, with a password in the error, and take others
+for another server. No error here repeats the address or the words of a library.
+"""
+
+import re
+import warnings
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+import environ
+import psycopg
+import redis
+from kombu.transport import TRANSPORT_ALIASES
+
+ESCAPE: Final = "in a password write %23 for #, %3F for ?, %2F for / and %40 for @"
+
+_HOST: Final = re.compile(r"[\w.%-]+|[\da-f:.]+(%\w+)?", re.I)
+_MAIL_SCHEMES: Final = ("smtp", "smtps", "smtp+tls", "smtp+ssl")
+_TRUTH: Final = {"true": True, "1": True, "false": False, "0": False}
+# Django's own; libpq knows the others.
+_POSTGRES_OPTIONS: Final = {"assume_role", "isolation_level", "pool", "server_side_binding"}
+
+
+class BadAddress(ValueError):
+    """The text says what is wrong, without the address."""
+
+
+def split(url: str, schemes: Sequence[str] = ()) -> SplitResult:
+    """The parts of a URL that says one thing only; with `schemes`, one of these and a host."""
+    if any(not sign.isprintable() or sign.isspace() for sign in url):
+        raise BadAddress("has a blank or a control character")
+    try:
+        parts = urlsplit(url)
+        valid = parts.port != 0 and (not parts.netloc or _HOST.fullmatch(parts.hostname or ""))
+        parse_qsl(parts.query, strict_parsing=bool(parts.query))
+    except ValueError:
+        valid = False
+    if not valid:
+        raise BadAddress(
+            f"has no valid host and port, or options that are not name=value; {ESCAPE}"
+        )
+    if parts.fragment or "@" in parts.path + parts.query:
+        raise BadAddress(f"has # or @ where it means nothing; {ESCAPE}")
+    if schemes and (parts.scheme not in schemes or not parts.hostname):
+        raise BadAddress(f"does not begin with {' or '.join(f'{name}://' for name in schemes)}")
+    return parts
+
+
+def check_redis(url: str) -> None:
+    parts = split(url)
+    if parts.scheme == "unix":
+        valid = bool(parts.path) and not parts.hostname
+    else:
+        valid = bool(parts.hostname) and re.fullmatch(r"(/\d*)?", parts.path) is not None
+    if not valid or parts.scheme not in ("unix", "redis", "rediss"):
+        raise BadAddress("is not of this form")
+    try:
+        redis.ConnectionPool.from_url(url).make_connection()  # connects at its first command
+    except Exception:
+        raise BadAddress("has an option that redis-py does not know, or a bad value") from None
+
+
+def check_broker(urls: str) -> None:
+    """Of Celery; several, separated by `;`, stand in for each other."""
+    for url in urls.split(";"):
+        parts = split(url)
+        transport = parts.scheme.partition("+")[0]
+        if "://" not in url or transport not in TRANSPORT_ALIASES:
+            raise BadAddress("does not begin with a transport that Celery knows")
+
+
+def database(url: str) -> dict[str, Any]:
+    """Django's dictionary."""
+    # django-environ lets a `#` stand for itself, and takes a `+` in a path for a blank.
+    place, mark, options = url.replace("#", "%23").partition("?")
+    url = place.replace("+", "%2B") + mark + options
+    try:
+        parts = urlsplit(url)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the errors below say it better
+            config: dict[str, Any] = environ.Env.db_url_config(url)
+    except ValueError:
+        raise BadAddress(f"has no valid host and port; {ESCAPE}") from None
+    engine = config.get("ENGINE", "")
+    if "." not in engine:
+        raise BadAddress("does not begin with a kind of database that Django knows")
+    if engine.endswith(".sqlite3"):
+        if parts.netloc not in ("", ":memory:"):
+            raise BadAddress("names a host: a path has three slashes before it, or four")
+    else:
+        _check_database_server(config, parts)
+    return _typed(config)
+
+
+def _check_database_server(config: dict[str, Any], parts: SplitResult) -> None:
+    if "@" in parts.path + parts.query or "," not in parts.netloc:
+        split(parts.geturl())
+    options: dict[str, Any] = config.get("OPTIONS", {})
+    if not config["NAME"] and "service" not in options:
+        raise BadAddress(f"names no database; {ESCAPE}")
+    if config["ENGINE"].endswith(".postgresql"):
+        known = {name: value for name, value in options.items() if name not in _POSTGRES_OPTIONS}
+        try:
+            psycopg.conninfo.make_conninfo(**known)
+        except psycopg.Error:
+            raise BadAddress("has an option that PostgreSQL does not know") from None
+
+
+def _typed(config: dict[str, Any]) -> dict[str, Any]:
+    """Options of Django with values that are no text: `false` would count as true."""
+    for name in (
+        "ATOMIC_REQUESTS",
+        "AUTOCOMMIT",
+        "CONN_HEALTH_CHECKS",
+        "DISABLE_SERVER_SIDE_CURSORS",
+    ):
+        if name in config:
+            text = str(config[name]).lower()
+            if text not in _TRUTH:
+                raise BadAddress(f"has an option {name.lower()} that is not true or false")
+            config[name] = _TRUTH[text]
+    if not isinstance(config.get("CONN_MAX_AGE", 0), int | None):
+        raise BadAddress("has an option conn_max_age that is not a number of seconds")
+    return config
+
+
+def mail(url: str) -> dict[str, Any]:
+    """Django's settings of a mail server."""
+    parts = split(url)
+    if parts.scheme not in environ.Env.EMAIL_SCHEMES:
+        raise BadAddress("does not begin with smtp://, smtp+tls:// or smtp+ssl://")
+    if parts.query:
+        raise BadAddress("takes no options; smtp+tls:// and smtp+ssl:// encrypt")
+    if parts.scheme in _MAIL_SCHEMES and (not parts.hostname or parts.path.strip("/")):
+        raise BadAddress(f"names no host, or a path; {ESCAPE}")
+    config: dict[str, Any] = environ.Env.email_url_config(url)
+    return config
