@@ -1,11 +1,13 @@
 """What every view of ours does with bodies and errors that no view can foresee."""
 
 import logging
+import os
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
 from django.core.exceptions import ValidationError as ValidationProblem
 from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest
 from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, ParseError, ValidationError
 from rest_framework.pagination import CursorPagination
@@ -104,8 +106,24 @@ class Pages(CursorPagination):
             raise NotFound(self.invalid_cursor_message) from exc
 
 
+def measure_body(request: HttpRequest) -> None:
+    """Say how long a body is that came in chunks: without that REST takes it for empty.
+
+    Django's limit of bodies asks for it as well. All of the body has arrived, in a file.
+    """
+    body = getattr(request, "_stream", None)
+    known = request.META.get("CONTENT_LENGTH") and "HTTP_TRANSFER_ENCODING" not in request.META
+    if body is not None and not known and body.seekable():
+        request.META["CONTENT_LENGTH"] = str(body.seek(0, os.SEEK_END))
+        body.seek(0)
+
+
 class ApiView(APIView):
     parser_classes = [BoundedJSONParser]
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        measure_body(request)
+        return super().initialize_request(request, *args, **kwargs)
 
     def get_exception_handler(self) -> Any:
         return handle_exception
