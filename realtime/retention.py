@@ -8,6 +8,7 @@ import contextlib
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from django.conf import settings
@@ -15,9 +16,10 @@ from django.db import Error as DatabaseError
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from realtime.aside import set_aside
 from realtime.db import in_database
 from realtime.models import Bar, StoredPrediction
-from realtime.retry import Retry, Stopped, set_within
+from realtime.retry import BAD_VALUES, Retry, Stopped, set_within
 
 logger = logging.getLogger(__name__)
 
@@ -54,20 +56,40 @@ def prune(now: datetime | None = None) -> Pruned:
     """
     now = now or timezone.now()
     predictions = bars = 0
-    if settings.REALTIME_PREDICTION_DAYS:
-        since = now - timedelta(days=settings.REALTIME_PREDICTION_DAYS)
-        predictions = _delete(StoredPrediction.objects.filter(created_at__lt=since))
-    if settings.REALTIME_MINUTE_BAR_DAYS:
-        since = now - timedelta(days=settings.REALTIME_MINUTE_BAR_DAYS)
-        minutes = Bar.objects.filter(interval=Bar.Interval.MINUTE, updated_at__lt=since)
-        bars = _delete(minutes.order_by())
+    with set_aside("deleting old predictions"):
+        if since := older_than(now, settings.REALTIME_PREDICTION_DAYS):
+            predictions = _delete(StoredPrediction.objects.filter(created_at__lt=since))
+    with set_aside("deleting old bars"):
+        if since := older_than(now, settings.REALTIME_MINUTE_BAR_DAYS):
+            minutes = Bar.objects.filter(interval=Bar.Interval.MINUTE, updated_at__lt=since)
+            bars = _delete(minutes.order_by())
     return Pruned(predictions, bars)
+
+
+def older_than(now: datetime, days: int) -> datetime | None:
+    """Since when to keep; None: everything, which is also what more days than there are mean."""
+    try:
+        return now - timedelta(days=days) if days else None
+    except OverflowError:
+        return None
 
 
 def _delete(rows: QuerySet[Any]) -> int:
     total = 0
-    while pks := list(rows.values_list("pk", flat=True)[:BATCH]):
+    kept: set[int] = set()  # what the tables of others hold on to
+
+    def delete(pks: list[int]) -> None:
+        nonlocal total
         # The condition again: a bar may have been written anew meanwhile.
-        deleted, _ = rows.filter(pk__in=pks).delete()
-        total += deleted
+        total += rows.filter(pk__in=pks).delete()[0]
+
+    while pks := list(rows.exclude(pk__in=kept).values_list("pk", flat=True)[:BATCH]):
+        try:
+            delete(pks)
+        except BAD_VALUES:
+            for pk in pks:
+                with set_aside(
+                    f"deleting {rows.model._meta.verbose_name} {pk}", partial(kept.add, pk)
+                ):
+                    delete([pk])
     return total

@@ -20,7 +20,12 @@ class OutcomeFilter(admin.SimpleListFilter):
     parameter_name = "outcome"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, Any]]:
-        return [("inside", "within bounds"), ("outside", "out of bounds"), ("pending", "pending")]
+        return [
+            ("inside", "within bounds"),
+            ("outside", "out of bounds"),
+            ("pending", "pending"),
+            ("aside", "not looked for"),
+        ]
 
     def queryset(
         self, request: HttpRequest, queryset: QuerySet[StoredPrediction]
@@ -31,7 +36,9 @@ class OutcomeFilter(admin.SimpleListFilter):
             case "outside":
                 return queryset.filter(within_bounds=False)
             case "pending":
-                return queryset.filter(resolved_at__isnull=True)
+                return queryset.filter(resolved_at__isnull=True, check_at__isnull=False)
+            case "aside":
+                return queryset.filter(resolved_at__isnull=True, check_at__isnull=True)
         return queryset
 
 

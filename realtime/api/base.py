@@ -12,6 +12,7 @@ from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, ParseError, ValidationError
 from rest_framework.pagination import CursorPagination
 from rest_framework.parsers import JSONParser
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import ChoiceField, Serializer
@@ -20,6 +21,7 @@ from rest_framework.views import APIView, exception_handler
 from realtime.access.tickets import TicketsUnavailable
 from realtime.broadcast import PublishFailed
 from realtime.connections import StatisticsUnavailable
+from realtime.finite import finite
 
 logger = logging.getLogger(__name__)
 
@@ -118,8 +120,27 @@ def measure_body(request: HttpRequest) -> None:
         body.seek(0)
 
 
+class FiniteJSONRenderer(JSONRenderer):
+    """A stored number that is not finite is null: JSON has no word for it."""
+
+    def render(self, data: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().render(data, *args, **kwargs)
+        except ValueError:
+            return super().render(_finite(data), *args, **kwargs)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return finite(value) if isinstance(value, float) else value
+
+
 class ApiView(APIView):
     parser_classes = [BoundedJSONParser]
+    renderer_classes = [FiniteJSONRenderer]
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         measure_body(request)

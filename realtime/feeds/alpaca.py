@@ -162,7 +162,7 @@ class AlpacaFeed:
                 source=self.source,
                 id=f"{venue}{number}" if venue else str(number),
             )
-        except (KeyError, TypeError, ValueError) as exc:
+        except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as exc:
             logger.warning("Alpaca sent what is no trade (%r): %.200r", exc, item)
             return None
 
@@ -182,7 +182,7 @@ def _items(text: str | bytes) -> list[dict[str, Any]]:
     """The objects of one message; one that is none is told and passed over."""
     try:
         items = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         items = None
     if not isinstance(items, list):
         logger.warning("Alpaca sent what is no list of messages: %.200r", text)

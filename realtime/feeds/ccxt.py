@@ -200,7 +200,7 @@ class _Session:
     ) -> Tick | None:
         try:
             return read(item)
-        except (KeyError, TypeError, ValueError, OverflowError) as exc:
+        except (LookupError, TypeError, AttributeError, ValueError, OverflowError, OSError) as exc:
             logger.warning("%s sent what is no tick (%r): %.200r", self.feed.exchange, exc, item)
             return None
 

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 from django.db import Error as DatabaseError
 from django.db import IntegrityError, transaction
 
+from realtime.aside import set_aside
 from realtime.db import in_database
 from realtime.delivery.subscribe import Status, follow_status
 from realtime.models import Silence
@@ -53,7 +54,8 @@ async def _watch(retry: Retry) -> None:
                 if status.stale and not status.reason and not quiet.get(stream):
                     tolerance = timedelta(0) if stream in quiet else _SAME
                     quiet[stream] = True
-                    await retry.until_done(in_database(partial(tell, status, tolerance)))
+                    with set_aside(f"the silence of {stream.channel} of {stream.symbol}"):
+                        await retry.until_done(in_database(partial(tell, status, tolerance)))
                 elif stream in quiet and not status.stale:
                     quiet[stream] = False
     except Stopped:

@@ -169,8 +169,15 @@ class CallableFeed:
                     "a feed yields realtime.feeds.ticks.Tick"
                 )
             last = None if takes_after or tick.id is not None else after.get(tick.symbol)
-            if last is None or milliseconds(tick.timestamp) > last:
+            if last is None or _newer(tick, last):
                 yield tick
+
+
+def _newer(tick: Tick, last: datetime) -> bool:
+    try:
+        return milliseconds(tick.timestamp) > last
+    except (TypeError, AttributeError):
+        return True  # no time, or one without a zone: who publishes it says so
 
 
 def _takes_after(function: Callable[..., Any]) -> bool:

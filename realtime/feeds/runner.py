@@ -16,9 +16,10 @@ from functools import partial
 from typing import Any, Final
 
 from realtime import broadcast
+from realtime.aside import set_aside
 from realtime.broadcast import Broadcast, InvalidUpdate, PublishFailed
 from realtime.feeds.bars import FeedError
-from realtime.feeds.candles import REMEMBERED, InvalidTick, read_price
+from realtime.feeds.candles import FUTURE, REMEMBERED, InvalidTick, read_price
 from realtime.feeds.progress import Progress
 from realtime.feeds.ticks import Feed, Tick
 from realtime.predictions.predictors import PredictionFailed
@@ -29,7 +30,20 @@ from realtime.retry import Retry, Stopped
 
 logger = logging.getLogger(__name__)
 
-SymbolData = tuple[str, dict[str, Any]]
+
+@dataclass(frozen=True, slots=True)
+class _Outgoing:
+    """A tick that can be published."""
+
+    tick: Tick
+    arrival: float
+    data: dict[str, Any]
+    update: Broadcast
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        return _identity(self.tick.symbol, self.data)
+
 
 # Ticks that may wait, and that one publication carries at most.
 BATCH: Final = 200
@@ -67,6 +81,7 @@ class FeedRunner:
         self._predicted: dict[str, str | None] = {}
         self._unpredictable: dict[str, str] = {}
         self._failure: FeedError | None = None
+        self._told: set[tuple[str, str]] = set()  # what was left out: symbol and field
         # Ids of the newest trades of each symbol: one may come again on a new connection.
         self._ids: dict[str, deque[object]] = defaultdict(partial(deque, maxlen=REMEMBERED))
 
@@ -95,7 +110,8 @@ class FeedRunner:
             ours = [data for data in held if data.get("source") == self.feed.source]
             self._ids[symbol].extend(data["trade_id"] for data in ours if "trade_id" in data)
             prices = gathered(ours)
-            if prices.closes:
+            # A time in the future is nobody's progress: all that comes would be older.
+            if prices.closes and prices.as_of <= datetime.now(UTC) + FUTURE:
                 self._prices[symbol] = prices
                 after[symbol] = prices.as_of
         return after
@@ -137,17 +153,15 @@ class FeedRunner:
             while not self._queue.empty():
                 arrived.append(self._queue.get_nowait())
             more = arrived[-1] is not None
-            ticks = [item for item in arrived if item]
-            if ticks:
-                await self._publish([tick for tick, _ in ticks])
+            sent = await self._publish([item for item in arrived if item])
             now = self.clock()
-            for tick, arrival in ticks:
-                self.progress.published(tick, now - arrival)
+            for item in sent:
+                self.progress.published(item.tick, now - item.arrival)
 
-    async def _publish(self, ticks: Sequence[Tick]) -> None:
-        """Publish ticks in order, each once, however often that has to be tried."""
-        datas = [(tick.symbol, tick.as_data()) for tick in ticks]
-        pending = datas
+    async def _publish(self, arrived: Sequence[tuple[Tick, float]]) -> list[_Outgoing]:
+        """Publish ticks in order, each once, however often that has to be tried; which ones."""
+        found = [item for each in arrived if (item := self._outgoing(*each))]
+        pending = found
         unsure = False
 
         async def publish() -> None:
@@ -155,19 +169,41 @@ class FeedRunner:
             if unsure:
                 pending = await self._unpublished(pending)
             unsure = True
-            await self.publish(checked_updates(pending))
+            await self.publish([item.update for item in pending])
 
-        await self._retry.until_done(publish)
-        for symbol, data in datas:
-            self._prices[symbol].add(data)
+        if found:
+            await self._retry.until_done(publish)
+        for item in found:
+            self._prices[item.tick.symbol].add(item.data)
+        return found
 
-    async def _unpublished(self, pending: Sequence[SymbolData]) -> list[SymbolData]:
+    def _outgoing(self, tick: Tick, arrival: float) -> _Outgoing | None:
+        """The tick as an update; None for what is no price of its time, which is told once."""
+        now = datetime.now(UTC)
+        try:
+            if tick.symbol not in self._prices:
+                raise InvalidTick("symbol", "was not asked for")
+            data = tick.as_data()
+            if read_price(data, now, now) is None:
+                raise InvalidTick("price", "is missing")
+            update = broadcast.market_data_update(tick.symbol, data)
+            return _Outgoing(tick, arrival, data, update)
+        except (InvalidTick, InvalidUpdate) as exc:
+            kind, error = exc.field, str(exc)
+        except Exception as exc:  # of an own feed: a text for a price, a time in the year 0
+            kind, error = type(exc).__name__, repr(exc)
+        if (tick.symbol, kind) not in self._told:
+            self._told.add((tick.symbol, kind))
+            logger.warning("a tick of %s is left out: %s", tick.symbol, error)
+        return None
+
+    async def _unpublished(self, pending: Sequence[_Outgoing]) -> list[_Outgoing]:
         """What is left to publish: a connection may break after the backend took everything."""
         published: set[tuple[object, ...]] = set()
-        for symbol in {symbol for symbol, _ in pending}:
+        for symbol in {item.tick.symbol for item in pending}:
             held = await self.history(symbol, len(pending))
             published.update(_identity(symbol, data) for data in held)
-        return [item for item in pending if _identity(*item) not in published]
+        return [item for item in pending if item.identity not in published]
 
     async def _predict_all(self, every: float) -> None:
         """One symbol after the other, evenly spread over `every` seconds."""
@@ -181,6 +217,10 @@ class FeedRunner:
         if not prices.closes or self._predicted.get(symbol) == prices.timestamp:
             return  # nothing new to say
         self._predicted[symbol] = prices.timestamp
+        with set_aside(f"the prediction of {symbol}"):
+            await self._publish_prediction(symbol, prices)
+
+    async def _publish_prediction(self, symbol: str, prices: RecentPrices) -> None:
         try:
             prediction = await predict_from(symbol, prices, self.horizon)
             # In a thread, and this task is not the one that publishes ticks.
@@ -198,17 +238,5 @@ class FeedRunner:
 
 
 def _identity(symbol: str, data: Mapping[str, Any]) -> tuple[object, ...]:
-    return symbol, data.get("timestamp"), data.get("trade_id")
-
-
-def checked_updates(ticks: Sequence[SymbolData]) -> list[Broadcast]:
-    """As updates; what is no price of its time is left out, so that the rest is published."""
-    updates = []
-    now = datetime.now(UTC)
-    for symbol, data in ticks:
-        try:
-            read_price(data, now, now)
-            updates.append(broadcast.market_data_update(symbol, data))
-        except (InvalidTick, InvalidUpdate) as exc:
-            logger.warning("a tick of %s is left out: %s", symbol, exc)
-    return updates
+    # As text: the history may hold what others have published, of any shape.
+    return symbol, str(data.get("timestamp")), str(data.get("trade_id"))

@@ -6,6 +6,7 @@ from datetime import date, datetime
 from typing import Any, Protocol
 
 from realtime import protocol
+from realtime.finite import finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,10 @@ class Tick:
 
     @property
     def change_percent(self) -> float | None:
-        """Against the close of the bar before; None for the first bar."""
+        """Against the close of the bar before; None for the first bar, and beyond a float."""
         if not self.previous_close:
             return None
-        return round((self.price / self.previous_close - 1) * 100, 4)
+        return finite(round((self.price / self.previous_close - 1) * 100, 4))
 
 
 def _round(price: float | None) -> float | None:

@@ -56,6 +56,9 @@ def backtest(
         except PredictionFailed as exc:
             failures.append(exc)
             continue
+        except Exception as exc:  # a predictor of anybody's, on prices of any kind
+            failures.append(PredictionFailed(f"{symbol}: {exc!r}"))
+            continue
         forecasts.append(
             Forecast(
                 predicted_price=made.predicted_price,

@@ -90,7 +90,7 @@ def _number(data: Mapping[str, Any], name: str) -> float:
         raise InvalidUpdate(f"prediction_data.{name}", f"{value!r} is not a number")
     try:
         return float(value)
-    except OverflowError:
+    except (OverflowError, ValueError):  # ValueError: a signaling NaN
         raise InvalidUpdate(f"prediction_data.{name}", "is too large for a price") from None
 
 
@@ -120,7 +120,7 @@ def _step(data: Mapping[str, Any]) -> str:
     step = data.get("step")
     if step is None:
         return "1d"
-    if step not in STEPS:
+    if not isinstance(step, str) or step not in STEPS:
         raise InvalidUpdate("prediction_data.step", f"{step!r} is none of {', '.join(STEPS)}")
     return str(step)
 

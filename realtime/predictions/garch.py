@@ -9,6 +9,7 @@ not answer in time is killed.
 import atexit
 import contextlib
 import json
+import math
 import os
 import select
 import subprocess
@@ -45,6 +46,10 @@ def garch_t(symbol: str, closes: Sequence[float], horizon: int) -> Prediction:
     """A predictor for REALTIME_PREDICTOR; raises PredictionFailed."""
     closes = checked_closes(symbol, closes, need=MIN_CLOSES)[-WINDOW:]
     lower, price, upper = _worker.quantiles(symbol, closes, horizon, LEVELS)
+    if not 0 < lower <= price <= upper < math.inf:
+        raise PredictionFailed(
+            f"the prices of {symbol} vary too widely for a band", kind="bad_prices"
+        )
     return Prediction(
         symbol=symbol,
         predicted_price=price,

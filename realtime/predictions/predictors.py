@@ -73,6 +73,8 @@ class Prediction:
                 f"prediction of {self.model} is not 0 < lower <= predicted_price <= upper: "
                 f"{self.lower}, {self.predicted_price}, {self.upper}"
             )
+        if not 0 < self.last_price < math.inf:
+            raise ValueError(f"last_price of {self.model} is no price: {self.last_price}")
         if not 0 < self.confidence < 1:
             raise ValueError(f"confidence of {self.model} is no probability: {self.confidence}")
 

@@ -13,8 +13,10 @@ import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from django.conf import settings
@@ -22,6 +24,7 @@ from django.db import Error as DatabaseError
 from django.db import transaction
 from django.utils import timezone
 
+from realtime.aside import is_outage, readable, set_aside
 from realtime.broadcast import PublishFailed, broadcast_prediction_outcomes
 from realtime.db import in_database
 from realtime.models import Bar, PredictionScore, StoredPrediction
@@ -79,21 +82,34 @@ def resolve_due(now: datetime | None = None) -> Pass:
     Raises DatabaseError, and PublishFailed when outcomes are stored and not announced.
     """
     now = now or timezone.now()
-    due = list(StoredPrediction.objects.due(now)[:BATCH])
+    due = readable(StoredPrediction.objects.due(now), BATCH, _give_up)
     known: dict[tuple[str, str], list[tuple[StoredPrediction, float]]] = defaultdict(list)
     unknown = []
     for row in due:
-        price = _wait(row).price(_bars(row), now)
-        if price is None:
-            row.check_at = _wait(row).next_look(now)
-            unknown.append(row)
-        else:
-            known[row.symbol, row.model].append((row, price))
+        with _alone(row):
+            price = _wait(row).price(_bars(row), now)
+            if price is None:
+                row.check_at = _wait(row).next_look(now)
+                unknown.append(row)
+            else:
+                known[row.symbol, row.model].append((row, price))
     StoredPrediction.objects.bulk_update(unknown, ["check_at"])
-    resolved = [row for key, found in known.items() for row in _store(*key, found, now)]
+    resolved = [row for key, found in known.items() for row in _store_each(*key, found, now)]
     forgotten = StoredPrediction.objects.filter(announced_at=None, resolved_at__lt=now - FORGOTTEN)
-    _announce([*resolved, *forgotten.order_by("resolved_at")[:BATCH]])
+    _announce([*resolved, *readable(forgotten.order_by("resolved_at"), BATCH, _be_silent)])
     return Pass(len(due), len(resolved))
+
+
+def _alone(row: StoredPrediction) -> AbstractContextManager[None]:
+    return set_aside(f"prediction {row.pk} of {row.symbol}", partial(_give_up, row.pk))
+
+
+def _give_up(pk: Any) -> None:
+    StoredPrediction.objects.filter(pk=pk).update(check_at=None)
+
+
+def _be_silent(pk: Any) -> None:
+    StoredPrediction.objects.filter(pk=pk).update(announced_at=timezone.now())
 
 
 def _wait(row: StoredPrediction) -> Wait:
@@ -114,6 +130,22 @@ def _bars(row: StoredPrediction) -> list[Close]:
     after = bars.filter(source=source, start__gt=row.as_of).order_by("start")
     values = after.values_list("start", "close", "updated_at")[: row.horizon + BEYOND]
     return [Close(*value) for value in values]
+
+
+def _store_each(
+    symbol: str, model: str, found: Sequence[tuple[StoredPrediction, float]], now: datetime
+) -> list[StoredPrediction]:
+    """All together, or one by one where one of them cannot be stored."""
+    try:
+        return _store(symbol, model, found, now)
+    except Exception as exc:
+        if is_outage(exc):
+            raise
+    resolved: list[StoredPrediction] = []
+    for row, price in found:
+        with _alone(row):
+            resolved += _store(symbol, model, [(row, price)], now)
+    return resolved
 
 
 def _store(
@@ -173,8 +205,10 @@ def outcomes(rows: Iterable[StoredPrediction]) -> list[Outcome]:
 
 def _announce(rows: Sequence[StoredPrediction]) -> None:
     """Tell the sockets, then note it; raises PublishFailed."""
+    for row in rows:
+        with set_aside(f"the outcome of prediction {row.pk} of {row.symbol}"):
+            broadcast_prediction_outcomes([PredictionOutcome(**_message(row))])
     if rows:
-        broadcast_prediction_outcomes([PredictionOutcome(**_message(row)) for row in rows])
         unnoted = StoredPrediction.objects.filter(
             pk__in=[row.pk for row in rows], announced_at__isnull=True
         )
@@ -182,8 +216,8 @@ def _announce(rows: Sequence[StoredPrediction]) -> None:
 
 
 def _message(row: StoredPrediction) -> dict[str, Any]:
-    assert row.actual_price is not None
-    assert row.error is not None
+    if row.actual_price is None or row.error is None:
+        raise ValueError("it is resolved, and has no actual price or no error")
     return {
         "symbol": row.symbol,
         "prediction_id": row.prediction_id,

@@ -1,6 +1,7 @@
 """Stored bars before the prices that a stream still holds, so that a predictor has enough."""
 
 import logging
+import math
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -89,4 +90,10 @@ def _bars(
     bars = Bar.objects.filter(symbol=symbol, interval=interval, source=source)
     if before is not None:
         bars = bars.filter(start__lt=before)
-    return list(bars.order_by("-start").values_list("start", "close")[:most])[::-1]
+    rows = bars.order_by("-start").values_list("start", "close")[:most]
+    # What is no price, from whoever wrote it, would leave the symbol without any prediction.
+    return [(start, close) for start, close in rows if _is_price(close)][::-1]
+
+
+def _is_price(close: object) -> bool:
+    return isinstance(close, float) and 0 < close < math.inf

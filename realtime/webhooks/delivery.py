@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
+from realtime.aside import set_aside
 from realtime.db import in_database
 from realtime.models import WebhookAttempt
 from realtime.retry import Retry, Stopped
@@ -91,7 +92,8 @@ class _Worker:
 
     async def _claim(self) -> list[Job]:
         if time.monotonic() - self._pruned_at > PRUNE_EVERY:
-            await in_database(prune)()
+            with set_aside("deleting old webhook deliveries"):
+                await in_database(prune)()
             self._pruned_at = time.monotonic()
         return await in_database(claim)(PLACES - len(self._attempts))
 
@@ -113,7 +115,7 @@ class _Worker:
             logger.exception("webhook delivery %d", job.delivery_id)
             outcome = Outcome(problem=WebhookAttempt.Problem.ANSWER)
         # Stopped: the lease ends by itself, and another worker goes on.
-        with suppress(Stopped):
+        with suppress(Stopped), set_aside(f"webhook delivery {job.delivery_id}"):
             await self._retry.until_done(lambda: in_database(finish)(job, outcome))
 
     async def _pause(self) -> None:

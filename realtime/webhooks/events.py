@@ -15,6 +15,7 @@ from django.conf import settings
 from django.utils import timezone
 from msgspec import Struct
 
+from realtime.aside import readable, set_aside
 from realtime.broadcast import InvalidUpdate, check_data
 from realtime.models import WebhookDelivery, WebhookEndpoint, WebhookEvent, new_webhook_id
 from realtime.protocol import encode_json, timestamp
@@ -48,7 +49,10 @@ def emit(
     if user_id is not None:
         endpoints = endpoints.filter(owner_id=user_id)
     endpoints = endpoints.only("pk", "events", "symbols").order_by()
-    wanting = [endpoint for endpoint in endpoints if endpoint.wants(event, symbol)]
+    wanting = []
+    for endpoint in readable(endpoints):
+        with set_aside(f"webhook endpoint {endpoint.pk}"):
+            wanting += [endpoint] if endpoint.wants(event, symbol) else []
     _write(wanting, event, symbol, body)
 
 

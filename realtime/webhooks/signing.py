@@ -52,7 +52,7 @@ def unseal(sealed: str) -> str:
     """The secret itself; raises SecretUnreadable."""
     try:
         return _cipher().decrypt(sealed).decode()
-    except InvalidToken as exc:
+    except (InvalidToken, ValueError) as exc:  # ValueError: what was kept is not ASCII, or no text
         raise SecretUnreadable from exc
 
 

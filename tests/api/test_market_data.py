@@ -125,3 +125,11 @@ def test_who_may_not_receive_anonymously_may_not_ask_either(settings: Settings) 
     assert get().status_code == 200
     settings.REALTIME_ALLOW_ANONYMOUS = False
     assert get().status_code == 401
+
+
+def test_a_stored_number_that_is_none_is_null_beside_those_that_are() -> None:
+    store(2)
+    Bar.objects.filter(start=START).update(volume=float("inf"), high=float("-inf"))
+    bars = get().json()["bars"]
+    assert (bars[0]["volume"], bars[0]["high"], bars[0]["close"]) == (None, None, 105.0)
+    assert bars[1]["volume"] == 1.0

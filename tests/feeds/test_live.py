@@ -1,9 +1,11 @@
 """What feeds of live markets share."""
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from realtime.feeds.sources import live_feed, own_feed
 from realtime.feeds.ticks import Tick
 from tests.feeds.test_runner import Recorder
 
+EAST = timezone(timedelta(hours=14))
 START = datetime(2024, 1, 2, 12, 0, tzinfo=UTC)
 
 
@@ -235,3 +238,49 @@ async def test_a_price_that_is_none_is_left_out_with_its_field(
     assert len(recorder.market) == 1
     assert "a tick of ABC is left out: price: -1 is not above zero" in caplog.text
     assert "a tick of ABC is left out: timestamp: " in caplog.text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"price": "ten"}, {"price": None}, {"price": 1e400}, {"volume": math.nan},
+        {"timestamp": "noon"}, {"timestamp": datetime(1, 1, 1, tzinfo=EAST)},
+        {"symbol": "TSLA"}, {"symbol": None}, {"bar_date": "today"}, {"source": 7},
+        {"previous_close": "ten"}, {"open": "ten"},
+    ],
+)  # fmt: skip
+async def test_a_tick_of_anything_costs_the_others_nothing(
+    changes: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def odd(symbols: Sequence[str]) -> AsyncIterator[Tick]:
+        for number in range(3):
+            yield replace(tick(0), **changes)
+            yield tick(number)
+
+    recorder = Recorder()
+    running = runner(recorder)
+    running.feed = CallableFeed(odd, "mine")
+    await running.run()
+    assert len(recorder.market) == running.progress.updates == 3
+    assert caplog.text.count("is left out") == 1
+
+
+async def test_a_change_beyond_a_float_is_left_out_of_its_tick() -> None:
+    async def jumping(symbols: Sequence[str]) -> AsyncIterator[Tick]:
+        yield replace(tick(0), price=1e308, previous_close=1e-308)
+
+    recorder = Recorder()
+    running = runner(recorder)
+    running.feed = CallableFeed(jumping, "mine")
+    await running.run()
+    assert "change_percent" not in recorder.market[0][1]
+    assert recorder.market[0][1]["price"] == 1e308
+
+
+async def test_a_history_of_any_shape_is_gone_on_from() -> None:
+    odd = {"source": "mine", "timestamp": "9999-12-31T00:00:00Z", "trade_id": [], "price": 1e308}
+    recorder = Recorder()
+    recorder.market = [("ABC", {**odd, "timestamp": {}}), ("ABC", odd)]
+    recorder.failures = ["unconfirmed"]
+    await runner(recorder, sleep=asyncio.sleep).run()
+    assert ids(recorder)[2:] == ["1", "2", "3", "4"]
