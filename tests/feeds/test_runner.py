@@ -15,6 +15,7 @@ from realtime.delivery import embedded
 from realtime.feeds.bars import Bar, FeedError
 from realtime.feeds.replay import Replay
 from realtime.feeds.runner import FeedRunner
+from realtime.predictions.predictors import Prediction
 from realtime.protocol import update_data
 from tests.feeds.clock import Clock
 
@@ -257,3 +258,25 @@ async def test_a_valkey_that_goes_and_returns_costs_no_tick(
         assert await broadcast.recent_updates("predictions", "AAPL", 10)
     finally:
         await asyncio.to_thread(holder.close)
+
+
+def endless_prices(symbol: str, closes: Sequence[float], horizon: int) -> Prediction:
+    """A predictor of somebody else's."""
+    last = float("nan") if symbol == "AAPL" else closes[-1]
+    return Prediction(
+        symbol=symbol, predicted_price=1.0, lower=1.0, upper=1.0, confidence=0.9, horizon=horizon,
+        last_price=last, model="mine", model_version="1",
+    )  # fmt: skip
+
+
+async def test_a_prediction_that_cannot_be_published_costs_the_others_nothing(
+    recorder: Recorder, settings: Settings
+) -> None:
+    settings.REALTIME_PREDICTOR = "tests.feeds.test_runner.endless_prices"
+    await runner(recorder, replay(rate=200.0), predict_every=0.05, store=unstored).run()
+    assert recorder.ticks == await whole_lap()
+    assert {symbol for symbol, _, _ in recorder.predictions} == {"MSFT"}
+
+
+async def unstored(symbol: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    return data

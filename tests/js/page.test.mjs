@@ -30,6 +30,14 @@ test("a value that is missing has no place", () => {
   assert.deepEqual(placesOnBar({ lower: undefined, point: 5, now: 5 }), { point: 50, now: 50 });
 });
 
+test("numbers at the end of a float are drawn and written", () => {
+  assert.equal(linePath([-1.7e308, 1.7e308], 100, 40), "M0 40L100 0");
+  assert.deepEqual(placesOnBar({ lower: -1.7e308, upper: 1.7e308 }), { lower: 6, upper: 94 });
+  assert.equal(format.price(1.7e308), "1.70e+308");
+  assert.equal(format.volume(1.7e308), "1.7e+308");
+  assert.equal(format.change(1.7e308), "▲ +1.70e+308 %");
+});
+
 test("prices have two decimals, and more below 1", () => {
   assert.equal(format.price(1234.5), "1,234.50");
   assert.equal(format.price(0.01234), "0.01234");

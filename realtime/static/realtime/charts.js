@@ -3,12 +3,11 @@
 /** The `d` of a line through `values` in a box of `width` by `height`; "" for less than two. */
 export function linePath(values, width, height) {
   if (values.length < 2) return "";
-  const low = Math.min(...values);
-  const span = Math.max(...values) - low;
+  const scale = scaleOf(values);
   const step = width / (values.length - 1);
   return values
     .map((value, index) => {
-      const up = span === 0 ? 0.5 : (value - low) / span;
+      const up = scale(value);
       return `${index === 0 ? "M" : "L"}${round(index * step)} ${round(height * (1 - up))}`;
     })
     .join("");
@@ -26,11 +25,17 @@ export function areaPath(values, width, height) {
  */
 export function placesOnBar(values) {
   const known = Object.entries(values).filter(([, value]) => Number.isFinite(value));
-  const numbers = known.map(([, value]) => value);
-  const low = Math.min(...numbers);
-  const span = Math.max(...numbers) - low;
-  const place = (value) => (span === 0 ? 50 : round(6 + (88 * (value - low)) / span));
+  const scale = scaleOf(known.map(([, value]) => value));
+  const place = (value) => round(6 + 88 * scale(value));
   return Object.fromEntries(known.map(([name, value]) => [name, place(value)]));
+}
+
+/** From 0 at the lowest to 1 at the highest of some values; 0.5 where all are the same. */
+function scaleOf(values) {
+  // Halves: the difference of two finite numbers may be infinite.
+  const low = Math.min(...values) / 2;
+  const span = Math.max(...values) / 2 - low;
+  return (value) => (span === 0 ? 0.5 : (value / 2 - low) / span);
 }
 
 function round(value) {

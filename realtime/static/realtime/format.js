@@ -1,6 +1,8 @@
 // Numbers and times as text. Pure.
 
 const NOTHING = "–";
+// From here on a number is written with a power of ten: nobody reads three hundred digits.
+const HUGE = 1e15;
 
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
@@ -9,6 +11,7 @@ const day = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeZone: "U
 /** Two decimals; more below 1, where two would hide the movement. */
 export function price(value) {
   if (!Number.isFinite(value)) return NOTHING;
+  if (Math.abs(value) >= HUGE) return value.toExponential(2);
   const digits = Math.abs(value) < 1 && value !== 0 ? 5 : 2;
   return value.toLocaleString("en", {
     minimumFractionDigits: digits,
@@ -19,7 +22,8 @@ export function price(value) {
 /** `▲ 1.25 %`: the direction is in the sign and the arrow, not in the colour alone. */
 export function change(percent) {
   if (!Number.isFinite(percent)) return NOTHING;
-  const text = `${Math.abs(percent).toFixed(2)} %`;
+  const size = Math.abs(percent);
+  const text = `${size >= HUGE ? size.toExponential(2) : size.toFixed(2)} %`;
   return ["▼ −", "", "▲ +"][direction(percent) + 1] + text;
 }
 
@@ -29,7 +33,8 @@ export function direction(percent) {
 }
 
 export function volume(value) {
-  return Number.isFinite(value) ? compact.format(value) : NOTHING;
+  if (!Number.isFinite(value)) return NOTHING;
+  return Math.abs(value) >= HUGE ? value.toExponential(1) : compact.format(value);
 }
 
 /** 0.9 -> `90 %`. */
