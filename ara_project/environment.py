@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import re
+import sys
 import zoneinfo
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,12 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from ara_project import addresses
+
+
+def under_test() -> bool:
+    """Does `manage.py test` or pytest load the settings? What a test starts is neither."""
+    pytest = "pytest" in sys.modules and "PYTEST_VERSION" in os.environ
+    return pytest or sys.argv[1:2] == ["test"]
 
 
 class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no types

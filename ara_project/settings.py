@@ -5,16 +5,18 @@ embedded Valkey, both below `var/`. A bad value stops the start and names the va
 README's "Settings" table lists them all; a test compares it with this file.
 """
 
+import os
 import secrets
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ara_project.environment import Environment
+from ara_project.environment import Environment, under_test
 from realtime.delivery import embedded
 
 env = Environment()
+UNDER_TEST = under_test()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = env.directory("VAR_DIR", default=BASE_DIR / "var")
@@ -178,11 +180,20 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
 if CHANNEL_LAYERS["default"]["BACKEND"].endswith(("MemoryStreamLayer", "InMemoryChannelLayer")):
     CHANNEL_LAYERS["default"]["CONFIG"] = {}
 
+# Tests reach no socket and no worker of the project that runs beside them.
+if UNDER_TEST:
+    CHANNEL_LAYERS = {"default": {"BACKEND": "realtime.delivery.layers.MemoryStreamLayer"}}
+
 # kombu spells a unix socket `redis+socket://`.
 CELERY_BROKER_URL = env.broker_url(
     "CELERY_BROKER_URL",
     default=_redis_hosts[0].replace("unix://", "redis+socket://").replace("?db=", "?virtual_host="),
 )
+if UNDER_TEST:
+    CELERY_BROKER_URL = "memory://"
+    # Celery would take these before any setting.
+    for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"):
+        os.environ.pop(name, None)
 # Seconds. Without them `.delay()` waits for ever on a broker that has stopped answering.
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2}
 CELERY_TASK_IGNORE_RESULT = True
