@@ -10,10 +10,11 @@ call starts at once and returns something to await; the `a…` functions are the
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 import uuid
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -28,7 +29,8 @@ from django.utils.module_loading import import_string
 from redis.exceptions import RedisError
 
 from realtime import protocol
-from realtime.db import in_database, reconnecting
+from realtime.db import OUTAGES, in_database, reconnecting
+from realtime.delivery import unstored
 from realtime.delivery.history import Published
 from realtime.delivery.layers import EXTENSION, MemoryStreamLayer
 from realtime.delivery.local import UPDATE
@@ -97,13 +99,15 @@ class Publication:
 
     `offset`, `epoch` and `receivers` (server processes that heard it) are known once it was
     published; before (inside a transaction, or not yet awaited) they are None.
+    `stored`: is this alert in an inbox, for who is away? None of what is stored in none.
     """
 
-    __slots__ = ("_result", "_task", "stream")
+    __slots__ = ("_result", "_stored", "_task", "stream")
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self._result: Published | None = None
+        self._stored: bool | None = None
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -120,6 +124,10 @@ class Publication:
     @property
     def receivers(self) -> int | None:
         return None if self._result is None else self._result.receivers
+
+    @property
+    def stored(self) -> bool | None:
+        return self._stored
 
     def __await__(self) -> Generator[Any, None, "Publication"]:
         if self._task is not None:
@@ -320,16 +328,16 @@ def _publish(broadcasts: Sequence[Broadcast]) -> list[Publication]:
         for publication in publications:
             publication._task = task
         return publications
-    record = _Record(broadcasts)
+    record = _Record(broadcasts, publications)
     record.store()
 
     def send() -> None:
         try:
             _send_sync(broadcasts, publications)
         except PublishFailed as exc:
-            record.take_back(exc.published)
+            record.settle(exc.published)
             raise
-        record.report()
+        record.settle()
 
     if transaction.get_connection().in_atomic_block:
         transaction.on_commit(send)
@@ -359,31 +367,36 @@ def _send_sync(broadcasts: Sequence[Broadcast], publications: Sequence[Publicati
 async def _store_and_send(
     broadcasts: Sequence[Broadcast], publications: Sequence[Publication]
 ) -> None:
-    record = _Record(broadcasts)
+    record = _Record(broadcasts, publications)
     if record:
         await record.in_thread(record.store)
     try:
         await _send(broadcasts, publications)
     except PublishFailed as exc:
         if record:
-            await record.in_thread(partial(record.take_back, exc.published))
+            await record.in_thread(partial(record.settle, exc.published))
         raise
-    record.report()
+    if record:
+        await record.in_thread(record.settle)
 
 
 class _Record:
     """Alerts in the inbox, by the function that REALTIME_ALERT_STORE names.
 
-    One that cannot be stored is sent all the same: who is connected hears of it. One that could not
-    be sent is taken back: its caller sends it again, as another one.
+    One that cannot be stored is sent all the same: who is connected hears of it, and the engine
+    stores it later. One that could not be sent is taken back: its caller sends it again, as another
+    one.
     """
 
-    def __init__(self, broadcasts: Sequence[Broadcast]) -> None:
+    def __init__(
+        self, broadcasts: Sequence[Broadcast], publications: Sequence[Publication]
+    ) -> None:
         self._alerts = {
             index: item for index, item in enumerate(broadcasts) if item.alert_id is not None
         }
+        self._publications = publications
         self._failure: Exception | None = None
-        self._take_back: Callable[[Sequence[Broadcast]], object] | None = None
+        self._settle: Callable[[Sequence[Broadcast]], object] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._alerts) and bool(settings.REALTIME_ALERT_STORE)
@@ -398,21 +411,57 @@ class _Record:
         try:
             if self:
                 store = import_string(settings.REALTIME_ALERT_STORE)
-                self._take_back = reconnecting(store)(list(self._alerts.values()))
+                self._settle = reconnecting(store)(list(self._alerts.values()))
         except Exception as exc:
             self._failure = exc
 
-    def take_back(self, published: Mapping[int, Published]) -> None:
-        unsent = [item for index, item in self._alerts.items() if index not in published]
-        try:
-            if self._take_back is not None:
-                reconnecting(self._take_back)(unsent)
-        except Exception as exc:
-            logger.error("alerts that were not sent stay in the inbox: %s", exc)
-
-    def report(self) -> None:
+    def settle(self, published: Container[int] | None = None) -> None:
+        """After the sending: of all, or of those at these positions."""
+        if not self:
+            return
+        unsent = []
+        for index, item in self._alerts.items():
+            if published is None or index in published:
+                self._publications[index]._stored = self._holds(item)
+            else:
+                unsent.append(item)
         if self._failure is not None:
-            logger.error("alerts were sent but not stored, for who is away: %s", self._failure)
+            self._note()
+        elif self._settle is not None:
+            self._end(unsent)
+
+    def _holds(self, item: Broadcast) -> bool:
+        # Of a store that does not say which ones it took it has taken all.
+        taken: Container[str] | None = getattr(self._settle, "uids", None)
+        return self._failure is None and (taken is None or item.alert_id in taken)
+
+    def _end(self, unsent: Sequence[Broadcast]) -> None:
+        assert self._settle is not None
+        try:
+            reconnecting(self._settle)(unsent)
+        except Exception as exc:
+            if unsent:
+                logger.error("alerts that were not sent stay in the inbox: %s", exc)
+            else:
+                logger.warning("alerts were sent, and it could not be noted: %s", exc)
+
+    def _note(self) -> None:
+        """Let somebody else store what was sent: who is away would never see it."""
+        missing = [
+            (item.stream, item.alert_id)
+            for index, item in self._alerts.items()
+            if item.alert_id is not None and self._publications[index].stored is False
+        ]
+        if not missing:
+            return
+        later = False
+        if isinstance(self._failure, OUTAGES):
+            with contextlib.suppress(BackendUnavailable):
+                later = unstored.note(get_channel_layer(), missing)
+        logger.error(
+            "alerts were sent but not stored%s: %s", ", which the alert engine does later" if later
+            else ", for who is away", self._failure,
+        )  # fmt: skip
 
 
 async def _send(broadcasts: Sequence[Broadcast], publications: Sequence[Publication]) -> None:

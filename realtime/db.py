@@ -8,13 +8,17 @@ every query on it fails, for the rest of the process.
 import functools
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from channels.db import database_sync_to_async
 from django.db import InterfaceError, OperationalError, connections
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# What the database raises when it is away or locked for too long. Anything else it would refuse
+# again.
+OUTAGES: Final = (InterfaceError, OperationalError)
 
 
 def reconnecting(work: Callable[P, T]) -> Callable[P, T]:
@@ -40,7 +44,7 @@ def reconnecting(work: Callable[P, T]) -> Callable[P, T]:
                 for each, _ in held:
                     stack.enter_context(each.execute_wrapper(heard))
                 return work(*args, **kwargs)
-        except (InterfaceError, OperationalError):
+        except OUTAGES:
             # A list: each of them that is dead is to be closed.
             dead = [each for each, before in held if _drop(each, before)]
             if heard.any or not dead:

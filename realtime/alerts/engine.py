@@ -24,10 +24,10 @@ from django.db import Error as DatabaseError
 from realtime.alerts import store
 from realtime.alerts.book import Book
 from realtime.alerts.database import disconnect, in_database
-from realtime.alerts.inbox import escalate, prune
+from realtime.alerts.inbox import PUBLISHING_SECONDS, escalate, prune
 from realtime.alerts.members import BEAT_SECONDS, Members
 from realtime.alerts.rulebook import GROUP
-from realtime.alerts.sending import PATIENCE, resend, send
+from realtime.alerts.sending import PATIENCE, resend, send, store_late
 from realtime.alerts.store import Commit, Overtaken, Saved
 from realtime.alerts.tracking import Tracked, first_position, with_channels
 from realtime.delivery.layers import EXTENSION
@@ -202,7 +202,9 @@ class _Engine:
         try:
             changed = await self.members.beat()
             alone = len(self.members.names) == 1 and self.members.names[0] == self.members.name
-            await resend(self.layer, patience=0.0 if alone and not self.streams else PATIENCE)
+            patience = 0.0 if alone and not self.streams else PATIENCE
+            await resend(self.layer, patience=patience, published=PUBLISHING_SECONDS)
+            await store_late(self.layer)
             await in_database(escalate)()
             if time.monotonic() - self._pruned > PRUNE_SECONDS and not await in_database(prune)():
                 self._pruned = time.monotonic()

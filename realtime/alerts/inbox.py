@@ -1,8 +1,8 @@
 """The inbox: every alert is stored before it is sent, until its reader has acknowledged it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -10,43 +10,99 @@ from django.db import transaction
 from django.utils import timezone
 
 from realtime.broadcast import Broadcast
-from realtime.models import Alert, AlertAcknowledgement, WebhookEndpoint
-from realtime.protocol import SEVERITIES, update_data
+from realtime.models import Alert, AlertAcknowledgement, WebhookDelivery, WebhookEndpoint
+from realtime.protocol import SEVERITIES, update_data, update_time
 from realtime.streams import InvalidSymbol, parse_symbol
 from realtime.webhooks.events import emit, emit_to
+
+T = TypeVar("T")
 
 # Unacknowledged alerts that a socket gets when it connects.
 MAX_REPLAYED: Final = 300
 # Rows that one statement reads, writes or deletes.
 _BATCH: Final = 300
+# Seconds that a publisher has to send what it has stored; longer than it waits for Redis. Then it
+# is taken for dead: its alerts are an engine's to send, and their webhooks are due.
+PUBLISHING_SECONDS: Final = 10.0
 
 
-def store(updates: Sequence[Broadcast]) -> Callable[[Sequence[Broadcast]], object]:
+def store(updates: Sequence[Broadcast]) -> "Stored":
     """Store alerts that are about to be sent; see REALTIME_ALERT_STORE.
 
-    Returns what takes back those that could not be sent. One for a user that does not exist is
-    nobody's, and is not stored.
+    Returns what is called when they have been sent, with those that could not be. One for a user
+    that does not exist is nobody's, and is not stored.
     """
     rows = [_row(update) for update in updates if update.alert_id is not None]
     owners = {row.owner_id for row in rows if row.owner_id is not None}
+    deliveries: dict[str, list[int]] = {}
     with transaction.atomic():
         users = get_user_model()._default_manager.filter(pk__in=owners)
         known = {None, *(users.values_list("pk", flat=True) if owners else ())}
         stored = Alert.objects.bulk_create([row for row in rows if row.owner_id in known], _BATCH)
         if WebhookEndpoint.objects.filter(enabled=True).exists():
-            for row in stored:
-                data = {"id": row.uid, **row.data}
-                emit("alert_triggered", data, symbol=row.symbol or None, user_id=row.owner_id)
-    return take_back
+            deliveries = {row.uid: _tell_webhooks(row) for row in stored}
+    return Stored({row.uid for row in stored}, deliveries)
 
 
-def take_back(updates: Sequence[Broadcast]) -> None:
-    Alert.objects.filter(uid__in=[update.alert_id for update in updates]).delete()
+def _tell_webhooks(row: Alert) -> list[int]:
+    data = {"id": row.uid, **row.data}
+    written = emit(
+        "alert_triggered",
+        data,
+        symbol=row.symbol or None,
+        user_id=row.owner_id,
+        after=PUBLISHING_SECONDS,
+    )
+    return [delivery.pk for delivery in written]
+
+
+class Stored:
+    """Alerts on their way, `uids`. Called with those that could not be sent, it ends that.
+
+    If nobody calls it, as the process was killed, an engine sends them (see `sending`), and their
+    webhooks become due by themselves.
+    """
+
+    def __init__(self, uids: Set[str], deliveries: Mapping[str, Sequence[int]]) -> None:
+        self.uids = uids
+        self._deliveries = deliveries
+
+    def __call__(self, unsent: Sequence[Broadcast]) -> None:
+        gone = {update.alert_id for update in unsent}
+        if gone:
+            self._take_back(sorted(self.uids & gone))
+        sent = sorted(self.uids - gone)
+        now = timezone.now()
+        for part in _batches(sent):
+            Alert.objects.filter(uid__in=part, sent_at=None).update(sent_at=now)
+        for pks in _batches(self._deliveries_of(sent)):
+            waiting = WebhookDelivery.objects.filter(pk__in=pks, next_attempt_at__gt=now, tries=0)
+            waiting.update(next_attempt_at=now)
+
+    def _take_back(self, uids: Sequence[str]) -> None:
+        with transaction.atomic():
+            # Not those that an engine has sent meanwhile.
+            rows = Alert.objects.select_for_update().filter(sent_at=None)
+            found = [
+                row for part in _batches(uids) for row in rows.filter(uid__in=part).only("uid")
+            ]
+            for pks in _batches([row.pk for row in found]):
+                Alert.objects.filter(pk__in=pks).delete()
+            for pks in _batches(self._deliveries_of([row.uid for row in found])):
+                pending = WebhookDelivery.objects.filter(pk__in=pks)
+                pending.filter(status=WebhookDelivery.Status.PENDING).delete()
+
+    def _deliveries_of(self, uids: Iterable[str]) -> list[int]:
+        return [pk for uid in uids for pk in self._deliveries.get(uid, ())]
+
+
+def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for begin in range(0, len(items), _BATCH):
+        yield items[begin : begin + _BATCH]
 
 
 def _row(update: Broadcast) -> Alert:
     data = update_data(update.body)
-    now = timezone.now()
     severity = data.get("severity")
     return Alert(
         uid=update.alert_id or "",
@@ -54,9 +110,8 @@ def _row(update: Broadcast) -> Alert:
         symbol=_symbol(data.get("symbol")),
         severity=severity if severity in SEVERITIES else "",
         data=data,
-        created_at=now,
-        # Whoever asked for it hears of a failure and decides: it is not sent again from here.
-        sent_at=now,
+        # As it says itself: it may have been sent before it could be stored.
+        created_at=update_time(update.body),
     )
 
 

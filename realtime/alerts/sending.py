@@ -4,12 +4,14 @@ An alert that was stored by this process a moment ago is sent at once. One whose
 been cut short (by a crash, or by Redis) is looked for in its stream first.
 """
 
+import logging
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from realtime.alerts import store
 from realtime.alerts.database import in_database
@@ -20,11 +22,19 @@ from realtime.broadcast import (
     abroadcast_many,
     alert_update,
 )
+from realtime.db import OUTAGES
+from realtime.delivery import unstored
 from realtime.models import Alert
 from realtime.streams import ALERTS_ALL, Stream, user_alerts
 
 # Seconds after which an alert that somebody has stored and not sent is anybody's to send.
 PATIENCE: Final = 3.0
+# Alerts that are stored late in one transaction.
+_LATE_AT_ONCE: Final = 300
+# Characters of the message of one that is larger than REALTIME_MAX_MESSAGE_BYTES is now.
+_SHORTENED: Final = 500
+
+logger = logging.getLogger(__name__)
 
 
 async def send(alerts: Sequence[Alert]) -> list[str]:
@@ -40,10 +50,15 @@ async def send(alerts: Sequence[Alert]) -> list[str]:
     return [alert.uid for alert in alerts]
 
 
-async def resend(layer: Any, *, patience: float = PATIENCE) -> int:
-    """Send what was left behind; how many. Raises BackendUnavailable and DatabaseError."""
-    before = timezone.now() - timedelta(seconds=patience)
-    alerts = await in_database(store.unsent)(before)
+async def resend(layer: Any, *, patience: float = PATIENCE, published: float | None = None) -> int:
+    """Send what was left behind; how many. Raises BackendUnavailable and DatabaseError.
+
+    `published`: the patience with those who publish alerts, who may still be about to send theirs.
+    """
+    now = timezone.now()
+    before = now - timedelta(seconds=patience)
+    published_before = now - timedelta(seconds=patience if published is None else published)
+    alerts = await in_database(store.unsent)(before, published_before)
     if not alerts:
         return 0
     there: set[str] = set()
@@ -56,11 +71,54 @@ async def resend(layer: Any, *, patience: float = PATIENCE) -> int:
     return len(sent)
 
 
+async def store_late(layer: Any) -> int:
+    """Store what was sent while the database did not answer, and is on its stream; how many.
+
+    Raises BackendUnavailable and DatabaseError; then nothing is forgotten.
+    """
+    noted = await unstored.noted(layer, _LATE_AT_ONCE)
+    if not noted:
+        return 0
+    wanted = [uid for _, uid in noted.values()]
+    missing = set(wanted) - await in_database(store.known)(wanted)
+    found = {}
+    for stream in {stream for stream, uid in noted.values() if uid in missing}:
+        page = await layer.read_newest(stream, settings.REALTIME_HISTORY_LENGTH["alerts"])
+        for update in page.updates:
+            if update.alert_id in missing:
+                found[update.alert_id] = Broadcast(stream, update.body, update.alert_id)
+    await in_database(_store_late)(list(found.values()))
+    if lost := missing - found.keys():
+        logger.warning("%d alerts were never stored: no stream holds them any more", len(lost))
+    await unstored.forget(layer, list(noted))
+    return len(found)
+
+
+def _store_late(updates: Sequence[Broadcast]) -> None:
+    """All at once; where that is refused each by itself, so that one spoils none of the others."""
+    if not updates or not settings.REALTIME_ALERT_STORE:
+        return
+    try:
+        settle = import_string(settings.REALTIME_ALERT_STORE)(updates)
+        if settle is not None:
+            settle([])
+    except OUTAGES:
+        raise
+    except Exception as exc:
+        if len(updates) == 1:
+            logger.error("alert %s cannot be stored: %s", updates[0].alert_id, exc)
+        else:
+            for update in updates:
+                _store_late([update])
+
+
 def _broadcast(alert: Alert) -> Broadcast:
     try:
         return alert_update(alert.data, alert.owner_id, id=alert.uid, stored=True)
     except InvalidUpdate:  # REALTIME_MAX_MESSAGE_BYTES is smaller now
-        data = {"message": str(alert), "symbol": alert.symbol, "severity": alert.severity}
+        data = {"message": str(alert)[:_SHORTENED], "symbol": alert.symbol}
+        if alert.severity:
+            data["severity"] = alert.severity
         return alert_update(data, alert.owner_id, id=alert.uid, stored=True)
 
 

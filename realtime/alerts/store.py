@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.db import IntegrityError, transaction
-from django.db.models import Count, F, Max, Sum
+from django.db.models import Count, F, Max, Q, Sum
 from django.utils import timezone
 
 from realtime.alerts.firing import Draft
@@ -206,10 +206,23 @@ def mark_sent(uids: Sequence[str]) -> None:
         Alert.objects.filter(uid__in=part, sent_at=None).update(sent_at=now)
 
 
-def unsent(before: datetime, limit: int = 1000) -> list[Alert]:
-    """Alerts that were stored before this time and are not known to be sent, oldest first."""
-    waiting = Alert.objects.filter(sent_at=None, created_at__lte=before)
+def unsent(fired: datetime, published: datetime, limit: int = 1000) -> list[Alert]:
+    """Alerts that are not known to be sent, oldest first.
+
+    Those of rules that fired before the one time, and those that were published before the other.
+    """
+    ours = Q(rule__isnull=False, created_at__lte=fired)
+    waiting = Alert.objects.filter(ours | Q(created_at__lte=published), sent_at=None)
     return list(waiting.order_by("id")[:limit])
+
+
+def known(uids: Sequence[str]) -> set[str]:
+    """Which of these alerts are stored."""
+    return {
+        uid
+        for part in _batches(uids)
+        for uid in Alert.objects.filter(uid__in=part).values_list("uid", flat=True)
+    }
 
 
 def _plain(positions: Mapping[str, Position]) -> dict[str, list[Any]]:

@@ -146,10 +146,12 @@ def _symbol_of(update: dict[str, Any]) -> str:
 
 
 def _shown(publication: Publication) -> dict[str, Any]:
+    stored = {} if publication.stored is None else {"stored": publication.stored}
     return {
         "channel": publication.stream.channel,
         "stream": publication.stream.symbol,
         "epoch": publication.epoch,
         "offset": publication.offset,
         "receivers": publication.receivers,
+        **stored,
     }

@@ -60,6 +60,9 @@ class PublicationSerializer(serializers.Serializer[Any]):
     epoch = serializers.CharField(help_text="One life of the stream: its numbering began with it.")
     offset = serializers.IntegerField(help_text="The update's number in the stream.")
     receivers = serializers.IntegerField(help_text="Server processes that received it.")
+    stored = serializers.BooleanField(
+        required=False, help_text="Of an alert: is it in the inbox, for clients that are away?"
+    )
 
 
 class ConnectionsSerializer(serializers.Serializer[Any]):

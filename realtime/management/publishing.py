@@ -36,7 +36,8 @@ class _HelpFormatter(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
 class PublishCommand(BaseCommand):
     """A command that publishes one JSON argument, or JSON lines from standard input.
 
-    Exit code 0: everything was published. 1: something was not; standard error says what.
+    Exit code 0: everything was published, and alerts stored for those who are away. 1: something
+    was not; standard error says what.
     """
 
     # They import every view and serializer of the project, for a command that uses none of them.
@@ -97,6 +98,8 @@ class PublishCommand(BaseCommand):
         except PublishFailed as exc:
             raise CommandError(str(exc)) from exc
         self.stdout.write(_told(publications[0]))
+        if publications[0].stored is False:
+            raise CommandError("It was sent, but not stored for those who are away.")
 
     def _publish_lines(self, target: Any, options: dict[str, Any]) -> None:
         if sys.stdin is None:
@@ -114,7 +117,7 @@ class PublishCommand(BaseCommand):
         except KeyboardInterrupt:
             self.stderr.write(f"Interrupted. {tally}.")
             sys.exit(_INTERRUPTED)
-        if tally.refused:
+        if tally.refused or tally.unstored:
             raise CommandError(f"{tally}; what is wrong with them is said above.")
         self.stdout.write(f"{tally}.")
 
@@ -131,12 +134,13 @@ class PublishCommand(BaseCommand):
                 tally.refused += 1
                 self.stderr.write(f"line {tally.line}: {exc}")
         try:
-            broadcast.broadcast_many(list(updates.values()))
+            publications = broadcast.broadcast_many(list(updates.values()))
         except PublishFailed as exc:
             tally.published += len(exc.published)
             lost = [line for index, line in enumerate(updates) if index not in exc.published]
             raise CommandError(f"{exc} Stopped at line {lost[0]}; {tally}.") from exc
         tally.published += len(updates)
+        tally.unstored += sum(each.stored is False for each in publications)
 
 
 class SymbolCommand(PublishCommand):
@@ -180,11 +184,13 @@ class _Tally:
         self.line = 0
         self.published = 0
         self.refused = 0
+        self.unstored = 0  # alerts that were sent, for those who are connected
 
     def __str__(self) -> str:
         plural = "" if self.published == 1 else "s"
         refused = f", {self.refused} of {self.line} lines refused" if self.refused else ""
-        return f"{self.published} update{plural} published{refused}"
+        unstored = f", {self.unstored} sent and not stored" if self.unstored else ""
+        return f"{self.published} update{plural} published{refused}{unstored}"
 
 
 def _longest_line() -> int:

@@ -9,6 +9,7 @@ Called in synchronous code (on an event loop: `realtime.db.in_database(emit)(...
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 from django.conf import settings
@@ -35,9 +36,14 @@ class _Payload(Struct):
 
 
 def emit(
-    event: str, data: Mapping[str, Any], *, symbol: str | None, user_id: int | None = None
-) -> None:
-    """Let the endpoints that want it have this event.
+    event: str,
+    data: Mapping[str, Any],
+    *,
+    symbol: str | None,
+    user_id: int | None = None,
+    after: float = 0.0,
+) -> list[WebhookDelivery]:
+    """Let the endpoints that want it have this event, `after` so many seconds; what was written.
 
     `data` is a JSON object of any shape, by convention with `symbol` in it. `symbol` is what
     endpoints filter by: one without a symbol passes every filter. `user_id`: only endpoints of
@@ -53,7 +59,7 @@ def emit(
     for endpoint in readable(endpoints):
         with set_aside(f"webhook endpoint {endpoint.pk}"):
             wanting += [endpoint] if endpoint.wants(event, symbol) else []
-    _write(wanting, event, symbol, body)
+    return _write(wanting, event, symbol, body, timedelta(seconds=after))
 
 
 def emit_to(
@@ -78,7 +84,11 @@ def send_test(endpoint: WebhookEndpoint) -> WebhookDelivery | None:
 
 
 def _write(
-    endpoints: Iterable[WebhookEndpoint], event: str, symbol: str | None, body: str
+    endpoints: Iterable[WebhookEndpoint],
+    event: str,
+    symbol: str | None,
+    body: str,
+    after: timedelta = timedelta(0),
 ) -> list[WebhookDelivery]:
     # One id for all of them: who gets an event at two endpoints can tell that it is one.
     webhook_id = new_webhook_id()
@@ -90,7 +100,7 @@ def _write(
             event=event,
             symbol=symbol or "",
             body=body,
-            next_attempt_at=now,
+            next_attempt_at=now + after,
             created_at=now,
         )
         for endpoint in endpoints

@@ -45,6 +45,13 @@ def test_an_update_is_published_on_each_layer(each_layer: str) -> None:
     assert body["receivers"] >= 0
 
 
+def test_an_alert_says_whether_it_was_stored() -> None:
+    client = publisher()
+    assert publish(ALERT, client).json()["stored"] is True
+    assert publish({**ALERT, "user_id": 2**40}, client).json()["stored"] is False
+    assert "stored" not in publish(MARKET, client).json()
+
+
 @pytest.mark.parametrize(
     ("update", "expected"),
     [

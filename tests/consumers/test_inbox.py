@@ -7,8 +7,14 @@ import pytest
 from channels.db import database_sync_to_async
 
 from realtime.alerts import inbox
-from realtime.broadcast import PublishFailed, alert_update, asend_alert, send_alert
-from realtime.models import Alert, AlertAcknowledgement
+from realtime.broadcast import (
+    PublishFailed,
+    abroadcast_market_data,
+    alert_update,
+    asend_alert,
+    send_alert,
+)
+from realtime.models import Alert, AlertAcknowledgement, WebhookDelivery, WebhookEndpoint
 from tests import personas
 from tests.clients import Open
 from tests.conftest import REDIS
@@ -145,7 +151,7 @@ async def test_an_alert_for_nobody_known_is_sent_and_not_stored(
     each_layer: str, people: SimpleNamespace
 ) -> None:
     publication = await asend_alert({"message": "to a ghost"}, user_id=10_000_000)
-    assert publication.offset == 1
+    assert (publication.offset, publication.stored) == (1, False)
     assert not await Alert.objects.aexists()
 
 
@@ -158,15 +164,19 @@ async def test_old_alerts_are_deleted(people: SimpleNamespace, settings: Any) ->
 
 
 @pytest.mark.parametrize("synchronous", [True, False])
-async def test_an_alert_that_could_not_be_sent_is_taken_back(
+async def test_an_alert_that_could_not_be_sent_is_taken_back_with_its_webhooks(
     people: SimpleNamespace, settings: Any, synchronous: bool
 ) -> None:
+    await database_sync_to_async(WebhookEndpoint.objects.create_endpoint)(
+        people.alice, "https://example.com/hook"
+    )
     hosts = ["redis://127.0.0.1:1"]
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": REDIS, "CONFIG": {"hosts": hosts}}}
     send: Any = database_sync_to_async(send_alert) if synchronous else asend_alert
     with pytest.raises(PublishFailed):
         await send({"message": "lost"})
     assert not await Alert.objects.aexists()
+    assert not await WebhookDelivery.objects.aexists()
 
 
 async def test_an_alert_that_cannot_be_stored_is_sent_all_the_same(
@@ -174,6 +184,17 @@ async def test_an_alert_that_cannot_be_stored_is_sent_all_the_same(
 ) -> None:
     settings.REALTIME_ALERT_STORE = "realtime.alerts.inbox.nothing"
     client = await connect("/ws/alerts")
-    await asend_alert({"message": "hello"})
+    publication = await asend_alert({"message": "hello"})
+    assert publication.stored is False
     assert (await client.next())["data"] == {"message": "hello"}
     assert "were sent but not stored" in caplog.text
+
+
+@pytest.mark.parametrize("synchronous", [True, False])
+async def test_a_publication_says_whether_it_was_stored(
+    each_layer: str, people: SimpleNamespace, synchronous: bool
+) -> None:
+    send: Any = database_sync_to_async(send_alert) if synchronous else asend_alert
+    assert (await send({"message": "hello"}, people.alice.pk)).stored is True
+    assert (await Alert.objects.aget()).sent_at is not None
+    assert (await abroadcast_market_data("AAPL", {"price": 1.0})).stored is None

@@ -1,6 +1,7 @@
 """A PostgreSQL that restarts under processes that go on."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -14,12 +15,27 @@ import pytest
 
 from tests.conftest import require
 from tests.postgres import Postgres, find_programs
-from tests.processes import ROOT, STOP_SECONDS, Valkey, manage, process_environment
+from tests.processes import (
+    ROOT,
+    STOP_SECONDS,
+    Valkey,
+    manage,
+    process_environment,
+    run_manage,
+)
 
 pytestmark = pytest.mark.slow
 
 ALERTS = "SELECT count(*) FROM realtime_alert"
 PREDICTIONS = "SELECT count(*) FROM realtime_storedprediction"
+
+DELIVERIES = "SELECT count(*) FROM realtime_webhookdelivery"
+
+HOOK = """
+from django.contrib.auth.models import User
+from realtime.models import WebhookEndpoint
+WebhookEndpoint.objects.create_endpoint(User.objects.get(), "https://example.com/hook")
+"""
 
 # A long-lived script of somebody's: a line of Python on standard input, then an answer.
 SCRIPT = """
@@ -112,8 +128,9 @@ class Place:
     def manage(self, *arguments: str) -> str:
         return manage(self.directory, *arguments, **self.environment).stdout
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        environment = {**self.environment, "DJANGO_SETTINGS_MODULE": "ara_project.settings"}
+    def start(self, *arguments: str, **extra: str) -> "subprocess.Popen[str]":
+        names = {"DJANGO_SETTINGS_MODULE": "ara_project.settings", **extra}
+        environment = {**self.environment, **names}
         return subprocess.Popen(
             [sys.executable, *arguments],
             cwd=ROOT, env=process_environment(self.directory, environment), text=True,
@@ -140,8 +157,8 @@ def start(place: Place) -> Iterator[Callable[..., Any]]:
     """A function that starts a process, which is ended with the test."""
     started: list[subprocess.Popen[str]] = []
 
-    def run(*arguments: str) -> "subprocess.Popen[str]":
-        started.append(place.start(*arguments))
+    def run(*arguments: str, **environment: str) -> "subprocess.Popen[str]":
+        started.append(place.start(*arguments, **environment))
         return started[-1]
 
     yield run
@@ -188,6 +205,40 @@ def test_a_script_stores_predictions_and_alerts_after_a_restart(
         assert place.count(PREDICTIONS) == predictions + number
         assert place.count(ALERTS) == alerts + number
         place.postgres.restart()
+
+
+def test_an_alert_that_cannot_be_stored_says_so_and_is_stored_later(
+    place: Place, start: Callable[..., Any]
+) -> None:
+    script, before = start("-c", SCRIPT), place.count(ALERTS)
+    place.manage("shell", "-v0", "-c", HOOK)
+    place.postgres.stop()
+    ask(script, "assert send_alert({'message': 'in a script'}, 1).stored is False")
+    result = run_manage(place.directory, "send_alert", '{"message": "m"}', **place.environment)
+    place.postgres.start()
+    assert result.returncode == 1
+    assert "not stored" in result.stderr
+    start("manage.py", "run_alerts")
+    place.until_count(ALERTS, before + 2)
+    place.until_count(DELIVERIES, 2)
+
+
+def test_an_alert_of_a_killed_publisher_is_sent_once_by_the_engine(
+    place: Place, start: Callable[..., Any], tmp_path: Path
+) -> None:
+    before = place.count(ALERTS)
+    with Valkey(tmp_path / "valkey") as valkey:
+        script = start("-c", SCRIPT, REDIS_URL=valkey.url)
+        ask(script, "send_alert({'message': 'first'}, 1)")
+        valkey.signal(signal.SIGSTOP)
+        say(script, "send_alert({'message': 'second'}, 1)")
+        place.until_count(ALERTS, before + 2)
+        script.kill()
+        valkey.kill()
+        valkey.start()
+        start("manage.py", "run_alerts", REDIS_URL=valkey.url)
+        place.until_count(f"{ALERTS} WHERE sent_at IS NULL", 0)
+        assert valkey.client().xlen("asgi:stream:alerts.user-1:history") == 1
 
 
 def test_nothing_runs_twice_that_the_database_has_answered(place: Place) -> None:
