@@ -267,6 +267,8 @@ SIMPLE_JWT = {
     ),
     "ALGORITHM": "HS256",
     "UPDATE_LAST_LOGIN": False,
+    # Whatever the user model calls its primary key.
+    "USER_ID_FIELD": "pk",
     # A refresh token works once: what was stolen and used by two is worthless to one of them.
     "ROTATE_REFRESH_TOKENS": True,
     "BLACKLIST_AFTER_ROTATION": True,

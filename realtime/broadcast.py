@@ -45,6 +45,7 @@ from realtime.streams import (  # fmt: skip
     parse_symbol,
     user_alerts,
 )
+from realtime.users import InvalidUserId, UserId, parse_user_id
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +91,9 @@ class Broadcast:
 
     stream: Stream
     body: bytes
-    # Of an alert that is to be stored before it is sent: its id.
+    # Of an alert that is to be stored before it is sent: its id, and whose it is.
     alert_id: str | None = None
+    user_id: UserId | None = None
 
 
 class Publication:
@@ -154,26 +156,27 @@ def market_data_update(symbol: str, market_data: Mapping[str, Any]) -> Broadcast
 
 def alert_update(
     alert_data: Mapping[str, Any],
-    user_id: int | None = None,
+    user_id: Any = None,
     *,
     id: str | None = None,
     stored: bool = False,
 ) -> Broadcast:
     """An alert for one user, or for everybody, for `broadcast_many`. Raises InvalidUpdate.
 
-    It is stored before it is sent (REALTIME_ALERT_STORE), unless the caller has `stored` it.
+    `user_id` is a primary key of AUTH_USER_MODEL, of a UUID also its text. The alert is stored
+    before it is sent (REALTIME_ALERT_STORE), unless the caller has `stored` it.
     """
-    if user_id is not None and (isinstance(user_id, bool) or not isinstance(user_id, int)):
-        raise InvalidUpdate("user_id", "must be a user's primary key (an integer), or None")
-    if user_id is not None and user_id < 1:
-        raise InvalidUpdate("user_id", "must be positive")
+    try:
+        user = None if user_id is None else parse_user_id(user_id)
+    except InvalidUserId as exc:
+        raise InvalidUpdate("user_id", str(exc)) from None
     data = check_data(alert_data, "alert_data")
     _check_severity(data)
-    stream = ALERTS_ALL if user_id is None else user_alerts(user_id)
-    audience = "all" if user_id is None else "user"
+    stream = ALERTS_ALL if user is None else user_alerts(user)
+    audience = "all" if user is None else "user"
     id = id or uuid.uuid4().hex
     update = _broadcast(stream, protocol.alert_body(id, audience, data), "alert_data")
-    return update if stored else replace(update, alert_id=id)
+    return update if stored else replace(update, alert_id=id, user_id=user)
 
 
 def _check_severity(data: Mapping[str, Any]) -> None:
@@ -204,7 +207,7 @@ def broadcast_market_data(symbol: str, market_data: Mapping[str, Any]) -> Public
     return _publish([market_data_update(symbol, market_data)])[0]
 
 
-def send_alert(alert_data: Mapping[str, Any], user_id: int | None = None) -> Publication:
+def send_alert(alert_data: Mapping[str, Any], user_id: Any = None) -> Publication:
     """Send an alert to the sockets of one user, or to everybody on `/ws/alerts`.
 
     `alert_data` is a JSON object of any shape; `severity` (low, medium, high, critical) and
@@ -233,7 +236,7 @@ async def abroadcast_market_data(symbol: str, market_data: Mapping[str, Any]) ->
     return (await abroadcast_many([market_data_update(symbol, market_data)]))[0]
 
 
-async def asend_alert(alert_data: Mapping[str, Any], user_id: int | None = None) -> Publication:
+async def asend_alert(alert_data: Mapping[str, Any], user_id: Any = None) -> Publication:
     """`send_alert` for asynchronous code."""
     return (await abroadcast_many([alert_update(alert_data, user_id)]))[0]
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from django.conf import settings
-from django.contrib.auth.models import User
+from django.contrib.auth import get_user_model
+from django.db import models
 
 from realtime.delivery.embedded import private_opener
 from realtime.models import ApiKey
@@ -62,15 +63,23 @@ def ensure_demo(path: Path) -> Demo:
     return demo
 
 
-def _ensure_user(saved: str | None) -> tuple[User, str | None]:
-    user = User.objects.filter(username=USERNAME).first()
+def _ensure_user(saved: str | None) -> tuple[Any, str | None]:
+    users: Any = get_user_model()._default_manager
+    name = {get_user_model().USERNAME_FIELD: _name()}
+    user = users.filter(**name).first()
     if user is None:
         password = saved or secrets.token_urlsafe(9)
-        return User.objects.create_superuser(USERNAME, password=password), password
+        return users.create_superuser(**name, password=password), password
     return user, saved if saved and user.check_password(saved) else None
 
 
-def _ensure_key(owner: User, saved: str | None) -> str:
+def _name() -> str:
+    model: Any = get_user_model()
+    by_mail = isinstance(model._meta.get_field(model.USERNAME_FIELD), models.EmailField)
+    return f"{USERNAME}@example.com" if by_mail else USERNAME
+
+
+def _ensure_key(owner: Any, saved: str | None) -> str:
     key = ApiKey.objects.find(saved) if saved else None
     if saved and key is not None and key.status == ApiKey.Status.ACTIVE:
         return saved

@@ -4,10 +4,11 @@ A *stream* is one channel and one symbol; it numbers its updates 1, 2, 3, ... Th
 stream is what consumers pass to `group_add` and publishers to `group_send`.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 Channel = Literal["predictions", "market-data", "alerts"]
 CHANNELS: Final[tuple[Channel, ...]] = get_args(Channel)
@@ -21,6 +22,9 @@ _SYMBOL = re.compile(r"[A-Z0-9^][A-Z0-9.\-_=^:/]{0,31}", re.ASCII)
 # letters, so one of them can stand for each further character without meeting another symbol.
 _TO_GROUP: Final = str.maketrans({"=": "e", "^": "c", ":": "o", "/": "s"})
 _FROM_GROUP: Final = str.maketrans({"e": "=", "c": "^", "o": ":", "s": "/"})
+# What of a user's primary key can be in the name of a group, and what stands there for others.
+_PLAIN_USER: Final = re.compile(r"[A-Za-z0-9.\-]{1,64}", re.ASCII)
+_HASHED_USER: Final = re.compile(r"_[0-9a-f]{64}", re.ASCII)
 _EVERY: Final = "every"  # of all symbols of a channel; not the escape of any symbol
 
 
@@ -68,12 +72,12 @@ class Stream:
     """One channel and one symbol.
 
     `symbol` is `*` for every symbol of the channel. The alerts channel has the streams `all`
-    (for everybody) and `user` (for one user: `user_id` is set).
+    (for everybody) and `user` (for one user: `user_id` is set, see `user_alerts`).
     """
 
     channel: Channel
     symbol: str
-    user_id: int | None = None
+    user_id: int | str | None = None
 
     @property
     def group(self) -> str:
@@ -93,10 +97,11 @@ class Stream:
         if channel == "alerts":
             if rest == "all":
                 return ALERTS_ALL
-            kind, dash, number = rest.partition("-")
-            if kind == "user" and dash and number.isdecimal():
-                return user_alerts(int(number))
-            return None
+            kind, dash, user = rest.partition("-")
+            if kind != "user" or not dash:
+                return None
+            known = _PLAIN_USER.fullmatch(user) or _HASHED_USER.fullmatch(user)
+            return Stream("alerts", "user", _numbered(user)) if known else None
         if rest == _EVERY:
             return cls(channel, WILDCARD)
         symbol = rest.translate(_FROM_GROUP)
@@ -107,7 +112,7 @@ class Stream:
 
 
 @lru_cache(maxsize=16_384)
-def _group(channel: Channel, symbol: str, user_id: int | None) -> str:
+def _group(channel: Channel, symbol: str, user_id: int | str | None) -> str:
     if channel == "alerts":
         return "alerts.all" if user_id is None else f"alerts.user-{user_id}"
     if symbol == WILDCARD:
@@ -118,9 +123,20 @@ def _group(channel: Channel, symbol: str, user_id: int | None) -> str:
 ALERTS_ALL: Final = Stream("alerts", "all")
 
 
-def user_alerts(user_id: int) -> Stream:
-    """The stream of alerts for one user, named `user` on the wire."""
-    return Stream("alerts", "user", user_id)
+def user_alerts(user_id: Any) -> Stream:
+    """The stream of alerts for one user, by primary key, named `user` on the wire.
+
+    Its `user_id` is the key if that is a number, a UUID or a short text, and else a hash of it.
+    """
+    text = str(user_id)
+    if not _PLAIN_USER.fullmatch(text):
+        text = f"_{hashlib.sha256(text.encode()).hexdigest()}"
+    return Stream("alerts", "user", _numbered(text))
+
+
+def _numbered(text: str) -> int | str:
+    """A number as one: it is spelled in one way."""
+    return int(text) if text.isdigit() and str(int(text)) == text else text
 
 
 def symbol_stream(channel: Channel, symbol: object) -> Stream:

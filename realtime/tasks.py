@@ -62,7 +62,7 @@ def broadcast_market_data(symbol: str, market_data: dict[str, Any]) -> int | Non
 
 
 @shared_task(base=PublishTask)
-def send_alert(alert_data: dict[str, Any], user_id: int | None = None) -> int | None:
+def send_alert(alert_data: dict[str, Any], user_id: Any = None) -> int | None:
     """`realtime.broadcast.send_alert`; returns the offset."""
     return broadcast.send_alert(alert_data, user_id).offset
 

@@ -16,11 +16,11 @@ from typing import Any, Final
 from asgiref.sync import sync_to_async
 from channels.db import database_sync_to_async
 from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
 from django.db import DatabaseError, connections
 from django.db.models import Q
 from django.utils import timezone
 from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
-from rest_framework_simplejwt.tokens import AccessToken
 
 from realtime.access.batches import Batches
 from realtime.access.cache import RecentCache
@@ -31,18 +31,22 @@ from realtime.access.identity import (
     identity_of_key,
     identity_of_token,
     identity_of_user,
+    session_hashes,
     with_publish_permission,
 )
 from realtime.access.tickets import TicketsUnavailable, redeem
-from realtime.access.tokens import Claims, blacklisted, ended_tokens
+from realtime.access.tokens import Claims, SessionAccessToken, blacklisted, ended_tokens
 from realtime.db import reconnecting
 from realtime.models import ApiKey, hash_secret
+from realtime.users import UserId
 
 logger = logging.getLogger(__name__)
 
 CACHE_SECONDS: Final = 5.0
 CACHE_SIZE: Final = 10_000
 MAX_SECRET_LENGTH: Final = 4096
+# What a claim may raise that no user has. ValidationError: a number where users have UUIDs.
+_ODD_CLAIM: Final = (KeyError, ValueError, TypeError, OverflowError, ValidationError)
 # For so many seconds a crowd keeps its database connection, and notes of used keys wait.
 CROWD_SECONDS: Final = 0.25
 
@@ -69,7 +73,7 @@ class _Question:
 
     credential: Credential
     digest: bytes
-    token: AccessToken | None
+    token: SessionAccessToken | None
 
 
 # By hash of the credential: memory holds no secrets either.
@@ -111,7 +115,7 @@ def forget(
     *,
     credential_id: str | None = None,
     session_id: str | None = None,
-    user_id: int | None = None,
+    user_id: UserId | None = None,
 ) -> None:
     """Ask the database again for this credential, this login, this user, or for all.
 
@@ -140,12 +144,12 @@ def _digest(credential: Credential) -> bytes:
     return hashlib.sha256(f"{credential.kind}:{credential.secret}".encode()).digest()
 
 
-def _verify(credential: Credential) -> AccessToken | None:
+def _verify(credential: Credential) -> SessionAccessToken | None:
     """All that can be said without the database: signature, algorithm, type and expiry of a JWT."""
     if credential.kind != "jwt":
         return None
     try:
-        return AccessToken(credential.secret)  # type: ignore[arg-type]
+        return SessionAccessToken(credential.secret)  # type: ignore[arg-type]
     except ExpiredTokenError as exc:
         raise InvalidCredential(expired=True) from exc
     # Claims of odd types, and a header nested deeper than the JSON parser goes.
@@ -245,7 +249,7 @@ class _Prepared:
         self._tokens = _users_of([each.token for each in questions if each.token is not None])
 
     def user_of(self, token: Claims) -> Any:
-        return _find_user(token) if self._tokens is None else self._tokens.get(_name_of(token))
+        return find_user(token) if self._tokens is None else self._tokens.get(_name_of(token))
 
 
 def _look_up(
@@ -262,7 +266,7 @@ def _look_up(
         return _look_up_grant(redeem(secret)), None
     key = None
     if question.token is not None:
-        find = _find_user if prepared is None else prepared.user_of
+        find = find_user if prepared is None else prepared.user_of
         identity = _check_token(find(question.token), question.token)
     else:
         find_key = reconnecting(ApiKey.objects.find) if prepared is None else prepared.keys.get
@@ -284,12 +288,12 @@ def _look_up_grant(grant: Mapping[str, Any] | None) -> Identity:
         )
         return _check_key(keys.first(), grant["secret_hash"])
     if "jti" in grant:
-        identity = _check_token(_find_user(grant), grant)
+        identity = _check_token(find_user(grant), grant)
         if identity.is_expired(timezone.now()):
             raise InvalidCredential(expired=True)
         return identity
     user = get_user_model()._default_manager.filter(pk=grant["session_of"], is_active=True).first()
-    if user is None or user.get_session_auth_hash() != grant["secret_hash"]:
+    if user is None or grant["secret_hash"] not in session_hashes(user):
         raise InvalidCredential
     return identity_of_user(user)
 
@@ -311,21 +315,29 @@ def _check_token(user: Any, token: Claims) -> Identity:
 
 
 @reconnecting
-def _find_user(token: Claims) -> Any:
-    """The active user of a token that is not blacklisted, or None, with one query."""
+def find_user(token: Claims) -> Any:
+    """The active user of a token that is not blacklisted, or None, with one query.
+
+    Raises InvalidCredential for a claim that no user has.
+    """
     users = with_publish_permission(get_user_model()._default_manager)
     try:
-        return users.filter(~blacklisted(token), pk=token["user_id"], is_active=True).first()
-    except (KeyError, ValueError, TypeError, OverflowError) as exc:
+        return users.filter(~blacklisted(token), pk=_key_of(token), is_active=True).first()
+    except _ODD_CLAIM as exc:
         raise InvalidCredential from exc
 
 
-def _name_of(token: Claims) -> tuple[str, int]:
-    return str(token["jti"]), int(token["user_id"])
+def _key_of(token: Claims) -> Any:
+    """The primary key that a token names; raises one of _ODD_CLAIM."""
+    return get_user_model()._meta.pk.to_python(token["user_id"])
 
 
-def _users_of(tokens: Sequence[Claims]) -> dict[tuple[str, int], Any] | None:
-    """What `_find_user` finds for each token, by `_name_of`, with two queries.
+def _name_of(token: Claims) -> tuple[str, str]:
+    return str(token["jti"]), str(token["user_id"])
+
+
+def _users_of(tokens: Sequence[Claims]) -> dict[tuple[str, str], Any] | None:
+    """What `find_user` finds for each token, by `_name_of`, with two queries.
 
     None if one of the tokens has a claim that the database cannot be asked for.
     """
@@ -333,12 +345,12 @@ def _users_of(tokens: Sequence[Claims]) -> dict[tuple[str, int], Any] | None:
         return {}
     users = with_publish_permission(get_user_model()._default_manager).filter(is_active=True)
     try:
-        active = users.in_bulk({int(token["user_id"]) for token in tokens})
+        active = {str(user.pk): user for user in users.filter(pk__in={*map(_key_of, tokens)})}
         ended = ended_tokens(tokens)
-    except (KeyError, ValueError, TypeError, OverflowError):
+    except _ODD_CLAIM:
         return None
     return {
-        _name_of(token): active.get(int(token["user_id"]))
+        _name_of(token): active.get(str(_key_of(token)))
         for token in tokens
         if token["jti"] not in ended
     }

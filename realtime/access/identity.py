@@ -12,6 +12,7 @@ from django.db.models import Exists, OuterRef, Q
 from realtime.access.tokens import SESSION_CLAIM, Claims
 from realtime.models import KEY_LIMITS, ApiKey
 from realtime.scopes import READ_SCOPES, SCOPES, matches
+from realtime.users import user_id_of
 
 Account = AbstractUser | AnonymousUser
 IdentityKind = Literal["anonymous", "jwt", "api_key", "session"]
@@ -51,8 +52,8 @@ class Identity:
         return self.kind != "anonymous"
 
     @property
-    def user_id(self) -> int | None:
-        return self.user.pk
+    def user_id(self) -> Any:  # a UserId or None, which goes into any query
+        return None if self.user.pk is None else user_id_of(self.user.pk)
 
     def allows(self, scope: str, symbol: str | None = None) -> bool:
         """May this one use the scope: at all, for this symbol, or (`*`) for every symbol?"""
@@ -119,6 +120,11 @@ def identity_of_user(user: Account) -> Identity:
         credential_id=f"session:{user.pk}",
         secret_hash=user.get_session_auth_hash(),
     )
+
+
+def session_hashes(user: Any) -> set[str]:
+    """What a session of this user may hold: by SECRET_KEY, and by those in SECRET_KEY_FALLBACKS."""
+    return {user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()}
 
 
 def with_publish_permission(users: Any) -> Any:

@@ -22,11 +22,17 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from realtime.access.authentication import forget
-from realtime.access.identity import Identity, identity_of_key, with_publish_permission
+from realtime.access.identity import (
+    Identity,
+    identity_of_key,
+    session_hashes,
+    with_publish_permission,
+)
 from realtime.access.tokens import ended_sessions
 from realtime.db import in_database
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import ApiKey
+from realtime.users import UserId, user_id_of
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +49,7 @@ def announce(
     *,
     credential_id: str | None = None,
     session_id: str | None = None,
-    user_id: int | None = None,
+    user_id: UserId | None = None,
 ) -> None:
     """Tell every process that these credentials are not what they were. Call after the commit.
 
@@ -195,10 +201,11 @@ def recheck(identities: Collection[Identity]) -> dict[Identity, Identity | None]
         [identity.key_id for identity in identities if identity.key_id is not None]
     )
     logins = [identity for identity in identities if identity.kind in ("jwt", "session")]
-    users = {}
+    users: dict[UserId | None, Any] = {}
     if logins:
         owners = with_publish_permission(get_user_model()._default_manager)
-        users = owners.in_bulk([identity.user_id for identity in logins])
+        found = owners.filter(pk__in={identity.user_id for identity in logins})
+        users = {user_id_of(user.pk): user for user in found}
     ended = ended_sessions([identity for identity in logins if identity.kind == "jwt"])
     answers: dict[Identity, Identity | None] = {}
     for identity in identities:
@@ -219,7 +226,7 @@ def recheck(identities: Collection[Identity]) -> dict[Identity, Identity | None]
 
 def _of_old_password(user: Any, identity: Identity) -> bool:
     """Is it a session from before the last change of the password? Tokens have been ended."""
-    return identity.kind == "session" and user.get_session_auth_hash() != identity.secret_hash
+    return identity.kind == "session" and identity.secret_hash not in session_hashes(user)
 
 
 def _key_again(key: ApiKey, identity: Identity, now: Any) -> Identity | None:

@@ -15,6 +15,7 @@ from realtime.access.identity import credential_id_of_key
 from realtime.access.live import announce
 from realtime.access.tokens import end_session, end_sessions, session_of
 from realtime.models import ApiKey
+from realtime.users import user_id_of
 
 
 def key_changed(key: ApiKey) -> None:
@@ -28,15 +29,15 @@ def log_out(session_id: str) -> None:
     transaction.on_commit(partial(_changed, session_id=session_id))
 
 
-def log_out_everywhere(user_id: int) -> None:
+def log_out_everywhere(user_id: Any) -> None:
     """End every login of a user. API keys stay."""
     end_sessions(user_id)
     user_changed(user_id)
 
 
-def user_changed(user_id: int) -> None:
-    """A user is deactivated, or may do something else than before."""
-    transaction.on_commit(partial(_changed, user_id=user_id))
+def user_changed(user_id: Any) -> None:
+    """A user, by primary key, is deactivated, or may do something else than before."""
+    transaction.on_commit(partial(_changed, user_id=user_id_of(user_id)))
 
 
 class EndLogins:
@@ -80,12 +81,14 @@ def watch_changes() -> None:
     ):
         signal.connect(receiver, sender=model, dispatch_uid=f"realtime.{receiver.__name__}")
     # Who may publish hangs on permissions, a user's own and those of its groups.
-    for changed, through in (
-        (_permissions_of_user_changed, user.user_permissions.through),
-        (_groups_of_user_changed, user.groups.through),
-        (_permissions_of_group_changed, Group.permissions.through),
+    for changed, related in (
+        (_permissions_of_user_changed, getattr(user, "user_permissions", None)),
+        (_groups_of_user_changed, getattr(user, "groups", None)),
+        (_permissions_of_group_changed, Group.permissions),
     ):
-        m2m_changed.connect(changed, sender=through, dispatch_uid=f"realtime.{changed.__name__}")
+        if related is not None:  # not every user model has PermissionsMixin
+            name = f"realtime.{changed.__name__}"
+            m2m_changed.connect(changed, sender=related.through, dispatch_uid=name)
     pre_delete.connect(_group_deleted, sender=Group, dispatch_uid="realtime._group_deleted")
 
 
@@ -118,7 +121,7 @@ def _permissions_of_user_changed(instance: Any, reverse: bool, action: str, **kw
 
 
 def _groups_of_user_changed(
-    instance: Any, reverse: bool, action: str, pk_set: Collection[int] | None, **kwargs: Any
+    instance: Any, reverse: bool, action: str, pk_set: Collection[Any] | None, **kwargs: Any
 ) -> None:
     if not reverse and action in _DONE:
         user_changed(instance.pk)
@@ -140,9 +143,11 @@ def _group_deleted(instance: Group, **kwargs: Any) -> None:
         user_changed(user_id)
 
 
-def _members(group: Group) -> list[int]:
-    users = get_user_model()._default_manager.filter(groups=group)
-    return list(users.values_list("pk", flat=True))
+def _members(group: Group) -> list[Any]:
+    user = get_user_model()
+    if not hasattr(user, "groups"):
+        return []
+    return list(user._default_manager.filter(groups=group).values_list("pk", flat=True))
 
 
 def _token_blacklisted(instance: BlacklistedToken, created: bool, **kwargs: Any) -> None:

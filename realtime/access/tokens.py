@@ -14,8 +14,10 @@ from django.db import transaction
 from django.db.models import Exists
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
-from rest_framework_simplejwt.tokens import RefreshToken, Token
+from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token, UntypedToken
 from rest_framework_simplejwt.utils import datetime_from_epoch
+
+from realtime.users import UserId
 
 SESSION_CLAIM: Final = "sid"
 _SESSION_ID: Final = re.compile(r"[0-9a-f]{32}")
@@ -74,6 +76,14 @@ def ended_tokens(tokens: Collection[Claims]) -> set[str]:
     return {str(token["jti"]) for token in tokens if not ended.isdisjoint(ids_of(token))}
 
 
+class SessionAccessToken(AccessToken):
+    """An access token of ours."""
+
+
+class AnyToken(UntypedToken):
+    """A token of any type, to be looked at."""
+
+
 class SessionRefreshToken(RefreshToken):
     """A refresh token that knows its session."""
 
@@ -92,7 +102,7 @@ class SessionRefreshToken(RefreshToken):
 
     def outstand(self) -> None:
         """Called for a token that rotation makes: the session lives as long as it."""
-        _note(self, ids_of(self)[:1], int(self["user_id"]))
+        _note(self, ids_of(self)[:1], self["user_id"])
         if SESSION_CLAIM in self:
             session = OutstandingToken.objects.filter(jti=self[SESSION_CLAIM])
             session.update(expires_at=datetime_from_epoch(self["exp"]))
@@ -121,13 +131,13 @@ def end_session(session_id: str) -> None:
     _blacklist(OutstandingToken.objects.filter(jti=session_id))
 
 
-def end_sessions(user_id: int) -> None:
+def end_sessions(user_id: UserId) -> None:
     """No token of any session of this user is good any more."""
     with transaction.atomic():
         _blacklist(OutstandingToken.objects.filter(user_id=user_id))
 
 
-def _note(token: Token, ids: Iterable[str], user_id: int) -> None:
+def _note(token: Token, ids: Iterable[str], user_id: Any) -> None:
     expires_at = datetime_from_epoch(token["exp"])
     OutstandingToken.objects.bulk_create(
         [

@@ -18,6 +18,7 @@ from realtime.alerts.rules import Definition, InvalidRule, parse_rule
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import Alert, AlertAcknowledgement, AlertRule, WebhookEndpoint
 from realtime.protocol import SEVERITIES
+from realtime.users import field_lookups
 
 if TYPE_CHECKING:  # generic in the stubs only
     _RuleAdmin = admin.ModelAdmin[AlertRule]
@@ -30,6 +31,8 @@ else:
     _ModelForm = forms.ModelForm
 
 EXAMPLE: Final = {"symbols": ["AAPL"], "conditions": [{"type": "above", "value": 150}]}
+
+_OWNER_NAME = field_lookups("owner", email=False)[0]
 
 
 class AlertRuleForm(_ModelForm):
@@ -82,13 +85,13 @@ class AlertRuleAdmin(_RuleAdmin):
     list_display = ("name", "owner_name", "severity", "state", "source", "last_fired_at")
     list_filter = ("severity", "paused", "source", "last_fired_at")
     list_select_related = ("owner",)
-    search_fields = ("name", "owner__username", "owner__email")
+    search_fields = ("name", *field_lookups("owner"))
     autocomplete_fields = ("owner",)
     readonly_fields = ("source", "created_at", "last_fired_at")
     actions = ("pause_selected", "resume_selected")
     change_form_template = "admin/realtime/alertrule/change_form.html"
 
-    @admin.display(description="Owner", ordering="owner__username", empty_value="everybody")
+    @admin.display(description="Owner", ordering=_OWNER_NAME, empty_value="everybody")
     def owner_name(self, rule: AlertRule) -> str | None:
         return None if rule.owner is None else rule.owner.get_username()
 
@@ -197,10 +200,10 @@ class AlertAdmin(_AlertAdmin):
     list_filter = (SeverityFilter, "created_at")
     list_select_related = ("owner", "rule")
     list_per_page = 50
-    search_fields = ("uid", "symbol", "owner__username", "rule__name")
+    search_fields = ("uid", "symbol", *field_lookups("owner", email=False), "rule__name")
     inlines = (AcknowledgementInline,)
 
-    @admin.display(description="Owner", ordering="owner__username", empty_value="everybody")
+    @admin.display(description="Owner", ordering=_OWNER_NAME, empty_value="everybody")
     def owner_name(self, alert: Alert) -> str | None:
         return None if alert.owner is None else alert.owner.get_username()
 

@@ -20,6 +20,7 @@ from realtime.connections import StatisticsUnavailable, connection_manager
 from realtime.forms import ApiKeyForm, RotateForm, symbols_name
 from realtime.models import KEY_LIMITS, ApiKey, ApiKeyQuerySet
 from realtime.scopes import SCOPES, SYMBOL_SCOPES
+from realtime.users import field_lookups
 
 if TYPE_CHECKING:  # generic in the stubs only
     _ModelAdmin = admin.ModelAdmin[ApiKey]
@@ -73,7 +74,7 @@ class ApiKeyAdmin(_ModelAdmin):
     list_filter = (StatusFilter, ScopeFilter, "created_at", "last_used_at")
     list_select_related = ("owner",)
     list_per_page = 50
-    search_fields = ("prefix", "name", "owner__username", "owner__email")
+    search_fields = ("prefix", "name", *field_lookups("owner"))
     search_help_text = "Visible part of the key (k3f9a2bc), name or owner"
     autocomplete_fields = ("owner",)
     actions = ("revoke_selected",)

@@ -19,6 +19,7 @@ from django.utils.safestring import SafeString
 
 from realtime.forms import RotateForm, WebhookEndpointForm
 from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEvent
+from realtime.users import field_lookups
 from realtime.webhooks.events import send_test
 from realtime.webhooks.queue import disable, enable, resend
 
@@ -40,7 +41,7 @@ class WebhookEndpointAdmin(_EndpointAdmin):
     list_display = ("url", "description", "owner", "state", "event_list", "symbol_list")
     list_filter = ("enabled", "disabled_reason", "created_at")
     list_select_related = ("owner",)
-    search_fields = ("url", "description", "owner__username", "owner__email")
+    search_fields = ("url", "description", *field_lookups("owner"))
     autocomplete_fields = ("owner",)
     actions = ("enable_selected", "disable_selected")
 

@@ -29,7 +29,7 @@ class Draft:
 
     uid: str
     rule_id: int
-    owner_id: int | None
+    owner_id: AnyValue
     symbol: str
     severity: str
     data: dict[str, AnyValue]

@@ -13,6 +13,7 @@ from realtime.broadcast import Broadcast
 from realtime.models import Alert, AlertAcknowledgement, WebhookDelivery, WebhookEndpoint
 from realtime.protocol import SEVERITIES, update_data, update_time
 from realtime.streams import InvalidSymbol, parse_symbol
+from realtime.users import user_id_of
 from realtime.webhooks.events import emit, emit_to
 
 T = TypeVar("T")
@@ -37,7 +38,8 @@ def store(updates: Sequence[Broadcast]) -> "Stored":
     deliveries: dict[str, list[int]] = {}
     with transaction.atomic():
         users = get_user_model()._default_manager.filter(pk__in=owners)
-        known = {None, *(users.values_list("pk", flat=True) if owners else ())}
+        found = users.values_list("pk", flat=True) if owners else ()
+        known = {None, *map(user_id_of, found)}
         stored = Alert.objects.bulk_create([row for row in rows if row.owner_id in known], _BATCH)
         if WebhookEndpoint.objects.filter(enabled=True).exists():
             deliveries = {row.uid: _tell_webhooks(row) for row in stored}
@@ -106,7 +108,7 @@ def _row(update: Broadcast) -> Alert:
     severity = data.get("severity")
     return Alert(
         uid=update.alert_id or "",
-        owner_id=update.stream.user_id,
+        owner_id=update.user_id,
         symbol=_symbol(data.get("symbol")),
         severity=severity if severity in SEVERITIES else "",
         data=data,

@@ -149,7 +149,7 @@ def check_allowed(definition: Definition, identity: Identity) -> None:
         raise InvalidRule("escalate_to", "is none of your webhook endpoints")
 
 
-def check_room(owner_id: int | None, more: int) -> None:
+def check_room(owner_id: Any, more: int) -> None:
     """Raise TooManyRules if the user may not have so many more."""
     limit: int = settings.REALTIME_ALERT_RULES_PER_USER
     if more > 0 and AlertRule.objects.filter(owner_id=owner_id).count() + more > limit:

@@ -30,7 +30,7 @@ class Rule:
 
     id: int
     revision: int
-    owner_id: int | None
+    owner_id: AnyValue
     definition: Definition
     since: int = 0
 

@@ -2,12 +2,28 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from realtime.api.base import Choice
 from realtime.streams import InvalidSymbol, parse_symbol
+from realtime.users import InvalidUserId, UserId, parse_user_id, read_user_id
 
 UPDATE_TYPES = ("prediction_update", "market_data_update", "alert")
+
+
+@extend_schema_field({"oneOf": [{"type": "integer"}, {"type": "string"}]})
+class UserIdField(serializers.Field[UserId, Any, UserId, Any]):
+    """The primary key of a user: a number, or a text such as that of a UUID."""
+
+    def to_internal_value(self, data: Any) -> UserId:
+        try:
+            return read_user_id(data) if isinstance(data, str) else parse_user_id(data)
+        except InvalidUserId as exc:
+            raise serializers.ValidationError(str(exc)) from exc
+
+    def to_representation(self, value: UserId) -> UserId:
+        return value
 
 
 class UpdateSerializer(serializers.Serializer[Any]):
@@ -21,12 +37,10 @@ class UpdateSerializer(serializers.Serializer[Any]):
     data = serializers.DictField(  # type: ignore[assignment]
         help_text="Any JSON object; it reaches the clients as it is."
     )
-    user_id = serializers.IntegerField(
+    user_id = UserIdField(
         required=False,
         allow_null=True,
-        min_value=1,
-        max_value=2**63 - 1,
-        help_text="For `alert` only: the one user who gets it. Absent: everybody.",
+        help_text="For `alert` only: the one user who gets it, by primary key. Absent: everybody.",
     )
 
     def validate_symbol(self, symbol: str) -> str:

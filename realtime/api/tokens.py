@@ -1,8 +1,9 @@
 """JSON Web Tokens: obtain, refresh, verify, blacklist; log out everywhere; one-use tickets."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
-from django.core.exceptions import ObjectDoesNotExist
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
@@ -13,14 +14,14 @@ from rest_framework_simplejwt.serializers import (
     TokenObtainPairSerializer,
     TokenRefreshSerializer,
 )
-from rest_framework_simplejwt.tokens import UntypedToken
 from rest_framework_simplejwt.views import TokenViewBase
 
+from realtime.access.authentication import InvalidCredential, find_user
 from realtime.access.identity import grant_of
 from realtime.access.logins import count_login
 from realtime.access.revocation import log_out, log_out_everywhere
 from realtime.access.tickets import TICKET_SECONDS, issue
-from realtime.access.tokens import SESSION_CLAIM, SessionRefreshToken, is_blacklisted
+from realtime.access.tokens import SESSION_CLAIM, AnyToken, SessionRefreshToken
 from realtime.api.authentication import IsUser, identity_of
 from realtime.api.base import ApiView
 from realtime.api.serializers import ProblemSerializer
@@ -52,15 +53,27 @@ class TicketSerializer(serializers.Serializer[Any]):
 class _Obtain(TokenObtainPairSerializer):
     token_class = SessionRefreshToken
 
+    def to_internal_value(self, data: Any) -> Any:
+        # On the wire it is `username`, whatever the user model calls what one logs in with.
+        if isinstance(data, Mapping) and self.username_field not in data and "username" in data:
+            data = {**data, self.username_field: data["username"]}
+        return super().to_internal_value(data)
+
 
 class _Refresh(TokenRefreshSerializer):
     token_class = SessionRefreshToken
 
+    def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
+        try:
+            return super().validate(attrs)
+        except ValidationError as exc:  # a number, where users have UUIDs
+            raise TokenError("Token names no user") from exc
+
 
 class _Verify(TokenSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if is_blacklisted(UntypedToken(attrs["token"])):
-            raise TokenError("Token is blacklisted")
+        if find_user(AnyToken(attrs["token"])) is None:
+            raise TokenError("Token is blacklisted, or its user is gone")
         return {}
 
 
@@ -73,6 +86,13 @@ class _Blacklist(RefreshSerializer):
         return {}
 
 
+# The user is deleted; claims of odd types; a header nested too deeply.
+_BAD_TOKEN: Final = (
+    ObjectDoesNotExist, InvalidCredential, ValidationError,
+    ValueError, TypeError, OverflowError, RecursionError,
+)  # fmt: skip
+
+
 class _TokenView(ApiView, TokenViewBase):
     """simplejwt's view, without what it raises for some bad tokens."""
 
@@ -81,8 +101,7 @@ class _TokenView(ApiView, TokenViewBase):
         _ = request.data
         try:
             response = super().post(request, *args, **kwargs)
-        # The user is deleted; claims of odd types; a header nested too deeply.
-        except (ObjectDoesNotExist, ValueError, TypeError, OverflowError, RecursionError) as exc:
+        except _BAD_TOKEN as exc:
             raise InvalidToken from exc
         response["Cache-Control"] = "no-store"
         return response
@@ -133,7 +152,7 @@ class VerifyTokenView(_TokenView):
 
     @extend_schema(
         operation_id="verify_token",
-        summary="Is a token ours, neither expired nor blacklisted?",
+        summary="Is a token good: ours, not expired, of a login and a user that are active?",
         request=TokenSerializer,
         responses={200: None, 401: ProblemSerializer},
     )

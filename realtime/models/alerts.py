@@ -89,9 +89,13 @@ class AlertProgress(models.Model):
 
 class AlertQuerySet(models.QuerySet["Alert"]):
     def visible_to(self, user: AbstractBaseUser) -> "AlertQuerySet":
-        """The user's own alerts, and those for everybody since the user is here."""
-        joined: datetime = getattr(user, "date_joined", timezone.now())
-        return self.filter(Q(owner_id=user.pk) | Q(owner=None, created_at__gte=joined))
+        """The user's own alerts, and those for everybody since the user is here.
+
+        All of those for everybody, where the user model does not say since when that is.
+        """
+        joined: datetime | None = getattr(user, "date_joined", None)
+        to_all = Q(owner=None) if joined is None else Q(owner=None, created_at__gte=joined)
+        return self.filter(Q(owner_id=user.pk) | to_all)
 
     def with_acknowledged(self, user: AbstractBaseUser) -> "AlertQuerySet":
         """Annotated with `acknowledged`: has this user said so?"""

@@ -40,7 +40,7 @@ def emit(
     data: Mapping[str, Any],
     *,
     symbol: str | None,
-    user_id: int | None = None,
+    user_id: Any = None,
     after: float = 0.0,
 ) -> list[WebhookDelivery]:
     """Let the endpoints that want it have this event, `after` so many seconds; what was written.

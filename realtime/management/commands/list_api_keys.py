@@ -4,6 +4,7 @@ import json
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandParser
 
 from realtime.management.keys import as_json
@@ -23,7 +24,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         keys = ApiKey.objects.get_queryset().select_related("owner")
         if options["owner"]:
-            keys = keys.filter(owner__username=options["owner"])
+            keys = keys.filter(**{f"owner__{get_user_model().USERNAME_FIELD}": options["owner"]})
         if options["status"]:
             keys = getattr(keys, options["status"])()
         if options["json"]:

@@ -3,13 +3,13 @@
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
 from django.db import Error as DatabaseError
 
 from realtime.broadcast import Broadcast, alert_update
 from realtime.management.json_lines import JsonObject
 from realtime.management.publishing import PublishCommand
+from realtime.users import InvalidUserId, UserId, has_numbers, read_user_id, user_id_of
 
 
 class Command(PublishCommand):
@@ -34,30 +34,36 @@ A line that is refused is named on standard error, the others are sent, and the 
         parser.add_argument(
             "--user",
             metavar="ID_OR_USERNAME",
-            help="send to this user's sockets only; digits are an ID",
+            help="send to this user's sockets only; digits, or a UUID, are an ID",
         )
 
     def line_format(self, options: dict[str, Any]) -> str:
         return "the data of an alert, a JSON object"
 
-    def target(self, options: dict[str, Any]) -> int | None:
+    def target(self, options: dict[str, Any]) -> UserId | None:
         text = options["user"]
         if text is None:
             return None
         try:
-            return _find_user(text).pk
-        except (get_user_model().DoesNotExist, OverflowError):
-            what = "ID" if text.isdecimal() else "username"
+            return user_id_of(_find_user(text).pk)
+        except (get_user_model().DoesNotExist, InvalidUserId):
+            what = "ID" if has_numbers() and text.isdecimal() else "username"
             raise CommandError(f"--user: nobody has the {what} {text!r}") from None
         except DatabaseError as exc:
             raise CommandError(f"--user: the database did not answer: {exc}") from exc
 
-    def build(self, target: int | None, data: JsonObject) -> Broadcast:
+    def build(self, target: UserId | None, data: JsonObject) -> Broadcast:
         return alert_update(data, target)
 
 
-def _find_user(text: str) -> User:
-    users = get_user_model()._default_manager
-    if text.isdecimal():
-        return users.get(pk=int(text))
-    return users.get_by_natural_key(text)
+def _find_user(text: str) -> Any:
+    users: Any = get_user_model()._default_manager
+    if has_numbers():
+        by_id = text.isdecimal()
+        return users.get(pk=read_user_id(text)) if by_id else users.get_by_natural_key(text)
+    # A name may look like a key here, and a key like a name.
+    try:
+        found = users.filter(pk=read_user_id(text)).first()
+    except InvalidUserId:
+        found = None
+    return found or users.get_by_natural_key(text)

@@ -1,0 +1,95 @@
+"""Users of any model: the primary key of one may be a number, a UUID or a text.
+
+JSON and messages between processes carry it as a number or a text: a `UserId`.
+"""
+
+from typing import Any, Final
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import FieldDoesNotExist, ValidationError
+from django.db import models
+
+UserId = int | str
+
+_LARGEST: Final = 2**63 - 1
+_DIGITS: Final = len(str(_LARGEST))
+
+
+class InvalidUserId(ValueError):
+    """Raised for what is not a primary key of the user model; says what one is."""
+
+
+def user_id_of(key: Any) -> UserId:
+    """A user's primary key as messages carry it."""
+    return key if isinstance(key, int) else str(key)
+
+
+def parse_user_id(value: object) -> UserId:
+    """The primary key that a caller gave, in its one spelling; raises InvalidUserId.
+
+    Says nothing about whether there is such a user.
+    """
+    field = _key_field()
+    if has_numbers():
+        return _whole_number(value)
+    if not isinstance(value, str | UUID) or not _is_text(str(value)):
+        raise InvalidUserId(_what_it_is(field))
+    try:
+        return user_id_of(field.clean(value, None))
+    except ValidationError:
+        raise InvalidUserId(_what_it_is(field)) from None
+
+
+def read_user_id(text: str) -> UserId:
+    """`parse_user_id` of what somebody typed, where every key is a text; raises InvalidUserId."""
+    whole = has_numbers() and text.isdecimal() and len(text) <= _DIGITS
+    return parse_user_id(int(text) if whole else text)
+
+
+def has_numbers() -> bool:
+    """Are the users of this project numbered?"""
+    return isinstance(_key_field(), models.IntegerField)
+
+
+def field_lookups(prefix: str, *, email: bool = True) -> tuple[str, ...]:
+    """Look-ups of a user's name and e-mail address: `owner__username`, `owner__email`."""
+    model: Any = get_user_model()
+    names = [model.USERNAME_FIELD]
+    if email and _has_field(model, model.get_email_field_name()):
+        names.append(model.get_email_field_name())
+    return tuple(f"{prefix}__{name}" for name in dict.fromkeys(names))
+
+
+def _key_field() -> Any:
+    field: Any = get_user_model()._meta.pk
+    while field.remote_field is not None:  # the parent of a model that extends another one
+        field = field.target_field
+    return field
+
+
+def _whole_number(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidUserId("must be a user's primary key (an integer), or None")
+    if value < 1:
+        raise InvalidUserId("must be positive")
+    if value > _LARGEST:
+        raise InvalidUserId(f"must be at most {_LARGEST}")
+    return value
+
+
+def _is_text(text: str) -> bool:
+    return text.isprintable() and text != ""
+
+
+def _what_it_is(field: Any) -> str:
+    kind = "a UUID" if isinstance(field, models.UUIDField) else "a text"
+    return f"must be a user's primary key ({kind}), or None"
+
+
+def _has_field(model: Any, name: str) -> bool:
+    try:
+        model._meta.get_field(name)
+    except FieldDoesNotExist:
+        return False
+    return True
