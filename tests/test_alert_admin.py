@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 
 from realtime.broadcast import broadcast_market_data, send_alert
-from realtime.models import AlertRule
+from realtime.models import AlertProblem, AlertRule
 from tests import personas
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -95,3 +95,33 @@ def test_alerts_are_filtered_by_severity(olga: Client, choice: str, found: str) 
     page = olga.get(reverse("admin:realtime_alert_changelist"), {"severity": choice})
     (alert,) = page.context["cl"].result_list
     assert alert.data["message"] == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"symbols": ["AAPL"], "conditions": [{"type": "above", "value": NaN}]}',
+        '{"symbols": ["AAPL"], "conditions": [{"type": "above", "value": %s}]}' % ("9" * 5000),
+        "[" * 100_000,
+        '{"symbols": ["A"], "conditions": [{"type": "above", "value": 1}], "message": "\\ud800"}',
+        '{"\\ud800": 1}',
+        "[1]",
+    ],
+)
+def test_what_is_no_definition_is_an_error_of_the_form(olga: Client, text: str) -> None:
+    page = olga.post(reverse(ADD), {"name": "", "definition": text})
+    assert page.status_code == 200
+    assert "errorlist" in page.text
+
+
+def test_what_is_set_aside_is_shown_with_its_reason(olga: Client) -> None:
+    save(olga, RULE)
+    rule = AlertRule.objects.get()
+    AlertProblem.objects.create(rule=rule, symbol="AAPL", reason="OverflowError: too far")
+    AlertProblem.objects.create(symbol="EXTR", reason="TypeError: odd")
+    assert "set aside" in olga.get(reverse("admin:realtime_alertrule_changelist")).text
+    change = reverse("admin:realtime_alertrule_change", args=[rule.pk])
+    assert "AAPL: OverflowError: too far" in olga.get(change).text
+    page = olga.get(reverse("admin:realtime_alertproblem_changelist"), {"q": "EXTR"}).text
+    assert "TypeError: odd" in page
+    assert "all rules" in page

@@ -1,5 +1,6 @@
 """Alert rules in the Django admin, with a dry run; alerts, to look at."""
 
+import json
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from asgiref.sync import async_to_sync
@@ -8,6 +9,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
+from django.forms.fields import InvalidJSONInput
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
@@ -16,17 +18,24 @@ from realtime.alerts.dry_run import PASTS, Past, gather, judge
 from realtime.alerts.rulebook import definition_of, delete_rules, fill, save_rule
 from realtime.alerts.rules import Definition, InvalidRule, parse_rule
 from realtime.delivery.publisher import BackendUnavailable
-from realtime.models import Alert, AlertAcknowledgement, AlertRule, WebhookEndpoint
+from realtime.models import (
+    Alert,
+    AlertAcknowledgement,
+    AlertProblem,
+    AlertRule,
+    WebhookEndpoint,
+)
 from realtime.protocol import SEVERITIES
 from realtime.users import field_lookups
 
 if TYPE_CHECKING:  # generic in the stubs only
     _RuleAdmin = admin.ModelAdmin[AlertRule]
     _AlertAdmin = admin.ModelAdmin[Alert]
+    _ProblemAdmin = admin.ModelAdmin[AlertProblem]
     _Inline = admin.TabularInline[AlertAcknowledgement, Alert]
     _ModelForm = forms.ModelForm[AlertRule]
 else:
-    _RuleAdmin = _AlertAdmin = admin.ModelAdmin
+    _RuleAdmin = _AlertAdmin = _ProblemAdmin = admin.ModelAdmin
     _Inline = admin.TabularInline
     _ModelForm = forms.ModelForm
 
@@ -35,11 +44,32 @@ EXAMPLE: Final = {"symbols": ["AAPL"], "conditions": [{"type": "above", "value":
 _OWNER_NAME = field_lookups("owner", email=False)[0]
 
 
+class DefinitionField(forms.JSONField):
+    """JSON that Python reads and UTF-8 can carry; anything else is an error of the form."""
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            found = super().to_python(value)
+            json.dumps(found, ensure_ascii=False).encode()
+        except (ValueError, RecursionError):
+            raise forms.ValidationError(
+                self.error_messages["invalid"], "invalid", {"value": value}
+            ) from None
+        return found
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        try:
+            self.to_python(data)
+        except forms.ValidationError:
+            return InvalidJSONInput(data or "")
+        return super().bound_data(data, initial)
+
+
 class AlertRuleForm(_ModelForm):
     """The definition as JSON; what is wrong with it is said with its field."""
 
     name = forms.CharField(max_length=100, required=False, help_text="Empty: what the rule says.")
-    definition = forms.JSONField(
+    definition = DefinitionField(
         initial=EXAMPLE,
         widget=forms.Textarea(attrs={"rows": 14, "cols": 80}),
         help_text="symbols, conditions, match, severity, message, for, cooldown, once, "
@@ -87,7 +117,7 @@ class AlertRuleAdmin(_RuleAdmin):
     list_select_related = ("owner",)
     search_fields = ("name", *field_lookups("owner"))
     autocomplete_fields = ("owner",)
-    readonly_fields = ("source", "created_at", "last_fired_at")
+    readonly_fields = ("source", "created_at", "last_fired_at", "problem")
     actions = ("pause_selected", "resume_selected")
     change_form_template = "admin/realtime/alertrule/change_form.html"
 
@@ -97,7 +127,18 @@ class AlertRuleAdmin(_RuleAdmin):
 
     @admin.display(ordering="paused")
     def state(self, rule: AlertRule) -> str:
-        return "paused" if rule.paused else "active"
+        if rule.paused:
+            return "paused"
+        return "set aside" if self.problem(rule) else "active"
+
+    @admin.display(description="Set aside", empty_value="no")
+    def problem(self, rule: AlertRule) -> str | None:
+        """Where it cannot be evaluated, and why."""
+        problems = list(rule.problems.all())
+        return "; ".join(f"{each.symbol or 'every symbol'}: {each.reason}" for each in problems)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AlertRule]:
+        return super().get_queryset(request).prefetch_related("problems")
 
     def get_fields(self, request: HttpRequest, obj: AlertRule | None = None) -> list[Any]:
         """A rule that is not made yet has no source and no times."""
@@ -173,6 +214,29 @@ class AcknowledgementInline(_Inline):
     can_delete = False
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(AlertProblem)
+class AlertProblemAdmin(_ProblemAdmin):
+    """What the engine has set aside; it tries a symbol again after ten minutes."""
+
+    list_display = ("since", "symbol_name", "rule_name", "reason")
+    list_select_related = ("rule",)
+    search_fields = ("symbol", "rule__name")
+
+    @admin.display(description="Symbol", ordering="symbol", empty_value="every symbol")
+    def symbol_name(self, problem: AlertProblem) -> str | None:
+        return problem.symbol or None
+
+    @admin.display(description="Rule", ordering="rule__name", empty_value="all rules")
+    def rule_name(self, problem: AlertProblem) -> str | None:
+        return None if problem.rule is None else problem.rule.name
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:

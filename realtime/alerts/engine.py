@@ -3,6 +3,9 @@
 What fires is committed with the positions of the streams before it is sent, so a process that is
 killed anywhere goes on without leaving anything out or doing anything twice. Several engines share
 the symbols among them.
+
+What cannot be evaluated or stored is set aside by itself, a rule or a symbol, and everything else
+goes on: only what a backend that is away brings about is waited out.
 """
 
 import asyncio
@@ -20,6 +23,7 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
+from django.db import IntegrityError
 
 from realtime.alerts import store
 from realtime.alerts.book import Book
@@ -28,12 +32,14 @@ from realtime.alerts.inbox import PUBLISHING_SECONDS, escalate, prune
 from realtime.alerts.members import BEAT_SECONDS, Members
 from realtime.alerts.rulebook import GROUP
 from realtime.alerts.sending import PATIENCE, resend, send, store_late
-from realtime.alerts.store import Commit, Overtaken, Saved
+from realtime.alerts.store import Commit, Overtaken, Problem, Saved
 from realtime.alerts.tracking import Tracked, first_position, with_channels
+from realtime.aside import set_aside
 from realtime.delivery.layers import EXTENSION
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.subscribe import Lost, subscribe
 from realtime.delivery.updates import Update
+from realtime.models import Alert
 from realtime.protocol import Position
 from realtime.retry import Retry, Stopped, set_within
 from realtime.streams import WILDCARD, Channel, Stream
@@ -55,6 +61,8 @@ REREAD_SECONDS: Final = 60.0
 GRACE_SECONDS: Final = 0.25
 # Seconds for which nothing becomes due after Redis was away: what was missed comes first.
 SETTLE_SECONDS: Final = 2.0
+# Seconds after which a symbol that was set aside is tried again.
+ASIDE_SECONDS: Final = 600.0
 # Seconds between two times of deleting what is too old.
 PRUNE_SECONDS: Final = 3600.0
 # Seconds until symbols are read again after another engine has committed one of them.
@@ -70,10 +78,11 @@ async def run_alerts(stop: asyncio.Event) -> None:
     if layer is None or EXTENSION not in layer.extensions:
         raise ImproperlyConfigured("alert rules need one of this project's channel layers")
     members = Members(getattr(layer, "loop_layer", layer), uuid.uuid4().hex[:12])
+    aside: dict[str, float] = {}
     try:
         while not stop.is_set():
             try:
-                await _Engine(stop, getattr(layer, "loop_layer", layer), members).run()
+                await _Engine(stop, getattr(layer, "loop_layer", layer), members, aside).run()
             except Overtaken as exc:
                 logger.info("%s; reading it again", exc)
                 await set_within(stop, _OVERTAKEN_SECONDS)
@@ -88,8 +97,11 @@ async def run_alerts(stop: asyncio.Event) -> None:
 class _Engine:
     """One life: from what is stored, until `stop` or until another engine overtakes it."""
 
-    def __init__(self, stop: asyncio.Event, layer: Any, members: Members) -> None:
+    def __init__(
+        self, stop: asyncio.Event, layer: Any, members: Members, aside: dict[str, float]
+    ) -> None:
         self.stop = stop
+        self.aside = aside  # symbols, and until when
         self.layer = layer
         self.members = members
         self.book = Book()
@@ -103,6 +115,7 @@ class _Engine:
         self.reading: asyncio.Task[None] | None = None
         self.fingerprint: store.Fingerprint | None = None
         self.retry = Retry(stop, outages=(DatabaseError, BackendUnavailable))
+        self._unreadable: dict[int, int] = {}  # revisions of rules that cannot be read, by id
         self._flushed = self._polled = self._beaten = -1000.0
         self._settled = 0.0
         self._pruned = -PRUNE_SECONDS
@@ -141,9 +154,16 @@ class _Engine:
         self.room.set()
         if not self.waiting and time.monotonic() > self._settled:
             now = int((time.time() - GRACE_SECONDS) * 1000)
-            for tracked in self.tracked.values():
-                tracked.advance(now)
-        fired = any(tracked.drafts for tracked in self.tracked.values())
+            for tracked in tuple(self.tracked.values()):
+                try:
+                    tracked.advance(now)
+                except Exception as exc:
+                    await self._set_aside(tracked.symbol, exc)
+        fired = False
+        for tracked in tuple(self.tracked.values()):
+            fired = fired or bool(tracked.drafts)
+            for rule, cause in tracked.failed():
+                await self._note(Problem(tracked.symbol, rule.id, cause))
         if fired or time.monotonic() - self._flushed > FLUSH_SECONDS:
             await self._commit()
 
@@ -161,10 +181,12 @@ class _Engine:
         symbol, channel = update.stream.symbol, update.stream.channel
         tracked = self.tracked.get(symbol)
         if tracked is None:
-            if channel not in self.book.channels(symbol) or not self.members.own(symbol):
+            wanted = channel in self.book.channels(symbol) and not self._is_aside(symbol)
+            if not wanted or not self.members.own(symbol):
                 return
             tracked = await self._adopt(symbol)
-        await self._wait_out(partial(tracked.take, update))
+        if tracked is not None:
+            await self._apart(symbol, self._wait_out(partial(tracked.take, update)))
 
     # Committing -------------------------------------------------------------------------------
 
@@ -174,15 +196,58 @@ class _Engine:
         changed = [tracked for tracked in self.tracked.values() if tracked.changed]
         if not changed and not self.sent:
             return
-        commit = Commit(
-            moved=[tracked.moved() for tracked in changed],
-            drafts=[each for tracked in changed for each in tracked.drafts],
-            sent=self.sent,
-        )
-        alerts = await self._wait_out(partial(in_database(store.write), commit))
+        alerts = await self._write(changed)
+        self.sent = await send(alerts) if alerts else []
+
+    async def _write(self, changed: list[Tracked]) -> list[Alert]:
+        parts = [Commit([tracked.moved()], list(tracked.drafts)) for tracked in changed]
+        try:
+            alerts = await self._stored(Commit.of(parts, self.sent))
+        except (Stopped, Overtaken):
+            raise
+        except Exception as exc:
+            logger.warning("a commit failed, so each symbol is committed by itself: %s", exc)
+            return await self._write_each(changed, parts)
         for tracked in changed:
             tracked.committed()
-        self.sent = await send(alerts) if alerts else []
+        return alerts
+
+    async def _write_each(self, changed: list[Tracked], parts: list[Commit]) -> list[Alert]:
+        alerts = await self._stored(Commit(sent=self.sent))
+        for tracked, part in zip(changed, parts, strict=True):
+            stored = await self._apart(tracked.symbol, self._stored(part))
+            if stored is not None:
+                tracked.committed()
+                alerts += stored
+        return alerts
+
+    async def _stored(self, commit: Commit) -> list[Alert]:
+        return await self._wait_out(partial(in_database(store.write), commit))
+
+    # Setting aside ----------------------------------------------------------------------------
+
+    async def _apart(self, symbol: str, work: Awaitable[T]) -> T | None:
+        """Work on one symbol; when it fails, that symbol is left out for a while."""
+        try:
+            return await work
+        except (Stopped, Overtaken):
+            raise
+        except Exception as exc:
+            await self._set_aside(symbol, exc)
+            return None
+
+    async def _set_aside(self, symbol: str, exc: Exception) -> None:
+        self.tracked.pop(symbol, None)
+        self.aside[symbol] = time.monotonic() + ASIDE_SECONDS
+        await self._note(Problem(symbol, None, exc))
+
+    def _is_aside(self, symbol: str) -> bool:
+        return time.monotonic() < self.aside.get(symbol, 0.0)
+
+    async def _note(self, problem: Problem) -> None:
+        logger.error("%s; it is set aside", problem)
+        with contextlib.suppress(IntegrityError):  # the rule was deleted meanwhile
+            await self._wait_out(partial(in_database(store.note), problem))
 
     # Rules, engines, leftovers ----------------------------------------------------------------
 
@@ -203,15 +268,24 @@ class _Engine:
             changed = await self.members.beat()
             alone = len(self.members.names) == 1 and self.members.names[0] == self.members.name
             patience = 0.0 if alone and not self.streams else PATIENCE
-            await resend(self.layer, patience=patience, published=PUBLISHING_SECONDS)
-            await store_late(self.layer)
-            await in_database(escalate)()
-            if time.monotonic() - self._pruned > PRUNE_SECONDS and not await in_database(prune)():
+            again = resend(self.layer, patience=patience, published=PUBLISHING_SECONDS)
+            await self._chore("sending alerts again", again)
+            await self._chore("storing alerts late", store_late(self.layer))
+            await self._chore("escalating alerts", in_database(escalate)())
+            due = time.monotonic() - self._pruned > PRUNE_SECONDS
+            if due and not await self._chore("pruning alerts", in_database(prune)()):
                 self._pruned = time.monotonic()
         except (BackendUnavailable, DatabaseError):
             self._settled = time.monotonic() + SETTLE_SECONDS
             return False
         return changed
+
+    async def _chore(self, name: str, work: Awaitable[T]) -> T | None:
+        """What nobody waits for: when it fails, rules fire all the same."""
+        done: list[T] = []
+        with set_aside(name):
+            done.append(await work)
+        return done[0] if done else None
 
     async def _read_rules(self) -> bool:
         """Follow what was changed; True if that may concern other symbols."""
@@ -223,17 +297,19 @@ class _Engine:
         self._read_at = read
         live = await self._wait_out(in_database(store.live_revisions))
         gone = [id for id in self.book.rules if id not in live]
-        new = [
-            id for id, revision in live.items()
-            if id not in self.book.rules or self.book.rules[id].revision != revision
-        ]  # fmt: skip
+        known = {id: rule.revision for id, rule in self.book.rules.items()} | self._unreadable
+        new = [id for id, revision in live.items() if known.get(id) != revision]
         rules, problems = await self._wait_out(partial(in_database(store.load_rules), new))
         for problem in problems:
-            logger.error("%s; it is left out", problem)
+            await self._note(problem)
+            if problem.rule_id is not None:
+                gone.append(problem.rule_id)
+                self._unreadable[problem.rule_id] = live[problem.rule_id]
         for id in gone:
             self._drop(id)
         for rule in rules:
             self._drop(rule.id)
+            self._unreadable.pop(rule.id, None)
             self.book.put(rule)
             for symbol, tracked in self.tracked.items():
                 if symbol in rule.definition.symbols or rule.definition.every_symbol:
@@ -272,7 +348,9 @@ class _Engine:
         for channel in self.book.wildcards:
             streams = await self._wait_out(partial(self.layer.find_streams, channel))
             symbols.update(stream.symbol for stream in streams)
-        return {symbol for symbol in symbols if self.members.own(symbol)}
+        return {
+            symbol for symbol in symbols if self.members.own(symbol) and not self._is_aside(symbol)
+        }
 
     def _wanted_streams(self) -> set[Stream]:
         wildcards = self.book.wildcards
@@ -285,8 +363,11 @@ class _Engine:
             )
         return streams
 
-    async def _adopt(self, symbol: str) -> Tracked:
-        """Take a symbol up where the last commit left it; raises Stopped."""
+    async def _adopt(self, symbol: str) -> Tracked | None:
+        """Take a symbol up where the last commit left it, unless that fails; raises Stopped."""
+        return await self._apart(symbol, self._take_up(symbol))
+
+    async def _take_up(self, symbol: str) -> Tracked:
         saved = await self._wait_out(partial(in_database(store.load_symbol), symbol))
         saved = await self._begin(symbol, saved)
         tracked = self.tracked[symbol] = Tracked(self.layer, symbol, saved)

@@ -56,7 +56,10 @@ class Fired:
 
 
 class SymbolMachine:
-    """`dirty` collects the rules whose state has changed since it was emptied, by id."""
+    """`dirty` collects the rules whose state has changed since it was emptied, by id.
+
+    `failed` collects rules that could not be evaluated, with what went wrong: they are dropped.
+    """
 
     def __init__(self, symbol: str, saved: Mapping[str, AnyValue] | None = None) -> None:
         saved = saved or {}
@@ -64,6 +67,7 @@ class SymbolMachine:
         self.now: int = saved.get("now", 0)
         self.states: dict[int, RuleState] = {}
         self.dirty: dict[int, RuleState] = {}
+        self.failed: list[tuple[Rule, Exception]] = []
         self._step = 0
         self._series: dict[Metric, Series] = {}
         self._windows: dict[int, Window] = {}
@@ -103,6 +107,12 @@ class SymbolMachine:
             self._metric(watch.metric).unwatch(watch)
         self._again.pop(state, None)
         self._forget_windows()
+
+    def fail(self, rule: Rule, exc: Exception) -> None:
+        """Leave a rule out that cannot be evaluated: the others go on."""
+        self.drop(rule.id)
+        self.dirty.pop(rule.id, None)
+        self.failed.append((rule, exc))
 
     def _forget_windows(self) -> None:
         for length in tuple(self._windows):
@@ -185,8 +195,7 @@ class SymbolMachine:
             if price is not None:
                 yield from self._series[PRICE].set(price, self._step)
                 for length, window in self._windows.items():
-                    window.add(price, self.now)
-                    for name, move in window.moves(price).items():
+                    for name, move in window.add(price, self.now).items():
                         series = self._series.get(Metric(name, "market-data", length))
                         if series is not None:
                             yield from series.set(move, self._step)
@@ -217,6 +226,8 @@ class SymbolMachine:
         )
         if last is not None and last > 0:
             move = percent(predicted, last)
+            if move is None:
+                return
             yield from self._series[PREDICTED_RETURN].set(move, self._step)
             if move:
                 yield from self._series[DIRECTION].set(1.0 if move > 0 else -1.0, self._step)
@@ -227,7 +238,11 @@ class SymbolMachine:
         fired = []
         for state in sorted(states, key=lambda state: state.rule.id):
             before = state.mark
-            watch = self._fires(state)
+            try:
+                watch = self._fires(state)
+            except Exception as exc:
+                self.fail(state.rule, exc)
+                continue
             if watch is not None:
                 fired.append(
                     Fired(state.rule, self.symbol, self.now, timed, watch, self.numbers(watch))

@@ -34,8 +34,8 @@ class ActiveHours(
                 return name, "must be a time of day like 09:30"
         if not _known_zone(self.timezone):
             return "timezone", f"{self.timezone[:40]!r} is no time zone; write America/New_York"
-        if not self.days or not set(self.days) <= set(DAYS):
-            return "days", f"must name some of {', '.join(DAYS)}"
+        if not set(self.days) <= set(DAYS) or len(self.days) not in range(1, len(DAYS) + 1):
+            return "days", f"must name some of {', '.join(DAYS)}, each once"
         return None
 
     def contain(self, moment: int) -> bool:

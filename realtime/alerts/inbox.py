@@ -1,5 +1,6 @@
 """The inbox: every alert is stored before it is sent, until its reader has acknowledged it."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import timedelta
 from typing import Any, Final, TypeVar
@@ -17,6 +18,7 @@ from realtime.users import user_id_of
 from realtime.webhooks.events import emit, emit_to
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 # Unacknowledged alerts that a socket gets when it connects.
 MAX_REPLAYED: Final = 300
@@ -160,11 +162,19 @@ def escalate() -> int:
         with transaction.atomic():
             mine = Alert.objects.filter(pk=alert.pk, escalated_at=None).update(escalated_at=now)
             seen = AlertAcknowledgement.objects.filter(alert=alert).exists()
-            if mine and not seen and alert.escalate_to_id is not None:
-                data = {"id": alert.uid, **alert.data, "escalated": True}
-                symbol = alert.symbol or None
-                emit_to(alert.escalate_to_id, "alert_triggered", data, symbol=symbol)
+            if mine and not seen:
+                _escalate(alert)
     return len(alerts)
+
+
+def _escalate(alert: Alert) -> None:
+    if alert.escalate_to_id is None:
+        return
+    try:
+        data = {"id": alert.uid, **alert.data, "escalated": True}
+        emit_to(alert.escalate_to_id, "alert_triggered", data, symbol=alert.symbol or None)
+    except (TypeError, ValueError) as exc:  # no JSON object, or too large: it never will be
+        logger.error("alert %s cannot be escalated: %s", alert.uid, exc)
 
 
 def prune() -> int:

@@ -61,4 +61,6 @@ def _shown(value: str | float | None, spec: str) -> str:
         return UNKNOWN
     if isinstance(value, str):
         return value
-    return format(value, spec or ".10g")
+    text = format(value, spec or ".10g")
+    # `%` multiplies by a hundred, which may be too much for a float.
+    return UNKNOWN if "inf" in text else text

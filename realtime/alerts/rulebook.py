@@ -17,7 +17,7 @@ from realtime.access.identity import Identity
 from realtime.alerts.rules import Definition, InvalidRule, parse_rule
 from realtime.alerts.state import Rule
 from realtime.delivery.publisher import BackendUnavailable
-from realtime.models import AlertRule, WebhookEndpoint
+from realtime.models import AlertProblem, AlertRule, WebhookEndpoint
 from realtime.scopes import matches
 
 logger = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ def save_rule(row: AlertRule) -> AlertRule:
         if row.pk is not None:
             current = AlertRule.objects.select_for_update().filter(pk=row.pk)
             row.revision = (current.values_list("revision", flat=True).first() or 0) + 1
+            AlertProblem.objects.filter(rule_id=row.pk).delete()
         row.changed_at = timezone.now()
         row.save()
         transaction.on_commit(announce)

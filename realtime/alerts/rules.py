@@ -103,13 +103,15 @@ def parse_rule(raw: object) -> Definition:
     """A definition from JSON values; raises InvalidRule."""
     if not isinstance(raw, Mapping):
         raise InvalidRule("", "a rule is a JSON object")
-    shorthand = _written_out(raw)
     try:
+        shorthand = _written_out(raw)
         rule = msgspec.convert(shorthand, Definition)
     except msgspec.ValidationError as exc:
         raise InvalidRule(*explain(str(exc), _CHOICES)) from None
     except RecursionError:
         raise InvalidRule("conditions", f"is nested more than {MAX_DEPTH} deep") from None
+    except UnicodeEncodeError:
+        raise InvalidRule("", _HALF) from None
     rule.symbols = _symbols(rule.symbols)
     _check_conditions(rule)
     _check_options(rule)
@@ -169,6 +171,7 @@ def _node(node: AnyValue, depth: int) -> AnyValue:
 
 # Checks --------------------------------------------------------------------------------------
 
+_HALF: Final = "holds half of a surrogate pair, which is not UTF-8"
 # `type` is a condition's.
 _CHOICES: Final = choices_of(Definition, *get_args(Node), type=TYPES)
 
@@ -224,7 +227,10 @@ def _check_options(rule: Definition) -> None:
     if rule.expires_at is not None:
         if rule.expires_at.tzinfo is None:
             raise InvalidRule("expires_at", "needs a time zone: 2030-01-31T12:00:00Z")
-        rule.expires_at = rule.expires_at.astimezone(UTC)
+        try:
+            rule.expires_at = rule.expires_at.astimezone(UTC)
+        except OverflowError:
+            raise InvalidRule("expires_at", "lies outside of the years 1 to 9999 in UTC") from None
     if (rule.escalate_to is None) != (rule.escalate_after is None):
         missing = "escalate_to" if rule.escalate_to is None else "escalate_after"
         raise InvalidRule(missing, "an escalation needs both escalate_to and escalate_after")
@@ -237,7 +243,7 @@ def _check_text(field: str, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise InvalidRule(field, "holds half of a surrogate pair, which is not UTF-8") from None
+        raise InvalidRule(field, _HALF) from None
 
 
 def _default_name(rule: Definition) -> str:

@@ -7,6 +7,7 @@ been cut short (by a crash, or by Redis) is looked for in its stream first.
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from django.conf import settings
@@ -15,6 +16,7 @@ from django.utils.module_loading import import_string
 
 from realtime.alerts import store
 from realtime.alerts.database import in_database
+from realtime.aside import set_aside
 from realtime.broadcast import (
     Broadcast,
     InvalidUpdate,
@@ -40,14 +42,21 @@ logger = logging.getLogger(__name__)
 async def send(alerts: Sequence[Alert]) -> list[str]:
     """Publish alerts that nobody can have published yet; the uids of those that are.
 
-    Those that were not confirmed stay unsent in the database: `resend` looks after them.
+    Those that were not confirmed stay unsent in the database: `resend` looks after them. One that
+    cannot be sent at all is logged and counts as sent: trying again would not help.
     """
-    broadcasts = [_broadcast(alert) for alert in alerts]
+    broadcasts: list[Broadcast] = []
+    uids: list[str] = []
+    dropped: list[str] = []
+    for alert in alerts:
+        with set_aside(f"alert {alert.uid}", partial(dropped.append, alert.uid)):
+            broadcasts.append(_broadcast(alert))
+            uids.append(alert.uid)
     try:
         await abroadcast_many(broadcasts)
     except PublishFailed as exc:
-        return [alerts[index].uid for index in exc.published]
-    return [alert.uid for alert in alerts]
+        uids = [uids[index] for index in exc.published]
+    return dropped + uids
 
 
 async def resend(layer: Any, *, patience: float = PATIENCE, published: float | None = None) -> int:

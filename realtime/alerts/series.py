@@ -75,36 +75,44 @@ class Window:
         # Number of the step, lowest, highest; in order.
         self._buckets: deque[list[float]] = deque(saved or ())
 
-    def add(self, price: float, now: int) -> None:
-        number = now // self._step
+    def add(self, price: float, now: int) -> Mapping[str, float]:
+        """Take a price; percent from the lowest up to it, and from the highest down to it.
+
+        A price so far from the others that the percentage is not a finite number is no move, and
+        is not remembered: what follows is compared with the prices before it.
+        """
         oldest = (now - self._length) // self._step
-        buckets = self._buckets
-        while buckets and buckets[0][0] < oldest:
-            buckets.popleft()
-        if buckets and buckets[-1][0] == number:
-            last = buckets[-1]
+        while self._buckets and self._buckets[0][0] < oldest:
+            self._buckets.popleft()
+        up = percent(price, min((bucket[1] for bucket in self._buckets), default=price))
+        fall = percent(price, max((bucket[2] for bucket in self._buckets), default=price))
+        if up is None or fall is None:
+            return {}
+        up, down = max(up, 0.0), max(-fall, 0.0)
+        self._remember(price, now // self._step)
+        return {"move_up": up, "move_down": down, "move_any": max(up, down)}
+
+    def _remember(self, price: float, number: int) -> None:
+        if self._buckets and self._buckets[-1][0] == number:
+            last = self._buckets[-1]
             last[1] = min(last[1], price)
             last[2] = max(last[2], price)
         else:
-            buckets.append([number, price, price])
-
-    def moves(self, price: float) -> Mapping[str, float]:
-        """Percent from the lowest up to the price, and from the highest down to it."""
-        lowest = min(bucket[1] for bucket in self._buckets)
-        highest = max(bucket[2] for bucket in self._buckets)
-        up = percent(price, lowest)
-        down = -percent(price, highest)
-        return {"move_up": up, "move_down": down, "move_any": max(up, down)}
+            self._buckets.append([number, price, price])
 
     def as_data(self) -> list[list[float]]:
         return [list(bucket) for bucket in self._buckets]
 
 
-def percent(value: float, base: float) -> float:
-    """By how many percent `value` is above `base`; nine digits, so that 5 % is 5 %."""
+def percent(value: float, base: float) -> float | None:
+    """By how many percent `value` is above `base`; nine digits, so that 5 % is 5 %.
+
+    None where two finite prices are too far apart for that to be a finite number.
+    """
     if base <= 0:
         return 0.0
-    return round((value / base - 1) * 100, 9)
+    share = round((value / base - 1) * 100, 9)
+    return share + 0.0 if math.isfinite(share) else None  # + 0.0: never -0
 
 
 def number(value: object) -> float | None:
@@ -115,4 +123,4 @@ def number(value: object) -> float | None:
         plain = float(value)
     except OverflowError:
         return None
-    return plain if math.isfinite(plain) else None
+    return plain + 0.0 if math.isfinite(plain) else None  # + 0.0: never -0

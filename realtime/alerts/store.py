@@ -4,22 +4,32 @@ States of rules, positions in the streams and fired alerts are written together.
 engines from committing the same part of a stream: the second one finds it moved.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import Count, F, Max, Q, Sum
 from django.utils import timezone
 
 from realtime.alerts.firing import Draft
 from realtime.alerts.rulebook import rule_of
-from realtime.alerts.rules import InvalidRule
 from realtime.alerts.state import Rule
-from realtime.models import Alert, AlertProgress, AlertRule, AlertRuleState, WebhookEndpoint
+from realtime.broadcast import InvalidUpdate
+from realtime.models import (
+    Alert,
+    AlertProblem,
+    AlertProgress,
+    AlertRule,
+    AlertRuleState,
+    WebhookEndpoint,
+)
 from realtime.protocol import Position
 from realtime.webhooks.events import emit
+
+logger = logging.getLogger(__name__)
 
 # Rows that one statement reads or writes.
 _BATCH: Final = 300
@@ -59,11 +69,39 @@ class Moved:
     rules: Mapping[tuple[int, int], Mapping[str, Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A rule on a symbol that cannot be evaluated; on every symbol; or a symbol with all rules."""
+
+    symbol: str  # "": every symbol
+    rule_id: int | None  # None: all rules
+    cause: Exception
+
+    @property
+    def reason(self) -> str:
+        text = f"{type(self.cause).__name__}: {self.cause}"
+        return text.encode("ascii", "backslashreplace").decode().replace("\x00", "")[:300]
+
+    def __str__(self) -> str:
+        rules = "the alert rules" if self.rule_id is None else f"alert rule {self.rule_id}"
+        place = f"{rules} of {self.symbol}" if self.symbol else rules
+        return f"{place} cannot be evaluated: {self.reason}"
+
+
 @dataclass(slots=True)
 class Commit:
     moved: list[Moved] = field(default_factory=list)
     drafts: list[Draft] = field(default_factory=list)
     sent: list[str] = field(default_factory=list)  # uids of alerts that are on their stream
+
+    @classmethod
+    def of(cls, parts: Sequence["Commit"], sent: list[str]) -> "Commit":
+        """Several as one."""
+        return cls(
+            moved=[moved for part in parts for moved in part.moved],
+            drafts=[each for part in parts for each in part.drafts],
+            sent=sent,
+        )
 
 
 # Rules ------------------------------------------------------------------------------------------
@@ -83,23 +121,37 @@ def live_revisions() -> dict[int, int]:
     return dict(rules.values_list("pk", "revision").order_by())
 
 
-def load_rules(ids: Sequence[int]) -> tuple[list[Rule], list[str]]:
+def load_rules(ids: Sequence[int]) -> tuple[list[Rule], list[Problem]]:
     """These rules, and what is wrong with those that cannot be read."""
     rules: list[Rule] = []
-    problems: list[str] = []
+    problems: list[Problem] = []
     for part in _batches(ids):
         for row in AlertRule.objects.filter(pk__in=part).order_by():
             try:
                 rules.append(rule_of(row))
-            except InvalidRule as exc:
-                problems.append(f"alert rule {row.pk} cannot be read: {exc}")
+            except Exception as exc:  # a row that was written by other means
+                problems.append(Problem("", row.pk, exc))
+        AlertProblem.objects.filter(symbol="", rule__in=part).delete()
     return rules, problems
+
+
+def note(problem: Problem) -> None:
+    """Show a problem in the admin, in place of an older one with the same."""
+    with transaction.atomic():
+        same = AlertProblem.objects.filter(symbol=problem.symbol, rule_id=problem.rule_id)
+        same.delete()
+        if problem.rule_id is None or _existing([problem.rule_id]):
+            AlertProblem.objects.create(
+                symbol=problem.symbol, rule_id=problem.rule_id, reason=problem.reason
+            )
 
 
 # Symbols ----------------------------------------------------------------------------------------
 
 
 def load_symbol(symbol: str) -> Saved | None:
+    """A symbol that is taken up (again): what was wrong with it is forgotten until it shows."""
+    AlertProblem.objects.filter(symbol=symbol).delete()
     row = AlertProgress.objects.filter(pk=symbol).first()
     if row is None:
         return None
@@ -129,18 +181,19 @@ def forget_symbol(symbol: str, fence: int) -> None:
 
 
 def write(commit: Commit) -> list[Alert]:
-    """One transaction; the alerts that it stored, to be sent. Raises Overtaken."""
-    try:
-        with transaction.atomic():
-            for moved in commit.moved:
-                _move(moved)
-            states = (id for moved in commit.moved for id, _ in moved.rules)
-            existing = _existing([*states, *(each.rule_id for each in commit.drafts)])
-            _write_states(commit.moved, existing)
-            mark_sent(commit.sent)
-            return _store_alerts(commit.drafts, existing)
-    except IntegrityError as exc:  # a rule or a user that was deleted meanwhile
-        raise Overtaken(commit.moved[0].symbol if commit.moved else "") from exc
+    """One transaction; the alerts that it stored, to be sent.
+
+    Raises Overtaken, IntegrityError for a rule or a user that was deleted in this moment, and
+    whatever a database says of values that it does not take.
+    """
+    with transaction.atomic():
+        for moved in commit.moved:
+            _move(moved)
+        states = (id for moved in commit.moved for id, _ in moved.rules)
+        existing = _existing([*states, *(each.rule_id for each in commit.drafts)])
+        _write_states(commit.moved, existing)
+        mark_sent(commit.sent)
+        return _store_alerts(commit.drafts, existing)
 
 
 def _move(moved: Moved) -> None:
@@ -183,9 +236,16 @@ def _store_alerts(drafts: Sequence[Draft], existing: set[int]) -> list[Alert]:
         AlertRule.objects.filter(pk__in=part).update(last_fired_at=now)
     if WebhookEndpoint.objects.filter(enabled=True).exists():
         for alert in stored:
-            data = {"id": alert.uid, **alert.data}
-            emit("alert_triggered", data, symbol=alert.symbol or None, user_id=alert.owner_id)
+            _emit(alert)
     return stored
+
+
+def _emit(alert: Alert) -> None:
+    data = {"id": alert.uid, **alert.data}
+    try:
+        emit("alert_triggered", data, symbol=alert.symbol or None, user_id=alert.owner_id)
+    except InvalidUpdate as exc:  # REALTIME_MAX_MESSAGE_BYTES is smaller than it
+        logger.error("alert %s is not told to webhooks: %s", alert.uid, exc)
 
 
 def _alert(each: Draft, now: datetime) -> Alert:

@@ -33,7 +33,11 @@ class Tracked:
         self._saved = saved.rules
 
     def put(self, rule: Rule) -> None:
-        self.machine.put(rule, self._saved.pop((rule.id, rule.revision), None))
+        saved = self._saved.pop((rule.id, rule.revision), None)
+        try:
+            self.machine.put(rule, saved)
+        except Exception as exc:  # a state that somebody else has written
+            self.machine.fail(rule, exc)
 
     # Updates ----------------------------------------------------------------------------------
 
@@ -56,6 +60,7 @@ class Tracked:
         # Of two streams in the order in which they were published.
         for update in merge(*missed, key=lambda update: update_time(update.body)):
             self._evaluate(update)
+        self.advance(0)  # raises for a stored state that makes no sense
 
     async def _missed(self, channel: Any) -> list[Update]:
         stream = Stream(channel, self.symbol)
@@ -79,7 +84,7 @@ class Tracked:
         before = self.positions[channel]
         for fired in self.machine.update(Tick(channel, at, update.data)):
             # What time alone has brought about happened before this update.
-            self.drafts.append(draft(fired, channel, before if fired.timed else position))
+            self._draft(fired, channel, before if fired.timed else position)
         self.positions[channel] = position
         self.changed = True
 
@@ -89,9 +94,22 @@ class Tracked:
         if due is None or due > now:
             return
         channel, position = next(iter(self.positions.items()))
-        fired: list[Fired] = self.machine.advance(now)
-        self.drafts += [draft(each, channel, position) for each in fired]
+        for fired in self.machine.advance(now):
+            self._draft(fired, channel, position)
         self.changed = True
+
+    def _draft(self, fired: Fired, channel: str, position: Position) -> None:
+        try:
+            self.drafts.append(draft(fired, channel, position))
+        except Exception as exc:
+            self.machine.fail(fired.rule, exc)
+
+    def failed(self) -> list[tuple[Rule, Exception]]:
+        """The rules that could not be evaluated since this was asked last."""
+        failed = self.machine.failed
+        if failed:
+            self.machine.failed = []
+        return failed
 
     # Commits ----------------------------------------------------------------------------------
 

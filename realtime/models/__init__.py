@@ -3,6 +3,7 @@
 from realtime.models.alerts import (
     Alert,
     AlertAcknowledgement,
+    AlertProblem,
     AlertProgress,
     AlertQuerySet,
     AlertRule,
@@ -38,6 +39,7 @@ __all__ = [
     "ONE_LIVE_KEY",
     "Alert",
     "AlertAcknowledgement",
+    "AlertProblem",
     "AlertProgress",
     "AlertQuerySet",
     "AlertRule",

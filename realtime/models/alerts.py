@@ -87,6 +87,26 @@ class AlertProgress(models.Model):
         return self.symbol
 
 
+class AlertProblem(models.Model):
+    """A rule that cannot be evaluated on a symbol, and is set aside so that all others go on.
+
+    Without a symbol it is the rule itself; without a rule, the symbol with all rules on it.
+    """
+
+    symbol = models.CharField(max_length=MAX_SYMBOL_LENGTH, blank=True)
+    rule = models.ForeignKey(
+        AlertRule, on_delete=models.CASCADE, related_name="problems", null=True, blank=True
+    )
+    reason = models.CharField(max_length=300)
+    since = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-since", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.rule or 'all rules'} on {self.symbol or 'every symbol'}"
+
+
 class AlertQuerySet(models.QuerySet["Alert"]):
     def visible_to(self, user: AbstractBaseUser) -> "AlertQuerySet":
         """The user's own alerts, and those for everybody since the user is here.
