@@ -17,6 +17,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token, UntypedToken
 from rest_framework_simplejwt.utils import datetime_from_epoch
 
+from realtime.access.signatures import BACKEND
 from realtime.users import UserId
 
 SESSION_CLAIM: Final = "sid"
@@ -77,15 +78,21 @@ def ended_tokens(tokens: Collection[Claims]) -> set[str]:
 
 
 class SessionAccessToken(AccessToken):
-    """An access token of ours."""
+    """An access token, signed with any SECRET_KEY that is still known."""
+
+    _token_backend = BACKEND
 
 
 class AnyToken(UntypedToken):
     """A token of any type, to be looked at."""
 
+    _token_backend = BACKEND
+
 
 class SessionRefreshToken(RefreshToken):
     """A refresh token that knows its session."""
+
+    _token_backend = BACKEND
 
     @classmethod
     def for_user(cls, user: Any) -> "SessionRefreshToken":

@@ -11,6 +11,7 @@ from rest_framework.test import APIClient
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 from rest_framework_simplejwt.tokens import RefreshToken
 
+from realtime.access.revocation import log_out_everywhere
 from realtime.models import ApiKey
 from tests import personas
 from tests.conftest import REDIS
@@ -245,3 +246,38 @@ def test_a_bad_token_is_refused(path: str, field: str, bad: Any) -> None:
 def test_an_access_token_is_not_a_refresh_token() -> None:
     access = personas.token(personas.alice())
     assert post("token/refresh", refresh=access).status_code == 401
+
+
+def deactivate(user: User) -> None:
+    user.is_active = False
+    user.save()
+
+
+def delete(user: User) -> None:
+    user.delete()
+
+
+def set_password(user: User) -> None:
+    user.set_password("another horse altogether")
+    user.save()
+
+
+def log_out(user: User) -> None:
+    log_out_everywhere(user.pk)
+
+
+@pytest.mark.parametrize("change", [deactivate, delete, set_password, log_out])
+@pytest.mark.parametrize("which", [0, 1], ids=["access", "refresh"])
+def test_a_token_whose_user_is_gone_is_not_verified(change: Any, which: int) -> None:
+    token = login()[which]
+    assert post("token/verify", token=token).status_code == 200
+    change(User.objects.get())
+    assert post("token/verify", token=token).status_code == 401
+
+
+def test_a_token_that_names_no_user_is_not_verified() -> None:
+    nobody = RefreshToken()
+    odd = RefreshToken()
+    odd["user_id"] = ["x"]
+    for token in (nobody, odd, nobody.access_token):
+        assert post("token/verify", token=str(token)).status_code == 401
