@@ -48,7 +48,8 @@ class CloseCode(enum.IntEnum):
     NOT_FOUND = 4404, "Unknown endpoint, or an invalid symbol in the URL."
     LIMIT_EXCEEDED = (
         4429,
-        "Connection limit reached; `error.retry_after_ms` says when to try again.",
+        "Connection limit reached, or a flood of pings and pongs; `error.retry_after_ms` says when "
+        "to try again.",
     )
     INTERNAL_ERROR = 4500, "Our fault, or a credential that cannot be checked just now."
     HEARTBEAT_TIMEOUT = 4504, "No `pong` for two heartbeat intervals."

@@ -11,33 +11,39 @@ import socket
 from typing import Any, Final
 
 from django.conf import settings
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.datastructures import Headers
 from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.protocol import Protocol
 
+from realtime.delivery.frames import PARTS_AT_ONCE, PARTS_PER_SECOND, PacedProtocol
 from realtime.delivery.sockets import EXTENSION, PreparedSocket
-from realtime.protocol import CloseCode, ServerShutdown, encode
+from realtime.protocol import CloseCode, Error, ErrorCode, ServerShutdown, encode
 
 # Above this many bytes in the transport's buffer updates go to the outbox, where they fold.
 HIGH_WATER: Final = 32768
 # Bytes that the kernel may hold unsent for one socket before it says "full". Without it a stalled
 # reader hides behind megabytes of kernel buffer, all of it stale when it is read at last.
 UNSENT_BYTES: Final = 65536
-# How long a closed connection may linger for the peer's close frame, and what may come before it.
+# How long a closed connection may linger for the peer's close frame.
 CLOSE_SECONDS: Final = 5.0
-BYTES_AFTER_CLOSE: Final = 256 * 1024
 
 
-class PreparedProtocol(WebSocketsSansIOProtocol):
+_TOO_MANY_PARTS: Final = Error(
+    code=ErrorCode.RATE_LIMITED,
+    message=f"more than {PARTS_PER_SECOND} pings and pongs a second",
+    retry=True,
+    retry_after_ms=1000 * PARTS_AT_ONCE // PARTS_PER_SECOND,
+)
+
+
+class PreparedProtocol(PacedProtocol):
     """One connection."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.paused = False
         self.socket: PreparedSocket | None = None
-        self._after_close = 0  # bytes
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -50,18 +56,13 @@ class PreparedProtocol(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self.handshake_initiated:
-            if self.close_sent:
-                self._after_close += len(data)
-                if self._after_close > BYTES_AFTER_CLOSE:  # a flood, and nobody reads it
-                    self.transport.abort()
-                    return
             super().data_received(data)
             return
         # The HTTP protocol has parsed this request and put it together again for us. Parsing it a
         # second time as websockets does, line by line, would be a fifth of what a connection costs.
         request = _request(data)
         if request is None:
-            super().data_received(data)
+            self.parse(data)
             return
         self.conn.parser = Protocol.parse(self.conn)
         next(self.conn.parser)
@@ -82,12 +83,17 @@ class PreparedProtocol(WebSocketsSansIOProtocol):
         # Fragments that hold nothing are not counted by the limit of a message's size.
         if len(self.frames) >= settings.REALTIME_MAX_MESSAGE_BYTES and not event.fin:
             self.frames = []
-            if self.handshake_complete:
-                self.end(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
-            else:
-                self.transport.abort()
+            self.end(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
             return
         super().handle_cont(event)
+
+    def flooded(self) -> None:
+        if self.conn.current_size is not None:
+            self.end(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
+            return
+        if self.socket is not None:
+            self.socket.send_last(encode(_TOO_MANY_PARTS))
+        self.end(CloseCode.LIMIT_EXCEEDED, "too many pings and pongs")
 
     def handle_close(self, event: Frame) -> None:
         if self.socket is not None:
@@ -138,6 +144,7 @@ class PreparedProtocol(WebSocketsSansIOProtocol):
             self.socket.close()
             self.socket = None
         super().connection_lost(exc)
+        self.forget_input()
 
     def shutdown(self) -> None:
         """Say goodbye with a time to come back, then close at a moment of this socket's own.
@@ -165,6 +172,8 @@ class PreparedProtocol(WebSocketsSansIOProtocol):
         """
         if self.close_sent or self.disconnected or self.transport.is_closing():
             return
+        if self.socket is not None:
+            self.socket.close()
         self.conn.send_close(code, reason)
         self._finish(code, reason)
 
@@ -174,9 +183,9 @@ class PreparedProtocol(WebSocketsSansIOProtocol):
         self.close_sent = True
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.transport.write(b"".join(self.conn.data_to_send()))
-        if self.read_paused:
-            self.read_paused = False
-            self.transport.resume_reading()
+        self.read_paused = False
+        self.transport.resume_reading()
+        self.forget_input()
         # The peer's own close frame ends the connection; one that never comes does not keep it.
         self._abort_later()
 

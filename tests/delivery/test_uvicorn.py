@@ -7,6 +7,7 @@ import json
 import os
 import socket as network
 import struct
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from realtime.delivery.uvicorn import PreparedProtocol
+from realtime.delivery.uvicorn import CLOSE_SECONDS, PreparedProtocol
 from tests.delivery.waiting import PATIENCE, until
 from tests.processes import LiveServer, Valkey, start_live_server
 from tests.wire import checked
@@ -344,12 +345,67 @@ async def test_pings_of_a_client_that_does_not_read_are_not_stored(server: LiveS
     ping = bytes([0x80 | PING, 0x80 | 125, 0, 0, 0, 0]) + b"x" * 125
     before, pings = memory(server), 160_000
     async with plain(server, "/ws/market-data/AAPL") as writer:
-        for _ in range(pings // 500):
-            writer.write(ping * 500)
-            async with asyncio.timeout(PATIENCE):
-                await writer.drain()
+        with contextlib.suppress(ConnectionError):  # it is closed for the flood
+            for _ in range(pings // 500):
+                writer.write(ping * 500)
+                async with asyncio.timeout(PATIENCE):
+                    await writer.drain()
         await assert_alive(await opened(server))
         assert memory(server) - before < pings * len(ping) / 2
+
+
+@pytest.mark.parametrize("opcode", [PING, PONG])
+async def test_a_flood_of_control_frames_is_closed_with_a_reason(
+    server: LiveServer, opcode: int
+) -> None:
+    client = await opened(server)
+    client.writer.write(bytes([0x80 | opcode, 0x80, 0, 0, 0, 0]) * 6000)
+    while (frame := await client.frame())[0] == PONG:
+        pass
+    assert json.loads(frame[1])["code"] == "rate_limited"
+    assert await client.closed() == 4429
+    await client.leave()
+
+
+async def test_many_pings_over_time_are_no_flood(server: LiveServer) -> None:
+    client = await opened(server)
+    for _ in range(20):
+        for _ in range(100):
+            client.send(PING, b"")
+        for _ in range(100):
+            assert (await client.frame())[0] == PONG
+    await assert_alive(client)
+
+
+async def test_frames_in_the_packet_of_the_handshake_are_read(server: LiveServer) -> None:
+    client = await peer(server)
+    client.writer.write(request() + b"\x89\x80\0\0\0\0")
+    assert (await client.head())[0] == 101
+    assert (await client.message())["type"] == "connected"
+    assert await client.frame() == (PONG, b"")
+    await assert_alive(client)
+
+
+async def test_a_close_may_come_between_two_fragments(server: LiveServer) -> None:
+    client = await opened(server)
+    client.send(TEXT, b'{"type":', final=False)
+    client.send(CLOSE, (1000).to_bytes(2, "big"))
+    assert await client.closed() == 1000
+    await client.gone()
+    await client.leave()
+
+
+async def test_the_close_that_answers_ours_ends_the_connection_at_once(server: LiveServer) -> None:
+    client = await opened(server)
+    client.send(0x3, b"x")
+    assert await client.closed() == 1002
+    client.writer.write(b"\x81\x80\0\0\0\0" * 3 + b"\x88\x82\0\0\0\0")
+    await asyncio.sleep(0.05)
+    client.writer.write(b"\x03\xea")  # the rest of the close frame
+    before = time.monotonic()
+    await client.gone()
+    assert time.monotonic() - before < CLOSE_SECONDS / 2
+    await client.leave()
 
 
 async def test_a_flood_after_the_close_ends_the_connection(server: LiveServer) -> None:
