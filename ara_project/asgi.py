@@ -14,10 +14,13 @@ try:
 except ImproperlyConfigured as exc:
     raise SystemExit(f"Bad configuration: {exc}") from None
 
+from realtime.api.health import Probes
 from realtime.predictions.predictors import warm_up
 from realtime.routing import websocket_application
 
 if settings.REALTIME_PREDICTION_RUNNER == "pool":  # otherwise a worker computes
     warm_up()
 
-application = ProtocolTypeRouter({"http": http_application, "websocket": websocket_application})
+application = ProtocolTypeRouter(
+    {"http": Probes(http_application), "websocket": websocket_application}
+)

@@ -284,6 +284,8 @@ REALTIME_AUTH_TIMEOUT = env.number("REALTIME_AUTH_TIMEOUT", default=10.0)
 REALTIME_HEARTBEAT_INTERVAL = env.number("REALTIME_HEARTBEAT_INTERVAL", default=30.0, least=0.05)
 # Seconds that a client of `manage.py serve` has to send all of an HTTP request.
 REALTIME_REQUEST_SECONDS = env.number("REALTIME_REQUEST_SECONDS", default=30.0, least=0.1)
+# HTTP requests that one process of `manage.py serve` works on at a time; each takes a thread.
+REALTIME_HTTP_CONCURRENCY = env.count("REALTIME_HTTP_CONCURRENCY", default=8)
 # Largest message that a client may send, and largest update that a publisher may send, in bytes.
 REALTIME_MAX_MESSAGE_BYTES = env.count("REALTIME_MAX_MESSAGE_BYTES", default=65536)
 # Subscriptions that one socket may hold.

@@ -1,7 +1,9 @@
 """What a load balancer asks: is the process alive, and can it serve?"""
 
+import asyncio
+import json
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from channels.layers import get_channel_layer
@@ -10,53 +12,111 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.utils.decorators import sync_and_async_middleware
 from redis.exceptions import RedisError
 
+from realtime.delivery.http import PROBES
 from realtime.delivery.server import is_draining
+from realtime.predictions.database_thread import DatabaseThread
+
+Answer = tuple[int, dict[str, str]]
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+# 200 as long as the process answers at all.
+_ALIVE: Final[Answer] = 200, {"status": "ok"}
+# 503 from the moment when the server begins to stop: newcomers go elsewhere.
+_DRAINING: Final[Answer] = 503, {"status": "draining"}
 
 
-def alive(request: HttpRequest) -> JsonResponse:
-    """200 as long as the process answers at all."""
-    return JsonResponse({"status": "ok"})
+def _verdict(database: str, redis: str) -> Answer:
+    """200 when the database and Redis answer, else 503 with which one does not."""
+    problem = not database == redis == "ok"
+    status = "unavailable" if problem else "ok"
+    return (503 if problem else 200), {"status": status, "database": database, "redis": redis}
 
 
-def ready(request: HttpRequest) -> JsonResponse:
-    """200 when the database and Redis answer, else 503 with which one does not.
+class Probes:
+    """In front of Django's ASGI application: a probe takes no thread of those that serve.
 
-    503 from the moment when the server begins to stop: newcomers go elsewhere.
+    However many ask whether the process is ready, it looks once at a time, in a thread of its own.
     """
-    if is_draining():
-        return JsonResponse({"status": "draining"}, status=503)
-    checks = {"database": _database(), "redis": _redis()}
-    problem = any(answer != "ok" for answer in checks.values())
-    return JsonResponse(
-        {"status": "unavailable" if problem else "ok", **checks}, status=503 if problem else 200
-    )
 
+    def __init__(self, app: Application) -> None:
+        self._app = app
+        self._thread = DatabaseThread("readiness")
+        self._looking: asyncio.Task[Answer] | None = None
 
-_ANSWERS: Final = {"/healthz": alive, "/readyz": ready}
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path not in PROBES:
+            await self._app(scope, receive, send)
+            return
+        status, content = _ALIVE if path == "/healthz" else await self._ready()
+        body = json.dumps(content).encode()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _ready(self) -> Answer:
+        if is_draining():
+            return _DRAINING
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(self._look())
+        return await asyncio.shield(self._looking)
+
+    async def _look(self) -> Answer:
+        run = self._thread.run
+        try:
+            await run(_ask_database)()
+            database = "ok"
+        except DatabaseError:
+            database = "unreachable"
+        return _verdict(database, await run(_redis)())
 
 
 @sync_and_async_middleware
 def answer_probes(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
-    """The first middleware: a probe calls a process by its address, which is no allowed host."""
+    """The first middleware: a probe calls a process by its address, which is no allowed host.
+
+    For servers that do not run `Probes`.
+    """
 
     async def answer_async(request: HttpRequest) -> HttpResponseBase:
-        answer = _ANSWERS.get(request.path_info)
-        if answer is not None:
-            return await sync_to_async(answer)(request)
+        if request.path_info in PROBES:
+            return await sync_to_async(_answer)(request)
         response: Awaitable[HttpResponseBase] = get_response(request)
         return await response
 
     def answer_sync(request: HttpRequest) -> HttpResponseBase:
-        response: HttpResponseBase = _ANSWERS.get(request.path_info, get_response)(request)
+        if request.path_info in PROBES:
+            return _answer(request)
+        response: HttpResponseBase = get_response(request)
         return response
 
     return answer_async if iscoroutinefunction(get_response) else answer_sync
 
 
+def _answer(request: HttpRequest) -> JsonResponse:
+    if request.path_info == "/healthz":
+        status, content = _ALIVE
+    elif is_draining():
+        status, content = _DRAINING
+    else:
+        status, content = _verdict(_database(), _redis())
+    response: Any = JsonResponse(content, status=status)
+    response._has_been_logged = True  # a load balancer asks each second: Django would log an error
+    return cast(JsonResponse, response)
+
+
+def _ask_database() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
 def _database() -> str:
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+        _ask_database()
     except DatabaseError:
         # The text of the error names hosts and users: it is for the log, not for strangers.
         return "unreachable"

@@ -25,6 +25,8 @@ FLOODS = [
     "bad JSON",
     "binary frames",
     "bytes behind a close",
+    "bodies in chunks of one byte",
+    "pipelined requests",
 ]
 
 
@@ -91,3 +93,12 @@ async def test_updates_come_in_time_beside_a_flood(
     async with attack(server, name):
         times = await latencies(server)
     assert times[len(times) * 95 // 100] < 0.5
+
+
+async def test_pipelined_requests_take_no_more_threads_than_places(server: LiveServer) -> None:
+    process, most = psutil.Process(server.process.pid), 0
+    async with attack(server, "pipelined requests"):
+        for _ in range(50):
+            most = max(most, process.num_threads())
+            await asyncio.sleep(0.02)
+    assert most < 30

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,10 @@ UPGRADE = (
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAECAwQFBgcICQoLDA0ODw==\r\n"
 )
 MEGABYTE = b"a" * 1024 * 1024
+BUNDLE = (
+    b"GET /static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js HTTP/1.1\r\n"
+    b"Host: localhost\r\n\r\n"
+)
 SECONDS = 1.0  # for a request
 
 
@@ -106,6 +111,78 @@ async def test_a_body_in_small_chunks_is_read(peer: Peer) -> None:
     await peer.send(POST + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n" * 30_000)
     await peer.send(b"0\r\n\r\n")
     assert await peer.status() == 400  # read, and no login
+
+
+async def test_pipelined_requests_are_answered_in_order(peer: Peer) -> None:
+    paths = [b"/healthz", b"/api/v1/asyncapi.json", b"/ws/", b"/none"] * 5
+    body = (
+        b"POST /api/v1/auth/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n\r\n\r\nx"
+    )
+    await peer.send(
+        b"".join(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path for path in paths) + body,
+        GET + b"Connection: close\r\n\r\n",
+    )
+    answers = re.findall(rb"HTTP/1.1 (\d+) ", await peer.answer())
+    assert answers == [b"200", b"200", b"426", b"404"] * 5 + [b"415", b"200"]
+
+
+async def test_a_body_in_pieces_begins_behind_its_announcement(peer: Peer) -> None:
+    await peer.send(POST + b"Content-Length: 100000\r\nExpect: 100-continue\r\n\r\n")
+    assert await peer.status() == 100
+    for _ in range(10):
+        await peer.send(b" " * 10_000)
+    assert await peer.status() == 400  # read, and no login
+
+
+@pytest.fixture
+def small_server(start_server: Callable[..., LiveServer]) -> LiveServer:
+    return start_server("uvicorn", REALTIME_HTTP_CONCURRENCY="1")
+
+
+async def ask(server: LiveServer, request: bytes) -> bytes:
+    peer = Peer(*await asyncio.open_connection("127.0.0.1", server.port))
+    await peer.send(request)
+    answer = await peer.answer()
+    peer.writer.close()
+    return answer
+
+
+async def test_beyond_the_places_requests_are_told_to_come_again(small_server: LiveServer) -> None:
+    page = b"GET /api/v1/schema HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    answers = await asyncio.gather(*(ask(small_server, page) for _ in range(60)))
+    refused = [answer for answer in answers if b" 503 " in answer]
+    assert 0 < len(refused) < 60
+    assert all(b"\r\nretry-after: 1\r\n" in answer for answer in refused)
+    assert len([answer for answer in answers if b" 200 " in answer]) == 60 - len(refused)
+    assert small_server.log.count("REALTIME_HTTP_CONCURRENCY") == 1
+    assert await ask(small_server, page) != b""
+
+
+async def occupy(server: LiveServer, request: bytes) -> list[asyncio.StreamWriter]:
+    """Send it on many connections, and read nothing."""
+    writers = []
+    for _ in range(20):
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
+        writer.write(request)
+        writers.append(writer)
+    return writers
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [POST + b"Content-Length: 9\r\n\r\n{", BUNDLE],
+    ids=["the request never ends", "the answer is not read"],
+)  # fmt: skip
+async def test_clients_that_hold_a_request_up_take_no_place(
+    small_server: LiveServer, request_: bytes
+) -> None:
+    writers = await occupy(small_server, request_)
+    page = b"GET /ws/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    async with asyncio.timeout(PATIENCE):
+        while b" 426 " not in await ask(small_server, page):
+            pass
+    for writer in writers:
+        writer.close()
 
 
 async def test_a_refused_client_may_not_send_on_for_ever(peer: Peer) -> None:
