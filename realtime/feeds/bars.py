@@ -3,34 +3,36 @@
 import csv
 import gzip
 import math
+import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Final
 
+from realtime.feeds.cells import (
+    day_first,
+    has_decimal_commas,
+    is_missing,
+    read_day,
+    read_number,
+    read_volume,
+)
+from realtime.feeds.columns import Columns, MissingColumns, cells
 from realtime.streams import InvalidSymbol, parse_symbol
 
 STOCKS: Final = Path(__file__).parent / "data" / "stocks.csv.gz"
 
-# Column names as found in files, lower case, and what they are called here.
-_COLUMNS: Final = {
-    "ticker": "symbol",
-    "symbol": "symbol",
-    "date": "date",
-    "open": "open",
-    "high": "high",
-    "low": "low",
-    "close": "close",
-    "volume": "volume",
-    "adj close": "adjusted_close",
-    "adj_close": "adjusted_close",
-}
-_NEEDED: Final = ("date", "open", "high", "low", "close", "volume")
+_PRICES: Final = ("open", "high", "low", "close")
 # An adjustment from one day to the next beyond this is a split; below it, a dividend.
 _SPLIT: Final = 1.2
+# Splits are of few shares into few; adjusted closes are rounded, and a dividend may be in them.
+_SPLIT_PARTS: Final = 20
+_SPLIT_NOISE: Final = 0.005
+# Prices that were stored as floats of 32 bits, or divided, differ by as much without being others.
+_NOISE: Final = 1e-6
 
 
 class FeedError(Exception):
@@ -39,14 +41,14 @@ class FeedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One trading day. Prices in the share's currency, volume in shares."""
+    """One trading day. Prices in the share's currency, volume in shares; None: not known."""
 
     day: date
     open: float
     high: float
     low: float
     close: float
-    volume: int
+    volume: int | None
     # close / adjusted close is the product of all later adjustments; None if the file has none.
     adjusted_close: float | None = None
 
@@ -68,6 +70,7 @@ class BarFile:
 
     bars: Mapping[str, Sequence[Bar]]
     bad_rows: Sequence[BadRow]
+    columns: Columns
 
 
 def read_bars(path: Path) -> BarFile:
@@ -78,7 +81,8 @@ def read_bars(path: Path) -> BarFile:
     """
     try:
         with _open_text(path) as file:
-            bars, bad_rows = _parse(file, path)
+            table = _Table.of(file, path)
+            bars, bad_rows = table.parse()
     except (OSError, EOFError, zlib.error, csv.Error) as exc:  # a gzip file cut short: EOFError
         raise FeedError(f"{path} cannot be read: {exc}") from exc
     if not bars:
@@ -88,145 +92,193 @@ def read_bars(path: Path) -> BarFile:
         symbol: split_adjusted(sorted(days.values(), key=lambda bar: bar.day))
         for symbol, days in bars.items()
     }
-    return BarFile(ordered, bad_rows)
+    return BarFile(ordered, bad_rows, table.columns)
+
+
+# Splits -------------------------------------------------------------------------------------------
 
 
 def split_adjusted(bars: Sequence[Bar]) -> list[Bar]:
     """The same bars in the share units of the last one, where the file tells of splits.
 
     A two-for-one split halves the traded price without any loss to anybody; unadjusted it looks
-    like a crash of 50 % to a chart, an alert rule and a predictor.
+    like a crash of 50 % to a chart, an alert rule and a predictor. A bar whose prices are then
+    beyond what a float holds is left out.
     """
-    adjusted: list[Bar] = []
+    adjusted: list[Bar | None] = []
     factor = Fraction(1)
     following: float | None = None
     for bar in reversed(bars):
-        ratio = bar.adjusted_close / bar.close if bar.adjusted_close else None
-        if ratio and following and not 1 / _SPLIT < following / ratio < _SPLIT:
-            factor *= Fraction(following / ratio).limit_denominator(20)
+        ratio = _quotient(bar.adjusted_close, bar.close)
+        change = _quotient(following, ratio)
+        if change and not 1 / _SPLIT < change < _SPLIT:
+            factor *= _split(change)
         following = ratio or following
-        adjusted.append(bar if factor == 1 else _divided(bar, float(factor)))
-    return adjusted[::-1]
+        adjusted.append(bar if factor == 1 else _divided(bar, factor))
+    return [bar for bar in reversed(adjusted) if bar is not None]
 
 
-def _divided(bar: Bar, factor: float) -> Bar:
-    return replace(
-        bar,
-        open=bar.open / factor,
-        high=bar.high / factor,
-        low=bar.low / factor,
-        close=bar.close / factor,
-        volume=round(bar.volume * factor),
+def _quotient(one: float | None, other: float | None) -> float | None:
+    """None where one is not known, and where it is no positive float."""
+    quotient = one / other if one and other else 0.0
+    return quotient if 0 < quotient < math.inf else None
+
+
+def _split(change: float) -> Fraction:
+    """New shares for an old one, as an issuer would say it: 3/2, 1/25; else as it was measured."""
+    if change < 1:
+        return 1 / _split(1 / change)
+    for old in range(1, _SPLIT_PARTS + 1):
+        found = Fraction(round(change * old), old)
+        if abs(found / Fraction(change) - 1) < _SPLIT_NOISE:
+            return found
+    return Fraction(change)
+
+
+def _divided(bar: Bar, factor: Fraction) -> Bar | None:
+    try:
+        prices = [
+            float(Fraction(price) / factor) for price in (bar.open, bar.high, bar.low, bar.close)
+        ]
+    except OverflowError:
+        return None
+    volume = None if bar.volume is None else round(bar.volume * factor)
+    return (
+        replace(bar, open=prices[0], high=prices[1], low=prices[2], close=prices[3], volume=volume)
+        if min(prices) > 0
+        else None
     )
+
+
+# Rows ---------------------------------------------------------------------------------------------
 
 
 def _open_text(path: Path) -> IO[str]:
     with path.open("rb") as file:
         gzipped = file.read(2) == b"\x1f\x8b"
     opener = gzip.open if gzipped else open
+    with opener(path, "rb") as file:
+        wide = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
     # Wrong bytes become U+FFFD: that row is then reported like any other bad one.
-    return opener(path, "rt", encoding="utf-8-sig", errors="replace")
+    return opener(path, "rt", encoding="utf-16" if wide else "utf-8-sig", errors="replace")
 
 
-def _parse(file: IO[str], path: Path) -> tuple[dict[str, dict[date, Bar]], list[BadRow]]:
-    header = _cells(file.readline())
-    columns = _columns(header, path)
-    default_symbol = None if "symbol" in columns else _symbol_of(path)
-    bars: dict[str, dict[date, Bar]] = {}
-    bad_rows: list[BadRow] = []
-    # Line by line, so that an unclosed quote spoils its own line and not the rest of the file.
-    for number, line in enumerate(file, start=2):
-        if not line.strip():
-            continue
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The lines of a file behind its header, with their numbers; `symbol` is of all rows."""
+
+    columns: Columns
+    lines: Sequence[tuple[int, str]]
+    symbol: str | None
+
+    @classmethod
+    def of(cls, file: IO[str], path: Path) -> "_Table":
+        lines = ((number, line) for number, line in enumerate(file, start=1) if _has_cells(line))
+        header = next(lines, (1, ""))[1]
+        rows = list(lines)
+        named = re.match(r"price\b(.*)", header, re.IGNORECASE | re.DOTALL)
+        symbol = None
+        if named and rows and rows[0][1].lower().startswith("ticker"):
+            # As yfinance writes what it downloaded: a header of three lines.
+            header, symbol = f"Date{named[1]}", _only_ticker(rows[0][1], path)
+            rows = [row for row in rows[1:] if not row[1].lower().startswith("date")]
         try:
-            cells = _cells(line)
-            if len(cells) != len(header):
-                raise ValueError(f"{len(cells)} fields, but the header has {len(header)}")
-            fields = {name: cells[place].strip() for name, place in columns.items()}
-            symbol = default_symbol or parse_symbol(fields["symbol"])
-            bar = _bar(fields)
-            if bar.day in bars.setdefault(symbol, {}):
-                raise ValueError(f"date: a second row for {symbol} on {bar.day}")
-        except (ValueError, csv.Error) as exc:
-            bad_rows.append(BadRow(number, str(exc)))
-            continue
-        bars[symbol][bar.day] = bar
-    return {symbol: days for symbol, days in bars.items() if days}, bad_rows
+            columns = Columns.of(header)
+        except MissingColumns as exc:
+            raise FeedError(f"{path} {exc}") from None
+        if symbol is None and "symbol" not in columns.places:
+            symbol = _symbol_of(path)
+        return cls(columns, rows, symbol)
+
+    def parse(self) -> tuple[dict[str, dict[date, Bar]], list[BadRow]]:
+        bars: dict[str, dict[date, Bar]] = {}
+        bad_rows: list[BadRow] = []
+        fields = list(self._fields())
+        first = day_first(row["date"] for row in fields)
+        prices = (row[name] for row in fields for name in _PRICES)
+        comma = has_decimal_commas(prices, self.columns.delimiter)
+        # Line by line, so that an unclosed quote spoils its own line and not the rest of the file.
+        for number, line in self.lines:
+            try:
+                row = self.columns.read(line)
+                symbol = self.symbol or parse_symbol(row["symbol"])
+                bar = _bar(row, first, comma)
+                if bar.day in bars.setdefault(symbol, {}):
+                    raise ValueError(f"date: a second row for {symbol} on {bar.day}")
+            except (ValueError, csv.Error) as exc:
+                bad_rows.append(BadRow(number, str(exc)))
+                continue
+            bars[symbol][bar.day] = bar
+        return {symbol: days for symbol, days in bars.items() if days}, bad_rows
+
+    def _fields(self) -> Iterator[dict[str, str]]:
+        for _, line in self.lines:
+            try:
+                yield self.columns.read(line)
+            except (ValueError, csv.Error):
+                continue
 
 
-def _cells(line: str) -> list[str]:
-    return next(csv.reader([line]), [])
-
-
-def _columns(header: Sequence[str], path: Path) -> dict[str, int]:
-    """Our column name -> its place in a row."""
-    known = {_COLUMNS.get(name.strip().lower()): place for place, name in enumerate(header)}
-    columns = {name: place for name, place in known.items() if name}
-    missing = [name for name in _NEEDED if name not in columns]
-    if missing:
-        raise FeedError(
-            f"{path} lacks the column {', '.join(missing)}; "
-            f"its first line is {','.join(header)[:200]!r}"
+def _bar(row: Mapping[str, str], first: bool | None, comma: bool) -> Bar:
+    return _fitted(
+        Bar(
+            day=read_day(row["date"], day_first=first),
+            volume=read_volume(row["volume"], decimal_comma=comma),
+            adjusted_close=_adjusted(row.get("adjusted close", ""), comma),
+            **{name: _price(name, row[name], comma) for name in _PRICES},
         )
-    return columns
+    )
+
+
+def _has_cells(line: str) -> bool:
+    """Not an empty line, a comment, or what tells a spreadsheet the delimiter."""
+    return bool(line.strip(" \t\r\n,;|")) and not line.startswith(("#", "sep="))
+
+
+def _only_ticker(line: str, path: Path) -> str:
+    names = sorted({name.strip() for name in cells(line, ",")[1:]} - {""})
+    if len(names) != 1:
+        raise FeedError(
+            f"{path} holds the columns of {len(names)} symbols side by side; write one file for "
+            "each, or rows with a column Symbol"
+        )
+    return _parsed(names[0], f"{path}: its line Ticker names no symbol")
 
 
 def _symbol_of(path: Path) -> str:
-    name = path.name.split(".csv")[0]
+    name = re.split(r"\.(?:csv|tsv|txt)\b", path.name, flags=re.IGNORECASE)[0]
+    return _parsed(name, f"{path} has no column Symbol, and its name is no symbol either")
+
+
+def _parsed(name: str, problem: str) -> str:
     try:
         return parse_symbol(name)
     except InvalidSymbol as exc:
         raise FeedError(
-            f"{path} has no column Symbol, and its name is no symbol either ({exc}): "
-            "add the column, or name the file like AAPL.csv"
+            f"{problem} ({exc}): add the column, or name the file like AAPL.csv"
         ) from exc
 
 
-def _bar(fields: Mapping[str, str]) -> Bar:
-    bar = Bar(
-        day=_day(fields["date"]),
-        open=_price("open", fields["open"]),
-        high=_price("high", fields["high"]),
-        low=_price("low", fields["low"]),
-        close=_price("close", fields["close"]),
-        volume=_volume(fields["volume"]),
-        adjusted_close=_price("adj close", fields["adjusted_close"])
-        if fields.get("adjusted_close")
-        else None,
-    )
-    if not bar.low <= min(bar.open, bar.close):
+def _fitted(bar: Bar) -> Bar:
+    """The bar with open and close between low and high, which noise may have moved them out of."""
+    low, high = min(bar.low, bar.open, bar.close), max(bar.high, bar.open, bar.close)
+    if bar.low - low > _NOISE * bar.low:
         raise ValueError(f"low: {bar.low} is above open or close")
-    if not bar.high >= max(bar.open, bar.close):
+    if high - bar.high > _NOISE * bar.high:
         raise ValueError(f"high: {bar.high} is below open or close")
-    return bar
+    return replace(bar, low=low, high=high)
 
 
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"date: {text!r} is not a date like 2008-01-31") from None
-
-
-def _number(name: str, text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        raise ValueError(f"{name}: {text!r} is not a number") from None
-    if not math.isfinite(number):
-        raise ValueError(f"{name}: {text} is not a finite number")
-    return number
-
-
-def _price(name: str, text: str) -> float:
-    price = _number(name, text)
+def _price(name: str, text: str, comma: bool) -> float:
+    price = read_number(name, text, decimal_comma=comma)
     if price <= 0:
         raise ValueError(f"{name}: {text} is not above zero")
     return price
 
 
-def _volume(text: str) -> int:
-    volume = _number("volume", text)
-    if volume < 0:
-        raise ValueError(f"volume: {text} is negative")
-    return round(volume)
+def _adjusted(text: str, comma: bool) -> float | None:
+    """None where it says nothing of splits: dividends of decades may leave less than nothing."""
+    if is_missing(text):
+        return None
+    adjusted = read_number("adjusted close", text, decimal_comma=comma)
+    return adjusted if adjusted > 0 else None

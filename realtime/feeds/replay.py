@@ -197,7 +197,7 @@ def bar_tick(
     return Tick(
         symbol=symbol,
         price=so_far[-1],
-        volume=bar.volume * (step + 1) // _STEPS_PER_BAR,
+        volume=None if bar.volume is None else bar.volume * (step + 1) // _STEPS_PER_BAR,
         timestamp=datetime.combine(bar.day, _OPENING) + step * _STEP,
         source=SOURCE,
         open=bar.open,

@@ -58,6 +58,19 @@ async def test_a_file_is_played_once_with_predictions(
     assert (prediction["model"], prediction["horizon"]) == ("random_walk", 5)
 
 
+@pytest.mark.usefixtures("redis_layer")
+async def test_the_columns_of_a_file_and_what_is_not_used_are_told(
+    tmp_path: Path, valkey: Valkey
+) -> None:
+    path = tmp_path / "ABC.csv"
+    path.write_text("Date,Open,High,Low,Close,Volume,adjOpen\n2024-01-02,10,12,9,11,5,1\n")
+    arguments = ["--csv", str(path), "--once", "--rate", "1000", "--no-predictions"]
+    result = run_manage(tmp_path, "run_feed", *arguments, REDIS_URL=valkey.url)
+    assert result.returncode == 0, result.stderr
+    assert "volume from 'Volume'; not used: adjOpen" in result.stderr
+    assert "adjOpen not used: prices are those of open, high, low and close, and a" in result.stderr
+
+
 @pytest.fixture
 def endless_feed(tmp_path: Path, valkey: Valkey) -> Iterator["subprocess.Popen[str]"]:
     process = subprocess.Popen(

@@ -14,6 +14,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from realtime import broadcast
 from realtime.feeds.bars import STOCKS, BarFile, FeedError, read_bars
+from realtime.feeds.columns import Columns
 from realtime.feeds.replay import Replay
 from realtime.feeds.runner import FeedRunner
 from realtime.feeds.sources import LIVE, REPLAY, live_feed, own_feed
@@ -132,6 +133,7 @@ class Command(BaseCommand):
 
     def _replay(self, options: dict[str, Any]) -> tuple[Feed, list[str]]:
         file = read_bars(options["csv"])
+        self._report_columns(options["csv"], file.columns)
         self._report_bad_rows(options["csv"], file)
         feed = Replay(
             bars=file.bars,
@@ -160,6 +162,18 @@ class Command(BaseCommand):
         if terminal:
             self.stdout.write("")
         logger.info("finished: %s", runner.progress.line(runner.clock()))
+
+    def _report_columns(self, path: Path, columns: Columns) -> None:
+        used = ", ".join(f"{ours} from {theirs!r}" for ours, theirs in columns.used.items())
+        unused = f"; not used: {', '.join(columns.unused)}" if columns.unused else ""
+        logger.info("%s: %s%s", path, used, unused)
+        if columns.unused_adjusted:
+            told = "adjusted close" in columns.used
+            logger.warning(
+                "%s: %s not used: prices are those of open, high, low and close, %s",
+                path, ", ".join(columns.unused_adjusted),
+                "adjusted for splits" if told else "and a split among them is played as a jump",
+            )  # fmt: skip
 
     def _report_bad_rows(self, path: Path, file: BarFile) -> None:
         for row in file.bad_rows[:_NAMED_ROWS]:

@@ -1,0 +1,87 @@
+"""Which column of a file of prices is what. Pure."""
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+# What a column is called, without case and punctuation; where a file has several, the first one.
+_NAMES: Final[Mapping[str, Sequence[str]]] = {
+    "symbol": ("symbol", "ticker"),
+    "date": ("date", "datetime", "tradedate", "timestamp", "time", "day", "unnamed0", "index", ""),
+    "open": ("open", "openprice"),
+    "high": ("high", "highprice"),
+    "low": ("low", "lowprice"),
+    "close": ("close", "closeprice", "closelast"),
+    "volume": ("volume", "vol", "tradevolume"),
+    "adjusted close": (
+        "adjclose", "adjustedclose", "closeadj", "closeadjusted", "adjcloseprice",
+        "adjustedcloseprice", "adjustedclosingprice",
+    ),
+}  # fmt: skip
+NEEDED: Final = ("date", "open", "high", "low", "close", "volume")
+_DELIMITERS: Final = ",;\t|"
+
+
+class MissingColumns(ValueError):
+    """Raised for a header without what is needed; says what that is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """`places` in a row by our name, `header` as the file has it."""
+
+    header: Sequence[str]
+    delimiter: str
+    places: Mapping[str, int]
+
+    @classmethod
+    def of(cls, line: str) -> "Columns":
+        """Of the first line of a file; raises MissingColumns."""
+        delimiter = max(_DELIMITERS, key=line.count)
+        header = [name.strip() for name in cells(line, delimiter)]
+        while header and not header[-1] and len(header) > 1:
+            header.pop()  # a delimiter at the end of each line
+        plain = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in header]
+        places = {
+            ours: plain.index(name)
+            for ours, names in _NAMES.items()
+            if (name := next((name for name in names if name in plain), None)) is not None
+        }
+        if places.get("date") and not header[places["date"]]:
+            del places["date"]  # nameless, and not where an index stands
+        missing = [name for name in NEEDED if name not in places]
+        if missing:
+            raise MissingColumns(
+                f"lacks the column {', '.join(missing)}; its first line is "
+                f"{delimiter.join(header)[:200]!r}"
+            )
+        return cls(header, delimiter, places)
+
+    def read(self, line: str) -> dict[str, str]:
+        """The cells of a row by our names; raises ValueError if it has others than the header."""
+        found = [cell.strip() for cell in cells(line, self.delimiter)]
+        beyond = found[len(self.header) :]
+        if len(found) < len(self.header) or any(beyond):
+            raise ValueError(f"{len(found)} fields, but the header has {len(self.header)}")
+        return {name: found[place] for name, place in self.places.items()}
+
+    @property
+    def used(self) -> Mapping[str, str]:
+        """The names in the file by ours."""
+        return {ours: self.header[place] for ours, place in self.places.items()}
+
+    @property
+    def unused(self) -> list[str]:
+        used = set(self.places.values())
+        return [name for place, name in enumerate(self.header) if place not in used and name]
+
+    @property
+    def unused_adjusted(self) -> list[str]:
+        """Columns that somebody may expect to be used."""
+        return [name for name in self.unused if "adj" in name.lower()]
+
+
+def cells(line: str, delimiter: str) -> list[str]:
+    return next(csv.reader([line], delimiter=delimiter), [])
