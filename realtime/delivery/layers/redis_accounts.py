@@ -1,5 +1,6 @@
 """Who holds what over all processes (see delivery/slots.py), and what each says of itself."""
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +11,8 @@ from realtime.delivery.link import Link
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.slots import Full
 
+_BATCH = 500  # slots that one round trip writes
+
 
 class Accounts:
     """The slots that sockets of one process hold, on the first shard."""
@@ -19,6 +22,7 @@ class Accounts:
         self._prefix = prefix
         self._process = process
         self._slots: dict[str, tuple[str, ...]] = {}
+        self._written_at = time.monotonic()
 
     async def take_slot(self, slot: str, limits: Mapping[str, int]) -> Full | None:
         now = time.time()
@@ -65,19 +69,42 @@ class Accounts:
         left = tuple(subject for subject in held if subject not in subjects)
         if left:
             self._slots[slot] = left
+        self._give_back(slot, subjects)
+
+    def _give_back(self, slot: str, subjects: Sequence[str]) -> None:
         member = f"{self._process}!{slot}"
         for subject in subjects:
             self._link.forget_result("ZREM", slots.slots_key(self._prefix, subject), member)
 
     def write_slots(self) -> None:
-        """Every slot held here once more, for a Redis that forgot them or was away."""
+        """Every slot held here once more, for a Redis that forgot them or was away.
+
+        And before their accounts run out: nobody else may take a slot in them for hours.
+        """
+        self._written_at = time.monotonic()
+        self._link.keep(self._write_slots(list(self._slots)))
+
+    async def _write_slots(self, held: Sequence[str]) -> None:
+        with contextlib.suppress(RedisError, OSError):
+            for begin in range(0, len(held), _BATCH):
+                await self._write_some(held[begin : begin + _BATCH])
+
+    async def _write_some(self, held: Sequence[str]) -> None:
         now = time.time()
-        for slot, subjects in self._slots.items():
-            member = f"{self._process}!{slot}"
-            for subject in subjects:
-                name = slots.slots_key(self._prefix, subject)
-                self._link.forget_result("ZADD", name, "NX", now, member)
-                self._link.forget_result("PEXPIRE", name, slots.ACCOUNT_MS)
+        accounts: dict[str, list[str]] = {}
+        for slot in held:
+            for subject in self._slots.get(slot, ()):
+                accounts.setdefault(subject, []).append(slot)
+        pipeline = self._link.redis.pipeline(transaction=False)
+        for subject, taken in accounts.items():
+            name = slots.slots_key(self._prefix, subject)
+            pipeline.zadd(name, {f"{self._process}!{slot}": now for slot in taken}, nx=True)
+            pipeline.pexpire(name, slots.ACCOUNT_MS)
+        await pipeline.execute()
+        for subject, taken in accounts.items():  # what was given back meanwhile
+            for slot in taken:
+                if subject not in self._slots.get(slot, ()):
+                    self._give_back(slot, [subject])
 
     async def count(self, name: str, limit: int, seconds: float) -> float:
         key = f"{self._prefix}:count:{name}"
@@ -103,3 +130,5 @@ class Accounts:
                 await pipeline.execute()
         except (RedisError, OSError) as exc:
             raise BackendUnavailable(exc) from exc
+        if time.monotonic() - self._written_at >= slots.RENEW_SECONDS:
+            self.write_slots()
