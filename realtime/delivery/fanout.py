@@ -41,7 +41,9 @@ class Fanout:
         self.wildcards: dict[str, dict[object, Reader]] = {}
         # Channels whose streams are all known here: one that appears later is a new stream.
         self.complete: set[Channel] = set()
-        self._trimmed = 1  # how many streams there were when all of them were trimmed
+        # Streams that have had updates, and how many they were when all of them were trimmed.
+        self._born = 0
+        self._trimmed = 1
         self._tasks: set[asyncio.Task[None]] = set()
         # Streams whose history could not be read, and the timer for the next attempt.
         self._failed: dict[str, None] = {}
@@ -56,13 +58,18 @@ class Fanout:
         if state is None:
             new = stream.channel in self.complete
             state = self.streams[group] = StreamState(stream, new=new)
-            if len(self.streams) >= 2 * self._trimmed:
-                self._trim()
         return state
 
+    def _bear(self, state: StreamState) -> None:
+        """The stream has its first update here."""
+        state.born = True
+        self._born += 1
+        if self._born >= 1.25 * self._trimmed:
+            self._trim()
+
     def _trim(self) -> None:
-        """There are twice as many streams as last time: quiet ones, too, remember fewer now."""
-        self._trimmed = len(self.streams)
+        """There are more streams than last time: quiet ones, too, remember fewer now."""
+        self._trimmed = self._born
         now, keep = time.monotonic(), self._keep()
         for state in self.streams.values():
             if now >= state.hold_until:
@@ -90,6 +97,8 @@ class Fanout:
             self._start_resync(state)
 
     def _deliver(self, state: StreamState, update: Update) -> None:
+        if not state.born:
+            self._bear(state)
         state.adopt(update, self._keep())
         for reader in tuple(state.readers.values()):
             try:
@@ -108,7 +117,7 @@ class Fanout:
                         logger.exception("a reader of every symbol failed")
 
     def _keep(self) -> int:
-        return max(1, min(RECENT, RECENT_TOTAL // len(self.streams)))
+        return max(1, min(RECENT, RECENT_TOTAL // max(1, self._born)))
 
     def _audience(self, state: StreamState) -> list[Reader]:
         wildcards = self.wildcards.get(state.stream.channel, {})
@@ -213,6 +222,8 @@ class Fanout:
         if first_look and state.epoch == NO_EPOCH:
             # Nobody here has a position yet: those who wait for one get the newest as a snapshot.
             state.epoch, state.offset = page.epoch, page.offset
+            if page.offset:
+                self._bear(state)
             state.recent.extend(page.updates)
             if page.updates:
                 state.heard = _published(page.updates[-1])
@@ -227,7 +238,14 @@ class Fanout:
         updates = [update for update in page.updates if update.offset > known]
         next_offset = updates[0].offset if updates else page.offset + 1
         lost = not same or next_offset != known + 1
+        if lost and not state.born and next_offset == 1:
+            # Nobody has had an update yet; who asked for it by name was told another epoch.
+            for reader in tuple(state.readers.values()):
+                reader.deliver_gap(state.stream, 1, 0, page.epoch)
+            state.epoch, lost = page.epoch, False
         if lost:
+            if page.offset and not state.born:
+                self._bear(state)
             self.lost += next_offset - 1 - known
             logger.warning(
                 "%s: updates %d to %d of epoch %s are lost",
@@ -352,8 +370,28 @@ class Fanout:
 
     def forget(self, group: str) -> None:
         state = self.streams.pop(group, None)
-        if state is not None and state.resync is not None:
+        self._failed.pop(group, None)
+        if state is None:
+            return
+        if state.resync is not None:
             state.resync.cancel()
+        if state.born:
+            self._born -= 1
+            self._trimmed = max(1, min(self._trimmed, self._born))
+
+    def forget_unborn(self, group: str) -> bool:
+        """Forget a stream that has no updates and that nobody reads; False if it is not one."""
+        state = self.streams.get(group)
+        if state is None or state.born or state.readers or not state.settled:
+            return False
+        if state.stream.channel in self.complete and not (state.ready or state.new):
+            return False  # the index names it: readers of every symbol wait for its newest
+        self.forget(group)
+        return True
+
+    def is_unsettled(self, group: str) -> bool:
+        state = self.streams.get(group)
+        return state is not None and not state.born and not state.settled
 
     def close(self) -> None:
         for task in self._tasks:

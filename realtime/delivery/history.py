@@ -20,33 +20,57 @@ from realtime.streams import Stream
 # channel.
 MARK: Final = b"\xc1"
 
+# The epoch that a stream without updates will have. Its readers must know that, or they could not
+# say later which numbering their offset belongs to; and nothing is stored for them: anybody may ask
+# for a stream that nobody will ever publish. So it follows from what is known: the stream, the run
+# of this Redis, and the era, one key for all streams. A stream that is found to have lived before
+# ends the era, since it must not have its old epoch again.
+UNBORN: Final = """\
+local function unborn_epoch(era_key, token, meta_key, lived)
+  local era = not lived and redis.call('GET', era_key)
+  if not era then
+    era = token
+    redis.call('SET', era_key, era)
+  end
+  local info = redis.pcall('INFO', 'server')
+  local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
+  return string.sub(redis.sha1hex(era .. meta_key), 1, 10) .. string.sub(run, 1, 6)
+end
+"""
+
 # Several updates at once, in order: one script for 50 costs Redis and the publisher a third of 50
 # scripts. A stream that cannot take its update (a key of another type) spoils no other one.
-# KEYS: for each stream: meta (hash: e = epoch, o = offset), history (stream), index (set of
+# KEYS: era; for each stream: meta (hash: e = epoch, o = offset), history (stream), index (set of
 # symbols)
-# ARGV: number of streams, how epochs of new ones begin; for each stream: pub/sub channel, length,
+# ARGV: number of streams, an era if there is none; for each stream: pub/sub channel, length,
 # history ms, meta ms, symbol; then for each update: its stream (1, 2, ...), body
 # Returns epoch, offset, receivers for each update; where it failed, "", 0 and the reason.
-PUBLISH: Final = """\
+PUBLISH: Final = (
+    UNBORN
+    + """\
 local count = tonumber(ARGV[1])
 local epochs, offsets, errors = {}, {}, {}
 for s = 1, count do
-  local meta = redis.pcall('HMGET', KEYS[3 * s - 2], 'e', 'o')
+  local meta = redis.pcall('HMGET', KEYS[3 * s - 1], 'e', 'o')
   errors[s] = meta.err
-  epochs[s] = meta[1] or ARGV[2] .. s
-  offsets[s] = meta[1] and tonumber(meta[2]) or 0
+  epochs[s], offsets[s] = meta[1], tonumber(meta[2] or 0)
+  if not meta.err and not meta[1] then
+    local lived = redis.pcall('SISMEMBER', KEYS[3 * s + 1], ARGV[5 * s + 2])
+    errors[s] = type(lived) == 'table' and lived.err or nil
+    epochs[s] = unborn_epoch(KEYS[1], ARGV[2], KEYS[3 * s - 1], lived == 1)
+  end
 end
 local function publish(s, body)
   if errors[s] then return errors[s] end
   local offset = offsets[s] + 1
   if offset == 1 then
-    redis.pcall('DEL', KEYS[3 * s - 1])
-    local known = redis.pcall('SADD', KEYS[3 * s], ARGV[5 * s + 2])
+    redis.pcall('DEL', KEYS[3 * s])
+    local known = redis.pcall('SADD', KEYS[3 * s + 1], ARGV[5 * s + 2])
     if type(known) == 'table' then return known.err end
   end
   local number = string.format('%.0f', offset)
   local added = redis.pcall(
-    'XADD', KEYS[3 * s - 1], 'MAXLEN', ARGV[5 * s - 1], number .. '-0', 'b', body)
+    'XADD', KEYS[3 * s], 'MAXLEN', ARGV[5 * s - 1], number .. '-0', 'b', body)
   if type(added) == 'table' and added.err then return added.err end
   offsets[s] = offset
   local message = '\\193' .. epochs[s] .. ' ' .. number .. ' ' .. body
@@ -67,35 +91,41 @@ for i = 3 + 5 * count, #ARGV, 2 do
 end
 for s = 1, count do
   if offsets[s] > 0 and not errors[s] then
-    redis.call('HSET', KEYS[3 * s - 2], 'e', epochs[s], 'o', string.format('%.0f', offsets[s]))
-    redis.call('PEXPIRE', KEYS[3 * s - 1], ARGV[5 * s])
-    redis.call('PEXPIRE', KEYS[3 * s - 2], ARGV[5 * s + 1])
+    redis.call('HSET', KEYS[3 * s - 1], 'e', epochs[s], 'o', string.format('%.0f', offsets[s]))
+    redis.call('PEXPIRE', KEYS[3 * s], ARGV[5 * s])
+    redis.call('PEXPIRE', KEYS[3 * s - 1], ARGV[5 * s + 1])
   end
 end
 return answers
 """
+)
 PUBLISH_SHA: Final = hashlib.sha1(PUBLISH.encode()).hexdigest()
 
-# KEYS: meta, history. ARGV: known epoch, known offset (-1: unknown), most, newest, epoch if the
-# stream is new ("" to leave it so), ms for which a stream without updates keeps it.
-# Returns epoch, offset, and the entries after the known offset; if that is unknown or more than
-# `most` ago, the `newest` ones. A reader of a stream that has no updates yet must know the epoch
-# that they will have, or it could not say later which numbering its offset belongs to.
-READ: Final = """\
+# Both scripts that read begin like this.
+# KEYS: meta, history, index, era. ARGV: an era if there is none, symbol, known epoch, known offset.
+_READ: Final = (
+    UNBORN
+    + """\
 local meta = redis.call('HMGET', KEYS[1], 'e', 'o')
 if not meta[1] then
-  if ARGV[5] ~= '' then
-    redis.call('HSET', KEYS[1], 'e', ARGV[5], 'o', 0)
-    redis.call('PEXPIRE', KEYS[1], ARGV[6])
-  end
-  return {ARGV[5], 0, {}}
+  local lived = redis.call('SREM', KEYS[3], ARGV[2]) == 1
+  return {unborn_epoch(KEYS[4], ARGV[1], KEYS[1], lived), 0, {}}
 end
 local head = tonumber(meta[2])
-local known = tonumber(ARGV[2])
-if known >= 0 and ARGV[1] ~= meta[1] then known = 0 end
+local known = tonumber(ARGV[4])
+if known > 0 and ARGV[3] ~= meta[1] then known = 0 end
+"""
+)
+
+# Further ARGV: most, newest.
+# Returns epoch, offset, and the entries after the known offset; if that is unknown (-1) or more
+# than `most` ago, the `newest` ones.
+READ: Final = (
+    _READ
+    + """\
 local entries
-if known < 0 or head - known > tonumber(ARGV[3]) then
-  local found = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', ARGV[4])
+if known < 0 or head - known > tonumber(ARGV[5]) then
+  local found = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', ARGV[6])
   entries = {}
   for i = #found, 1, -1 do entries[#entries + 1] = found[i] end
 else
@@ -103,28 +133,19 @@ else
 end
 return {meta[1], head, entries}
 """
+)
 
-# KEYS: meta, history. ARGV: known epoch, known offset, most, epoch if the stream is new, ms for
-# which a stream without updates keeps it.
+# Further ARGV: most.
 # Returns epoch, offset, and the first `most` entries after the known offset; after another epoch's,
 # from the first one that is held.
-READ_AFTER: Final = """\
-local meta = redis.call('HMGET', KEYS[1], 'e', 'o')
-if not meta[1] then
-  redis.call('HSET', KEYS[1], 'e', ARGV[4], 'o', 0)
-  redis.call('PEXPIRE', KEYS[1], ARGV[5])
-  return {ARGV[4], 0, {}}
-end
-local known = ARGV[1] == meta[1] and tonumber(ARGV[2]) or 0
+READ_AFTER: Final = (
+    _READ
+    + """\
 local from = string.format('%.0f', known + 1)
-local entries = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', ARGV[3])
-return {meta[1], tonumber(meta[2]), entries}
+local entries = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', ARGV[5])
+return {meta[1], head, entries}
 """
-
-# Milliseconds for which a stream that was only asked for is remembered, and how often the processes
-# that read it renew that, in seconds.
-UNBORN_MS: Final = 600_000
-RENEW_SECONDS: Final = 240.0
+)
 
 # KEYS: meta, history. ARGV: the epoch to end, the new one.
 RESTART: Final = """\
@@ -152,6 +173,7 @@ class Keys:
     meta: str
     history: str
     index: str
+    era: str
     # The name of its pub/sub channel, and of its entry in the index.
     channel: str
     entry: str
@@ -164,6 +186,7 @@ def keys(prefix: str, stream: Stream, pubsub_channel: str) -> Keys:
         f"{base}:meta",
         f"{base}:history",
         index_key(prefix, stream.channel),
+        era_key(prefix),
         pubsub_channel,
         stream.symbol if stream.user_id is None else f"user-{stream.user_id}",
     )
@@ -172,6 +195,11 @@ def keys(prefix: str, stream: Stream, pubsub_channel: str) -> Keys:
 def index_key(prefix: str, channel: str) -> str:
     """A set of the symbols that a channel has streams for."""
     return f"{prefix}:streams:{channel}"
+
+
+def era_key(prefix: str) -> str:
+    """What the epochs of all streams without updates follow from."""
+    return f"{prefix}:era"
 
 
 def lease_key(prefix: str, process: str) -> str:
@@ -191,7 +219,7 @@ def new_epoch() -> str:
 def publish_arguments(items: Sequence[tuple[Keys, bytes]]) -> list[Any]:
     """What follows EVALSHA or EVAL for the publish script."""
     numbers: dict[str, int] = {}
-    names: list[str] = []
+    names: list[str] = [items[0][0].era] if items else []
     about: list[Any] = []
     updates: list[Any] = []
     for key, body in items:

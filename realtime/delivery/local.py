@@ -258,10 +258,14 @@ class Local:
     def start(
         self, stream: Stream, reader: Reader, since: Mapping[str, Position], limit: int
     ) -> dict[str, Start]:
-        """Join a reader; returns where it stands in each stream, by symbol."""
+        """Join a reader; returns where it stands in each stream, by symbol.
+
+        A stream of `*` that has no updates yet is not among them: it is told when it begins.
+        """
         starts = {
             state.stream.symbol: self.fanout.start(state, since.get(state.stream.symbol), limit)
             for state in self._states(stream)
+            if state.born or not stream.wildcard
         }
         self.fanout.join(stream, reader)
         return starts

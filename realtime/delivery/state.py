@@ -52,6 +52,7 @@ class StreamState:
     __slots__ = (
         "again",
         "asked",
+        "born",
         "epoch",
         "heard",
         "hold_until",
@@ -73,6 +74,7 @@ class StreamState:
         self.new = new  # there was no such stream when this process looked
         self.epoch = NO_EPOCH
         self.offset = 0
+        self.born = False  # it has had an update
         self.ready = False  # the position was read from the history at least once
         self.recent: deque[Update] = deque()
         self.hold_until = 0.0  # until then a reader may come for all of `recent`
@@ -87,6 +89,11 @@ class StreamState:
         self.stale = False
         self.reason = ""
         self.asked = False
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is on its way that would change it."""
+        return self.resync is None and self.waiting is None
 
     @property
     def position(self) -> Position:
@@ -144,8 +151,8 @@ class History(Protocol):
         """Everything after `since` that is held, at most RECENT updates.
 
         The newest one if `since` is None or further back. Another epoch's position, and the empty
-        one, stand before the first update. A stream that has no epoch yet is given one. Raises
-        BackendUnavailable.
+        one, stand before the first update. A stream without updates has the epoch that they
+        will have. Raises BackendUnavailable.
         """
 
     async def read_newest(self, stream: Stream, count: int) -> Page:

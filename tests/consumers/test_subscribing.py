@@ -209,3 +209,15 @@ async def test_the_asterisk_takes_the_place_of_the_symbols(each_layer: str, conn
     await client.ask("subscribe", symbol="MSFT")
     await publish("MSFT", 2)
     assert price(await client.next()) == 2
+
+
+async def test_the_asterisk_does_not_name_what_nobody_has_published(
+    each_layer: str, connect: Open, settings: Any
+) -> None:
+    settings.REALTIME_HEARTBEAT_INTERVAL = 0.2
+    await connect("/ws/market-data/STRANGE1")
+    client = await connect("/ws/market-data")
+    assert (await client.ask("subscribe", symbols=["*"]))["streams"] == {}
+    await connect("/ws/market-data/STRANGE2")
+    assert (await client.until("ping"))["heads"] == {}
+    assert (await client.ask("status"))["streams"] == {}

@@ -82,8 +82,10 @@ class StreamLayer(BaseChannelLayer):
         self.local.fanout.leave(stream, reader)
 
     def positions(self, streams: Sequence[Stream]) -> dict[str, tuple[str, int]]:
-        """Epoch and newest offset of each stream (all streams, for `*`), by symbol."""
-        return self.local.fanout.positions(streams)
+        """Epoch and newest offset of each stream (all that have updates, for `*`), by symbol."""
+        named = {stream.symbol for stream in streams}
+        positions = self.local.fanout.positions(streams)
+        return {name: at for name, at in positions.items() if at[1] or name in named}
 
     def heads(self, streams: Sequence[Stream]) -> dict[str, int]:
         """The newest offset of each stream, by symbol."""
@@ -124,6 +126,8 @@ class StreamLayer(BaseChannelLayer):
 
     def _linger(self, groups: Sequence[str]) -> None:
         """These groups have no members any more."""
+        for group in groups:
+            self.local.fanout.forget_unborn(group)
 
     # Channels and groups ----------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ class MemoryStreamLayer(StreamLayer):
         capacities = kwargs.get("channel_capacity", {})
         self.channel_capacity = self.compile_capacities(capacities)  # type: ignore[assignment]
         self._streams: dict[str, tuple[str, deque[Update]]] = {}
+        self._era = history.new_epoch()
         self._slots: dict[str, dict[str, None]] = {}
         self._counts: dict[str, tuple[float, int]] = {}
         self.local.fanout.complete.update(CHANNELS)
@@ -79,7 +80,7 @@ class MemoryStreamLayer(StreamLayer):
     async def send_updates(self, items: Sequence[Item]) -> list[Published]:
         published = []
         for stream, body in items:
-            epoch, kept = self._kept(stream)
+            epoch, kept = self._streams.setdefault(stream.group, self._kept(stream))
             update = Update(stream, epoch, kept[-1].offset + 1 if kept else 1, body)
             kept.append(update)
             self.local.fanout.receive(update)
@@ -107,12 +108,16 @@ class MemoryStreamLayer(StreamLayer):
         return Page(epoch, kept[-1].offset if kept else 0, _newest(kept, count))
 
     def _kept(self, stream: Stream) -> tuple[str, deque[Update]]:
-        length = settings.REALTIME_HISTORY_LENGTH[stream.channel]
-        return self._streams.setdefault(stream.group, (history.new_epoch(), deque(maxlen=length)))
+        """What is held of a stream. Nothing is of one that was only asked for, but its epoch."""
+        held = self._streams.get(stream.group)
+        return held or (f"{self._era}-{stream.group}", self._empty(stream))
+
+    def _empty(self, stream: Stream) -> deque[Update]:
+        return deque(maxlen=settings.REALTIME_HISTORY_LENGTH[stream.channel])
 
     async def restart_stream(self, stream: Stream, epoch: str) -> None:
         if self._streams.get(stream.group, (None,))[0] == epoch:
-            del self._streams[stream.group]
+            self._streams[stream.group] = (history.new_epoch(), self._empty(stream))
 
     async def find_streams(self, channel: Channel) -> list[Stream]:
         found = (Stream.from_group(group) for group, (_, kept) in self._streams.items() if kept)
@@ -154,6 +159,7 @@ class MemoryStreamLayer(StreamLayer):
     async def flush(self) -> None:
         self.local.fanout.close()
         self._streams.clear()
+        self._era = history.new_epoch()
         self._slots.clear()
         self._counts.clear()
         self.local = Local(self, self.get_capacity, self.expiry)

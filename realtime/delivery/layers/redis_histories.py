@@ -40,41 +40,35 @@ class Histories:
     async def read_history(self, stream: Stream, since: Position | None) -> Page:
         # After the subscription: what is published from now on arrives by itself.
         await self._link_of(stream.group).confirmed(self._names.group_channel(stream.group))
-        return await self._read(stream, since, 1, history.new_epoch())
+        return await self._read(stream, since, 1)
 
     async def read_after(self, stream: Stream, position: Position) -> Page:
-        names, link = self._names.keys(stream), self._link_of(stream.group)
-        arguments: list[Any] = [
-            position.epoch, position.offset, RECENT, history.new_epoch(), history.UNBORN_MS,
-        ]  # fmt: skip
-        try:
-            async with link.reading:
-                epoch, head, entries = await link.read_after_script(
-                    keys=[names.meta, names.history], args=arguments
-                )
-        except (RedisError, OSError) as exc:
-            raise BackendUnavailable(exc) from exc
+        link = self._link_of(stream.group)
+        epoch, head, entries = await self._run(link.read_after_script, stream, position, RECENT)
         more = len(entries) == RECENT and history.offset_of(entries[-1]) < int(head)
         end = history.offset_of(entries[-1]) if more else int(head)
         return self._page(stream, epoch, end, entries, more=more)
 
     async def read_newest(self, stream: Stream, count: int) -> Page:
-        return await self._read(stream, None, count, "")
+        return await self._read(stream, None, count)
 
-    async def _read(
-        self, stream: Stream, since: Position | None, newest: int, new_epoch: str
-    ) -> Page:
-        names, link = self._names.keys(stream), self._link_of(stream.group)
+    async def _read(self, stream: Stream, since: Position | None, newest: int) -> Page:
+        script = self._link_of(stream.group).read_script
+        epoch, head, entries = await self._run(script, stream, since, RECENT, newest)
+        return self._page(stream, epoch, int(head), entries, more=False)
+
+    async def _run(self, script: Any, stream: Stream, since: Position | None, *more: int) -> Any:
+        """The answer of one of the scripts that read; raises BackendUnavailable."""
+        names = self._names.keys(stream)
         known: list[Any] = ["", -1] if since is None else [since.epoch, since.offset]
-        arguments = [*known, RECENT, newest, new_epoch, history.UNBORN_MS]
         try:
-            async with link.reading:
-                epoch, head, entries = await link.read_script(
-                    keys=[names.meta, names.history], args=arguments
+            async with self._link_of(stream.group).reading:
+                return await script(
+                    keys=[names.meta, names.history, names.index, names.era],
+                    args=[history.new_epoch(), names.entry, *known, *more],
                 )
         except (RedisError, OSError) as exc:
             raise BackendUnavailable(exc) from exc
-        return self._page(stream, epoch, int(head), entries, more=False)
 
     def _page(
         self, stream: Stream, epoch: bytes, end: int, entries: Sequence[Any], *, more: bool
@@ -88,11 +82,6 @@ class Histories:
         await self._link_of(stream.group).restart_script(
             keys=[names.meta, names.history], args=[epoch, history.new_epoch()]
         )
-
-    def keep_unborn(self, stream: Stream) -> None:
-        """Keep the epoch of a stream that has no updates yet."""
-        meta = self._names.keys(stream).meta
-        self._link_of(stream.group).forget_result("PEXPIRE", meta, history.UNBORN_MS)
 
     async def find(self, link: Link, channel: Channel) -> list[Stream]:
         """The streams that a shard's index names."""

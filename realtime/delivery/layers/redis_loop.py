@@ -19,7 +19,7 @@ from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.slots import Full
 from realtime.delivery.state import Page
 from realtime.protocol import Position
-from realtime.streams import Channel, Stream
+from realtime.streams import WILDCARD, Channel, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,6 @@ class RedisLoopLayer(StreamLayer):
         self._lingering: dict[str, asyncio.TimerHandle] = {}
         self._reachable = False  # has this process' direct channel been subscribed to?
         self._on_reconnect: list[Callable[[], None]] = []
-        self._renewal: asyncio.TimerHandle | None = None
 
     def _accounts(self) -> Accounts:
         return Accounts(self.links[0], self.names.prefix, self.local.process)
@@ -200,8 +199,6 @@ class RedisLoopLayer(StreamLayer):
             if stream.channel not in self.local.fanout.complete:
                 self._link(group).want(name)
             self.local.fanout.state(stream)
-            if self._renewal is None:
-                self._renew()
 
     async def _watch_every(self, stream: Stream) -> None:
         """All symbols of a channel: a pattern on every shard, then the streams there are."""
@@ -238,10 +235,16 @@ class RedisLoopLayer(StreamLayer):
                 return
 
     def _linger(self, groups: Sequence[str]) -> None:
-        loop = asyncio.get_running_loop()
         for group in groups:
-            if group not in self._lingering:
-                self._lingering[group] = loop.call_later(LINGER, self._unwatch, group)
+            if self.local.fanout.forget_unborn(group):
+                # Nobody who comes back misses anything of it.
+                self._link(group).unwant(self.names.group_channel(group))
+            elif group not in self._lingering:
+                self._linger_on(group)
+
+    def _linger_on(self, group: str) -> None:
+        loop = asyncio.get_running_loop()
+        self._lingering[group] = loop.call_later(LINGER, self._unwatch, group)
 
     def _unwatch(self, group: str) -> None:
         self._lingering.pop(group, None)
@@ -251,15 +254,24 @@ class RedisLoopLayer(StreamLayer):
         if stream is not None and stream.wildcard:
             return  # kept: a process that once served every symbol is asked for it again
         self._link(group).unwant(self.names.group_channel(group))
-        if stream is None or stream.channel not in self.local.fanout.complete:
-            self.local.fanout.forget(group)
+        fanout = self.local.fanout
+        if stream is None or not self._knows_all(stream.channel):
+            fanout.forget(group)
+        elif not fanout.forget_unborn(group) and fanout.is_unsettled(group):
+            self._linger_on(group)  # it may be about to begin, for readers of every symbol
 
-    def _renew(self) -> None:
-        """Keep the epochs of streams that have readers here and no updates yet."""
-        self._renewal = asyncio.get_running_loop().call_later(history.RENEW_SECONDS, self._renew)
-        for state in self.local.fanout.streams.values():
-            if state.offset == 0 and state.epoch and state.readers:
-                self.histories.keep_unborn(state.stream)
+    def _knows_all(self, channel: Channel) -> bool:
+        """Are all streams of a channel known here, or about to be?"""
+        every = Stream(channel, WILDCARD).group
+        return channel in self.local.fanout.complete or every in self.local.groups
+
+    async def prepare(self, stream: Stream, since: Mapping[str, Position]) -> None:
+        await super().prepare(stream, since)
+        if stream.wildcard:
+            # The index names streams, too, that have been quiet for so long that they are gone.
+            for state in self.local.fanout.channel_states(stream.channel):
+                if state.stream.group not in self.local.groups:
+                    self.local.fanout.forget_unborn(state.stream.group)
 
     # Streams ----------------------------------------------------------------------------------
 
@@ -309,9 +321,6 @@ class RedisLoopLayer(StreamLayer):
         for timer in self._lingering.values():
             timer.cancel()
         self._lingering.clear()
-        if self._renewal is not None:
-            self._renewal.cancel()
-            self._renewal = None
         self.queues.clear()
         self._reachable = False
         self.local.fanout.close()

@@ -8,7 +8,7 @@ from realtime.delivery import history
 from realtime.delivery.updates import Update
 from realtime.streams import Channel, Stream
 
-# Streams whose names in Redis are remembered; beyond that they are made anew.
+# Published streams whose names in Redis are remembered; beyond that they are made again.
 MAX_REMEMBERED: Final = 20_000
 
 
@@ -30,13 +30,7 @@ class Names:
         return None
 
     def keys(self, stream: Stream) -> history.Keys:
-        names = self._keys.get(stream)
-        if names is None:
-            if len(self._keys) >= MAX_REMEMBERED:
-                self._keys.clear()
-            names = history.keys(self.prefix, stream, self.group_channel(stream.group))
-            self._keys[stream] = names
-        return names
+        return history.keys(self.prefix, stream, self.group_channel(stream.group))
 
     def every(self, channel: Channel) -> str:
         """The pattern of all streams of a channel."""
@@ -60,7 +54,12 @@ class Names:
         return update
 
     def sealed(self, stream: Stream, body: bytes) -> tuple[history.Keys, bytes]:
-        return self.keys(stream), self.seal(body)
+        names = self._keys.get(stream)
+        if names is None:
+            if len(self._keys) >= MAX_REMEMBERED:
+                self._keys.clear()
+            names = self._keys[stream] = self.keys(stream)
+        return names, self.seal(body)
 
 
 def shard(channel: str, shards: int) -> int:
