@@ -5,7 +5,6 @@ Three scopes read the channel of the same name; `publish` sends updates on any o
 
 import re
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
 from typing import Final, Literal, get_args
 
 from realtime.streams import CHANNELS, MAX_SYMBOL_LENGTH
@@ -18,6 +17,7 @@ SYMBOL_SCOPES: Final[tuple[Scope, ...]] = ("predictions", "market-data", "publis
 MAX_PATTERNS: Final = 100
 
 _PATTERN = re.compile(r"[A-Z0-9.\-_=^:/*]+", re.ASCII)
+_STARS = re.compile(r"\*+")
 
 
 class InvalidScope(ValueError):
@@ -38,7 +38,7 @@ def parse_scopes(names: object) -> list[Scope]:
 
 
 def parse_pattern(text: object) -> str:
-    """`BTC*`: a symbol, upper-cased, in which `*` stands for any characters."""
+    """`BTC*`: a symbol, upper-cased, in which `*` stands for any characters, once in a row."""
     if not isinstance(text, str):
         raise InvalidScope(f"a symbol pattern must be a string, not {type(text).__name__}")
     pattern = text.strip().upper() if text.isascii() else text
@@ -47,7 +47,7 @@ def parse_pattern(text: object) -> str:
             f"{text[:40]!r} is no symbol pattern; write a symbol of 1 to {MAX_SYMBOL_LENGTH} "
             "characters, with * for any characters: AAPL, BTC*"
         )
-    return pattern
+    return _STARS.sub("*", pattern)
 
 
 def parse_symbols(patterns: object) -> dict[str, list[str]]:
@@ -74,4 +74,21 @@ def parse_symbols(patterns: object) -> dict[str, list[str]]:
 
 def matches(patterns: Iterable[str], symbol: str) -> bool:
     """Does one of the patterns match this symbol? `*`, every symbol, is matched by `*` only."""
-    return any(fnmatchcase(symbol, pattern) for pattern in patterns)
+    return any(_fits(pattern, symbol) for pattern in patterns)
+
+
+def _fits(pattern: str, symbol: str) -> bool:
+    """Without a regular expression: one with many stars may take longer than anybody lives."""
+    head, star, rest = pattern.partition("*")
+    if not star:
+        return symbol == pattern
+    *middle, tail = rest.split("*")
+    at, end = len(head), len(symbol) - len(tail)
+    if at > end or not (symbol.startswith(head) and symbol.endswith(tail)):
+        return False
+    for part in middle:
+        found = symbol.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True

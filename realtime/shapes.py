@@ -10,7 +10,7 @@ Choices = Mapping[str, Sequence[str]]
 
 # msgspec's own texts: "Expected `str`, got `int` - at `$.symbol`", "Invalid enum value 'x' - at …",
 # "Object contains unknown field `x`", "Object missing required field `type`".
-_PATH: Final = re.compile(r" - at `\$\.?(.*?)`$", re.DOTALL)
+_PATH: Final = re.compile(r" - at `\$\.?([^`]*)`$")
 _FIELD: Final = re.compile(r"field `(.*?)`", re.DOTALL)
 _ENUM: Final = re.compile(r"Invalid (?:enum )?value ")
 # What is said of a client's own words, which may be as long as a message.

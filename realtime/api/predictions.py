@@ -1,9 +1,8 @@
 """`GET predictions`: what was predicted, what became of it, and how good the models were."""
 
-import re
 from typing import Any, Final
 
-from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models import OuterRef, QuerySet, Subquery
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import generics, serializers
 from rest_framework.exceptions import NotFound, PermissionDenied
@@ -15,6 +14,7 @@ from realtime.api.authentication import HasPredictionsScope, identity_of
 from realtime.api.base import ApiView, Pages, QuerySerializer
 from realtime.api.serializers import ProblemSerializer
 from realtime.models import PredictionScore, StoredPrediction
+from realtime.scopes import matches
 from realtime.streams import InvalidSymbol, parse_symbol
 
 MAX_SYMBOLS: Final = 200
@@ -147,9 +147,8 @@ class PredictionView(ApiView):
         responses={200: PredictionSerializer, **_PROBLEMS, 404: ProblemSerializer},
     )
     def get(self, request: Request, prediction_id: int) -> Response:
-        rows = _allowed(StoredPrediction.objects.all(), identity_of(request))
-        row = rows.filter(pk=prediction_id).first() if prediction_id < 2**63 else None
-        if row is None:
+        row = StoredPrediction.objects.filter(pk=prediction_id).first()
+        if row is None or not identity_of(request).allows("predictions", row.symbol):
             # Also for one that this credential may not read: it need not know that it is there.
             raise NotFound(f"There is no prediction {prediction_id}.")
         return Response(PredictionSerializer(row).data)
@@ -214,9 +213,5 @@ def _allowed(rows: QuerySet[Any], identity: Identity) -> QuerySet[Any]:
     patterns = identity.symbols.get("predictions")
     if patterns is None:
         return rows
-    matching = Q(symbol__in=[pattern for pattern in patterns if "*" not in pattern])
-    for pattern in patterns:
-        if "*" in pattern:
-            expression = ".*".join(re.escape(part) for part in pattern.split("*"))
-            matching |= Q(symbol__regex=f"^{expression}$")
-    return rows.filter(matching)
+    known = PredictionScore.objects.order_by().values_list("symbol", flat=True).distinct()
+    return rows.filter(symbol__in=[symbol for symbol in known if matches(patterns, symbol)])

@@ -1,4 +1,5 @@
 from contextlib import suppress
+from fnmatch import fnmatchcase
 
 import pytest
 from hypothesis import given
@@ -68,10 +69,25 @@ def test_symbols_that_cannot_be_are_refused(symbols: object) -> None:
         ("^G*", "^GSPC", True),
         ("*", "*", True),
         ("BTC*", "*", False),
+        ("**", "*", True),
+        ("A*B*C", "AxBBxC", True),
+        ("A*B*C", "AC", False),
+        ("A*A", "A", False),
+        ("*AA*AA*", "AAA", False),
+        ("*AA*AA*", "AAAA", True),
     ],
 )
 def test_a_pattern_matches_whole_symbols(pattern: str, symbol: str, expected: bool) -> None:
     assert matches([parse_pattern(pattern)], symbol) is expected
+
+
+def test_stars_in_a_row_are_one() -> None:
+    assert parse_pattern("btc***-**") == "BTC*-*"
+
+
+@given(st.text("AB*", max_size=12), st.text("AB*", max_size=12))
+def test_patterns_match_as_those_of_file_names_do(pattern: str, symbol: str) -> None:
+    assert matches([pattern], symbol) is fnmatchcase(symbol, pattern)
 
 
 def test_no_pattern_matches_nothing() -> None:

@@ -128,6 +128,12 @@ def test_a_key_sees_the_symbols_that_it_may_read(path: str) -> None:
     assert get(path, key={**LIMITED, "name": "again"}, symbol="FB").status_code == 403
 
 
+@pytest.mark.parametrize("pattern", ["*" * 31 + "0", "*A" * 15 + "0"])
+def test_a_pattern_of_many_stars_is_answered_as_any_other(pattern: str) -> None:
+    store("A" * 32)
+    assert symbols(get(key={"symbols": {"predictions": [pattern]}})) == []
+
+
 def test_a_key_does_not_learn_of_a_prediction_that_it_may_not_read() -> None:
     assert get(f"/{store('FB').pk}", key=LIMITED).status_code == 404
 
