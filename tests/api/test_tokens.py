@@ -106,6 +106,22 @@ def test_so_many_passwords_may_be_tried(each_layer: str, settings: Any) -> None:
     assert elsewhere.status_code == 200
 
 
+def test_clients_behind_a_proxy_that_names_ports_are_told_apart(settings: Any) -> None:
+    settings.REALTIME_LOGINS_PER_IP_PER_MINUTE = 2
+    settings.REALTIME_TRUSTED_PROXIES = ["127.0.0.1"]
+    personas.alice()
+
+    def code(address: str, password: str) -> int:
+        login = {"username": "alice", "password": password}
+        headers = {"X-Forwarded-For": address}
+        return int(client.post("/api/v1/auth/token", login, "json", headers=headers).status_code)
+
+    for port in (40001, 40002, 40003):
+        last = code(f"203.0.113.5:{port}", "wrong")
+    assert last == 429
+    assert code("198.51.100.7:51000", personas.PASSWORD) == 200
+
+
 def test_a_header_does_not_make_another_address(each_layer: str, settings: Any) -> None:
     settings.REALTIME_LOGINS_PER_IP_PER_MINUTE = 1
     codes = [
