@@ -6,39 +6,26 @@ README's "Settings" table lists them all; a test compares it with this file.
 """
 
 import os
-import secrets
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ara_project import files
 from ara_project.environment import Environment, under_test
-from realtime.delivery import embedded
 
 env = Environment()
 UNDER_TEST = under_test()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+if not UNDER_TEST:
+    files.make_private()
 VAR_DIR = env.directory("VAR_DIR", default=BASE_DIR / "var")
-
-
-def _secret_key() -> str:
-    """SECRET_KEY from the environment, else one made once for this checkout and kept in var/."""
-    key: str = env.str("SECRET_KEY", default="")
-    path = VAR_DIR / "secret_key"
-    if not key:
-        try:
-            with open(path, "x", opener=embedded.private_opener) as file:
-                file.write(secrets.token_urlsafe(50))
-        except FileExistsError:
-            pass
-        key = path.read_text()
-    return key
-
 
 # Django ---------------------------------------------------------------------------------------
 
-SECRET_KEY = _secret_key()
+# Without one, a key that is made once for this checkout.
+SECRET_KEY = env.str("SECRET_KEY", default="") or files.secret_key(VAR_DIR / "secret_key")
 # Earlier values of SECRET_KEY, which still open what was signed or encrypted with them.
 SECRET_KEY_FALLBACKS: list[str] = env.list("SECRET_KEY_FALLBACKS", default=[])
 DEBUG = env.flag("DEBUG", default=False)
@@ -103,6 +90,8 @@ TEMPLATES = [
 DATABASES: dict[str, dict[str, Any]] = {
     "default": env.database("DATABASE_URL", default=VAR_DIR / "db.sqlite3")
 }
+if DATABASES["default"]["NAME"] == str(VAR_DIR / "db.sqlite3"):
+    files.private_sqlite(VAR_DIR / "db.sqlite3")
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # WAL: readers do not wait for the writer. IMMEDIATE: two writers queue up (busy_timeout)
     # instead of one failing when its read transaction turns into a write.
@@ -131,8 +120,7 @@ TIME_ZONE = env.time_zone("TIME_ZONE", default="UTC")
 USE_TZ = True
 
 STATIC_URL = "static/"
-STATIC_ROOT = VAR_DIR / "static"
-STATIC_ROOT.mkdir(exist_ok=True)
+STATIC_ROOT = files.make_directory(VAR_DIR / "static")
 # Served from the apps' own folders: no collectstatic step to forget.
 WHITENOISE_USE_FINDERS = True
 
@@ -168,7 +156,7 @@ REDIS_URL: list[str] = env.redis_urls("REDIS_URL")
 EMBEDDED_VALKEY = not REDIS_URL
 VALKEY_DIR = VAR_DIR / "valkey"
 _redis_hosts: list[str] = REDIS_URL or [
-    f"unix://{quote(str(embedded.socket_path(VALKEY_DIR)))}?db=0"
+    f"unix://{quote(str(files.valkey_socket(VALKEY_DIR)))}?db=0"
 ]
 
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = {

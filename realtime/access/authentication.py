@@ -359,7 +359,8 @@ def _users_of(tokens: Sequence[Claims]) -> dict[tuple[str, str], Any] | None:
 def _note_uses(keys: Collection[ApiKey]) -> None:
     try:
         reconnecting(ApiKey.objects.touch)(keys, timezone.now())
-    except DatabaseError:
+    except DatabaseError as exc:
         # The credentials are good, and somebody waits for an answer.
         visible = ", ".join(key.visible for key in keys)
-        logger.warning("Could not note the use of %s", visible, exc_info=True)
+        reason = " ".join(str(exc).split())
+        logger.warning("Could not note the use of %s: %s", visible, reason)

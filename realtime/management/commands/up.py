@@ -95,7 +95,7 @@ class Command(BaseCommand):
             supervisor.start(web)
             # A production database gets no account whose password lies in a file.
             sqlite = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
-            demo = ensure_demo(settings.VAR_DIR / "demo.json") if sqlite else None
+            demo = _demo(settings.VAR_DIR / "demo.json") if sqlite else None
             if self._wait_until_it_answers(supervisor, web, port):
                 for program in others:
                     supervisor.start(program)
@@ -162,7 +162,10 @@ def _require_alone(path: Path, port: int) -> IO[str]:
 
     Two in one directory would play two replays into the same streams.
     """
-    file = open(path, "a+", opener=embedded.private_opener)  # noqa: SIM115  # until the end
+    try:
+        file = open(path, "a+", opener=embedded.private_opener)  # noqa: SIM115  # until the end
+    except OSError as exc:
+        raise CommandError(f"{path} cannot be used: {exc.strerror}; set VAR_DIR") from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -177,6 +180,13 @@ def _require_alone(path: Path, port: int) -> IO[str]:
     file.write(f"http://localhost:{port}/")
     file.flush()
     return file
+
+
+def _demo(path: Path) -> Demo:
+    try:
+        return ensure_demo(path)
+    except OSError as exc:
+        raise CommandError(f"{path} cannot be used: {exc.strerror}; remove it") from None
 
 
 def _require_free(port: int) -> None:
