@@ -143,6 +143,9 @@ LOGGING = {
     },
 }
 
+# Error pages of DEBUG, and error mails, show settings and variables.
+DEFAULT_EXCEPTION_REPORTER_FILTER = "realtime.access.reports.RedactingFilter"
+
 # Where mail goes out: smtp+tls://user:password@mail.example.com:587. Empty: no mail is sent.
 EMAIL_URL = env.text("EMAIL_URL")
 vars().update(env.mail("EMAIL_URL"))

@@ -17,12 +17,18 @@ REDACTED: Final = "[redacted]"
 # ordinary record costs.
 _HINTS: Final = (
     "token", "ticket", "eyj", "ara_", "arat_", "bearer", "api-key", "api_key", "apikey",
-    "authorization", "password", "secret", "whsec_",
+    "authorization", "password", "secret", "whsec_", "://",
 )  # fmt: skip
 _NAMES: Final = r"(?:access_|refresh_)?token|ticket|api[-_]?key|x[-_]api[-_]key|password|secret"
 
-# Every quantifier is over one class that the next element cannot match: linear on any input.
+# Every quantifier is bounded, or over one class that the next element cannot match: linear on any
+# input.
 _PATTERNS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
+    # The password of `redis://user:password@host`.
+    (
+        re.compile(r"(://[^\s/@:\"'\\]{0,64}:)(?!\[redacted\])[^\s\"'\\]{1,256}@"),
+        rf"\1{REDACTED}@",
+    ),
     # The visible part of a key says which key it was, and is no secret.
     (re.compile(r"\bara_([0-9A-Za-z]{8})_[^\s\"'&,;<>\\]+"), rf"ara_\1_{REDACTED}"),
     (re.compile(r"\barat_[0-9A-Za-z]+"), REDACTED),

@@ -51,6 +51,8 @@ def assert_clean(text: str) -> None:
         f"signed with {WEBHOOK}",
         f"the token {JWT} was used",
         f'{{"username": "alice", "password": "{OPAQUE}"}}',
+        f"redis://ara:{OPAQUE}@h/0 and amqp://:{OPAQUE}@h",
+        f"smtp+tls://u:a#b?c/d@e{OPAQUE}@h:587",
     ],
 )
 def test_a_secret_is_redacted_wherever_it_stands(text: str) -> None:
