@@ -44,7 +44,8 @@ class Tick:
 class Fired:
     """A rule that fires at `at`. `timed`: by the passing of time, and not by an update.
 
-    `numbers` are those of the symbol then, `condition` the first one that is true.
+    `numbers` are those of the symbol then, `condition` the first one that is true. `channels` are
+    those from which it was told: the rule's, and the one that lent a prediction its last price.
     """
 
     rule: Rule
@@ -53,6 +54,7 @@ class Fired:
     timed: bool
     watch: Watch
     numbers: Mapping[str, float]
+    channels: frozenset[Channel]
 
 
 class SymbolMachine:
@@ -77,6 +79,8 @@ class SymbolMachine:
         self._numbers: dict[str, float] = dict(saved.get("numbers", {}))
         self._values: dict[str, list[float | None]] = dict(saved.get("values", {}))
         self._saved_windows: dict[str, AnyValue] = dict(saved.get("windows", {}))
+        # Was the newest predicted return told by the last market price, for want of its own?
+        self._borrowed: bool = saved.get("borrowed", False)
         self._timers: list[tuple[int, int]] = []
         # To be looked at in the next step, whatever it brings: new ones, and those whose event is
         # over by then.
@@ -216,18 +220,14 @@ class SymbolMachine:
         if predicted is None:
             return
         self._numbers["predicted_price"] = predicted
-        last = next(
-            (
-                value
-                for name in ("last_price", "current_price")
-                if (value := number(data.get(name)))
-            ),
-            self._series[PRICE].value,
-        )
+        own = (number(data.get(name)) for name in ("last_price", "current_price"))
+        stated = next((price for price in own if price), None)
+        last = self._series[PRICE].value if stated is None else stated
         if last is not None and last > 0:
             move = percent(predicted, last)
             if move is None:
                 return
+            self._borrowed = stated is None
             yield from self._series[PREDICTED_RETURN].set(move, self._step)
             if move:
                 yield from self._series[DIRECTION].set(1.0 if move > 0 else -1.0, self._step)
@@ -244,9 +244,7 @@ class SymbolMachine:
                 self.fail(state.rule, exc)
                 continue
             if watch is not None:
-                fired.append(
-                    Fired(state.rule, self.symbol, self.now, timed, watch, self.numbers(watch))
-                )
+                fired.append(self._fired(state, watch, timed=timed))
             if state.mark != before:
                 self.dirty[state.rule.id] = state
             if state.finished:
@@ -301,6 +299,16 @@ class SymbolMachine:
             state.wake = due
             heapq.heappush(self._timers, (due, state.rule.id))
 
+    def _fired(self, state: RuleState, watch: Watch, *, timed: bool) -> Fired:
+        channels: set[Channel] = {each.metric.channel for each in state.watches}
+        numbers = self.numbers(watch)
+        if self._borrowed:
+            if any(each.metric in (PREDICTED_RETURN, DIRECTION) for each in state.watches):
+                channels.add("market-data")
+            elif "market-data" not in channels:
+                numbers.pop("predicted_return", None)
+        return Fired(state.rule, self.symbol, self.now, timed, watch, numbers, frozenset(channels))
+
     # Numbers --------------------------------------------------------------------------------
 
     def numbers(self, watch: Watch) -> dict[str, float]:
@@ -322,6 +330,7 @@ class SymbolMachine:
                 for metric, series in self._series.items()
                 if series.value is not None
             },
+            "borrowed": self._borrowed,
             "windows": {str(length): window.as_data() for length, window in self._windows.items()},
         }
 

@@ -1,6 +1,7 @@
 """From a rule that fires to the alert that is stored and sent. Pure."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any as AnyValue
@@ -11,7 +12,17 @@ from realtime.alerts.conditions import describe
 from realtime.alerts.evaluator import Fired
 from realtime.alerts.messages import render
 from realtime.protocol import Position
+from realtime.streams import Channel
 
+# Whose numbers those in an alert are.
+CHANNEL_OF: Final[Mapping[str, Channel]] = {
+    "price": "market-data",
+    "volume": "market-data",
+    "move": "market-data",
+    "confidence": "predictions",
+    "predicted_price": "predictions",
+    "predicted_return": "predictions",
+}
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # `type` in the data of an alert, by what its condition watches.
 _TYPES: Final = {
@@ -33,6 +44,7 @@ class Draft:
     symbol: str
     severity: str
     data: dict[str, AnyValue]
+    channels: frozenset[Channel]
     escalate_to: int | None
     escalate_after: timedelta | None
 
@@ -48,18 +60,24 @@ def draft(fired: Fired, channel: str, position: Position) -> Draft:
         symbol=fired.symbol,
         severity=definition.severity,
         data=alert_data(fired),
+        channels=fired.channels,
         escalate_to=definition.escalate_to,
         escalate_after=None if after is None else timedelta(seconds=after),
     )
 
 
 def alert_data(fired: Fired) -> dict[str, AnyValue]:
-    """`data` of the alert: what its message may name, and which rule it is."""
+    """`data` of the alert: what its message may name, and which rule it is.
+
+    Of the numbers those of channels that the rule reads: whoever gets it may read no others.
+    """
     rule, definition = fired.rule, fired.rule.definition
     time = protocol.timestamp(EPOCH + timedelta(milliseconds=fired.at))
     condition = describe(fired.watch.condition)
     value = getattr(fired.watch.condition, "value", None)
-    numbers = {"value": value, **fired.numbers}
+    reads = definition.channels
+    told = {name: n for name, n in fired.numbers.items() if CHANNEL_OF[name] in reads}
+    numbers = {"value": value, **told}
     texts = {
         "symbol": fired.symbol,
         "rule": definition.name,

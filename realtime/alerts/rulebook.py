@@ -14,11 +14,11 @@ from django.db import transaction
 from django.utils import timezone
 
 from realtime.access.identity import Identity
+from realtime.alerts.rights import check_readable
 from realtime.alerts.rules import Definition, InvalidRule, parse_rule
 from realtime.alerts.state import Rule
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import AlertProblem, AlertRule, WebhookEndpoint
-from realtime.scopes import matches
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +49,9 @@ def rule_of(row: AlertRule) -> Rule:
     return Rule(row.pk, row.revision, row.owner_id, definition_of(row), since)
 
 
-def fill(row: AlertRule, definition: Definition) -> AlertRule:
-    """Give a row a definition; the caller saves by `save_rule`."""
+def fill(row: AlertRule, definition: Definition, key_id: int | None = None) -> AlertRule:
+    """Give a row a definition, by a key or without; the caller saves by `save_rule`."""
+    row.key_id = key_id
     data = definition.as_data()
     row.name = definition.name
     row.paused = definition.paused
@@ -120,8 +121,11 @@ def _changed(row: AlertRule | None, definition: Definition, identity: Identity) 
     if row is None:
         row = AlertRule(owner_id=identity.user_id, source=AlertRule.Source.SOCKET)
     elif definition_of(row) == definition:
+        if row.key_id != identity.key_id:
+            row.key_id = identity.key_id
+            row.save(update_fields=["key"])
         return row
-    return save_rule(fill(row, definition))
+    return save_rule(fill(row, definition, identity.key_id))
 
 
 def announce() -> None:
@@ -137,13 +141,8 @@ def announce() -> None:
 
 
 def check_allowed(definition: Definition, identity: Identity) -> None:
-    """Raise InvalidRule for symbols that the credential may not read, or a webhook of others."""
-    for channel in sorted(definition.channels):
-        patterns = identity.symbols.get(channel)
-        for index, symbol in enumerate(definition.symbols):
-            if patterns is not None and not matches(patterns, symbol):
-                what = f"{channel} of {symbol}"
-                raise InvalidRule(f"symbols[{index}]", f"your credential does not allow {what}")
+    """Raise InvalidRule for what the credential may not read, or a webhook of others."""
+    check_readable(definition, identity)
     endpoint = definition.escalate_to
     mine = WebhookEndpoint.objects.filter(owner_id=identity.user_id)
     if endpoint is not None and not mine.filter(pk=endpoint).exists():

@@ -15,6 +15,7 @@ from django.db.models import Count, F, Max, Q, Sum
 from django.utils import timezone
 
 from realtime.alerts.firing import Draft
+from realtime.alerts.rights import may_fire, with_rights
 from realtime.alerts.rulebook import rule_of
 from realtime.alerts.state import Rule
 from realtime.broadcast import InvalidUpdate
@@ -189,11 +190,9 @@ def write(commit: Commit) -> list[Alert]:
     with transaction.atomic():
         for moved in commit.moved:
             _move(moved)
-        states = (id for moved in commit.moved for id, _ in moved.rules)
-        existing = _existing([*states, *(each.rule_id for each in commit.drafts)])
-        _write_states(commit.moved, existing)
+        _write_states(commit.moved)
         mark_sent(commit.sent)
-        return _store_alerts(commit.drafts, existing)
+        return _store_alerts(commit.drafts)
 
 
 def _move(moved: Moved) -> None:
@@ -203,7 +202,8 @@ def _move(moved: Moved) -> None:
         raise Overtaken(moved.symbol)
 
 
-def _write_states(symbols: Sequence[Moved], existing: set[int]) -> None:
+def _write_states(symbols: Sequence[Moved]) -> None:
+    existing = _existing([id for moved in symbols for id, _ in moved.rules])
     rows = [
         AlertRuleState(rule_id=id, revision=revision, symbol=moved.symbol, data=data)
         for moved in symbols
@@ -226,18 +226,32 @@ def _existing(ids: Iterable[int]) -> set[int]:
     }
 
 
-def _store_alerts(drafts: Sequence[Draft], existing: set[int]) -> list[Alert]:
+def _store_alerts(drafts: Sequence[Draft]) -> list[Alert]:
     if not drafts:
         return []
     now = timezone.now()
-    alerts = [_alert(each, now) for each in drafts if each.rule_id in existing]
+    alerts = [_alert(each, now) for each in _permitted(drafts, now)]
     stored = Alert.objects.bulk_create(alerts, _BATCH)
-    for part in _batches(sorted({each.rule_id for each in drafts})):
+    for part in _batches(sorted({alert.rule_id for alert in stored if alert.rule_id})):
         AlertRule.objects.filter(pk__in=part).update(last_fired_at=now)
     if WebhookEndpoint.objects.filter(enabled=True).exists():
         for alert in stored:
             _emit(alert)
     return stored
+
+
+def _permitted(drafts: Sequence[Draft], now: datetime) -> list[Draft]:
+    """Those of rules that are still there and may still read what they tell."""
+    rules = {
+        rule.pk: rule
+        for part in _batches(sorted({each.rule_id for each in drafts}))
+        for rule in with_rights(part)
+    }
+    return [
+        each for each in drafts
+        if each.rule_id in rules
+        and may_fire(rules[each.rule_id], each.symbol, each.channels, now)
+    ]  # fmt: skip
 
 
 def _emit(alert: Alert) -> None:

@@ -142,7 +142,8 @@ class AlertRulesView(_OwnRules, generics.ListCreateAPIView[AlertRule]):
             check_room(owner_id, 1)
         except TooManyRules as exc:
             raise PermissionDenied(str(exc)) from exc
-        row = save_rule(fill(AlertRule(owner_id=owner_id), definition))
+        key_id = identity_of(request).key_id
+        row = save_rule(fill(AlertRule(owner_id=owner_id), definition, key_id))
         return Response(AlertRuleSerializer(row).data, status.HTTP_201_CREATED)
 
 
@@ -169,7 +170,7 @@ class AlertRuleView(_OwnRules, generics.RetrieveUpdateDestroyAPIView[AlertRule])
         return self._change(_definition(merged, request))
 
     def _change(self, definition: Definition) -> Response:
-        row = save_rule(fill(self.get_object(), definition))
+        row = save_rule(fill(self.get_object(), definition, identity_of(self.request).key_id))
         return Response(AlertRuleSerializer(row).data)
 
     @extend_schema(operation_id="delete_alert_rule", summary="Delete a rule; its alerts stay")

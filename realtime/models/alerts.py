@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
+from realtime.models.keys import ApiKey
 from realtime.protocol import SEVERITIES
 from realtime.streams import MAX_SYMBOL_LENGTH
 
@@ -30,6 +31,15 @@ class AlertRule(models.Model):
         null=True,
         blank=True,
         help_text="Who gets the alerts. Empty: everybody.",
+    )
+    # The key by which it was made or changed last, also when that is deleted; see alerts/rights.py.
+    key = models.ForeignKey(
+        ApiKey,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="+",
+        null=True,
+        editable=False,
     )
     name = models.CharField(max_length=100)
     # As `Definition.as_data()` has it, without name and paused.
