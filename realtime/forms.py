@@ -47,6 +47,8 @@ def _symbols_field(label: str) -> forms.CharField:
 
 
 class ApiKeyForm(_ModelForm):
+    operator_publishes = False  # set by the admin for each request
+
     scopes = forms.MultipleChoiceField(
         choices=[(scope, _SCOPE_LABELS[scope]) for scope in SCOPES],
         widget=forms.CheckboxSelectMultiple,
@@ -95,6 +97,9 @@ class ApiKeyForm(_ModelForm):
             except InvalidScope as exc:
                 self.add_error(symbols_name(scope), ValidationError(str(exc)))
         # Django leaves the constraint out: its condition is on a field that the form has not.
+        publishing = "publish" in {*cleaned.get("scopes", ()), *(self.initial.get("scopes") or ())}
+        if publishing and not self.operator_publishes:
+            self.add_error("scopes", "You may not publish, so you may not give keys that do.")
         owner = cleaned.get("owner") or getattr(self.instance, "owner", None)
         twins = ApiKey.objects.filter(owner=owner, name=cleaned.get("name"), revoked_at=None)
         if owner is not None and twins.exclude(pk=self.instance.pk).exists():

@@ -282,7 +282,7 @@ def _look_up_grant(grant: Mapping[str, Any] | None) -> Identity:
     if grant is None:
         raise InvalidCredential
     if "key_id" in grant:
-        keys = ApiKey.objects.select_related("owner").filter(
+        keys = ApiKey.objects.with_owners().filter(
             Q(hash=grant["secret_hash"]) | Q(previous_hash=grant["secret_hash"]),
             pk=grant["key_id"],
         )

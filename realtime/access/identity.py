@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractUser, AnonymousUser, Permission
-from django.db.models import Exists, OuterRef, Q
+from django.contrib.auth.models import AbstractUser, AnonymousUser
 
 from realtime.access.tokens import SESSION_CLAIM, Claims
-from realtime.models import KEY_LIMITS, ApiKey
+from realtime.models import KEY_LIMITS, ApiKey, may_publish
+from realtime.models import with_publish_permission as with_publish_permission
 from realtime.scopes import READ_SCOPES, SCOPES, matches
 from realtime.users import user_id_of
 
@@ -69,7 +69,7 @@ class Identity:
 
     def for_user(self, user: Any) -> "Identity":
         """The same credential after its user changed: one of `with_publish_permission`."""
-        return replace(self, user=user, scopes=_scopes_of_user(may_publish=_may_publish(user)))
+        return replace(self, user=user, scopes=_scopes_of_user(user))
 
 
 ANONYMOUS: Final = Identity("anonymous", AnonymousUser(), READ_SCOPES, "anonymous")
@@ -84,7 +84,7 @@ def identity_of_key(key: ApiKey, secret_hash: str) -> Identity:
     return Identity(
         kind="api_key",
         user=key.owner,
-        scopes=frozenset(key.scopes),
+        scopes=key.scopes_now,
         credential_id=credential_id_of_key(key),
         expires_at=key.expiry_of(secret_hash),
         symbols={scope: tuple(patterns) for scope, patterns in key.symbols.items()},
@@ -101,7 +101,7 @@ def identity_of_token(user: Any, token: Claims) -> Identity:
     return Identity(
         kind="jwt",
         user=user,
-        scopes=_scopes_of_user(may_publish=_may_publish(user)),
+        scopes=_scopes_of_user(user),
         credential_id=f"jwt:{token['jti']}",
         expires_at=datetime.fromtimestamp(token["exp"], UTC),
         session_id=token.get(SESSION_CLAIM),
@@ -109,14 +109,13 @@ def identity_of_token(user: Any, token: Claims) -> Identity:
 
 
 def identity_of_user(user: Account) -> Identity:
-    """Somebody who is logged in with a session, as in the admin; costs the permission queries."""
+    """Somebody who is logged in with a session, as in the admin; costs a query."""
     if not user.is_authenticated or user.pk is None:
         return ANONYMOUS
-    may_publish = getattr(user, "is_staff", False) or user.has_perm("realtime.publish")
     return Identity(
         kind="session",
         user=user,
-        scopes=_scopes_of_user(may_publish=may_publish),
+        scopes=_scopes_of_user(user),
         credential_id=f"session:{user.pk}",
         secret_hash=user.get_session_auth_hash(),
     )
@@ -127,22 +126,8 @@ def session_hashes(user: Any) -> set[str]:
     return {user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()}
 
 
-def with_publish_permission(users: Any) -> Any:
-    """Users (a manager or a query set) that know whether they may publish, in the one query."""
-    permission = Permission.objects.filter(
-        Q(user=OuterRef("pk")) | Q(group__user=OuterRef("pk")),
-        content_type__app_label="realtime",
-        codename="publish",
-    )
-    return users.annotate(has_publish_permission=Exists(permission))
-
-
-def _may_publish(user: Any) -> bool:
-    return bool(user.has_publish_permission or user.is_staff or user.is_superuser)
-
-
-def _scopes_of_user(*, may_publish: bool) -> frozenset[str]:
-    return frozenset(SCOPES) if may_publish else READ_SCOPES
+def _scopes_of_user(user: Any) -> frozenset[str]:
+    return frozenset(SCOPES) if may_publish(user) else READ_SCOPES
 
 
 def grant_of(identity: Identity) -> dict[str, Any]:

@@ -197,7 +197,7 @@ def forget_announced(event: Mapping[str, Any]) -> None:
 def recheck(identities: Collection[Identity]) -> dict[Identity, Identity | None]:
     """Each identity as it would be if its credential were presented now; None: refused."""
     now = timezone.now()
-    keys = ApiKey.objects.select_related("owner").in_bulk(
+    keys = ApiKey.objects.with_owners().in_bulk(
         [identity.key_id for identity in identities if identity.key_id is not None]
     )
     logins = [identity for identity in identities if identity.kind in ("jwt", "session")]

@@ -18,7 +18,7 @@ from django.utils.timesince import timesince, timeuntil
 from realtime.access.revocation import key_changed
 from realtime.connections import StatisticsUnavailable, connection_manager
 from realtime.forms import ApiKeyForm, RotateForm, symbols_name
-from realtime.models import KEY_LIMITS, ApiKey, ApiKeyQuerySet
+from realtime.models import KEY_LIMITS, ApiKey, ApiKeyQuerySet, may_publish
 from realtime.scopes import SCOPES, SYMBOL_SCOPES
 from realtime.users import field_lookups
 
@@ -195,6 +195,8 @@ class ApiKeyAdmin(_ModelAdmin):
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         if not change:
             request.raw_key = obj.issue()  # type: ignore[attr-defined]
+        if "publish" not in (form.initial.get("scopes") if change else ()):
+            obj.grant_publish()
         super().save_model(request, obj, form, change)
 
     def response_add(
@@ -213,8 +215,15 @@ class ApiKeyAdmin(_ModelAdmin):
             *super().get_urls(),
         ]
 
+    def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        form: Any = super().get_form(request, *args, **kwargs)
+        form.operator_publishes = may_publish(request.user)
+        return form
+
     def rotate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         key = self._changeable(request, object_id)
+        if "publish" in key.scopes and not may_publish(request.user):
+            raise PermissionDenied  # whoever rotates a key has it
         form = RotateForm(request.POST or None)
         if not form.is_valid():
             return self._page(request, "rotate", f"Rotate {key}", key=key, form=form)
@@ -282,6 +291,8 @@ def _folded(key: ApiKey | None, *fields: str) -> tuple[str, ...]:
 
 
 def _scope_text(key: ApiKey, scope: str) -> str:
+    if scope not in key.scopes_now:
+        return f"{scope} (its owner may not)"
     return f"{scope} *" if scope in key.symbols else scope
 
 

@@ -25,6 +25,7 @@ from realtime.models.predictions import (
     StoredPrediction,
     StoredPredictionQuerySet,
 )
+from realtime.models.rights import may_publish, with_publish_permission
 from realtime.models.silences import Silence
 from realtime.models.webhooks import (
     WebhookAttempt,
@@ -57,8 +58,10 @@ __all__ = [
     "WebhookEndpoint",
     "WebhookEvent",
     "hash_secret",
+    "may_publish",
     "new_webhook_id",
     "validate_origins",
     "validate_scopes",
     "validate_symbols",
+    "with_publish_permission",
 ]

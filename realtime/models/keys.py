@@ -17,6 +17,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from realtime.models.rights import has_publish_permission, may_publish
 from realtime.scopes import InvalidScope, parse_scopes, parse_symbols
 from realtime.streams import CHANNELS
 
@@ -114,6 +115,11 @@ class ApiKeyManager(models.Manager["ApiKey"]):
     def get_queryset(self) -> ApiKeyQuerySet:
         return ApiKeyQuerySet(self.model, using=self._db)
 
+    def with_owners(self) -> ApiKeyQuerySet:
+        """Keys that know in one query whose they are, and whether their owners may publish."""
+        publishing = has_publish_permission("owner_id")
+        return self.get_queryset().select_related("owner").annotate(owner_publishes=publishing)
+
     def create_key(
         self,
         owner: Any,
@@ -140,6 +146,7 @@ class ApiKeyManager(models.Manager["ApiKey"]):
         )
         raw = key.issue()
         key.full_clean()
+        key.grant_publish()
         key.save()
         return key, raw
 
@@ -155,7 +162,7 @@ class ApiKeyManager(models.Manager["ApiKey"]):
         prefixes = {raw: parts["prefix"] for raw in raws if (parts := _RAW.fullmatch(raw))}
         if not prefixes:
             return {}
-        rows = self.select_related("owner").filter(prefix__in=set(prefixes.values()))
+        rows = self.with_owners().filter(prefix__in=set(prefixes.values()))
         keys = {key.prefix: key for key in rows}
         found = {}
         for raw, prefix in prefixes.items():
@@ -199,6 +206,8 @@ class ApiKey(models.Model):
     messages_per_second = _limit_field("Messages that one socket may send.")
     publish_per_second = _limit_field("Updates published over HTTP, over all processes.")
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
+    # By an operator, to an owner who may not publish. Otherwise the right is the owner's own.
+    publish_granted = models.BooleanField(default=False, editable=False)
     # The secret before the last rotation, which stays good until previous_expires_at.
     previous_hash = models.CharField(max_length=128, blank=True, editable=False)
     previous_expires_at = models.DateTimeField(
@@ -240,6 +249,23 @@ class ApiKey(models.Model):
     def visible(self) -> str:
         """What people may see of the key: `ara_k3f9a2bc`."""
         return f"ara_{self.prefix}"
+
+    @property
+    def scopes_now(self) -> frozenset[str]:
+        """Its scopes, without `publish` when that was its owner's right and is not any more."""
+        if "publish" not in self.scopes or self.publish_granted or self._owner_publishes():
+            return frozenset(self.scopes)
+        return frozenset(self.scopes) - {"publish"}
+
+    def grant_publish(self) -> None:
+        """Whoever may decide so has just given this key its scopes; the caller saves."""
+        self.publish_granted = "publish" in self.scopes and not may_publish(self.owner)
+
+    def _owner_publishes(self) -> bool:
+        known: bool | None = getattr(self, "owner_publishes", None)
+        if known is None:
+            return may_publish(self.owner)
+        return known or bool(getattr(self.owner, "is_superuser", False))
 
     def issue(self) -> str:
         """Give the key a new secret and return the raw key; the caller saves."""

@@ -96,7 +96,7 @@ def test_the_members_of_sessions_that_ended_are_found_with_one_query(
 def test_an_identity_follows_its_user() -> None:
     alice = personas.alice()
     identity = present(personas.token(alice))
-    User.objects.filter(pk=alice.pk).update(is_staff=True)
+    User.objects.filter(pk=alice.pk).update(is_superuser=True)
     changed = identity.for_user(with_publish_permission(User.objects).get(pk=alice.pk))
     assert changed.allows("publish")
     assert changed.credential_id == identity.credential_id
@@ -283,11 +283,17 @@ def test_a_user_reads_and_does_not_publish() -> None:
     assert not identity.allows("publish")
 
 
-@pytest.mark.parametrize("way", ["staff", "permission", "group"])
-def test_a_user_publishes_as_staff_or_with_the_permission(
+def test_staff_do_not_publish_as_such() -> None:
+    alice = personas.alice(is_staff=True)
+    assert not present(personas.token(alice)).allows("publish")
+    assert not identity_of_user(alice).allows("publish")
+
+
+@pytest.mark.parametrize("way", ["superuser", "permission", "group"])
+def test_a_user_publishes_as_superuser_or_with_the_permission(
     way: str, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    alice = personas.alice(is_staff=way == "staff")
+    alice = personas.alice(is_superuser=way == "superuser")
     permission = Permission.objects.get(codename="publish", content_type__app_label="realtime")
     if way == "permission":
         alice.user_permissions.add(permission)
