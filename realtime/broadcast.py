@@ -15,10 +15,11 @@ import logging
 import math
 import uuid
 from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
 from asgiref.sync import async_to_sync
@@ -35,6 +36,7 @@ from realtime.delivery.history import Published
 from realtime.delivery.layers import EXTENSION, MemoryStreamLayer
 from realtime.delivery.local import UPDATE
 from realtime.delivery.publisher import BackendUnavailable
+from realtime.feeds.candles import doubts
 from realtime.protocol import update_data
 from realtime.streams import (  # fmt: skip
     ALERTS_ALL,
@@ -94,6 +96,8 @@ class Broadcast:
     # Of an alert that is to be stored before it is sent: its id, and whose it is.
     alert_id: str | None = None
     user_id: UserId | None = None
+    # What its publisher should hear of, by field.
+    warnings: Mapping[str, str] = field(default_factory=dict)
 
 
 class Publication:
@@ -102,12 +106,14 @@ class Publication:
     `offset`, `epoch` and `receivers` (server processes that heard it) are known once it was
     published; before (inside a transaction, or not yet awaited) they are None.
     `stored`: is this alert in an inbox, for who is away? None of what is stored in none.
+    `warnings`, by field of the data: it was published, and still something is wrong with it.
     """
 
-    __slots__ = ("_result", "_stored", "_task", "stream")
+    __slots__ = ("_result", "_stored", "_task", "stream", "warnings")
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, warnings: Mapping[str, str] = MappingProxyType({})) -> None:
         self.stream = stream
+        self.warnings = warnings
         self._result: Published | None = None
         self._stored: bool | None = None
         self._task: asyncio.Task[None] | None = None
@@ -151,7 +157,26 @@ def market_data_update(symbol: str, market_data: Mapping[str, Any]) -> Broadcast
     """New market data for a symbol, for `broadcast_many`. Raises InvalidUpdate."""
     stream = _stream("market-data", symbol)
     data = check_data(market_data, "market_data")
-    return _broadcast(stream, protocol.market_data_body(stream.symbol, data), "market_data")
+    update = _broadcast(stream, protocol.market_data_body(stream.symbol, data), "market_data")
+    warnings = doubts(data, datetime.now(UTC))
+    if not warnings:
+        return update
+    _warn_once(stream.symbol, str(data.get("source") or ""), warnings)
+    return replace(update, warnings=warnings)
+
+
+def _warn_once(symbol: str, source: str, warnings: Mapping[str, str]) -> None:
+    """A line in the log for each source and field: publishers may not look at their answers."""
+    for name, reason in warnings.items():
+        if (source, name) not in _warned:
+            _warned.add((source, name))
+            logger.warning("market data of %s, source %r: %s: %s", symbol, source, name, reason)
+    if len(_warned) > _MAX_WARNED:
+        _warned.clear()
+
+
+_warned: Final[set[tuple[str, str]]] = set()
+_MAX_WARNED: Final = 1000
 
 
 def alert_update(
@@ -243,7 +268,7 @@ async def asend_alert(alert_data: Mapping[str, Any], user_id: Any = None) -> Pub
 
 async def abroadcast_many(broadcasts: Sequence[Broadcast]) -> list[Publication]:
     """`broadcast_many` for asynchronous code. Django has no asynchronous transactions: at once."""
-    publications = [Publication(item.stream) for item in broadcasts]
+    publications = [Publication(item.stream, item.warnings) for item in broadcasts]
     await _store_and_send(broadcasts, publications)
     return publications
 
@@ -316,7 +341,7 @@ async def recent_updates(channel: Channel, symbol: str, limit: int = 300) -> lis
 
 
 def _publish(broadcasts: Sequence[Broadcast]) -> list[Publication]:
-    publications = [Publication(item.stream) for item in broadcasts]
+    publications = [Publication(item.stream, item.warnings) for item in broadcasts]
     if not broadcasts:
         return publications
     try:

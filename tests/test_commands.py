@@ -189,6 +189,16 @@ def test_an_unknown_user_is_named(redis_layer: None, user: str, reason: str) -> 
     assert failure.startswith(reason)
 
 
+def test_a_time_that_is_a_guess_is_told(redis_layer: None, stdin: Callable[[str], None]) -> None:
+    data = '{"price": 1, "timestamp": 1732900000000000}'
+    _, err, failure = run("broadcast_market_data", "AAPL", data)
+    assert "data.timestamp: 1732900000000000 is taken for microseconds since 1970" in err
+    stdin(f"{data}\n{data}\n")
+    out, _, failure = run("broadcast_market_data", "AAPL")
+    assert "2 updates published, 2 with a warning" in out
+    assert not failure
+
+
 def test_an_alert_with_nan_is_refused(redis_layer: None) -> None:
     _, _, failure = run("send_alert", '{"limits": {"high": NaN}}')
     assert failure.startswith("data.limits.high: nan is not JSON")

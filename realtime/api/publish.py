@@ -154,4 +154,5 @@ def _shown(publication: Publication) -> dict[str, Any]:
         "offset": publication.offset,
         "receivers": publication.receivers,
         **stored,
+        **({"warnings": dict(publication.warnings)} if publication.warnings else {}),
     }

@@ -77,6 +77,11 @@ class PublicationSerializer(serializers.Serializer[Any]):
     stored = serializers.BooleanField(
         required=False, help_text="Of an alert: is it in the inbox, for clients that are away?"
     )
+    warnings = serializers.DictField(
+        child=serializers.CharField(),
+        required=False,
+        help_text="By field of `data`: published, and still something is wrong with it.",
+    )
 
 
 class ConnectionsSerializer(serializers.Serializer[Any]):

@@ -23,6 +23,7 @@ from datetime import time as time_of_day
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
+from realtime.feeds.epoch import read_epoch
 from realtime.finite import total
 
 INTERVALS: Final = {"1m": timedelta(minutes=1), "1d": timedelta(days=1)}
@@ -35,8 +36,6 @@ RESTART: Final = timedelta(days=7)
 REMEMBERED: Final = 1000
 _MIDNIGHT: Final = time_of_day(tzinfo=UTC)
 _MAX_SOURCE: Final = 64
-# Numbers above are milliseconds since 1970, as exchanges write times; below, seconds.
-_MILLISECONDS: Final = 1e11
 
 
 class InvalidTick(ValueError):
@@ -168,6 +167,23 @@ def read_price(data: Mapping[str, Any], published: datetime, now: datetime) -> P
     )
 
 
+def doubts(data: Mapping[str, Any], now: datetime) -> dict[str, str]:
+    """What the publisher of market data should hear, by field; nothing where all is clear.
+
+    Why it is in no bar, though it has a price; or how its time was read, if that is a guess.
+    """
+    try:
+        read_price(data, now, now)
+    except InvalidTick as exc:
+        return {exc.field: f"{exc.reason}, so this update is in no bar"}
+    stamp = data.get("timestamp")
+    if isinstance(stamp, int | float) and not isinstance(stamp, bool):
+        unit = read_epoch(stamp)[1]
+        if unit in ("microseconds", "nanoseconds"):
+            return {"timestamp": f"{stamp} is taken for {unit} since 1970"}
+    return {}
+
+
 def _number(field: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise InvalidTick(field, f"{str(value)[:40]!r} is not a number")
@@ -192,15 +208,14 @@ def _optional(field: str, data: Mapping[str, Any]) -> float | None:
 
 
 def _moment(value: object) -> datetime:
-    """RFC 3339, or a number of seconds or milliseconds since 1970."""
+    """RFC 3339, or a number since 1970, of seconds or smaller units."""
     try:
-        if isinstance(value, str):
-            moment = datetime.fromisoformat(value)
+        if isinstance(value, str | datetime):
+            moment = datetime.fromisoformat(value) if isinstance(value, str) else value
             # UTC is what is meant by everybody who leaves the zone out.
             return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            seconds = value / 1000 if abs(value) > _MILLISECONDS else value
-            return datetime.fromtimestamp(seconds, UTC)
+            return read_epoch(value)[0]
     except (ValueError, OverflowError, OSError):
         pass
     raise InvalidTick(

@@ -3,8 +3,10 @@
 import math
 import re
 from collections.abc import Iterable
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Final
+
+from realtime.feeds.epoch import read_epoch
 
 # The day of a bar is that of its market: of the time as it is written, whatever the zone is.
 _WITH_TIME: Final = re.compile(
@@ -38,7 +40,7 @@ def read_day(text: str, *, day_first: bool | None = None) -> date:
         if match := _YEAR_LAST.fullmatch(text):
             return _year_last(text, match, day_first)
         if _EPOCH.fullmatch(text):
-            return datetime.fromtimestamp(_seconds(float(text)), UTC).date()
+            return read_epoch(float(text))[0].date()
         return date.fromisoformat(text)
     except _Ambiguous:
         raise
@@ -58,13 +60,6 @@ def _year_last(text: str, match: re.Match[str], day_first: bool | None) -> date:
             f"{second:02} or {year}-{second:02}-{first:02}"
         )
     return date(year, second, first) if day_first else date(year, first, second)
-
-
-def _seconds(number: float) -> float:
-    """Of a time since 1970 in seconds, milliseconds, microseconds or nanoseconds."""
-    while abs(number) > 1e11:
-        number /= 1000
-    return number
 
 
 def has_decimal_commas(texts: Iterable[str], delimiter: str) -> bool:

@@ -98,6 +98,8 @@ class PublishCommand(BaseCommand):
         except PublishFailed as exc:
             raise CommandError(str(exc)) from exc
         self.stdout.write(_told(publications[0]))
+        for name, reason in publications[0].warnings.items():
+            self.stderr.write(f"data.{name}: {reason}")
         if publications[0].stored is False:
             raise CommandError("It was sent, but not stored for those who are away.")
 
@@ -141,6 +143,7 @@ class PublishCommand(BaseCommand):
             raise CommandError(f"{exc} Stopped at line {lost[0]}; {tally}.") from exc
         tally.published += len(updates)
         tally.unstored += sum(each.stored is False for each in publications)
+        tally.doubtful += sum(bool(each.warnings) for each in publications)
 
 
 class SymbolCommand(PublishCommand):
@@ -185,12 +188,14 @@ class _Tally:
         self.published = 0
         self.refused = 0
         self.unstored = 0  # alerts that were sent, for those who are connected
+        self.doubtful = 0  # updates with a warning, which the log has
 
     def __str__(self) -> str:
         plural = "" if self.published == 1 else "s"
         refused = f", {self.refused} of {self.line} lines refused" if self.refused else ""
         unstored = f", {self.unstored} sent and not stored" if self.unstored else ""
-        return f"{self.published} update{plural} published{refused}{unstored}"
+        doubtful = f", {self.doubtful} with a warning" if self.doubtful else ""
+        return f"{self.published} update{plural} published{refused}{unstored}{doubtful}"
 
 
 def _longest_line() -> int:

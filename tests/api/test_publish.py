@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pytest_django import DjangoAssertNumQueries, Settings
 from rest_framework.test import APIClient
 
+from realtime import broadcast
 from realtime.models import ApiKey
 from tests import personas
 from tests.processes import free_port
@@ -15,7 +16,7 @@ from tests.processes import free_port
 # Inside a transaction a broadcast waits for the commit: these tests have none.
 pytestmark = pytest.mark.django_db(transaction=True)
 
-MARKET = {"type": "market_data_update", "symbol": "AAPL", "data": {"price": 149.5}}
+MARKET: dict[str, Any] = {"type": "market_data_update", "symbol": "AAPL", "data": {"price": 149.5}}
 PREDICTION = {"type": "prediction_update", "symbol": "aapl", "data": {"predicted_price": 150.25}}
 ALERT = {"type": "alert", "data": {"message": "Price exceeded $150", "severity": "high"}}
 
@@ -50,6 +51,36 @@ def test_an_alert_says_whether_it_was_stored() -> None:
     assert publish(ALERT, client).json()["stored"] is True
     assert publish({**ALERT, "user_id": 2**40}, client).json()["stored"] is False
     assert "stored" not in publish(MARKET, client).json()
+
+
+@pytest.mark.parametrize(
+    ("data", "field", "reason"),
+    [
+        ({"timestamp": 1_732_900_000_000_000}, "timestamp", "is taken for microseconds since 1970"),
+        ({"timestamp": 1.7329e18}, "timestamp", "is taken for nanoseconds since 1970"),
+        ({"timestamp": 10**30}, "timestamp", "so this update is in no bar"),
+        ({"timestamp": "9999-01-01T00:00:00Z"}, "timestamp", "is in the future, so this update is"),
+        ({"price": "149.5"}, "price", "'149.5' is not a number, so this update is in no bar"),
+        ({"volume": -1}, "volume", "-1 is negative, so this update is in no bar"),
+    ],
+)
+def test_the_answer_says_what_is_wrong_with_what_was_published(
+    data: dict[str, Any], field: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    broadcast._warned.clear()
+    body = {**MARKET, "data": {**MARKET["data"], "source": "mine", **data}}
+    client = publisher()
+    for _ in range(2):
+        assert reason in publish(body, client).json()["warnings"][field]
+    assert caplog.text.count(f"market data of AAPL, source 'mine': {field}: ") == 1
+
+
+def test_an_update_without_fault_has_no_warnings() -> None:
+    client = publisher()
+    for stamp in (1_732_900_000, 1_732_900_000_000, "2024-01-01T12:00:00Z"):
+        body = {**MARKET, "data": {**MARKET["data"], "timestamp": stamp}}
+        assert "warnings" not in publish(body, client).json()
+    assert "warnings" not in publish({**MARKET, "data": {"halted": True}}, client).json()
 
 
 @pytest.mark.parametrize(

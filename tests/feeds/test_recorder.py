@@ -161,6 +161,16 @@ async def test_a_stream_that_begins_while_it_reads_is_recorded_from_its_first_up
 
 
 @pytest.mark.usefixtures("layer")
+@pytest.mark.parametrize("scale", [1, 1000, 10**6, 10**9])
+async def test_a_time_in_any_unit_is_in_its_bar(scale: int) -> None:
+    async with recording():
+        stamp = int(START.timestamp()) * scale
+        await abroadcast_many([market_data_update("BTC-USD", trade(0, timestamp=stamp))])
+        await until_volume(1)
+    assert (await Bar.objects.aget(interval="1m")).start == START
+
+
+@pytest.mark.usefixtures("layer")
 async def test_what_is_no_price_is_told_once_and_left_out(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
