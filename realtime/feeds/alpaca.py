@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 CRYPTO: Final = "/v1beta3/crypto/us"
 # Pages of 10,000 trades that are fetched for what one connection missed.
 _MAX_PAGES: Final = 10
+# Bytes of one message: while a market opens they send thousands of trades together.
+_MAX_FRAME: Final = 16 * 1024 * 1024
 # Seconds that the server may take to answer while a connection begins.
 _PATIENCE: Final = 10.0
 # Errors that no other attempt would change: syntax, keys, symbol limit, no access, subscription.
@@ -87,7 +89,8 @@ class AlpacaFeed:
     ) -> AsyncGenerator[Tick, None]:
         """Trades of one connection; raises ConnectionLost and FeedError."""
         try:
-            async with connect(self.url + path, open_timeout=_PATIENCE) as socket:
+            opened = connect(self.url + path, open_timeout=_PATIENCE, max_size=_MAX_FRAME)
+            async with opened as socket:
                 await _expect(socket, "connected")
                 keys = {"action": "auth", "key": self.key, "secret": self.secret}
                 await socket.send(json.dumps(keys))

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import signal
 import subprocess
 import sys
@@ -91,6 +92,17 @@ async def test_a_share_with_a_dash_is_mapped(alpaca: Alpaca) -> None:
         found = asyncio.create_task(take(ticks, 1))
         await sent(alpaca, alpaca_trade(1, 400.0, symbol="BRK.B", time=TIME))
         assert (await found)[0].symbol == "BRK-B"
+
+
+async def test_a_message_of_more_than_a_megabyte_is_read(alpaca: Alpaca) -> None:
+    trades = [alpaca_trade(n, 100.0, time=TIME) for n in range(12_000)]
+    async with aclosing(feed(alpaca).ticks(["AAPL"])) as ticks:
+        found = asyncio.create_task(take(ticks, len(trades)))
+        await alpaca.until_connections(1)
+        assert len(json.dumps(trades)) > 2**20
+        await alpaca.send(trades)
+        assert [tick.id for tick in await found][-1] == "D11999"
+    assert alpaca.connections == 1
 
 
 async def test_a_dropped_connection_costs_no_trade_and_repeats_none(
