@@ -15,8 +15,10 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
+from realtime import demo
 from realtime.access.identity import ANONYMOUS
 from realtime.models import validate_origins
 from realtime.predictions.predictors import configured_predictor
@@ -25,6 +27,9 @@ _ONE_PROCESS: Final = ("MemoryStreamLayer", "InMemoryChannelLayer")
 _SHORTEST_KEY: Final = 32  # bytes, for HS256: RFC 7518, section 3.2
 # Of variables that nobody but this project reads: what is none of ours is a slip.
 _OUR_NAMES: Final = ("REALTIME_", "JWT_", "ALPACA_")
+# In README, for the environment of a server in production.
+_EXAMPLE_KEY: Final = "fifty-random-characters-that-are-the-same-on-every-machine"
+_EXAMPLE_PASSWORD: Final = "password"
 _LONGEST_ACCESS: Final = timedelta(days=1)
 
 
@@ -43,9 +48,11 @@ def _check(*tags: str, deploy: bool = False) -> Callable[..., Any]:
 
 @_check(Tags.security)
 def check_secret_key() -> Iterator[CheckMessage]:
-    if len(settings.SECRET_KEY.encode()) < _SHORTEST_KEY:
+    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    if any(len(key.encode()) < _SHORTEST_KEY for key in keys):
+        name = "SECRET_KEY" if len(keys[0].encode()) < _SHORTEST_KEY else "SECRET_KEY_FALLBACKS"
         yield Error(
-            f"SECRET_KEY has fewer than {_SHORTEST_KEY} bytes: JSON Web Tokens can be forged.",
+            f"{name} has fewer than {_SHORTEST_KEY} bytes: JSON Web Tokens can be forged.",
             hint="Leave SECRET_KEY unset on one machine, or set 50 random characters.",
             id="realtime.E001",
         )
@@ -187,6 +194,41 @@ def check_shared_secret_key() -> Iterator[CheckMessage]:
             "tokens of one machine are refused by the others.",
             hint="Set the same SECRET_KEY on all of them.",
             id="realtime.W005",
+        )
+
+
+@_check(Tags.security, deploy=True)
+def check_examples() -> Iterator[CheckMessage]:
+    """What everybody can read, in README."""
+    for name, keys in (
+        ("SECRET_KEY", [settings.SECRET_KEY]),
+        ("SECRET_KEY_FALLBACKS", settings.SECRET_KEY_FALLBACKS),
+    ):
+        if _EXAMPLE_KEY in keys:
+            yield Error(
+                f"{name} has README's example: anybody can forge JSON Web Tokens.",
+                hint="Set 50 random characters, the same ones on every machine.",
+                id="realtime.E010",
+            )
+    if settings.DATABASES["default"].get("PASSWORD") == _EXAMPLE_PASSWORD:
+        yield Warning(
+            "The password in DATABASE_URL is README's example.",
+            hint="Give the database's user a password that nobody can guess.",
+            id="realtime.W010",
+        )
+
+
+@_check(Tags.security, deploy=True)
+def check_demo() -> Iterator[CheckMessage]:
+    try:
+        left = demo.left_open(settings.VAR_DIR / "demo.json")
+    except (DatabaseError, OSError):
+        return  # /readyz tells of a database that is away
+    for what, remedy in left:
+        yield Warning(
+            f"{what} of `make run` works here, and its secret is in a file.",
+            hint=remedy,
+            id="realtime.W009",
         )
 
 

@@ -63,6 +63,21 @@ def ensure_demo(path: Path) -> Demo:
     return demo
 
 
+def left_open(path: Path) -> list[tuple[str, str]]:
+    """Which of the two still work, each with what ends that."""
+    left = []
+    model: Any = get_user_model()
+    user = model._default_manager.filter(**{model.USERNAME_FIELD: _name()}).first()
+    password = _load(path).get("password")
+    if user is not None and user.is_active and password and user.check_password(password):
+        left.append((f"The account {_name()!r}", f"python manage.py changepassword {_name()}"))
+    left += [
+        (f"The API key {key.visible}", f"python manage.py revoke_api_key {key.visible}")
+        for key in ApiKey.objects.get_queryset().active().filter(name=KEY_NAME)
+    ]
+    return left
+
+
 def _ensure_user(saved: str | None) -> tuple[Any, str | None]:
     users: Any = get_user_model()._default_manager
     name = {get_user_model().USERNAME_FIELD: _name()}

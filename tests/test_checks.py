@@ -3,15 +3,17 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.conf import settings as project
+from django.contrib.auth.models import User
 from django.core.checks import run_checks
 from pytest_django import Settings
 
-from realtime import checks
+from realtime import checks, demo
 from realtime.access.identity import ANONYMOUS
-from tests.processes import run_manage
+from tests.processes import ROOT, run_manage
 
 OURS = "realtime."
 
@@ -23,7 +25,8 @@ def ids(*, deploy: bool = False) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _redis(settings: Settings) -> None:
+def _fresh(settings: Settings, tmp_path: Path, db: None) -> None:
+    settings.VAR_DIR = tmp_path
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "realtime.delivery.layers.RedisStreamLayer"}}
 
 
@@ -135,3 +138,35 @@ def test_behind_a_proxy_that_speaks_tls_django_has_little_to_say(tmp_path: Path)
     said = re.findall(r"security\.\w+", result.stderr)
     # Subdomains, preloading and redirects are the proxy's.
     assert set(said) <= {"security.W005", "security.W008", "security.W021"}
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "SECRET_KEY_FALLBACKS"])
+def test_the_example_key_of_the_readme_is_named(settings: Settings, name: str) -> None:
+    settings.REALTIME_ALLOW_ANONYMOUS = False
+    example = re.findall(r"^SECRET_KEY=(.+)$", (ROOT / "README.md").read_text(), re.M)[0]
+    setattr(settings, name, example if name == "SECRET_KEY" else ["x" * 50, example])
+    assert ids(deploy=True) == ["realtime.E010"]
+
+
+def test_the_example_password_of_the_readme_is_named(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = re.findall(r"^DATABASE_URL=(.+)$", (ROOT / "README.md").read_text(), re.M)[0]
+    monkeypatch.setitem(settings.DATABASES["default"], "PASSWORD", urlsplit(url).password)
+    assert "realtime.W010" in ids(deploy=True)
+
+
+def test_a_short_earlier_key_is_named(settings: Settings) -> None:
+    settings.SECRET_KEY_FALLBACKS = ["short"]
+    (message,) = checks.check_secret_key()
+    assert message.msg.startswith("SECRET_KEY_FALLBACKS")
+
+
+def test_the_demo_account_and_its_key_are_named(settings: Settings) -> None:
+    demo.ensure_demo(settings.VAR_DIR / "demo.json")
+    account, key = checks.check_demo()
+    assert account.id == key.id == "realtime.W009"
+    assert "'admin'" in account.msg
+    assert "ara_" in key.msg
+    User.objects.get(username="admin").delete()
+    assert list(checks.check_demo()) == []
