@@ -185,7 +185,7 @@ def test_an_upgrade_takes_no_right_away() -> None:
     _, mine = ApiKey.objects.create_key(clerk, "mine", scopes=["publish"])
     _, granted = ApiKey.objects.create_key(personas.alice(), "granted", scopes=["publish"])
     ApiKey.objects.get_queryset().update(publish_granted=False)
-    migration = importlib.import_module("realtime.migrations.0013_publish_rights")
+    migration = importlib.import_module("realtime.migrations.0014_publish_rights")
     with connection.schema_editor() as editor:
         migration.keep_rights(apps, editor)
     assert present(personas.token(clerk)).allows("publish")
@@ -199,7 +199,7 @@ def test_an_upgrade_takes_no_right_away() -> None:
 def test_an_upgrade_grants_nothing_to_others() -> None:
     personas.alice()
     olga = personas.olga()
-    migration = importlib.import_module("realtime.migrations.0013_publish_rights")
+    migration = importlib.import_module("realtime.migrations.0014_publish_rights")
     with connection.schema_editor() as editor:
         migration.keep_rights(apps, editor)
     assert not present(personas.token(personas.alice())).allows("publish")

@@ -44,7 +44,7 @@ def may_publish(users, alias, key, permission):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('realtime', '0012_alert_problems'),
+        ('realtime', '0013_alert_rule_key'),
         ('auth', '0012_alter_user_first_name_max_length'),
         ('contenttypes', '0002_remove_content_type_name'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
