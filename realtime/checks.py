@@ -92,7 +92,7 @@ def check_hosts_and_origins() -> Iterator[CheckMessage]:
         )
     for origin in settings.REALTIME_ALLOWED_ORIGINS:
         try:
-            validate_origins([] if origin == "*" else [origin])
+            validate_origins([] if origin in ("*", "null") else [origin])
         except ValidationError as exc:
             yield Error(
                 f"REALTIME_ALLOWED_ORIGINS: {exc.messages[0]}",

@@ -6,43 +6,34 @@ clients have none.
 
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.utils.http import is_same_domain
 
 from realtime.access.identity import Identity
+from realtime.models import ORIGIN
 
-_OPAQUE: Final = "null"  # a local file, about:blank, a sandboxed frame
-
-# urlsplit() takes what is before an `@` for a password, and a browser a backslash for a slash.
-_NEVER_IN_AN_ORIGIN: Final = frozenset("@\\ ")
+OPAQUE: Final = "null"  # a local file, about:blank, a sandboxed frame of any page
 
 
 def origin_allowed(headers: Iterable[tuple[bytes, bytes]], identity: Identity) -> bool:
     """May a page of the Origin in these headers connect with this identity?
 
-    The key's own list decides if it has one, else REALTIME_ALLOWED_ORIGINS, else ALLOWED_HOSTS
-    (and then pages without an origin too, as no cookie is ever a credential here).
+    The key's own list decides if it has one, else REALTIME_ALLOWED_ORIGINS, else ALLOWED_HOSTS.
+    `null` is what any site may send, from a sandboxed frame: it is allowed by name only.
     """
-    origin = next((value for name, value in headers if name == b"origin"), None)
-    if origin is None:
+    origins = [value for name, value in headers if name == b"origin"]
+    if not origins:
         return True
-    text = origin.decode("latin-1").strip().lower().rstrip("/")
+    text = origins[0].decode("latin-1").strip().lower().rstrip("/")
+    parts = ORIGIN.fullmatch(text)
+    if len(origins) > 1 or (parts is None and text != OPAQUE):
+        return False  # no browser sends it
     allowed = identity.allowed_origins or settings.REALTIME_ALLOWED_ORIGINS
     if allowed:
         return any(_matches(text, pattern.lower().rstrip("/")) for pattern in allowed)
-    if text == _OPAQUE:
-        return True
-    try:
-        parts = urlsplit(text)
-        host = parts.hostname
-    except ValueError:
-        return False
-    if f"{parts.scheme}://{parts.netloc}" != text or _NEVER_IN_AN_ORIGIN & set(text):
-        return False
-    return host is not None and any(
-        pattern == "*" or is_same_domain(host, pattern.strip("[]").lower())
+    return parts is not None and any(
+        pattern == "*" or is_same_domain(parts["host"].strip("[]"), pattern.strip("[]").lower())
         for pattern in settings.ALLOWED_HOSTS
     )
 

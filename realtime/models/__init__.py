@@ -13,6 +13,7 @@ from realtime.models.bars import Bar, RecordedPosition
 from realtime.models.keys import (
     KEY_LIMITS,
     ONE_LIVE_KEY,
+    ORIGIN,
     ApiKey,
     ApiKeyQuerySet,
     hash_secret,
@@ -38,6 +39,7 @@ from realtime.models.webhooks import (
 __all__ = [
     "KEY_LIMITS",
     "ONE_LIVE_KEY",
+    "ORIGIN",
     "Alert",
     "AlertAcknowledgement",
     "AlertProblem",

@@ -1,5 +1,7 @@
 """Which pages may open a WebSocket."""
 
+from typing import Any
+
 import pytest
 
 from realtime.access.identity import ANONYMOUS
@@ -12,7 +14,14 @@ def allowed(origin: str) -> bool:
 
 @pytest.mark.parametrize(
     "origin",
-    ["http://localhost", "https://LOCALHOST:8443", "http://127.0.0.1:5173", "http://[::1]", "null"],
+    [
+        "http://localhost",
+        "https://LOCALHOST:8443",
+        "http://127.0.0.1:5173",
+        "http://[::1]",
+        "http://[::1]:8000",
+        "capacitor://localhost",
+    ],
 )
 def test_a_page_of_this_host_may(origin: str) -> None:
     assert allowed(origin)
@@ -23,7 +32,32 @@ def test_a_page_of_this_host_may(origin: str) -> None:
     ["", "localhost", "//localhost", "http://localhost.evil.example", "http://evil.example:80",
      "http://localhost@evil.example", "http://evil.example@localhost", "http://[::1",
      "http://evil.example\\@localhost", "http://evil.example/localhost", "http://localhost/x",
-     "http://evil.example#localhost", "http://evil.example?localhost", "file://"],
+     "http://evil.example#localhost", "http://evil.example?localhost", "file://",
+     "null", "http://[::1].evil.example", "http://[::1]evil.example", "http://[::1]:8.evil.example",
+     "http://localhost:80.evil.example", "http://localhost:x", "http://[::1]]", "http://a[::1]",
+     "http://localhost evil.example", "http://localhost\tevil.example", "http://localhost%00"],
 )  # fmt: skip
 def test_another_one_may_not(origin: str) -> None:
     assert not allowed(origin)
+
+
+def test_pages_without_an_origin_may_if_that_is_said(settings: Any) -> None:
+    settings.REALTIME_ALLOWED_ORIGINS = ["https://app.example.com", "null"]
+    assert allowed("null")
+    settings.REALTIME_ALLOWED_ORIGINS = ["https://app.example.com"]
+    assert not allowed("null")
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://[::1].example.com", "https://evil.example/.example.com", "https://a@b.example.com"],
+)
+def test_a_pattern_takes_no_more_than_hosts(origin: str, settings: Any) -> None:
+    settings.REALTIME_ALLOWED_ORIGINS = ["https://*.example.com"]
+    assert allowed("https://app.example.com")
+    assert not allowed(origin)
+
+
+def test_two_origins_are_none() -> None:
+    headers = [(b"origin", b"http://localhost"), (b"origin", b"http://evil.example")]
+    assert not origin_allowed(headers, ANONYMOUS)
