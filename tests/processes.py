@@ -155,6 +155,12 @@ class LiveServer:
         """Run Python beside the server, with Django set up; returns what it printed."""
         return self.manage("shell", "-v0", "-c", code)
 
+    def restart(self) -> None:
+        """Stop it, and start it again at its port."""
+        self.stop()
+        again = start_live_server(self.kind, self.directory, self.environment, port=self.port)
+        self.process = again.process
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait(STOP_SECONDS)
@@ -168,9 +174,11 @@ class LiveServer:
                 self.kill()
 
 
-def start_live_server(kind: str, directory: Path, environment: dict[str, str]) -> LiveServer:
+def start_live_server(
+    kind: str, directory: Path, environment: dict[str, str], *, port: int = 0
+) -> LiveServer:
     """Start `uvicorn` (manage.py serve) or `daphne`, and wait until it answers."""
-    port = free_port()
+    port = port or free_port()
     command = {
         "uvicorn": [sys.executable, "manage.py", "serve", "--port", str(port)],
         "daphne": [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port),
@@ -178,7 +186,7 @@ def start_live_server(kind: str, directory: Path, environment: dict[str, str]) -
     }[kind]  # fmt: skip
     environment = {"REALTIME_DRAIN_SECONDS": "0.2", **environment}
     log_path = directory / f"{kind}-{port}.log"
-    with log_path.open("wb") as log:
+    with log_path.open("ab") as log:
         process = subprocess.Popen(
             command, cwd=ROOT, env=process_environment(directory, environment),
             stdout=log, stderr=subprocess.STDOUT,

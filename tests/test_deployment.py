@@ -1,8 +1,10 @@
 """README's "In production", as it is written: its environment and its nginx, with TLS."""
 
+import asyncio
 import contextlib
 import datetime
 import json
+import random
 import re
 import secrets
 import socket
@@ -17,8 +19,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from websockets.asyncio.client import connect as connect_async
+from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
+from tests.clients import wait_for
 from tests.conftest import require_program
 from tests.live import create_people
 from tests.processes import ROOT, STOP_SECONDS, LiveServer, free_port, run_manage
@@ -87,16 +92,17 @@ class Site:
         return False
 
 
-@pytest.fixture(scope="module")
-def site(server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    program = require_program("nginx")
-    directory, port = tmp_path_factory.mktemp("nginx"), free_port()
+@contextlib.contextmanager
+def nginx(directory: Path, ports: tuple[int, int]) -> Iterator[Site]:
+    """README's configuration in front of two servers."""
+    program, port = require_program("nginx"), free_port()
     write_certificate(directory)
     snippet = (
         block("nginx")
         .replace("listen 443", f"listen 127.0.0.1:{port}")
         .replace("listen 80", f"listen 127.0.0.1:{free_port()}")
-        .replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")
+        .replace("127.0.0.1:8000", f"127.0.0.1:{ports[0]}")
+        .replace("127.0.0.1:8001", f"127.0.0.1:{ports[1]}")
         .replace("/etc/ssl/", f"{directory}/")
     )
     places = "".join(
@@ -116,6 +122,12 @@ def site(server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         site.browser.close()
         process.terminate()
         process.wait(STOP_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def site(server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with nginx(tmp_path_factory.mktemp("nginx"), (server.port, server.port)) as site:
+        yield site
 
 
 def test_somebody_logs_into_the_admin(site: Site, server: LiveServer) -> None:
@@ -176,3 +188,55 @@ def test_check_deploy_has_little_to_say(tmp_path: Path) -> None:
     warned = set(re.findall(r"\(([a-z_]+\.\w+)\)", result.stderr))
     # Subdomains, preloading and redirects are the proxy's.
     assert warned <= {"security.W005", "security.W008", "security.W021"}
+
+
+class Visitor:
+    """A client that comes again, a little later each time, as those of a page do."""
+
+    def __init__(self, site: Site, token: str) -> None:
+        self.site = site
+        self.url = f"wss://{HOST}/ws/market-data/AAPL?token={token}"
+        self.inside = False
+
+    async def stay(self) -> None:
+        delay = 0.1
+        while True:
+            try:
+                async with connect_async(
+                    self.url, host="127.0.0.1", port=self.site.port, ssl=self.site.trust,
+                    origin=f"https://{HOST}",  # type: ignore[arg-type]
+                    proxy=None, open_timeout=20,
+                ) as ws:  # fmt: skip
+                    self.inside, delay = True, 0.1
+                    async for _ in ws:
+                        pass
+            except (OSError, TimeoutError, WebSocketException):
+                delay = min(2 * delay, 2)
+            self.inside = False
+            await asyncio.sleep(delay * (0.5 + random.random()))
+
+
+async def all_inside(visitors: list[Visitor]) -> None:
+    async def everybody() -> bool:
+        return all(visitor.inside for visitor in visitors)
+
+    await wait_for(everybody, seconds=30, every=0.1)
+
+
+@pytest.mark.slow
+async def test_clients_come_back_within_seconds_of_a_rolling_restart(
+    module_servers: Callable[..., LiveServer], tmp_path: Path
+) -> None:
+    """Without `max_fails=0` nearly all of them would be outside for minutes."""
+    servers = [await asyncio.to_thread(module_servers, **environment()) for _ in range(2)]
+    token = (await asyncio.to_thread(create_people, servers[0])).token
+    with nginx(tmp_path, (servers[0].port, servers[1].port)) as site:
+        visitors = [Visitor(site, token) for _ in range(30)]
+        stays = [asyncio.create_task(visitor.stay()) for visitor in visitors]
+        await all_inside(visitors)
+        for server in servers:
+            await asyncio.to_thread(server.restart)
+        await all_inside(visitors)
+        for stay in stays:
+            stay.cancel()
+        await asyncio.gather(*stays, return_exceptions=True)
