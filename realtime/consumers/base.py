@@ -13,10 +13,10 @@ from realtime.access.live import GROUP, live_sockets
 from realtime.connections import TALLIED, connection_manager
 from realtime.consumers.authenticating import AuthenticatingConsumer
 from realtime.consumers.subscribing import JOIN_PATIENCE
-from realtime.delivery.heartbeat import Heartbeat, heartbeat
+from realtime.delivery.heartbeat import Heartbeat, Pings, heartbeat
 from realtime.protocol import CloseCode, ErrorCode, Position, ProtocolError, StreamInfo
 from realtime.session.allowance import TokenBucket
-from realtime.session.membership import Membership
+from realtime.session.membership import ANSWER, Membership
 from realtime.session.pulse import Pulse
 from realtime.session.subscriptions import Change
 from realtime.streams import InvalidSymbol, Stream, parse_symbol
@@ -176,7 +176,7 @@ class RealtimeConsumer(AuthenticatingConsumer):
             case protocol.Auth():
                 await self._on_auth(message)
             case protocol.StatusRequest():
-                self.send_message(self._status(message.id))
+                self.socket.send_once(ANSWER, protocol.encode(self._status(message.id)))
             case _:
                 await self.receive_other(message)
 
@@ -215,18 +215,11 @@ class RealtimeConsumer(AuthenticatingConsumer):
 
     # Heartbeat and status ---------------------------------------------------------------------
 
-    def beat(self, texts: dict[tuple[str, ...], bytes]) -> None:
+    def beat(self, texts: Pings) -> None:
         if not self.pulse.ping():
             self.spawn(self.end(CloseCode.HEARTBEAT_TIMEOUT, "no pong"))
             return
-        if not self.members.plain:
-            self.send_message(protocol.Ping(heads=self.members.heads()))
-            return
-        key = tuple(stream.group for stream in self.members.streams.values())
-        text = texts.get(key)
-        if text is None:
-            text = texts[key] = protocol.encode(protocol.Ping(heads=self.members.heads()))
-        self.socket.send(text)
+        self.socket.send(self.members.ping(texts))
 
     def tally(self) -> tuple[int, int, int]:
         return self.socket.sent, self.socket.outbox.folded, self.members.replayed

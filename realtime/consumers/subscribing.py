@@ -10,7 +10,7 @@ from realtime.consumers.admission import AdmittedConsumer
 from realtime.delivery.readers import RateLimitedReader
 from realtime.delivery.updates import Reader
 from realtime.protocol import ErrorCode, ProtocolError, StreamInfo
-from realtime.session.membership import Membership
+from realtime.session.membership import ANSWER, Membership
 from realtime.session.subscriptions import Change, requested, to_leave
 from realtime.streams import Channel, Stream
 
@@ -87,7 +87,8 @@ class SubscribingConsumer(AdmittedConsumer):
         leaving = to_leave(self.channel, message.symbols, self.members.streams, message.id)
         await self.members.leave(leaving)
         positions = self.members.positions()
-        self.send_message(self._answer(protocol.Unsubscribed, positions, message.id))
+        answer = self._answer(protocol.Unsubscribed, positions, message.id)
+        self.socket.send_once(ANSWER, protocol.encode(answer))
 
     def _answer(
         self, kind: type[protocol.Subscribed], infos: dict[str, StreamInfo], id: str | int | None

@@ -224,6 +224,7 @@ class Fanout:
             state.epoch, state.offset = page.epoch, page.offset
             if page.offset:
                 self._bear(state)
+                state.moved = time.monotonic()
             state.recent.extend(page.updates)
             if page.updates:
                 state.heard = _published(page.updates[-1])
@@ -255,6 +256,7 @@ class Fanout:
                 reader.deliver_gap(state.stream, known + 1, next_offset - 1, page.epoch)
             state.recent.clear()
             state.epoch, state.offset = page.epoch, next_offset - 1
+            state.moved = time.monotonic()
         for update in updates[:-1] if lost else updates:
             self._deliver(state, update)
         if lost and updates:
@@ -343,6 +345,17 @@ class Fanout:
                 states = [] if state is None else [state]
             result.update({state.stream.symbol: (state.epoch, state.offset) for state in states})
         return result
+
+    def moved(self, channel: str, since: float, most: int) -> tuple[dict[str, int], float]:
+        """See StreamLayer.moved."""
+        states = (state for state in self.channel_states(channel) if state.moved > since)
+        moved = sorted(states, key=lambda state: state.moved)
+        # Of the last second more may come: it is told of once more.
+        until = float(int(time.monotonic()))
+        if len(moved) > most:
+            until = moved[most - 1].moved
+            moved = [state for state in moved if state.moved <= until]
+        return {state.stream.symbol: state.offset for state in moved}, until
 
     # Freshness ------------------------------------------------------------------------------
 

@@ -11,10 +11,14 @@ logger = logging.getLogger(__name__)
 MAX_SLICES: Final = 30
 
 
+# Pings by what they tell of, and until when they tell all of it.
+Pings = dict[tuple[str, ...], tuple[bytes, float]]
+
+
 class Beating(Protocol):
     """A connection with a heartbeat."""
 
-    def beat(self, texts: dict[tuple[str, ...], bytes]) -> None:
+    def beat(self, texts: Pings) -> None:
         """Send a ping, or close for want of a pong.
 
         `texts` caches the pings of this slice: sockets with the same subscriptions share one.
@@ -63,7 +67,7 @@ class Heartbeat:
             return
         self._schedule()
         self._position = (self._position + 1) % len(self._slices)
-        texts: dict[tuple[str, ...], bytes] = {}
+        texts: Pings = {}
         members = self._slices[self._position]
         for connection in tuple(members):
             if connection not in members:

@@ -3,22 +3,42 @@
 Texts leave in the order in which they came, with one exception: while an update of a stream waits,
 a newer one of the same stream takes its place in the queue and says how many it `folded`. Taking
 the *older* one's place keeps every `ping` behind the updates that its `heads` speak of.
+
+What the server sends of its own accord, one of a kind and stream (`put_once`), is not counted: a
+reader of thousands of streams is no slow one because they all begin at once.
 """
 
 from collections import deque
+from typing import Final
 
 from realtime.delivery.updates import Update
 from realtime.streams import Stream
 
+# A kind of message, and the stream that it is about.
+Topic = tuple[str, Stream | None]
+
+SNAPSHOT: Final = "snapshot"
+
 
 class _Waiting:
-    """An update in the queue, and how many older ones it stands for."""
+    """An update in the queue, how many older ones it stands for, and the bytes counted for it."""
 
-    __slots__ = ("folded", "update")
+    __slots__ = ("counted", "folded", "update")
 
-    def __init__(self, update: Update, folded: int) -> None:
+    def __init__(self, update: Update, folded: int, counted: int) -> None:
         self.update = update
         self.folded = folded
+        self.counted = counted
+
+
+class _Once:
+    """A text that is not counted; a snapshot is written when it leaves."""
+
+    __slots__ = ("content", "topic")
+
+    def __init__(self, topic: Topic, content: bytes | Update) -> None:
+        self.topic = topic
+        self.content = content
 
 
 class Outbox:
@@ -27,15 +47,16 @@ class Outbox:
     Memory stays small while nothing waits: the queue is made when the first text has to.
     """
 
-    __slots__ = ("_foldable", "_queue", "folded", "limit", "size")
+    __slots__ = ("_foldable", "_once", "_queue", "folded", "limit", "size")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.size = 0  # bytes of text waiting
+        self.size = 0  # bytes of text waiting, without those of `put_once`
         self.folded = 0  # updates replaced by newer ones, over the life of the socket
-        self._queue: deque[bytes | _Waiting] | None = None
+        self._queue: deque[bytes | _Waiting | _Once] | None = None
         # Where in the queue the newest update of a stream waits.
         self._foldable: dict[Stream, _Waiting] = {}
+        self._once: dict[Topic, _Once] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._queue)
@@ -46,10 +67,29 @@ class Outbox:
 
     def put(self, text: bytes) -> None:
         """Queue what must not be dropped: an answer, an alert, a ping, a gap."""
+        self._append(text)
+        self.size += len(text)
+
+    def put_once(self, topic: Topic, content: bytes | Update, *, replace: bool = False) -> None:
+        """Queue what is bounded by itself. While one of its topic waits it is counted.
+
+        `replace`: it takes the place of that one instead.
+        """
+        if self._once is None:
+            self._once = {}
+        older = self._once.get(topic)
+        if older is None:
+            once = self._once[topic] = _Once(topic, content)
+            self._append(once)
+        elif replace:
+            older.content = content
+        else:
+            self.put(once_text(content))
+
+    def _append(self, item: bytes | _Waiting | _Once) -> None:
         if self._queue is None:
             self._queue = deque()
-        self._queue.append(text)
-        self.size += len(text)
+        self._queue.append(item)
 
     def put_update(self, update: Update, folded: int = 0) -> None:
         """Queue an update that already stands for `folded` older ones.
@@ -61,16 +101,19 @@ class Outbox:
             return
         older = self._foldable.get(update.stream)
         if older is not None:
-            self.size += len(update.body) - len(older.update.body)
+            if older.counted:
+                self.size += len(update.body) - older.counted
+                older.counted = len(update.body)
             self.folded += 1
             older.folded += folded + 1
             older.update = update
             return
-        if self._queue is None:
-            self._queue = deque()
-        waiting = self._foldable[update.stream] = _Waiting(update, folded)
-        self._queue.append(waiting)
-        self.size += len(update.body)
+        # Its reader has not even been given the time to take the snapshot.
+        begins = self._once is not None and (SNAPSHOT, update.stream) in self._once
+        waiting = _Waiting(update, folded, 0 if begins else len(update.body))
+        self._foldable[update.stream] = waiting
+        self._append(waiting)
+        self.size += waiting.counted
 
     def seal(self) -> None:
         """Leave what waits as it is, before a text that speaks of the offsets up to it.
@@ -86,15 +129,19 @@ class Outbox:
         while self._queue and taken < limit:
             item = self._queue.popleft()
             if isinstance(item, _Waiting):
-                self.size -= len(item.update.body)
+                self.size -= item.counted
                 text = self._render(item)
+            elif isinstance(item, _Once):
+                text = once_text(item.content)
+                if self._once is not None:
+                    del self._once[item.topic]
             else:
                 self.size -= len(item)
                 text = item
             texts.append(text)
             taken += len(text)
         if not self._queue:
-            self._queue = None
+            self._queue = self._once = None
         return texts
 
     def _render(self, waiting: _Waiting) -> bytes:
@@ -104,6 +151,10 @@ class Outbox:
         return update.folded_text(waiting.folded) if waiting.folded else update.text
 
     def clear(self) -> None:
-        self._queue = None
+        self._queue = self._once = None
         self._foldable.clear()
         self.size = 0
+
+
+def once_text(content: bytes | Update) -> bytes:
+    return content if isinstance(content, bytes) else content.snapshot_text

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from typing import Any, Final, Protocol
 
 from realtime.delivery.cork import Cork, cork_of
-from realtime.delivery.outbox import Outbox
+from realtime.delivery.outbox import SNAPSHOT, Outbox, Topic, once_text
 from realtime.delivery.updates import Update, frame
 from realtime.protocol import Gap, encode
 from realtime.streams import Stream
@@ -57,6 +57,10 @@ class Socket:
         """Send a message that is never dropped or folded."""
         raise NotImplementedError
 
+    def send_once(self, topic: Topic, content: bytes | Update, *, replace: bool = False) -> None:
+        """Send what does not make a reader slow: see `Outbox.put_once`."""
+        raise NotImplementedError
+
     def deliver(self, update: Update, folded: int = 0) -> None:
         """Send an update of a stream; it may fold while the peer does not read.
 
@@ -69,14 +73,15 @@ class Socket:
         if update.stream.channel == "alerts":
             self.send(update.replayed_text)
         else:
-            self.send(update.snapshot_text)
+            self.send_once((SNAPSHOT, update.stream), update)
 
     def deliver_gap(self, stream: Stream, first: int, last: int, epoch: str) -> None:
         self.outbox.seal()
-        self.send(encode(Gap(symbol=stream.symbol, from_offset=first, to_offset=last, epoch=epoch)))
+        gap = Gap(symbol=stream.symbol, from_offset=first, to_offset=last, epoch=epoch)
+        self.send_once(("gap", stream), encode(gap))
 
     def deliver_state(self, stream: Stream, text: bytes) -> None:
-        self.send(text)
+        self.send_once(("state", stream), text, replace=True)
 
     def hold(self) -> None:
         """Queue until `release`: messages that belong together leave in one write.
@@ -155,6 +160,14 @@ class PreparedSocket(Socket):
             self._write_frame(frame(text))
         elif not self.closing:
             self.outbox.put(text)
+            if self.outbox.full:
+                self._overflow()
+
+    def send_once(self, topic: Topic, content: bytes | Update, *, replace: bool = False) -> None:
+        if self._direct:
+            self._write_frame(frame(once_text(content)))
+        elif not self.closing:
+            self.outbox.put_once(topic, content, replace=replace)
             if self.outbox.full:
                 self._overflow()
 
@@ -254,6 +267,16 @@ class AsgiSocket(Socket):
                 self._overflow()
         else:
             self._start(text)
+
+    def send_once(self, topic: Topic, content: bytes | Update, *, replace: bool = False) -> None:
+        if self.closing:
+            return
+        if self._task is not None:
+            self.outbox.put_once(topic, content, replace=replace)
+            if self.outbox.full:
+                self._overflow()
+        else:
+            self._start(once_text(content))
 
     def send_last(self, text: bytes) -> None:
         if self._task is not None:

@@ -56,6 +56,7 @@ class StreamState:
         "epoch",
         "heard",
         "hold_until",
+        "moved",
         "new",
         "offset",
         "readers",
@@ -75,6 +76,7 @@ class StreamState:
         self.epoch = NO_EPOCH
         self.offset = 0
         self.born = False  # it has had an update
+        self.moved = 0.0  # when it got its present offset here
         self.ready = False  # the position was read from the history at least once
         self.recent: deque[Update] = deque()
         self.hold_until = 0.0  # until then a reader may come for all of `recent`
@@ -133,7 +135,7 @@ class StreamState:
         """Make an update the newest one; remember `keep` of them."""
         self.epoch = update.epoch
         self.offset = update.offset
-        self.heard = now = time.monotonic()
+        self.heard = self.moved = now = time.monotonic()
         self.recent.append(update)
         self.trim(keep if now >= self.hold_until else RECENT)
 

@@ -4,11 +4,14 @@ First the group, then the snapshot: a duplicate is harmless, a gap is not.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
 from realtime import protocol
+from realtime.delivery.heartbeat import Pings
+from realtime.delivery.outbox import SNAPSHOT, Topic
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.readers import AlertFilter, SocketReader
 from realtime.delivery.sockets import Socket
@@ -25,6 +28,10 @@ MakeReader = Callable[[Stream, float | None], Reader | None]
 REPLAY_SHARE: Final = 0.75
 # What the offset adds to the stored body of an update, about.
 OFFSET_BYTES: Final = 24
+# An answer that tells of every stream may be larger than what may wait for a slow reader.
+ANSWER: Final[Topic] = ("answer", None)
+# Symbols of `*` that one ping tells of.
+MAX_HEADS: Final = 500
 
 
 class Membership:
@@ -32,6 +39,7 @@ class Membership:
 
     __slots__ = (
         "_channel_name",
+        "_heads_since",
         "_layer",
         "_numbered",
         "_readers",
@@ -48,6 +56,8 @@ class Membership:
         self._socket = socket
         self._numbered = numbered
         self._readers: dict[str, Reader] = {}
+        # Up to when pings have told of the streams of `*`, on the clock of `time.monotonic`.
+        self._heads_since = 0.0
 
     @property
     def symbols(self) -> list[str]:
@@ -84,13 +94,15 @@ class Membership:
             self.streams[stream.symbol] = stream
             if self._numbered:
                 starts.update(self._start(stream, change, make_reader))
+        if WILDCARD in self.streams:
+            self._heads_since = float(int(time.monotonic()))  # sockets of one second share pings
         outbox = self._socket.outbox
         starts = _within(starts, int(outbox.limit * REPLAY_SHARE) - outbox.size)
         infos = {name: _info(start) for name, start in starts.items()}
         self._socket.hold()
-        self._socket.send(protocol.encode(answer(infos)))
-        for start in starts.values():
-            self._send(start)
+        self._socket.send_once(ANSWER, protocol.encode(answer(infos)))
+        for name, start in starts.items():
+            self._send(name, start)
         self._socket.release()
 
     def _start(self, stream: Stream, change: Change, make_reader: MakeReader) -> dict[str, Start]:
@@ -115,7 +127,7 @@ class Membership:
             if isinstance(old, SocketReader) and old not in self._readers.values():
                 old.close()
 
-    def _send(self, start: Start) -> None:
+    def _send(self, name: str, start: Start) -> None:
         if start.recovered:
             self.replayed += len(start.updates)
         for update in start.updates:
@@ -125,9 +137,9 @@ class Membership:
             elif start.recovered:
                 self._socket.send(update.replayed_text)
             elif update.stream.channel != "alerts":  # an old alert is no snapshot of anything
-                self._socket.send(update.snapshot_text)
+                self._socket.send_once((SNAPSHOT, update.stream), update)
         if start.status is not None:
-            self._socket.send(start.status)
+            self._socket.send_once((f"status of {name}", None), start.status)
 
     async def leave(self, streams: list[Stream]) -> None:
         for stream in streams:
@@ -170,6 +182,28 @@ class Membership:
             return {}
         heads: dict[str, int] = self._layer.heads(tuple(self.streams.values()))
         return {name: self._head(name, offset) for name, offset in heads.items()}
+
+    def ping(self, texts: Pings) -> bytes:
+        """The `ping` of this socket; `texts` has those that it may share, and gets this one."""
+        key = (*(stream.group for stream in self.streams.values()), str(self._heads_since))
+        known = texts.get(key) if self.plain else None
+        if known is None:
+            heads, until = self._heads_to_tell()
+            known = protocol.encode(protocol.Ping(heads=heads)), until
+            if self.plain:
+                texts[key] = known
+        text, self._heads_since = known
+        return text
+
+    def _heads_to_tell(self) -> tuple[dict[str, int], float]:
+        """Of `*` those that have moved since the last ping; and until when all are told."""
+        every = self.streams.get(WILDCARD)
+        if every is None or not self._numbered:
+            return self.heads(), self._heads_since
+        named = [stream for stream in self.streams.values() if stream is not every]
+        moved, until = self._layer.moved(every, self._heads_since, MAX_HEADS)
+        heads = {**moved, **self._layer.heads(named)}
+        return {name: self._head(name, offset) for name, offset in heads.items()}, until
 
     def positions(self) -> dict[str, StreamInfo]:
         """Where this socket stands in each of its streams."""

@@ -789,3 +789,21 @@ async def test_a_stream_is_not_fresh_before_its_history_was_read(
     assert reader.states == [("AAPL", "stale")]
     history.broken = False
     await until(lambda: reader.states == [("AAPL", "stale"), ("AAPL", "fresh")])
+
+
+# Heads --------------------------------------------------------------------------------------------
+
+
+async def test_what_has_moved_is_told_in_the_order_in_which_it_moved(
+    fanout: Fanout, history: MemoryHistory
+) -> None:
+    streams = [Stream("market-data", f"S{number}") for number in range(5)]
+    for stream in streams:
+        await joined(fanout, stream)
+    for stream in (*streams, streams[0]):
+        publish(history, 1, stream, fanout)
+    first, until = fanout.moved("market-data", 0.0, 3)
+    rest, _ = fanout.moved("market-data", until, 3)
+    assert list(first) == ["S1", "S2", "S3"]
+    assert rest == {"S4": 1, "S0": 2}
+    assert fanout.moved("market-data", float("inf"), 3)[0] == {}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from realtime.delivery.heartbeat import MAX_SLICES, Heartbeat, heartbeat
+from realtime.delivery.heartbeat import MAX_SLICES, Heartbeat, Pings, heartbeat
 from tests.delivery.clock import ClockLoop
 
 
@@ -27,7 +27,7 @@ class Socket:
         self.beats: list[float] = []
         self.texts: list[int] = []
 
-    def beat(self, texts: dict[tuple[str, ...], bytes]) -> None:
+    def beat(self, texts: Pings) -> None:
         self.beats.append(round(self.loop.now, 6))
         self.texts.append(id(texts))
         if self.on_beat is not None:

@@ -14,7 +14,7 @@ from hypothesis.stateful import (  # fmt: skip
     rule,
 )
 
-from realtime.delivery.outbox import Outbox
+from realtime.delivery.outbox import SNAPSHOT, Outbox
 from realtime.delivery.updates import FirstUpdate, Update
 from realtime.streams import Stream
 from tests.delivery.updates import AAPL, MSFT, alert, price
@@ -243,3 +243,57 @@ class OutboxMachine(RuleBasedStateMachine):
 
 OutboxMachine.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=40)
 TestOutboxBesideAList = OutboxMachine.TestCase
+
+
+# What is not counted ------------------------------------------------------------------------------
+
+
+def test_what_the_server_sends_once_does_not_fill_it() -> None:
+    outbox = Outbox(10)
+    outbox.put_once(("answer", None), b"x" * 1000)
+    for stream in STREAMS:
+        outbox.put_once((SNAPSHOT, stream), price(1, stream))
+    assert (outbox.size, outbox.full) == (0, False)
+    assert outbox.take(1) == [b"x" * 1000]
+    assert [text["snapshot"] for text in everything(outbox)] == [True, True, True]
+    assert not outbox
+
+
+def test_a_second_one_of_the_same_kind_and_stream_is_counted_while_the_first_waits() -> None:
+    outbox = Outbox(10)
+    for _ in range(2):
+        outbox.put_once((SNAPSHOT, AAPL), price(1))
+    assert outbox.full
+    assert len(everything(outbox)) == 2
+    assert outbox.size == 0
+    outbox.put_once((SNAPSHOT, AAPL), price(1))
+    assert not outbox.full
+
+
+def test_a_state_takes_the_place_of_the_one_that_waits() -> None:
+    outbox = Outbox(10)
+    for text in (b"stale", b"fresh"):
+        outbox.put_once(("state", AAPL), text, replace=True)
+    assert outbox.take(1000) == [b"fresh"]
+
+
+def test_updates_behind_their_snapshot_fold_and_do_not_fill_it() -> None:
+    outbox = Outbox(10)
+    outbox.put_once((SNAPSHOT, AAPL), price(5))
+    for offset in (6, 7, 8):
+        outbox.put_update(price(offset))
+    assert (outbox.size, outbox.full) == (0, False)
+    told = [(text["offset"], text.get("folded")) for text in everything(outbox)]
+    assert told == [(5, None), (8, 2)]
+    outbox.put_update(price(9))
+    assert outbox.full
+    everything(outbox)
+    assert outbox.size == 0
+
+
+def test_clearing_forgets_what_was_not_counted_as_well() -> None:
+    outbox = Outbox(10)
+    outbox.put_once((SNAPSHOT, AAPL), price(5))
+    outbox.clear()
+    outbox.put_once((SNAPSHOT, AAPL), price(6))
+    assert outbox.size == 0

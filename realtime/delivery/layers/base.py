@@ -91,6 +91,14 @@ class StreamLayer(BaseChannelLayer):
         """The newest offset of each stream, by symbol."""
         return {name: offset for name, (_, offset) in self.positions(streams).items()}
 
+    def moved(self, stream: Stream, since: float, most: int) -> tuple[dict[str, int], float]:
+        """The newest offsets of the streams of a `*` that have changed, by symbol.
+
+        Those that changed first after `since` on the clock of `time.monotonic`, about `most` of
+        them, and the time up to which that is all.
+        """
+        return self.local.fanout.moved(stream.channel, since, most)
+
     def on_reconnect(self, callback: Callable[[], None]) -> None:
         """Call when the backend is back: what was sent to groups meanwhile is lost."""
 
