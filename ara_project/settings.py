@@ -129,17 +129,19 @@ LOGGING = {
     "disable_existing_loggers": False,
     "filters": {
         "redact": {"()": "realtime.access.redact.RedactFilter"},
-        "one_line": {"()": "realtime.access.redact.OneLineFilter"},
+        "requests": {"()": "realtime.access.redact.RequestFilter"},
     },
     "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {
-        "console": {"class": "logging.StreamHandler", "formatter": "plain", "filters": ["redact"]}
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "plain",
+            "filters": ["requests", "redact"],
+        }
     },
     "root": {"handlers": ["console"], "level": env.log_level("LOG_LEVEL", default="INFO")},
     "loggers": {
         "django": {"handlers": ["console"], "level": "INFO", "propagate": False},
-        # Whoever scans the internet causes these; thirty lines of traceback say nothing more.
-        "django.security.DisallowedHost": {"filters": ["one_line"]},
     },
 }
 

@@ -114,11 +114,19 @@ class RedactFilter(logging.Filter):
             record.stack_info = redact(record.stack_info)
 
 
-class OneLineFilter(logging.Filter):
-    """Lets every record pass, without its traceback."""
+class RequestFilter(logging.Filter):
+    """Lets every record pass; what Django says of a request that a stranger sent is one line.
+
+    A 4xx is the client's fault: thirty lines of traceback say nothing more. A 503 says that
+    something else is away, which has a line of its own.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.exc_info = record.exc_text = record.stack_info = None
+        status = getattr(record, "status_code", None)
+        if isinstance(status, int) and (400 <= status < 500 or status == 503):
+            record.exc_info = record.exc_text = record.stack_info = None
+            if record.levelno > logging.WARNING:
+                record.levelno, record.levelname = logging.WARNING, "WARNING"
         return True
 
 

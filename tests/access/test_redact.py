@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.access.redact import RedactFilter, redact, redact_access_log_of_daphne
+from realtime.access.redact import (
+    RedactFilter,
+    RequestFilter,
+    redact,
+    redact_access_log_of_daphne,
+)
 
 KEY = "ara_k3f9a2bc_" + "S3cretS3cretS3cretS3cretS3cret12"
 TICKET = "arat_" + "T1cketT1cketT1cketT1cketT1cket12"
@@ -186,3 +191,17 @@ def test_the_access_log_of_daphne_is_redacted() -> None:
     }
     daphne.access.AccessLogGenerator(stream)("http", "complete", {**details, "size": 7})
     assert '"GET /x?token=[redacted]" 200 7' in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("status", "level", "traceback"),
+    [(400, "WARNING", False), (503, "WARNING", False), (500, "ERROR", True)],
+)
+def test_only_what_is_our_fault_is_an_error_with_a_traceback(
+    status: int, level: str, traceback: bool
+) -> None:
+    error = (ValueError, ValueError("x"), None)
+    record = logging.LogRecord("django.request", logging.ERROR, "", 1, "x", None, error)
+    record.status_code = status
+    assert RequestFilter().filter(record)
+    assert (record.levelname, record.exc_info is not None) == (level, traceback)

@@ -226,3 +226,26 @@ async def test_the_name_of_another_host_is_one_line_in_the_log(
     [line] = [line for line in server.log.splitlines() if "evil.example" in line]
     assert "Invalid HTTP_HOST header" in line
     assert "Traceback" not in server.log
+
+
+@pytest.mark.parametrize("path", ["/api/v1/docs", "/admin/login/"])
+async def test_a_query_of_too_many_fields_is_one_line_in_the_log(
+    peer: Peer, server: LiveServer, path: str
+) -> None:
+    before = len(server.log)
+    query = "&".join(f"f{number}=" for number in range(1001))
+    await peer.send(f"GET {path}?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    assert await peer.status() == 400
+    [line] = server.log[before:].splitlines()
+    assert " WARNING django.security.TooManyFieldsSent: " in line
+
+
+async def test_clients_that_leave_while_pipelining_are_no_failure(server: LiveServer) -> None:
+    before = len(server.log)
+    for _ in range(30):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /api/v1/schema HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
+        await reader.read(1)
+        writer.transport.abort()
+    await ask(server, GET + b"Connection: close\r\n\r\n")
+    assert " ERROR " not in server.log[before:]
