@@ -16,6 +16,7 @@ from django.conf import settings
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from realtime.delivery.files import FileLimit
 from realtime.delivery.line import Application, line_of
 from realtime.delivery.turns import turns_of
 
@@ -36,6 +37,14 @@ MAX_WAITING_BODY: Final = 4 * 1024 * 1024
 # Answered whatever else is in work.
 PROBES: Final = frozenset({"/healthz", "/readyz"})
 _END_OF_HEAD: Final = b"\r\n\r\n"
+
+
+_NO_ROOM: Final = (
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "No room for another connection; try again.",
+    "retry-after: 5\r\n",
+)
+_files = FileLimit()
 
 
 class _Flow(FlowControl):
@@ -71,6 +80,10 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.flow = _Flow(transport, self._read_on)
         self._expect_request()
+        raw = transport.get_extra_info("socket")
+        if raw is not None and _files.is_reached(raw):
+            self._refuse(*_NO_ROOM)
+            transport.close()  # it may not even linger
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_deadline()

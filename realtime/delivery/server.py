@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import gc
+import math
 import os
 import resource
 import socket
+from typing import Final
 
 import uvicorn
 from channels.layers import get_channel_layer
@@ -13,6 +15,9 @@ from django.conf import settings
 from uvicorn.supervisors import multiprocess
 
 from realtime.delivery.layers import StreamLayer
+
+# Seconds after the last goodbye in which peers may still end what they began.
+LAST_SECONDS: Final = 2.0
 
 
 class _Draining:
@@ -53,11 +58,20 @@ class Server(uvicorn.Server):
         _Draining.value = True
         # Still accepting: a load balancer asks, hears 503, and sends newcomers elsewhere.
         await asyncio.sleep(settings.REALTIME_UNREADY_SECONDS)
+        # uvicorn waits for every peer, and when it gives up it says so as an error.
+        patience = settings.REALTIME_DRAIN_SECONDS + LAST_SECONDS
+        giving_up = asyncio.get_running_loop().call_later(patience, self._abort_connections)
         await super().shutdown(sockets)
+        giving_up.cancel()
         # That this process has no sockets any more is on its way to Redis.
         layer = getattr(get_channel_layer(), "loop_layer", None)
         if isinstance(layer, StreamLayer):
             await layer.settle()
+
+    def _abort_connections(self) -> None:
+        """End the connections of peers that neither answer nor read."""
+        for connection in tuple(self.server_state.connections):
+            connection.transport.abort()
 
 
 class Worker(multiprocess.Process):
@@ -103,7 +117,8 @@ def run(host: str, port: int, workers: int, *, access_log: bool) -> None:
         access_log=access_log,
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=int(settings.REALTIME_DRAIN_SECONDS) + 5,
+        # For views that are still at work then.
+        timeout_graceful_shutdown=math.ceil(settings.REALTIME_DRAIN_SECONDS) + 5,
     )
     allow_many_sockets()
     if workers > 1:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import resource
 import signal
 import socket as network
 import subprocess
@@ -33,6 +34,25 @@ from tests.processes import (  # fmt: skip
 )
 
 Start = Callable[..., LiveServer]
+
+HANDSHAKE = (
+    b"GET /ws/market-data/AAPL HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+    b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAECAwQFBgcICQoLDA0ODw==\r\n\r\n"
+)
+BUNDLE = (
+    b"GET /static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js HTTP/1.1\r\n"
+    b"Host: localhost\r\n\r\n"
+)
+STATUS = b"\x81\x91\0\0\0\0" + b'{"type":"status"}'
+# What peers send that answer no goodbye, each in its way.
+STUBBORN = {
+    "silent": HANDSHAKE,
+    "deaf": HANDSHAKE + STATUS * 190,
+    "half a request": b"POST /api/v1/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+    b"Expect: 100-continue\r\n\r\n{",
+    "an answer unread": BUNDLE * 9,
+}
 
 
 def status_of(url: str) -> int:
@@ -144,6 +164,46 @@ async def test_a_reader_that_stalls_does_not_keep_it_from_ending(start_server: S
     await asyncio.wait_for(watching, PATIENCE)
     healthy.assert_goodbye(200)
     ws.transport.abort()
+
+
+@pytest.mark.parametrize("kind", ["silent", "deaf", "half a request", "an answer unread"])
+async def test_peers_that_do_not_answer_do_not_hold_a_drain_up(
+    start_server: Start, kind: str
+) -> None:
+    server = start_server("uvicorn", REALTIME_DRAIN_SECONDS="0.5")
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
+    writer.write(STUBBORN[kind])
+    if kind == "silent":
+        while b"connected" not in await reader.read(1024):
+            pass
+    else:
+        await reader.read(1)
+    server.process.send_signal(signal.SIGTERM)
+    assert await ended(server.process, 20) == 0
+    assert " ERROR " not in server.log
+    writer.transport.abort()
+
+
+def test_probes_of_a_process_that_is_not_ready_are_no_errors_in_the_log(
+    start_server: Start, tmp_path: Path
+) -> None:
+    with Valkey(tmp_path / "valkey") as valkey:
+        server = start_server("uvicorn", REDIS_URL=valkey.url)
+    assert [status_of(f"{server.http}/readyz") for _ in range(3)] == [503, 503, 503]
+    assert " ERROR django.request" not in server.log
+
+
+def test_a_file_limit_that_is_reached_is_logged_once_with_the_way_out(start_server: Start) -> None:
+    server = start_server("uvicorn")
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (120, 120))
+    peers = [network.create_connection(("127.0.0.1", server.port)) for _ in range(150)]
+    assert b" 503 " in peers[-1].recv(1024)
+    for peer in peers:
+        peer.close()
+    while status_of(f"{server.http}/readyz") != 200:
+        pass
+    [line] = server.log.splitlines()[1:]
+    assert "LimitNOFILE" in line
 
 
 # Several processes --------------------------------------------------------------------------------
