@@ -48,7 +48,7 @@ def parse_retry_after(text: str | None, now: datetime) -> timedelta | None:
         return min(timedelta(seconds=int(text[:9])), LONGEST_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError, TypeError, IndexError):  # whatever a stranger wrote
         return None
     if moment.tzinfo is None:  # "-0000": UTC, and nothing said about the place
         moment = moment.replace(tzinfo=UTC)

@@ -159,7 +159,7 @@ async def _closing(response: httpx.Response) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        with suppress(httpx.HTTPError):
+        with suppress(Exception):  # the answer has come, however the connection ends
             await response.aclose()
 
 
@@ -171,7 +171,7 @@ async def _beginning(response: httpx.Response, deadline: float) -> str:
     read = bytearray()
     stream = response.stream
     assert isinstance(stream, httpx.AsyncByteStream)
-    with suppress(TimeoutError, httpx.HTTPError):
+    with suppress(Exception):
         async with asyncio.timeout_at(deadline):
             async for chunk in stream:
                 read += chunk

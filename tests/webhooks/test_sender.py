@@ -121,6 +121,16 @@ async def test_a_receiver_may_ask_for_time(sender: Sender, receiver: Receiver) -
     assert outcome.retry_after == timedelta(minutes=2)
 
 
+@pytest.mark.parametrize("code", [200, 503])
+@pytest.mark.parametrize("year", ["99999999999", "9" * 5000])
+async def test_a_time_beyond_all_calendars_changes_no_outcome(
+    sender: Sender, receiver: Receiver, code: int, year: str
+) -> None:
+    receiver.answers = [status(code, Retry_After=f"Wed, 21 Oct {year} 07:28:00 GMT")]
+    outcome = await send(sender, receiver.url)
+    assert (outcome.code, outcome.retry_after) == (code, None)
+
+
 async def test_the_first_kilobyte_of_the_answer_is_kept(sender: Sender, receiver: Receiver) -> None:
     receiver.answers = [status(500, b"x" * 100_000), status(500, "é\0\n".encode() + b"\xff")]
     assert (await send(sender, receiver.url)).body == "x" * 1024
