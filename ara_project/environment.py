@@ -18,12 +18,16 @@ import sys
 import zoneinfo
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from ara_project import addresses
+
+# Seconds, bytes, anything: what Redis and calendars still count with, 68 years of seconds.
+MOST: Final = 2**31 - 1
+MOST_DAYS: Final = 36_500
 
 
 def under_test() -> bool:
@@ -86,28 +90,35 @@ class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no t
         return text
 
     def number(self, var: str, *, default: float, least: float = 0) -> float:
-        """A finite number, not below `least`."""
+        """A number from `least` to MOST."""
         text = self.text(var)
         try:
             value = float(text) if text else default
         except ValueError:
             value = float("nan")
-        if not least <= value < float("inf"):
-            raise ImproperlyConfigured(f"{var}={text!r}: must be a number, {least:g} or more")
+        if not least <= value <= MOST:
+            raise ImproperlyConfigured(
+                f"{var}={_short(text)!r}: must be a number, {least:g} or more{_limit(value, MOST)}"
+            )
         return value
 
-    def count(self, var: str, *, default: int, least: int = 1) -> int:
-        """An integer, not below `least`."""
+    def count(self, var: str, *, default: int, least: int = 1, most: int = MOST) -> int:
+        """An integer from `least` to `most`."""
         text = self.text(var)
         try:
             value = int(text) if text else default
         except ValueError:
             value = least - 1
-        if value < least:
+        if not least <= value <= most:
             raise ImproperlyConfigured(
-                f"{var}={text!r}: must be a whole number, {least} or more"
-            ) from None
+                f"{var}={_short(text)!r}: must be a whole number, {least} or more"
+                f"{_limit(value, most)}"
+            )
         return value
+
+    def days(self, var: str, *, default: int, least: int = 1) -> int:
+        """An age that lies within all calendars."""
+        return self.count(var, default=default, least=least, most=MOST_DAYS)
 
     def seconds(self, var: str, *, default: list[float]) -> list[float]:
         """Numbers of seconds, comma-separated, each 0 or more."""
@@ -116,7 +127,7 @@ class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no t
             values = [float(text) for text in texts]
         except ValueError:
             values = [-1.0]
-        if not all(0 <= value < float("inf") for value in values):
+        if not all(0 <= value <= MOST for value in values):
             raise ImproperlyConfigured(
                 f"{var}={os.environ.get(var)!r}: must be seconds, comma-separated: 5,300,1800"
             )
@@ -126,7 +137,7 @@ class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no t
         """A JSON object, empty by default. Its value is in no message: it may hold secrets."""
         try:
             value = json.loads(self.text(var) or "{}")
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise ImproperlyConfigured(f"{var} is not JSON: {exc}") from None
         if not isinstance(value, dict):
             raise ImproperlyConfigured(f"{var} must be a JSON object")
@@ -275,3 +286,11 @@ def _refusing(message: str) -> Iterator[None]:
 def _shown(name: str) -> str:
     """A name that is meant to be public, unless somebody has written a login into it."""
     return "a value with @" if "@" in name else repr(name)
+
+
+def _limit(value: float, most: int) -> str:
+    return f", and {most} at most" if value > most else ""
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:40]}…"

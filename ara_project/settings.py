@@ -352,8 +352,8 @@ REALTIME_PREDICTOR = env.text(
     "REALTIME_PREDICTOR", default="realtime.predictions.predictors.random_walk"
 )
 # Days for which stored predictions, and bars of a minute, are kept; 0: for ever.
-REALTIME_PREDICTION_DAYS = env.count("REALTIME_PREDICTION_DAYS", default=90, least=0)
-REALTIME_MINUTE_BAR_DAYS = env.count("REALTIME_MINUTE_BAR_DAYS", default=30, least=0)
+REALTIME_PREDICTION_DAYS = env.days("REALTIME_PREDICTION_DAYS", default=90, least=0)
+REALTIME_MINUTE_BAR_DAYS = env.days("REALTIME_MINUTE_BAR_DAYS", default=30, least=0)
 # Outcomes that the score of a model looks back on, per symbol.
 REALTIME_SCORE_WINDOW = env.count("REALTIME_SCORE_WINDOW", default=200)
 # Where `run_feed` takes ticks from without --source: replay, ccxt, alpaca, or the dotted path of an
@@ -381,7 +381,7 @@ REALTIME_WEBHOOK_RETRY_DELAYS = env.seconds(
 # Attempts that are made at one endpoint at a time.
 REALTIME_WEBHOOK_CONCURRENCY = env.count("REALTIME_WEBHOOK_CONCURRENCY", default=5)
 # Days for which the log keeps deliveries that are finished.
-REALTIME_WEBHOOK_LOG_DAYS = env.count("REALTIME_WEBHOOK_LOG_DAYS", default=30)
+REALTIME_WEBHOOK_LOG_DAYS = env.days("REALTIME_WEBHOOK_LOG_DAYS", default=30)
 # Endpoints that one user may have.
 REALTIME_WEBHOOKS_PER_USER = env.count("REALTIME_WEBHOOKS_PER_USER", default=20)
 # Hosts inside that webhooks may go to, as `host` or `host:port`; also without TLS.
@@ -389,7 +389,7 @@ REALTIME_WEBHOOK_ALLOWED_HOSTS = env.hosts("REALTIME_WEBHOOK_ALLOWED_HOSTS")
 # Dotted path of what stores alerts before they are sent; empty: they are sent only.
 REALTIME_ALERT_STORE = env.str("REALTIME_ALERT_STORE", default="realtime.alerts.inbox.store")
 # Days for which alerts are kept.
-REALTIME_ALERT_DAYS = env.count("REALTIME_ALERT_DAYS", default=90)
+REALTIME_ALERT_DAYS = env.days("REALTIME_ALERT_DAYS", default=90)
 # Alert rules that one user may have.
 REALTIME_ALERT_RULES_PER_USER = env.count("REALTIME_ALERT_RULES_PER_USER", default=1000)
 

@@ -131,7 +131,9 @@ def test_the_command_prints_the_document() -> None:
     assert json.loads(output.getvalue()) == DOCUMENT
 
 
-@pytest.mark.parametrize("url", ["example.com", "https://example.com", "ws://", "ws://a/b"])
+@pytest.mark.parametrize(
+    "url", ["example.com", "https://example.com", "ws://", "ws://a/b", "ws://["]
+)
 def test_the_command_refuses_what_is_no_server(url: str) -> None:
     with pytest.raises(CommandError, match="wss://"):
         call_command("asyncapi", "--url", url)

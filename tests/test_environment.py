@@ -38,6 +38,9 @@ MAIL: Read = lambda env: env.mail("NAME")  # noqa: E731
 HOSTS: Read = lambda env: env.served_hosts("NAME", default=[])  # noqa: E731
 ORIGINS: Read = lambda env: env.origins("NAME")  # noqa: E731
 API: Read = lambda env: env.endpoint("NAME", default="wss://a.example", scheme="ws")  # noqa: E731
+DAYS: Read = lambda env: env.days("NAME", default=7)  # noqa: E731
+SECONDS: Read = lambda env: env.seconds("NAME", default=[1.0])  # noqa: E731
+JSON: Read = lambda env: env.json_object("NAME")  # noqa: E731
 DIRECTORY: Read = lambda env: env.directory("NAME", default=Path("/tmp"))  # noqa: E731
 
 
@@ -47,7 +50,13 @@ DIRECTORY: Read = lambda env: env.directory("NAME", default=Path("/tmp"))  # noq
         (COUNT, "many", "a whole number, 1 or more"),
         (COUNT, "1.5", "a whole number, 1 or more"),
         (COUNT, "0", "a whole number, 1 or more"),
+        (COUNT, "2147483648", "2147483647 at most"),
+        (COUNT, "9" * 5000, "a whole number, 1 or more"),
         (NUMBER, "nan", "a number, 0 or more"),
+        (NUMBER, "1e300", "2147483647 at most"),
+        (DAYS, "36501", "36500 at most"),
+        (SECONDS, "5,1e300", "seconds, comma-separated"),
+        (JSON, "[" * 100_000, "is not JSON"),
         (CHOICE, "otc", "must be iex, sip or test"),
         (ZONE, "Moon/Base", "Europe/Berlin"),
         (ZONE, "../etc/passwd", "Europe/Berlin"),

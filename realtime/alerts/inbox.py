@@ -107,6 +107,8 @@ def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
 
 def _row(update: Broadcast) -> Alert:
     data = update_data(update.body)
+    if b"\\u0000" in update.body:
+        data = _without_nul(data)
     severity = data.get("severity")
     return Alert(
         uid=update.alert_id or "",
@@ -117,6 +119,15 @@ def _row(update: Broadcast) -> Alert:
         # As it says itself: it may have been sent before it could be stored.
         created_at=update_time(update.body),
     )
+
+
+def _without_nul(value: Any) -> Any:
+    """PostgreSQL has no U+0000, in no text and no JSON."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
+    if isinstance(value, dict):
+        return {_without_nul(name): _without_nul(item) for name, item in value.items()}
+    return [_without_nul(item) for item in value] if isinstance(value, list) else value
 
 
 def _symbol(value: object) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
 from django.core.exceptions import ValidationError as ValidationProblem
-from django.db import InterfaceError, OperationalError
+from django.db import DataError, InterfaceError, OperationalError
 from django.http import HttpRequest
 from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, ParseError, ValidationError
@@ -54,6 +54,9 @@ def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None
         # Away, locked for too long, or its disk is full: neither the client's fault nor a bug.
         logger.error("the database does not answer: %s", exc)
         exc = Unavailable("The database does not answer. Try again.")
+    elif isinstance(exc, DataError):
+        # PostgreSQL has narrower ideas of texts, times and numbers than JSON.
+        exc = ParseError("A value in this request is out of range, or holds U+0000.")
     return exception_handler(exc, context)
 
 
@@ -104,7 +107,7 @@ class Pages(CursorPagination):
         try:
             return super().paginate_queryset(*args, **kwargs)
         # A position that is no value of the field that orders.
-        except (ValidationProblem, ValueError, TypeError, OverflowError) as exc:
+        except (ValidationProblem, ValueError, TypeError, OverflowError, DataError) as exc:
             raise NotFound(self.invalid_cursor_message) from exc
 
 

@@ -118,7 +118,15 @@ class AlpacaFeed:
             return []
         try:
             found = await self._fetch(path, known)
-        except (httpx.HTTPError, LookupError, TypeError, ValueError, AttributeError) as exc:
+        except (
+            httpx.HTTPError,
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+        ) as exc:
             logger.warning("missed trades not fetched from Alpaca: %r", exc)
             return []
         ticks = [self._tick({"T": "t", "S": name, **trade}, names) for name, trade in found]

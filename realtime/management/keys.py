@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from django.core.exceptions import ValidationError
@@ -13,6 +13,15 @@ from django.utils.dateparse import parse_date, parse_datetime
 from realtime.models import KEY_LIMITS, ApiKey
 
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def utf8(text: str) -> str:
+    """A text that a database takes, as an argparse type: a terminal may give any bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8") from None
+    return text
 
 
 def duration(text: str) -> timedelta:
@@ -31,10 +40,11 @@ def moment(text: str) -> datetime:
         found = parse_datetime(text) or _midnight(text)
     except ValueError as exc:  # the right shape, and no such day
         raise argparse.ArgumentTypeError(f"{text!r}: {exc}") from exc
-    if found is not None:
-        return found if timezone.is_aware(found) else timezone.make_aware(found)
     try:
-        return timezone.now() + duration(text)
+        if found is None:
+            return timezone.now() + duration(text)
+        aware = found if timezone.is_aware(found) else timezone.make_aware(found)
+        return aware.astimezone(UTC)
     except (argparse.ArgumentTypeError, OverflowError) as exc:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no time; write 2030-01-31, 2030-01-31T12:00Z or a duration such as 30d"

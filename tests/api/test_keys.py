@@ -164,6 +164,10 @@ def test_the_keys_of_others_are_not_found(alice: APIClient) -> None:
     assert opens(raw)
 
 
+def test_a_prefix_that_no_database_takes_is_no_fault_of_ours(alice: APIClient) -> None:
+    assert alice.get(f"{KEYS}/a%00b").status_code in (400, 404)
+
+
 def test_a_key_makes_no_keys() -> None:
     client = APIClient()
     client.credentials(HTTP_X_API_KEY=personas.bob_key()[1])

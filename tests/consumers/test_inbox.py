@@ -147,6 +147,15 @@ async def test_no_alert_is_shown_twice_to_one_socket(
     assert alerts[-1]["filtered"] == 2
 
 
+async def test_an_alert_with_a_character_that_no_database_takes_is_stored_without_it(
+    each_layer: str, people: SimpleNamespace
+) -> None:
+    message = "a\0b \\u0000"
+    assert (await asend_alert({"message": message, "more": [{"\0": "\0"}]})).stored is True
+    data = (await Alert.objects.aget()).data
+    assert data == {"message": "a\ufffdb \\u0000", "more": [{"\ufffd": "\ufffd"}]}
+
+
 async def test_an_alert_for_nobody_known_is_sent_and_not_stored(
     each_layer: str, people: SimpleNamespace
 ) -> None:

@@ -236,6 +236,8 @@ def test_what_was_given_up_is_sent_again_from_a_terminal(
     [
         (["--since", "2h", "--endpoint", "99999"], "there is no endpoint 99999"),
         (["--since", "yesterday"], "is no time"),
+        (["--since", "999999w"], "before all calendars"),
+        (["--since", "9999-12-31T23:59:59-12:00"], "is no time"),
         ([], "--since"),
     ],
 )

@@ -22,7 +22,10 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        url = urlsplit(options["url"])
+        try:
+            url = urlsplit(options["url"])
+        except ValueError:  # half of a pair of brackets
+            url = urlsplit("")
         if url.scheme not in ("ws", "wss") or not url.netloc or url.path.strip("/"):
             raise CommandError("--url must be like wss://realtime.example.com")
         secure = url.scheme == "wss"

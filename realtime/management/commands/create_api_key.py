@@ -7,7 +7,7 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from realtime.management.keys import as_json, explain, moment, symbols
+from realtime.management.keys import as_json, explain, moment, symbols, utf8
 from realtime.models import KEY_LIMITS, ApiKey
 from realtime.scopes import SCOPES
 from realtime.streams import CHANNELS
@@ -17,7 +17,7 @@ class Command(BaseCommand):
     help = "Create an API key and print it: it is not stored, and cannot be printed again."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("owner", help="user name of the owner")
+        parser.add_argument("owner", type=utf8, help="user name of the owner")
         parser.add_argument("name", help="what uses the key")
         parser.add_argument(
             "--scope", action="append", choices=SCOPES, dest="scopes",

@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandParser
 
-from realtime.management.keys import as_json
+from realtime.management.keys import as_json, utf8
 from realtime.models import ApiKey
 
 _COLUMNS = ("KEY", "NAME", "OWNER", "STATUS", "SCOPES", "EXPIRES", "LAST USED")
@@ -17,7 +17,7 @@ class Command(BaseCommand):
     help = "List API keys, the newest first."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--owner", help="only the keys of this user")
+        parser.add_argument("--owner", type=utf8, help="only the keys of this user")
         parser.add_argument("--status", choices=ApiKey.Status.values, help="only these")
         parser.add_argument("--json", action="store_true", help="a JSON list, with all facts")
 

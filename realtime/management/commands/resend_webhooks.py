@@ -51,4 +51,7 @@ def _past(text: str) -> datetime:
         ago: timedelta = duration(text)
     except argparse.ArgumentTypeError:
         return moment(text)
-    return timezone.now() - ago
+    try:
+        return timezone.now() - ago
+    except OverflowError:
+        raise argparse.ArgumentTypeError(f"{text!r} ago was before all calendars") from None

@@ -6,14 +6,16 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import transaction
 
 from realtime.access.revocation import key_changed
-from realtime.management.keys import find_key
+from realtime.management.keys import find_key, utf8
 
 
 class Command(BaseCommand):
     help = "Revoke API keys, for good. All of them or, if one does not exist, none."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("keys", nargs="+", metavar="KEY", help="visible part: ara_k3f9a2bc")
+        parser.add_argument(
+            "keys", nargs="+", type=utf8, metavar="KEY", help="visible part: ara_k3f9a2bc"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         keys = [find_key(text) for text in options["keys"]]

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from realtime.management.keys import duration, find_key
+from realtime.management.keys import duration, find_key, utf8
 from realtime.models import ApiKey
 
 
@@ -13,7 +13,7 @@ class Command(BaseCommand):
     help = "Give an API key a new secret and print the key: it cannot be printed again."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("key", help="visible part: ara_k3f9a2bc")
+        parser.add_argument("key", type=utf8, help="visible part: ara_k3f9a2bc")
         parser.add_argument(
             "--overlap", type=duration, default=timedelta(days=1), metavar="DURATION",
             help="how long the old secret works too: 0, 12h, 7d (default: 1d)",

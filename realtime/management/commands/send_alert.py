@@ -8,6 +8,7 @@ from django.db import Error as DatabaseError
 
 from realtime.broadcast import Broadcast, alert_update
 from realtime.management.json_lines import JsonObject
+from realtime.management.keys import utf8
 from realtime.management.publishing import PublishCommand
 from realtime.users import InvalidUserId, UserId, has_numbers, read_user_id, user_id_of
 
@@ -33,6 +34,7 @@ A line that is refused is named on standard error, the others are sent, and the 
         super().add_arguments(parser)
         parser.add_argument(
             "--user",
+            type=utf8,
             metavar="ID_OR_USERNAME",
             help="send to this user's sockets only; digits, or a UUID, are an ID",
         )

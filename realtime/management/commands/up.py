@@ -5,6 +5,7 @@ import errno
 import fcntl
 import http.client
 import os
+import re
 import signal
 import socket
 import sys
@@ -43,8 +44,8 @@ Try it in a second terminal, in this directory:
 
 
 def _port(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise ArgumentTypeError(f"{text!r} is no port; choose one of 1 to 65535")
+    if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
+        raise ArgumentTypeError(f"{text[:20]!r} is not a valid port; choose one of 1 to 65535")
     return int(text)
 
 
