@@ -1,5 +1,6 @@
 """`GET connections`: how many sockets are connected; `GET /metrics`: numbers for monitoring."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpResponse
@@ -9,6 +10,8 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from realtime.access.identity import Identity
+from realtime.api.authentication import identity_of
 from realtime.api.base import ApiView
 from realtime.api.serializers import ConnectionsSerializer, ProblemSerializer
 from realtime.connections import connection_manager
@@ -17,7 +20,10 @@ from realtime.streams import CHANNELS
 
 
 class ConnectionsView(ApiView):
-    """Open WebSockets, over all processes; for anybody with a credential."""
+    """Open WebSockets, over all processes; for anybody with a credential.
+
+    Streams that are stale are named as far as the credential may read them.
+    """
 
     @extend_schema(
         operation_id="connections",
@@ -31,9 +37,18 @@ class ConnectionsView(ApiView):
                 "total": sum(counts.values()),
                 "counts": counts,
                 "channels": [channel for channel, count in counts.items() if count],
-                "stale": connection_manager.get_stale_streams(),
+                "stale": _allowed(connection_manager.get_stale_streams(), identity_of(request)),
             }
         )
+
+
+def _allowed(streams: Mapping[str, list[str]], identity: Identity) -> dict[str, list[str]]:
+    """Those of the channels that this one may read: none of a channel is no channel."""
+    readable = {
+        channel: [symbol for symbol in symbols if identity.allows(channel, symbol)]
+        for channel, symbols in streams.items()
+    }
+    return {channel: symbols for channel, symbols in readable.items() if symbols}
 
 
 class _OneFormat(BaseContentNegotiation):

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
 from django.core.management import call_command
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.test import Client
@@ -32,6 +34,33 @@ def test_connections_are_counted_by_channel(each_layer: str) -> None:
         "channels": [],
         "stale": {},
     }
+
+
+@pytest.mark.parametrize(
+    ("scopes", "symbols", "named"),
+    [
+        (["market-data"], {}, {"market-data": ["AAPL", "BTC-USD"]}),
+        (["market-data", "predictions"], {"market-data": ["BTC*"]},
+         {"market-data": ["BTC-USD"], "predictions": ["MSFT"]}),
+        (["predictions"], {"predictions": ["GOOG"]}, {}),
+        (["alerts"], {}, {}),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("redis_layer")
+def test_no_symbol_is_named_that_a_credential_may_not_read(
+    scopes: list[str], symbols: dict[str, list[str]], named: dict[str, list[str]]
+) -> None:
+    stale = ["market-data:AAPL", "market-data:BTC-USD", "predictions:MSFT"]
+
+    async def write() -> None:
+        layer: Any = get_channel_layer()
+        await layer.loop_layer.write_lease({f"stale:{stream}": 1 for stream in stale}, 10)
+        await layer.flush()
+
+    async_to_sync(write)()
+    api = APIClient()
+    api.credentials(HTTP_X_API_KEY=personas.bob_key(scopes=scopes, symbols=symbols)[1])
+    assert api.get("/api/v1/connections").json()["stale"] == named
 
 
 def test_metrics_are_for_who_has_a_credential() -> None:
