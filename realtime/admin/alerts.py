@@ -14,7 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
-from realtime.alerts.dry_run import PASTS, Past, gather, judge
+from realtime.alerts.dry_run import PASTS, Busy, Past, TooMuch, try_out
 from realtime.alerts.rulebook import definition_of, delete_rules, fill, save_rule
 from realtime.alerts.rules import Definition, InvalidRule, parse_rule
 from realtime.delivery.publisher import BackendUnavailable
@@ -193,9 +193,12 @@ class AlertRuleAdmin(_RuleAdmin):
             assert past in PASTS
             definition = definition_of(rule)
             try:
-                report = judge(definition, async_to_sync(gather)(definition, past), past)
-            except BackendUnavailable as exc:
+                [report] = async_to_sync(try_out)([definition], past, request.user.pk)
+            except (BackendUnavailable, Busy, TooMuch) as exc:
                 form.add_error(None, str(exc))
+            if report is not None and "failed" in report:
+                form.add_error(None, report["failed"])
+                report = None
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,

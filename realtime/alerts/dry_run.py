@@ -1,160 +1,198 @@
 """How often would a rule have fired? Plays the past through it, with and without its cooldown.
 
 The past is what the streams still hold (with the times of publication), or stored bars: each bar
-as four updates, open, the extreme nearer to it, the other one, close, evenly over its time.
+as four updates, open, the extreme nearer to it, the other one, close, evenly over its time. It is
+read a page at a time and evaluated in a process of its own, see `trial`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import asyncio
+import contextlib
+import logging
+import pickle
+import sys
+import threading
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
-from heapq import merge
 from typing import Any, Final, Literal
 
 import msgspec
 from channels.layers import get_channel_layer
 from django.conf import settings
 
-from realtime import protocol
-from realtime.alerts.evaluator import Fired, SymbolMachine, Tick
-from realtime.alerts.firing import EPOCH, alert_data
 from realtime.alerts.rules import Definition
-from realtime.alerts.state import Rule
+from realtime.alerts.trial import BarRow
 from realtime.db import in_database
 from realtime.delivery.layers import EXTENSION
-from realtime.delivery.updates import Update
 from realtime.models import Bar
-from realtime.protocol import update_time
+from realtime.protocol import Position
 from realtime.streams import Stream
+
+logger = logging.getLogger(__name__)
 
 Past = Literal["history", "1m", "1d"]
 PASTS: Final = ("history", "1m", "1d")
-# Times that an answer names, the newest ones; and how much of the past is looked at.
-MAX_TIMES: Final = 100
+# How much of the past is looked at.
 MAX_SYMBOLS: Final = 50
 MAX_UPDATES: Final = 50_000
+# Dry runs of this process at a time, each of another user, and what others are told to wait.
+MAX_AT_ONCE: Final = 2
+RETRY_SECONDS: Final = 5
+# Seconds that one may take, however little of a processor it gets.
+_PATIENCE: Final = 60.0
+# Bytes of a report: the messages of two hundred firings.
+_LONGEST: Final = 16 * 1024 * 1024
 _BAR: Final = {"1m": timedelta(minutes=1), "1d": timedelta(days=1)}
 
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """`times` are those of the newest MAX_TIMES firings, oldest first; `begin` and `end` those of
-    the past that was looked at (RFC 3339), None where there was none."""
-
-    past: str
-    updates: int
-    begin: str | None
-    end: str | None
-    fired: int
-    fired_without_cooldown: int
-    times: Sequence[Mapping[str, Any]]
-    times_without_cooldown: Sequence[Mapping[str, Any]]
-
-    def as_data(self) -> dict[str, Any]:
-        return asdict(self)
+Send = Callable[..., Any]
 
 
-async def gather(definition: Definition, past: Past) -> dict[str, list[Tick]]:
-    """The past of the rule's symbols, in the order of time; raises BackendUnavailable."""
+class Busy(Exception):
+    """Raised when a dry run has to wait for others; `retry_after` in seconds."""
+
+    retry_after = RETRY_SECONDS
+
+
+class TooMuch(Exception):
+    """Raised for rules that take too long to be tried."""
+
+    def __str__(self) -> str:
+        return "takes too long to be tried; name fewer symbols, or fewer conditions"
+
+
+async def try_out(
+    definitions: Sequence[Definition], past: Past, user_id: Hashable
+) -> list[Mapping[str, Any]]:
+    """A report for each rule: `updates`, `begin`, `end`, `fired`, `fired_without_cooldown`, and
+    the newest `times` of both; of one that cannot be evaluated `failed`, the reason.
+
+    Raises Busy, TooMuch, BackendUnavailable and DatabaseError.
+    """
+    with _place(user_id):
+        try:
+            async with asyncio.timeout(_PATIENCE), _process() as process:
+                return [
+                    {"past": past, **await _report(process, definition, past)}
+                    for definition in definitions
+                ]
+        except (TimeoutError, ConnectionError, EOFError):
+            raise TooMuch from None
+
+
+_running: Final[set[Hashable]] = set()
+_lock: Final = threading.Lock()
+
+
+@contextmanager
+def _place(user_id: Hashable) -> Iterator[None]:
+    with _lock:
+        if user_id in _running:
+            raise Busy("a dry run of yours is under way; wait for its answer")
+        if len(_running) >= MAX_AT_ONCE:
+            raise Busy("others try their rules at the moment")
+        _running.add(user_id)
+    try:
+        yield
+    finally:
+        _running.discard(user_id)
+
+
+# The process ------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _process() -> AsyncIterator[Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "realtime.alerts.trial",
+        cwd=settings.BASE_DIR, stdin=PIPE, stdout=PIPE, limit=_LONGEST, start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
+        if process.returncode == 1:  # an exception, and no signal
+            logger.error("the process of a dry run failed; its standard error says why")
+
+
+async def _report(process: Process, definition: Definition, past: Past) -> Mapping[str, Any]:
+    async def send(*call: Any) -> None:
+        assert process.stdin is not None
+        process.stdin.write(pickle.dumps(call))
+        await process.stdin.drain()
+
+    await send("rule", definition.as_data())
     if past == "history":
-        return await _history(definition)
-    return await in_database(_bars)(definition, past)
-
-
-def judge(definition: Definition, ticks: Mapping[str, Sequence[Tick]], past: Past) -> Report:
-    """Pure, and for long pasts slow: not for an event loop."""
-    moments = [tick.at for each in ticks.values() for tick in each]
-    fired = _fired(definition, ticks)
-    freely = msgspec.structs.replace(definition, cooldown=0.0)
-    anyway = _fired(freely, ticks) if definition.cooldown else fired
-    return Report(
-        past=past,
-        updates=len(moments),
-        begin=_time(min(moments)) if moments else None,
-        end=_time(max(moments)) if moments else None,
-        fired=len(fired),
-        fired_without_cooldown=len(anyway),
-        times=_times(fired),
-        times_without_cooldown=_times(anyway),
-    )
-
-
-def _fired(definition: Definition, ticks: Mapping[str, Sequence[Tick]]) -> list[Fired]:
-    rule = Rule(0, 0, None, definition)
-    fired: list[Fired] = []
-    for symbol, each in ticks.items():
-        machine = SymbolMachine(symbol)
-        machine.put(rule)
-        for tick in each:
-            fired += machine.update(tick)
-    return sorted(fired, key=lambda one: one.at)
-
-
-def _times(fired: Sequence[Fired]) -> list[dict[str, Any]]:
-    shown = []
-    for one in fired[-MAX_TIMES:]:
-        data = alert_data(one)
-        shown.append({name: data.get(name) for name in ("timestamp", "symbol", "price", "message")})
-    return shown
-
-
-def _time(moment: int) -> str:
-    return protocol.timestamp(EPOCH + timedelta(milliseconds=moment))
+        await _send_history(definition, send)
+    else:
+        await _send_bars(definition, past, send)
+    await send("report")
+    assert process.stdout is not None
+    line = await process.stdout.readline()
+    if not line:
+        raise EOFError
+    report: Mapping[str, Any] = msgspec.json.decode(line)
+    return report
 
 
 # The past ---------------------------------------------------------------------------------------
 
 
-async def _history(definition: Definition) -> dict[str, list[Tick]]:
+async def _send_history(definition: Definition, send: Send) -> None:
     outer: Any = get_channel_layer()
     if outer is None or EXTENSION not in outer.extensions:
-        return {}
+        return
     layer = getattr(outer, "loop_layer", outer)
     channels = sorted(definition.channels)
     symbols = definition.symbols
     if definition.every_symbol:
         found = [stream for channel in channels for stream in await layer.find_streams(channel)]
         symbols = sorted({stream.symbol for stream in found})
-    ticks: dict[str, list[Tick]] = {}
     left = MAX_UPDATES
     for symbol in symbols[:MAX_SYMBOLS]:
-        pages = [
-            await layer.read_newest(
-                Stream(channel, symbol), settings.REALTIME_HISTORY_LENGTH[channel]
-            )
-            for channel in channels
-        ]
-        updates = merge(*(page.updates for page in pages), key=lambda one: update_time(one.body))
-        ticks[symbol] = [_tick(update) for update in list(updates)[-left:]] if left else []
-        left -= len(ticks[symbol])
-    return ticks
+        await send("symbol", symbol)
+        for channel in channels:
+            if left > 0:
+                left -= await _send_stream(layer, Stream(channel, symbol), left, send)
 
 
-def _tick(update: Update) -> Tick:
-    at = round(update_time(update.body).timestamp() * 1000)
-    return Tick(update.stream.channel, at, update.data)
+async def _send_stream(layer: Any, stream: Stream, most: int, send: Send) -> int:
+    """The newest `most` updates that are held; how many that were."""
+    newest = await layer.read_newest(stream, 1)
+    at = Position(newest.epoch, max(0, newest.offset - most))
+    sent, more = 0, True
+    while more:
+        page = await layer.read_after(stream, at)
+        await send("updates", stream.channel, [update.body for update in page.updates])
+        sent += len(page.updates)
+        at, more = Position(page.epoch, page.offset), page.more
+    return sent
 
 
-def _bars(definition: Definition, interval: Literal["1m", "1d"]) -> dict[str, list[Tick]]:
-    bars = Bar.objects.filter(interval=interval)
+async def _send_bars(definition: Definition, interval: Literal["1m", "1d"], send: Send) -> None:
     symbols = definition.symbols
     if definition.every_symbol:
-        known = bars.values_list("symbol", flat=True).distinct().order_by("symbol")
-        symbols = list(known[:MAX_SYMBOLS])
-    most = MAX_UPDATES // 4 // max(1, len(symbols[:MAX_SYMBOLS]))
-    ticks: dict[str, list[Tick]] = {}
-    for symbol in symbols[:MAX_SYMBOLS]:
-        # Prices of two sources are not one series: that which was written last.
-        newest = bars.filter(symbol=symbol).order_by("-updated_at").first()
-        source = "" if newest is None else newest.source
-        rows = bars.filter(symbol=symbol, source=source).order_by("-start")[:most]
-        ticks[symbol] = list(_of_bars(reversed(rows), _BAR[interval]))
-    return ticks
+        symbols = await in_database(_symbols_of_bars)(interval)
+    symbols = symbols[:MAX_SYMBOLS]
+    for symbol in symbols:
+        rows = await in_database(_bars)(symbol, interval, MAX_UPDATES // 4 // len(symbols))
+        await send("symbol", symbol)
+        await send("bars", round(_BAR[interval].total_seconds() * 1000), rows)
 
 
-def _of_bars(bars: Iterable[Bar], length: timedelta) -> Iterator[Tick]:
-    for bar in bars:
-        nearer, other = sorted((bar.low, bar.high), key=lambda price: abs(price - bar.open))
-        for step, price in enumerate((bar.open, nearer, other, bar.close)):
-            at = bar.start + length * step / 4
-            data = {"price": price, "volume": bar.volume}
-            yield Tick("market-data", int(at.timestamp() * 1000), data)
+def _symbols_of_bars(interval: str) -> list[str]:
+    bars = Bar.objects.filter(interval=interval).order_by("symbol")
+    return list(bars.values_list("symbol", flat=True).distinct()[:MAX_SYMBOLS])
+
+
+def _bars(symbol: str, interval: str, most: int) -> list[BarRow]:
+    """The newest bars, oldest first, of the source that was written last: prices of two are not
+    one series."""
+    bars = Bar.objects.filter(symbol=symbol, interval=interval)
+    newest = bars.order_by("-updated_at").first()
+    source = "" if newest is None else newest.source
+    names = ("start", "open", "high", "low", "close", "volume")
+    rows = bars.filter(source=source).order_by("-start").values_list(*names)[:most]
+    return [(int(start.timestamp() * 1000), *prices) for start, *prices in reversed(rows)]

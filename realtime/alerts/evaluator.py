@@ -28,6 +28,10 @@ AGE: Final[Mapping[str, Metric]] = {
     "market-data": Metric("age", "market-data"),
     "predictions": Metric("age", "predictions"),
 }
+# What of an update's data is looked at.
+NUMBERS: Final = (
+    "price", "volume", "confidence", "predicted_price", "last_price", "current_price",
+)  # fmt: skip
 MOVES: Final = ("move_up", "move_down", "move_any")
 
 

@@ -6,12 +6,12 @@ from asgiref.sync import async_to_sync
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import generics, serializers, status
-from rest_framework.exceptions import PermissionDenied, ValidationError
+from rest_framework.exceptions import PermissionDenied, Throttled, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from realtime.alerts import inbox
-from realtime.alerts.dry_run import PASTS, Past, gather, judge
+from realtime.alerts.dry_run import PASTS, Busy, Past, TooMuch, try_out
 from realtime.alerts.rulebook import (
     TooManyRules,
     check_allowed,
@@ -216,7 +216,7 @@ class DryRunView(ApiView):
         operation_id="dry_run_alert_rule",
         summary="How often a rule would have fired, with and without its cooldown",
         request=DryRunSerializer,
-        responses={200: DryRunReportSerializer, **_PROBLEMS},
+        responses={200: DryRunReportSerializer, **_PROBLEMS, 429: ProblemSerializer},
     )
     def post(self, request: Request) -> Response:
         raw = dict(request.data) if isinstance(request.data, dict) else request.data
@@ -224,11 +224,18 @@ class DryRunView(ApiView):
         if past not in PASTS:
             raise ValidationError({"past": [f"Must be one of {', '.join(PASTS)}."]})
         definition = _definition(raw, request)
+        user_id = identity_of(request).user_id
         try:
-            ticks = async_to_sync(gather)(definition, cast(Past, past))
+            [report] = async_to_sync(try_out)([definition], cast(Past, past), user_id)
+        except Busy as exc:
+            raise Throttled(exc.retry_after, str(exc)) from exc
+        except TooMuch as exc:
+            raise ValidationError({"rule": [str(exc)]}) from exc
         except BackendUnavailable as exc:
             raise Unavailable(str(exc)) from exc
-        return Response(judge(definition, ticks, cast(Past, past)).as_data())
+        if "failed" in report:
+            raise ValidationError({"rule": [report["failed"]]})
+        return Response(report)
 
 
 def _definition(raw: Any, request: Request) -> Definition:

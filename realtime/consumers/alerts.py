@@ -9,7 +9,7 @@ from django.db import Error as DatabaseError
 
 from realtime import protocol
 from realtime.alerts import inbox
-from realtime.alerts.dry_run import gather, judge
+from realtime.alerts.dry_run import Busy, TooMuch, try_out
 from realtime.alerts.rulebook import TooManyRules, check_allowed, definition_of, replace_rules
 from realtime.alerts.rules import Definition, InvalidRule, parse_rule
 from realtime.consumers.base import RealtimeConsumer
@@ -141,13 +141,7 @@ class AlertsConsumer(RealtimeConsumer):
             reason = f"a dry run tries {MAX_TRIED} rules at most"
             raise _invalid("config.rules", reason, message.id)
         if self._trying is not None and not self._trying.done():
-            raise ProtocolError(
-                ErrorCode.RATE_LIMITED,
-                "a dry run of this socket is under way; wait for its answer",
-                retry=True,
-                retry_after_ms=1000,
-                id=message.id,
-            )
+            raise _busy("a dry run of this socket is under way; wait for its answer", 1, message.id)
         self._trying = self.spawn(self.guarded(lambda: self._dry_run(message, definitions)))
 
     async def _dry_run(
@@ -156,15 +150,19 @@ class AlertsConsumer(RealtimeConsumer):
         definitions: Sequence[tuple[int | None, Definition]],
     ) -> None:
         await self._check_allowed(definitions, message.id)
-        reports = []
-        for _, definition in definitions:
-            try:
-                ticks = await gather(definition, "history")
-            except (BackendUnavailable, DatabaseError) as exc:
-                raise _unavailable(message.id) from exc
-            report = await asyncio.to_thread(judge, definition, ticks, "history")
-            reports.append({**definition.as_data(), "dry_run": report.as_data()})
-        message.config.rules = reports
+        rules = [definition for _, definition in definitions]
+        try:
+            reports = await try_out(rules, "history", self.identity.user_id)
+        except Busy as exc:
+            raise _busy(str(exc), exc.retry_after, message.id) from None
+        except TooMuch as exc:
+            raise _invalid("config.rules", str(exc), message.id) from None
+        except (BackendUnavailable, DatabaseError) as exc:
+            raise _unavailable(message.id) from exc
+        message.config.rules = [
+            {**rule.as_data(), "dry_run": dict(report)}
+            for rule, report in zip(rules, reports, strict=True)
+        ]
         answer = protocol.AlertsConfigured(
             config=message.config, message="Nothing was changed: this was a dry run"
         )
@@ -247,6 +245,12 @@ def _invalid(field: str, reason: str, id: str | int | None) -> ProtocolError:
     field = field.rstrip(".")
     return ProtocolError(
         ErrorCode.INVALID_MESSAGE, f"{field}: {reason}", details={"field": field}, id=id
+    )
+
+
+def _busy(reason: str, seconds: int, id: str | int | None) -> ProtocolError:
+    return ProtocolError(
+        ErrorCode.RATE_LIMITED, reason, retry=True, retry_after_ms=seconds * 1000, id=id
     )
 
 

@@ -1,0 +1,150 @@
+"""The process in which rules are tried on the past: `python -m` this, and nothing else.
+
+It costs as much time and memory as a rule can make it cost, so it is none of the web server's. Its
+standard input are pickled calls, each a name and arguments, in this order for every rule: `rule`,
+then `symbol` with `updates` or `bars` for each of its symbols, then `report`, which is answered
+with a line of JSON. It ends when its standard input does. No Django here.
+"""
+
+import heapq
+import os
+import pickle
+import resource
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+import msgspec
+
+from realtime import protocol
+from realtime.alerts.evaluator import NUMBERS, Fired, SymbolMachine, Tick
+from realtime.alerts.firing import EPOCH, alert_data
+from realtime.alerts.rules import Definition, parse_rule
+from realtime.alerts.state import Rule
+from realtime.streams import Channel
+
+# Firings that an answer names, the newest ones.
+MAX_TIMES: Final = 100
+# Seconds of a processor that all rules together may take.
+MAX_SECONDS: Final = 20
+# Start in milliseconds, open, high, low, close, volume.
+BarRow = tuple[int, float, float, float, float, float | None]
+
+
+class Trial:
+    """One rule, and how often it would have fired so far, with and without its cooldown."""
+
+    def __init__(self, raw: dict[str, Any]) -> None:
+        definition = parse_rule(raw)
+        self._with = _Tally(definition)
+        self._without = _Tally(msgspec.structs.replace(definition, cooldown=0.0))
+        self._symbol = ""
+        self._ticks: list[Tick] = []
+        self._updates = 0
+        self._begin: int | None = None
+        self._end: int | None = None
+
+    def symbol(self, symbol: str) -> None:
+        """What follows is of this symbol."""
+        self._play()
+        self._symbol = symbol
+
+    def updates(self, channel: Channel, bodies: Sequence[bytes]) -> None:
+        for body in bodies:
+            at = round(protocol.update_time(body).timestamp() * 1000)
+            data = protocol.update_data(body)
+            self._ticks.append(Tick(channel, at, {name: data.get(name) for name in NUMBERS}))
+
+    def bars(self, length: int, rows: Iterable[BarRow]) -> None:
+        """Each as four updates: open, the extreme nearer to it, the other one, close."""
+        for row in rows:
+            self._ticks += _of_bar(length, *row)
+
+    def report(self) -> dict[str, Any]:
+        """`begin` and `end` are those of the past that was looked at; see `dry_run.try_out`."""
+        self._play()
+        failed = self._with.failed or self._without.failed
+        if failed:
+            return {"failed": f"cannot be evaluated: {failed[0][1]}"}
+        return {
+            "updates": self._updates,
+            "begin": None if self._begin is None else _time(self._begin),
+            "end": None if self._end is None else _time(self._end),
+            "fired": self._with.count,
+            "fired_without_cooldown": self._without.count,
+            "times": self._with.times(),
+            "times_without_cooldown": self._without.times(),
+        }
+
+    def _play(self) -> None:
+        ticks = sorted(self._ticks, key=lambda tick: tick.at)
+        self._ticks = []
+        if not ticks:
+            return
+        self._updates += len(ticks)
+        self._begin = ticks[0].at if self._begin is None else min(self._begin, ticks[0].at)
+        self._end = ticks[-1].at if self._end is None else max(self._end, ticks[-1].at)
+        for tally in (self._with, self._without):
+            tally.play(self._symbol, ticks)
+
+
+class _Tally:
+    def __init__(self, definition: Definition) -> None:
+        self.count = 0
+        self.failed: list[tuple[Rule, Exception]] = []
+        self._rule = Rule(0, 0, None, definition)
+        self._newest: list[tuple[int, int, Fired]] = []
+
+    def play(self, symbol: str, ticks: Iterable[Tick]) -> None:
+        machine = SymbolMachine(symbol)
+        machine.put(self._rule)
+        for tick in ticks:
+            for fired in machine.update(tick):
+                self.count += 1
+                keep = heapq.heappush if len(self._newest) < MAX_TIMES else heapq.heappushpop
+                keep(self._newest, (fired.at, self.count, fired))
+        self.failed += machine.failed
+
+    def times(self) -> list[dict[str, Any]]:
+        """Of the newest firings, the oldest first."""
+        names = ("timestamp", "symbol", "price", "message")
+        told = (alert_data(fired) for _, _, fired in sorted(self._newest, key=lambda n: n[:2]))
+        return [{name: data.get(name) for name in names} for data in told]
+
+
+def _of_bar(
+    length: int, start: int, first: float, high: float, low: float, last: float, volume: Any
+) -> Iterator[Tick]:
+    nearer, other = sorted((low, high), key=lambda price: abs(price - first))
+    for step, price in enumerate((first, nearer, other, last)):
+        data = {"price": price, "volume": volume}
+        yield Tick("market-data", start + length * step // 4, data)
+
+
+def _time(moment: int) -> str:
+    return protocol.timestamp(EPOCH + timedelta(milliseconds=moment))
+
+
+def main() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (MAX_SECONDS, MAX_SECONDS + 1))
+    os.nice(10)  # whoever is served comes first
+    trial = Trial({"symbols": ["*"], "conditions": [{"type": "above", "value": 0}]})
+    while True:
+        try:
+            name, *arguments = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        if name == "rule":
+            trial = Trial(*arguments)
+            continue
+        call: Callable[..., Any] = getattr(trial, name)
+        answer = call(*arguments)
+        if answer is not None:
+            sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
+            sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()
