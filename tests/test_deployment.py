@@ -225,17 +225,17 @@ async def all_inside(visitors: list[Visitor]) -> None:
 
 @pytest.mark.slow
 async def test_clients_come_back_within_seconds_of_a_rolling_restart(
-    module_servers: Callable[..., LiveServer], tmp_path: Path
+    module_servers: Callable[..., LiveServer], server: LiveServer, tmp_path: Path
 ) -> None:
     """Without `max_fails=0` nearly all of them would be outside for minutes."""
-    servers = [await asyncio.to_thread(module_servers, **environment()) for _ in range(2)]
-    token = (await asyncio.to_thread(create_people, servers[0])).token
+    servers = [server, await asyncio.to_thread(module_servers, **environment())]
+    token = (await asyncio.to_thread(create_people, server)).token
     with nginx(tmp_path, (servers[0].port, servers[1].port)) as site:
         visitors = [Visitor(site, token) for _ in range(30)]
         stays = [asyncio.create_task(visitor.stay()) for visitor in visitors]
         await all_inside(visitors)
-        for server in servers:
-            await asyncio.to_thread(server.restart)
+        for each in servers:
+            await asyncio.to_thread(each.restart)
         await all_inside(visitors)
         for stay in stays:
             stay.cancel()
