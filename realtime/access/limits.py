@@ -143,6 +143,26 @@ def _refusal(full: Full) -> Refusal:
     )
 
 
+async def count_prediction(
+    layer: Any, identity: Identity, find_address: Callable[[], str | None]
+) -> float:
+    """Count a prediction that a client requests: 0, or the seconds until it may.
+
+    Over all sockets of its user, or of its address. A new socket is no new minute.
+    """
+    address = None if identity.user_id is not None else find_address()
+    if identity.user_id is None and address is None:
+        return 0.0  # behind a unix socket, where nobody says who that is
+    who = f"ip:{address}" if identity.user_id is None else f"user:{identity.user_id}"
+    limit = settings.REALTIME_PREDICTIONS_PER_MINUTE
+    try:
+        wait: float = await layer.count(f"predictions:{who}", limit, WINDOW_SECONDS)
+    except BackendUnavailable as exc:
+        logger.warning("prediction limit not checked: %s", exc)
+        return 0.0
+    return wait
+
+
 async def check_handshakes(layer: Any, address: str | None) -> Refusal | None:
     """Count a handshake of an address; None while there are few enough in a minute."""
     limit = settings.REALTIME_HANDSHAKES_PER_IP_PER_MINUTE

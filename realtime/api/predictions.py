@@ -76,7 +76,7 @@ class PredictionSerializer(serializers.ModelSerializer[StoredPrediction]):
         fields = (
             "prediction_id", "symbol", "predicted_price", "lower_bound", "upper_bound",
             "confidence", "horizon", "step", "last_price", "model", "model_version", "source",
-            "timestamp", "valid_until", "created_at",
+            "timestamp", "valid_until", "created_at", "requested",
             "actual_price", "error", "within_bounds", "resolved_at",
         )  # fmt: skip
         read_only_fields = fields
@@ -155,7 +155,10 @@ class PredictionView(ApiView):
 
 
 class LatestPredictionsView(ApiView):
-    """The newest prediction of each symbol, or of those that are named."""
+    """The newest prediction of each symbol, or of those that are named.
+
+    Not of those that clients have requested for themselves.
+    """
 
     permission_classes = [HasPredictionsScope]
 
@@ -169,7 +172,7 @@ class LatestPredictionsView(ApiView):
         wanted = SymbolsQuerySerializer.of(request)
         # The scores know every symbol that has a prediction, in few rows.
         scores = _named(PredictionScore.objects.all(), wanted, identity_of(request))
-        newest = StoredPrediction.objects.filter(symbol=OuterRef("symbol"))
+        newest = StoredPrediction.objects.filter(symbol=OuterRef("symbol"), requested=False)
         newest_pk = Subquery(newest.order_by("-created_at", "-id").values("pk")[:1])
         symbols = scores.order_by("symbol").values("symbol").distinct()
         pks = list(symbols.annotate(newest=newest_pk).values_list("newest", flat=True))

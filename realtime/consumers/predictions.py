@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 
 from realtime import protocol
+from realtime.access.limits import count_prediction
 from realtime.consumers.base import RealtimeConsumer, limit_left
 from realtime.predictions.predictors import PredictionFailed
 from realtime.predictions.requests import request_prediction
@@ -27,13 +28,13 @@ class PredictionsConsumer(RealtimeConsumer):
 
     async def receive_other(self, message: protocol.AnyClientMessage) -> None:
         if isinstance(message, protocol.RequestPrediction):
-            self._on_request_prediction(message)
+            await self._on_request_prediction(message)
         else:
             await super().receive_other(message)
 
-    def _on_request_prediction(self, message: protocol.RequestPrediction) -> None:
+    async def _on_request_prediction(self, message: protocol.RequestPrediction) -> None:
         symbol = self._requested_symbol(message)
-        if not self.requests.take():
+        if not await self._may_request():
             wait = self.requests.wait
             raise ProtocolError(
                 ErrorCode.RATE_LIMITED,
@@ -50,6 +51,18 @@ class PredictionsConsumer(RealtimeConsumer):
         )
         self.send_message(protocol.answering(answer, message.id))
         self.spawn(self.guarded(lambda: self._predict(symbol, message, answer.request_id)))
+
+    async def _may_request(self) -> bool:
+        """By the account of this socket, which costs nothing, and that of its user or address."""
+        if not self.requests.take():
+            return False
+        if self.numbered:
+            layer, identity = self.channel_layer, self.identity
+            wait = await count_prediction(layer, identity, lambda: self._address)
+            if wait:
+                self.requests.stop(wait)
+                return False
+        return True
 
     def _requested_symbol(self, message: protocol.RequestPrediction) -> str:
         symbols = self.members.symbols

@@ -67,15 +67,21 @@ async def arecord_prediction(symbol: str, prediction_data: Mapping[str, Any]) ->
     return record.row
 
 
-def store_prediction(symbol: str, prediction_data: Mapping[str, Any]) -> Record:
-    """Save a prediction without publishing it; raises InvalidUpdate and DatabaseError."""
+def store_prediction(
+    symbol: str, prediction_data: Mapping[str, Any], *, requested: bool = False
+) -> Record:
+    """Save a prediction without publishing it; raises InvalidUpdate and DatabaseError.
+
+    One that a client has `requested` is told to no webhook.
+    """
     try:
         symbol = parse_symbol(symbol)
     except InvalidSymbol as exc:
         raise broadcast.InvalidUpdate("symbol", exc.reason) from None
     broadcast.prediction_update(symbol, prediction_data)  # what cannot be published is not saved
     now = timezone.now()
-    row = StoredPrediction(symbol=symbol, created_at=now, **prediction_fields(prediction_data, now))
+    fields = prediction_fields(prediction_data, now)
+    row = StoredPrediction(symbol=symbol, created_at=now, requested=requested, **fields)
     row.check_at = Wait(row.as_of, now, row.horizon, row.step).first_look()
     with transaction.atomic():
         row.save(force_insert=True)
@@ -88,7 +94,8 @@ def store_prediction(symbol: str, prediction_data: Mapping[str, Any]) -> Record:
         if score.outcomes:
             data["score"] = score_data(score)
         broadcast.prediction_update(symbol, data)  # raises, and rolls back, if it is too large now
-        emit("prediction_complete", {"symbol": symbol, **data}, symbol=symbol)
+        if not requested:
+            emit("prediction_complete", {"symbol": symbol, **data}, symbol=symbol)
     return Record(row, data)
 
 
@@ -96,13 +103,16 @@ thread: Final = DatabaseThread("store-prediction")
 astore_prediction = thread.run(store_prediction)
 
 
-async def stored_data(symbol: str, prediction_data: Mapping[str, Any]) -> Mapping[str, Any]:
+async def stored_data(
+    symbol: str, prediction_data: Mapping[str, Any], *, requested: bool = False
+) -> Mapping[str, Any]:
     """Store a prediction; its data to publish. Where that fails, as it was, and a line in the log.
 
     Raises nothing, and takes STORE_SECONDS at most: a database that is away costs the outcome, not
     the prediction.
     """
-    storing = asyncio.ensure_future(astore_prediction(symbol, prediction_data))
+    store = astore_prediction(symbol, prediction_data, requested=requested)
+    storing = asyncio.ensure_future(store)
     try:
         # Shielded: a thread cannot be taken back. What it stores late has an outcome all the same.
         async with asyncio.timeout(STORE_SECONDS):

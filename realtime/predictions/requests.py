@@ -96,7 +96,7 @@ async def compute(symbol: str, horizon: int) -> Data:
         logger.warning("the prices of %s cannot be read: %s", symbol, exc.reason)
         raise PredictionFailed(f"the prices of {symbol} cannot be read at the moment") from exc
     prediction = await predict_from(symbol, prices, horizon)
-    return await stored_data(symbol, prediction.as_data())
+    return await stored_data(symbol, prediction.as_data(), requested=True)
 
 
 async def predict_from(symbol: str, prices: RecentPrices, horizon: int) -> Prediction:

@@ -160,7 +160,8 @@ def _store(
         if resolved:
             _update_score(score)
             for row in resolved:
-                emit("prediction_outcome", _event(row), symbol=symbol)
+                if not row.requested:
+                    emit("prediction_outcome", _event(row), symbol=symbol)
     return resolved
 
 

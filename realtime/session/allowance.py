@@ -1,5 +1,6 @@
 """Counting what one socket did in the last minute."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -9,12 +10,13 @@ WINDOW_SECONDS = 60.0
 class Allowance:
     """At most `limit` events in any minute. Costs nothing while there are none."""
 
-    __slots__ = ("_clock", "_times", "limit")
+    __slots__ = ("_clock", "_stopped_until", "_times", "limit")
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.limit = limit
         self._clock = clock
         self._times: list[float] | None = None
+        self._stopped_until = -math.inf
 
     def take(self) -> bool:
         """Count one event; False, and not counted, if the limit is reached."""
@@ -25,8 +27,14 @@ class Allowance:
         self._times.append(self._clock())
         return True
 
+    def stop(self, seconds: float) -> None:
+        """Allow nothing for so many seconds."""
+        self._stopped_until = self._clock() + seconds
+
     @property
     def left(self) -> int:
+        if self._clock() < self._stopped_until:
+            return 0
         if not self._times:
             return self.limit
         oldest = self._clock() - WINDOW_SECONDS
@@ -37,9 +45,11 @@ class Allowance:
     @property
     def wait(self) -> float:
         """Seconds until one more is allowed."""
-        if self.left > 0 or not self._times:
+        if self.left > 0:
             return 0.0
-        return max(0.0, self._times[0] + WINDOW_SECONDS - self._clock())
+        times = self._times or []
+        full_until = times[0] + WINDOW_SECONDS if len(times) >= self.limit > 0 else -math.inf
+        return max(0.0, max(full_until, self._stopped_until) - self._clock())
 
 
 class TokenBucket:

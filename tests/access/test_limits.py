@@ -177,6 +177,16 @@ def test_an_allowance_forgets_after_a_minute() -> None:
     assert allowance.left == 2
 
 
+def test_an_allowance_that_was_stopped_goes_on_after_that_time() -> None:
+    now = [0.0]
+    allowance = Allowance(2, clock=lambda: now[0])
+    assert allowance.take()
+    allowance.stop(30)
+    assert (allowance.take(), allowance.left, allowance.wait) == (False, 0, 30)
+    now[0] = 30
+    assert (allowance.take(), allowance.left, allowance.wait) == (True, 0, 30)
+
+
 PROXIED = [
     # client, X-Forwarded-For, proxies, expected
     (("192.0.2.1", 5), "203.0.113.9", [], "192.0.2.1"),

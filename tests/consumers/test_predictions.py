@@ -1,12 +1,17 @@
 """Predictions on request."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from channels.db import database_sync_to_async
+from rest_framework.test import APIClient
 
 from realtime.broadcast import abroadcast_many, market_data_update
-from realtime.models import StoredPrediction
+from realtime.models import StoredPrediction, WebhookDelivery, WebhookEndpoint
+from realtime.predictions.records import arecord_prediction
 from tests.clients import Open
+from tests.consumers import bearer
 from tests.wire import Message
 
 
@@ -112,3 +117,66 @@ async def test_too_many_predictions_are_told_when_to_come_back(
     answer = await client.until("error")
     assert (answer["code"], answer["retry"]) == ("rate_limited", True)
     assert 0 < answer["retry_after_ms"] <= 60_000
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_new_socket_is_no_new_minute(
+    each_layer: str, connect: Open, people: SimpleNamespace, settings: Any
+) -> None:
+    settings.REALTIME_PREDICTIONS_PER_MINUTE = 2
+    await _give_market_data("AAPL")
+    for _ in range(2):
+        client = await connect("/ws/predictions/AAPL", headers=bearer(people.token))
+        await client.send("request_prediction")
+        await client.until("prediction_update")
+        await client.leave()
+    client = await connect("/ws/predictions/AAPL", headers=bearer(people.token))
+    for _ in range(2):
+        answer = await client.ask("request_prediction")
+        assert (answer["code"], answer["retry"]) == ("rate_limited", True)
+        assert 0 < answer["retry_after_ms"] <= 60_000
+    other = await connect(f"/ws/predictions/AAPL?token={people.key}")
+    assert (await other.ask("request_prediction"))["type"] == "prediction_requested"
+
+
+async def test_anonymous_clients_share_the_limit_of_their_address(
+    each_layer: str, connect: Open, settings: Any
+) -> None:
+    settings.REALTIME_PREDICTIONS_PER_MINUTE = 1
+    settings.REALTIME_TRUSTED_PROXIES = ["unix"]
+    await _give_market_data("AAPL")
+    first = await connect("/ws/predictions/AAPL", headers=come_from("192.0.2.1"))
+    await first.ask("request_prediction")
+    same = await connect("/ws/predictions/AAPL", headers=come_from("192.0.2.1"))
+    assert (await same.ask("request_prediction"))["code"] == "rate_limited"
+    other = await connect("/ws/predictions/AAPL", headers=come_from("192.0.2.2"))
+    assert (await other.ask("request_prediction"))["type"] == "prediction_requested"
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_requested_prediction_is_no_news_for_others(
+    connect: Open, people: SimpleNamespace
+) -> None:
+    await database_sync_to_async(WebhookEndpoint.objects.create_endpoint)(
+        people.alice, "https://example.com/hook"
+    )
+    await arecord_prediction("AAPL", {"predicted_price": 150.0})
+    await _give_market_data("AAPL")
+    client = await connect("/ws/predictions/AAPL")
+    await client.ask("request_prediction")
+    while not await StoredPrediction.objects.filter(requested=True).aexists():
+        await client.next()
+    assert await WebhookDelivery.objects.acount() == 1
+    latest = await database_sync_to_async(_latest)(people.token)
+    assert [row["predicted_price"] for row in latest] == [150.0]
+
+
+def come_from(address: str) -> list[tuple[bytes, bytes]]:
+    return [(b"x-forwarded-for", address.encode())]
+
+
+def _latest(token: str) -> list[dict[str, Any]]:
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+    found: list[dict[str, Any]] = client.get("/api/v1/predictions/latest").json()["predictions"]
+    return found

@@ -141,6 +141,15 @@ def test_a_webhook_gets_the_outcome() -> None:
     assert (data["prediction_id"], data["error"]) == (row.prediction_id, 1.0)
 
 
+def test_no_webhook_gets_the_outcome_of_what_a_client_requested() -> None:
+    row = predict()
+    StoredPrediction.objects.filter(pk=row.pk).update(requested=True)
+    WebhookEndpoint.objects.create_endpoint(personas.alice(), "https://example.com/hook")
+    write_days(151.0, 152.0)
+    assert resolve_due().resolved == 1
+    assert not WebhookDelivery.objects.exists()
+
+
 def test_resolvers_side_by_side_resolve_each_prediction_once(redis_layer: None) -> None:
     for _ in range(40):
         predict()
