@@ -8,6 +8,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.core.exceptions import ValidationError as ValidationProblem
 from django.db import DataError, InterfaceError, OperationalError
 from django.http import HttpRequest
+from django.utils.cache import patch_vary_headers
 from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, ParseError, ValidationError
 from rest_framework.pagination import CursorPagination
@@ -148,6 +149,12 @@ class ApiView(APIView):
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         measure_body(request)
         return super().initialize_request(request, *args, **kwargs)
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """What one credential is answered is nobody else's, nor a cache's."""
+        response.setdefault("Cache-Control", "private, no-store")
+        patch_vary_headers(response, ("Authorization", "X-API-Key", "Cookie"))
+        return super().finalize_response(request, response, *args, **kwargs)
 
     def get_exception_handler(self) -> Any:
         return handle_exception

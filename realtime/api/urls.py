@@ -89,6 +89,12 @@ urlpatterns = [
     path("connections", ConnectionsView.as_view(), name="connections"),
     path("schema", OpenApiView.as_view(), name="schema"),
     path("asyncapi.json", asyncapi, name="asyncapi"),
-    path("docs", SpectacularSwaggerSplitView.as_view(url_name="api:schema"), name="docs"),
+    path(
+        "docs",
+        SpectacularSwaggerSplitView.as_view(
+            url_name="api:schema", template_name="realtime/docs.html"
+        ),
+        name="docs",
+    ),
     re_path("", not_found),
 ]
