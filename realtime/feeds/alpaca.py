@@ -8,6 +8,7 @@ What was traded while there was no connection is fetched from the REST API, with
 import asyncio
 import json
 import logging
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -16,11 +17,13 @@ from typing import Any, Final
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import ConnectionClosedOK, WebSocketException
 
+from realtime.feeds.alpaca_messages import Trades, read_moment
 from realtime.feeds.bars import FeedError
+from realtime.feeds.doubt import Doubt
 from realtime.feeds.live import ConnectionLost, Names, Seen, merged, reconnecting, slashed
-from realtime.feeds.ticks import Tick
+from realtime.feeds.ticks import Correction, Tick
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +60,7 @@ class AlpacaFeed:
 
     async def ticks(
         self, symbols: Sequence[str], after: Mapping[str, datetime] | None = None
-    ) -> AsyncGenerator[Tick, None]:
+    ) -> AsyncGenerator[Tick | Correction, None]:
         """Ticks as they come, with the trades' ids; raises FeedError."""
         if not (self.key and self.secret):
             raise FeedError(
@@ -73,20 +76,21 @@ class AlpacaFeed:
         ]
         async with aclosing(merged(sources)) as ticks:
             async for tick in ticks:
-                seen.note(tick)
+                if isinstance(tick, Tick):
+                    seen.note(tick)
                 yield tick
 
     def _source(
         self, path: str, wanted: list[str], names: Names, seen: Seen
-    ) -> AsyncGenerator[Tick, None]:
-        def connection() -> AsyncGenerator[Tick, None]:
+    ) -> AsyncGenerator[Tick | Correction, None]:
+        def connection() -> AsyncGenerator[Tick | Correction, None]:
             return self._connection(path, wanted, names, seen)
 
         return reconnecting(f"Alpaca ({path})", connection, sleep=self.sleep)
 
     async def _connection(
         self, path: str, wanted: list[str], names: Names, seen: Seen
-    ) -> AsyncGenerator[Tick, None]:
+    ) -> AsyncGenerator[Tick | Correction, None]:
         """Trades of one connection; raises ConnectionLost and FeedError."""
         try:
             opened = connect(self.url + path, open_timeout=_PATIENCE, max_size=_MAX_FRAME)
@@ -96,23 +100,30 @@ class AlpacaFeed:
                 await socket.send(json.dumps(keys))
                 await _expect(socket, "authenticated")
                 await socket.send(json.dumps({"action": "subscribe", "trades": wanted}))
-                async for text in socket:
+                # Nobody takes trades of crypto back.
+                doubt = Doubt(far=math.inf) if path == CRYPTO else Doubt()
+                trades = Trades(names, self.source, doubt)
+                async for text in _messages(socket, doubt):
+                    for due in doubt.due():
+                        yield due
                     for item in _items(text):
+                        _check(item)
                         if item.get("T") == "subscription":
                             # From now on nothing falls between what is fetched and the stream.
-                            for missed in await self._missed(path, wanted, names, seen):
+                            for missed in await self._missed(path, wanted, trades, seen):
                                 yield missed
-                        tick = self._tick(item, names)
-                        if tick is not None:
+                        for tick in trades.read(item):
                             yield tick
         except (OSError, TimeoutError, WebSocketException) as exc:
             raise ConnectionLost(str(exc) or type(exc).__name__) from exc
         raise ConnectionLost("the server closed it")
 
-    async def _missed(self, path: str, wanted: list[str], names: Names, seen: Seen) -> list[Tick]:
+    async def _missed(
+        self, path: str, wanted: list[str], trades: Trades, seen: Seen
+    ) -> list[Tick | Correction]:
         """What was traded since the last tick of each symbol, in order of time."""
         now = datetime.now(UTC)
-        since = {name: seen.missed_since(names.ours[name], now) for name in wanted}
+        since = {name: seen.missed_since(trades.names.ours[name], now) for name in wanted}
         known = {name: moment for name, moment in since.items() if moment is not None}
         if not known:
             return []
@@ -129,8 +140,9 @@ class AlpacaFeed:
         ) as exc:
             logger.warning("missed trades not fetched from Alpaca: %r", exc)
             return []
-        ticks = [self._tick({"T": "t", "S": name, **trade}, names) for name, trade in found]
-        return sorted((tick for tick in ticks if tick is not None), key=lambda tick: tick.timestamp)
+        found.sort(key=lambda pair: read_moment(pair[1]["t"]))
+        ticks = [trades.missed({"S": name, **trade}) for name, trade in found]
+        return [tick for tick in ticks if tick is not None]
 
     async def _fetch(
         self, path: str, since: Mapping[str, datetime]
@@ -154,28 +166,7 @@ class AlpacaFeed:
                 if not page.get("next_page_token"):
                     break
                 query["page_token"] = page["next_page_token"]
-        return [(name, trade) for name, trade in found if _moment(trade["t"]) >= since[name]]
-
-    def _tick(self, item: Mapping[str, Any], names: Names) -> Tick | None:
-        """The tick of a trade; None for everything else. Raises as `_check` does."""
-        _check(item)
-        if item.get("T") != "t":
-            return None
-        try:
-            symbol = names.ours[item["S"]]
-            # Ids are unique for one venue only.
-            venue, number = item.get("x"), item["i"]
-            return Tick(
-                symbol=symbol,
-                price=float(item["p"]),
-                volume=float(item["s"]),
-                timestamp=_moment(item["t"]),
-                source=self.source,
-                id=f"{venue}{number}" if venue else str(number),
-            )
-        except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as exc:
-            logger.warning("Alpaca sent what is no trade (%r): %.200r", exc, item)
-            return None
+        return [(name, trade) for name, trade in found if read_moment(trade["t"]) >= since[name]]
 
 
 async def _expect(socket: ClientConnection, word: str) -> None:
@@ -187,6 +178,19 @@ async def _expect(socket: ClientConnection, word: str) -> None:
                 if item.get("T") == "success" and item.get("msg") == word:
                     return
     raise ConnectionLost(f"closed before it was {word}")
+
+
+async def _messages(socket: ClientConnection, doubt: Doubt) -> AsyncGenerator[str | bytes, None]:
+    """Those of the server; an empty list when what is held is due."""
+    while True:
+        try:
+            async with asyncio.timeout(doubt.wait):
+                text = await socket.recv()
+        except TimeoutError:
+            text = "[]"
+        except ConnectionClosedOK:
+            return
+        yield text
 
 
 def _items(text: str | bytes) -> list[dict[str, Any]]:
@@ -211,11 +215,3 @@ def _check(item: Mapping[str, Any]) -> None:
     if item.get("code") in (401, 402):
         text += "; check ALPACA_API_KEY and ALPACA_SECRET_KEY"
     raise FeedError(text)
-
-
-def _moment(text: str) -> datetime:
-    """RFC 3339 with up to nine digits; those beyond the microsecond are cut off."""
-    head, dot, rest = text.rstrip("Z").partition(".")
-    return datetime.fromisoformat(head + dot + rest[:6].ljust(6, "0") if dot else head).replace(
-        tzinfo=UTC
-    )

@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from typing import Final, TypeVar
 
 from django.db import IntegrityError, transaction
 
-from realtime.feeds.candles import BarKey, Candle
+from realtime.feeds.candles import INTERVALS, VOID, BarKey, Candle
 from realtime.models import Bar, RecordedPosition
 from realtime.protocol import Position
 
@@ -53,12 +54,29 @@ def store(
     """
     with transaction.atomic():
         _move(before, after)
-        for keys in _batches(sorted(candles)):
+        days = {key for key, candle in candles.items() if candle.of_minutes}
+        for keys in _batches(sorted(candles.keys() - days)):
             held = _held(keys)
-            bars = [_bar(key, _joined(held.get(key), candles[key])) for key in keys]
-            Bar.objects.bulk_create(
-                bars, update_conflicts=True, unique_fields=_KEY, update_fields=_VALUES
-            )
+            _write({key: _joined(held.get(key), candles[key]) for key in keys})
+        for key in days:  # after their minutes
+            _write({key: _of_minutes(key)})
+
+
+def _write(candles: Mapping[BarKey, Candle]) -> None:
+    for key in [key for key, candle in candles.items() if candle.void]:
+        Bar.objects.filter(**key._asdict()).delete()
+    Bar.objects.bulk_create(
+        [_bar(key, candle) for key, candle in candles.items() if not candle.void],
+        update_conflicts=True, unique_fields=_KEY, update_fields=_VALUES,
+    )  # fmt: skip
+
+
+def _of_minutes(key: BarKey) -> Candle:
+    """The bar of a day out of those of its minutes."""
+    minutes = Bar.objects.filter(symbol=key.symbol, interval="1m", source=key.source)
+    day = minutes.filter(start__gte=key.start, start__lt=key.start + INTERVALS["1d"])
+    parts = [_candle(bar) for bar in day.order_by("start")]
+    return reduce(Candle.joined, parts) if parts else VOID
 
 
 def _move(before: Mapping[str, Position], after: Mapping[str, Position]) -> None:
@@ -94,7 +112,15 @@ def _held(keys: Sequence[BarKey]) -> dict[BarKey, Bar]:
 def _joined(bar: Bar | None, candle: Candle) -> Candle:
     if bar is None:
         return candle
-    stored = Candle(
+    stored = _candle(bar)
+    if not stored.sound:
+        logger.warning("the bar %s holds what is no number; it begins again", bar)
+        return candle
+    return stored.joined(candle)
+
+
+def _candle(bar: Bar) -> Candle:
+    return Candle(
         open=bar.open,
         high=bar.high,
         low=bar.low,
@@ -103,10 +129,6 @@ def _joined(bar: Bar | None, candle: Candle) -> Candle:
         first=bar.first_tick_at,
         last=bar.last_tick_at,
     )
-    if not stored.sound:
-        logger.warning("the bar %s holds what is no number; it begins again", bar)
-        return candle
-    return stored.joined(candle)
 
 
 def _bar(key: BarKey, candle: Candle) -> Bar:

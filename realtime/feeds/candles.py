@@ -10,6 +10,8 @@ The rules:
   are the bar's so far, and nothing of it is summed. It makes no bars of a minute.
 - Two ticks of one source with the same `trade_id` are one; without an id, two with the same
   `timestamp`, price and volume. An update without a `timestamp` of its own repeats nothing.
+- An update with `corrects` takes back the trade with that `trade_id`, or says what it should have
+  been: its minute is made anew of the others, and its day of its minutes. It is no tick itself.
 - A source with `bar_date` that goes back by more than RESTART begins anew (the next lap of a
   replay): it writes the same bars once more, as if they had not been there.
 """
@@ -88,6 +90,7 @@ class Candle:
 
     `first` and `last` are the event times of its open and its close; None: not known. `fresh`:
     what was there before does not count. `so_far`: its volume is the bar's, not to be summed.
+    `void`: there is no such bar any more. `of_minutes`: it is made of the bars of its minutes.
     """
 
     open: float
@@ -99,6 +102,8 @@ class Candle:
     last: datetime | None
     so_far: bool = False
     fresh: bool = False
+    void: bool = False
+    of_minutes: bool = False
 
     @property
     def sound(self) -> bool:
@@ -108,8 +113,12 @@ class Candle:
 
     def joined(self, later: "Candle") -> "Candle":
         """This part and one that arrived later, whatever their event times are."""
+        if self.of_minutes or later.of_minutes:
+            return OF_MINUTES
         if later.fresh:
             return later
+        if self.void:
+            return replace(later, fresh=True)
         opens = later if _before(later.first, self.first) else self
         closes = self if _before(later.last, self.last) else later
         summed = total(self.volume, later.volume)
@@ -124,6 +133,10 @@ class Candle:
             so_far=later.so_far,
             fresh=self.fresh,
         )
+
+
+VOID: Final = Candle(0.0, 0.0, 0.0, 0.0, 0.0, None, None, fresh=True, void=True)
+OF_MINUTES: Final = Candle(0.0, 0.0, 0.0, 0.0, 0.0, None, None, fresh=True, of_minutes=True)
 
 
 def _before(one: datetime | None, other: datetime | None) -> bool:
@@ -314,6 +327,13 @@ class Candles:
         key = BarKey(series.symbol, interval, series.source, start)
         pending = self._pending.get(key)
         self._pending[key] = candle if pending is None else pending.joined(candle)
+
+    def rebuild(self, series: Series, start: datetime, candle: Candle | None) -> None:
+        """Put this in the place of a minute's bar, and make the bar of its day of its minutes."""
+        minute = BarKey(series.symbol, "1m", series.source, start)
+        self._pending[minute] = VOID if candle is None else replace(candle, fresh=True)
+        day = BarKey(series.symbol, "1d", series.source, bar_start("1d", start))
+        self._pending[day] = OF_MINUTES
 
     def take(self) -> dict[BarKey, Candle]:
         pending, self._pending = self._pending, {}

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, TypeVar
 
 from realtime.feeds.bars import FeedError
 from realtime.feeds.live import ConnectionLost, Names, Seen, merged, reconnecting, slashed
+from realtime.feeds.sale_conditions import is_market_price
 from realtime.feeds.ticks import Tick
 
 logger = logging.getLogger(__name__)
@@ -206,7 +207,7 @@ class _Session:
 
     def _trade(self, trade: Mapping[str, Any]) -> Tick | None:
         symbol = self.names.ours.get(trade["symbol"])
-        if symbol is None:
+        if symbol is None or not is_market_price(self.feed.exchange, trade.get("info")):
             return None
         id = trade.get("id")
         return Tick(

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from realtime.feeds.bars import FeedError
-from realtime.feeds.ticks import Tick
+from realtime.feeds.ticks import Correction, Tick
 from realtime.retry import full_jitter
 
 logger = logging.getLogger(__name__)
@@ -153,16 +153,19 @@ class CallableFeed:
     not newer than the last one published.
     """
 
-    function: Callable[..., AsyncIterator[Tick]]
+    function: Callable[..., AsyncIterator[Tick | Correction]]
     source: str
 
     async def ticks(
         self, symbols: Sequence[str], after: Mapping[str, datetime] | None = None
-    ) -> AsyncGenerator[Tick, None]:
+    ) -> AsyncGenerator[Tick | Correction, None]:
         after = after or {}
         takes_after = _takes_after(self.function)
         items = self.function(symbols, after) if takes_after else self.function(symbols)
         async for tick in items:
+            if isinstance(tick, Correction):
+                yield tick
+                continue
             if not isinstance(tick, Tick):
                 raise FeedError(
                     f"{self.source} yielded a {type(tick).__name__}; "

@@ -25,7 +25,16 @@ from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.subscribe import Lost, subscribe
 from realtime.delivery.updates import Update
 from realtime.feeds.bar_store import Overtaken, load_positions, store
-from realtime.feeds.candles import BarKey, Candle, Candles, InvalidTick, Price, read_price
+from realtime.feeds.candles import (
+    BarKey,
+    Candle,
+    Candles,
+    InvalidTick,
+    Price,
+    Series,
+    read_price,
+)
+from realtime.feeds.rebuilding import corrected_id, minute_of
 from realtime.protocol import Position, update_time
 from realtime.retry import Retry, Stopped, set_within
 from realtime.streams import WILDCARD, Channel, Stream
@@ -101,7 +110,7 @@ class _Session:
                 if isinstance(item, Lost):
                     self._lost(item)
                 else:
-                    self._count(item)
+                    await self._count(item)
 
     async def _catch_up(self, stream: Stream) -> None:
         """Everything that the history still holds: far more than one resume gives."""
@@ -116,7 +125,7 @@ class _Session:
             first = updates[0].offset if updates else page.offset + 1
             self._lost(Lost(stream, known + 1, first - 1, page.epoch))
         for update in updates:
-            self._count(update)
+            await self._count(update)
 
     def _lost(self, lost: Lost) -> None:
         logger.warning(
@@ -125,15 +134,34 @@ class _Session:
         )  # fmt: skip
         self.positions[lost.stream.symbol] = Position(lost.epoch, lost.last)
 
-    def _count(self, update: Update) -> None:
-        self.positions[update.stream.symbol] = Position(update.epoch, update.offset)
+    async def _count(self, update: Update) -> None:
         try:
-            self._take(update, self.candles.add)
+            id = corrected_id(update.data)
+            if id is not None:
+                await self._correct(update, id)
+            else:
+                self._take(update, self.candles.add)
+        except Stopped:
+            raise
         except InvalidTick as exc:
             self._tell(update.stream.symbol, exc.field, "an update of %s is in no bar: %s", exc)
         except Exception as exc:  # whatever a publisher can think of: the others go on
             kind = type(exc).__name__
             self._tell(update.stream.symbol, kind, "an update of %s is in no bar: %r", exc)
+        self.positions[update.stream.symbol] = Position(update.epoch, update.offset)
+
+    async def _correct(self, update: Update, id: str) -> None:
+        """Make the bars anew that hold a trade which did not happen, or not so."""
+        length = settings.REALTIME_HISTORY_LENGTH[CHANNEL]
+        page = await self._wait_out(partial(self.layer.read_newest, update.stream, length))
+        held = [each for each in page.updates if each.offset <= update.offset]
+        said = [(each.data, update_time(each.body)) for each in held]
+        source = str(update.data.get("source") or "")
+        whole = bool(held) and held[0].offset == 1
+        found = minute_of(id, source, said, self.now(), whole=whole)
+        if found is None:
+            raise InvalidTick("corrects", f"its history does not hold the minute of trade {id}")
+        self.candles.rebuild(Series(update.stream.symbol, source), *found)
 
     def _remember(self, update: Update) -> None:
         """One that is in the bars already, so that its repetition is known as such."""
@@ -142,7 +170,7 @@ class _Session:
 
     def _take(self, update: Update, use: Callable[[str, Price], object]) -> None:
         price = read_price(update.data, update_time(update.body), self.now())
-        if price is not None:
+        if price is not None and corrected_id(update.data) is None:
             use(update.stream.symbol, price)
 
     def _tell(self, symbol: str, kind: str, text: str, error: Exception) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from realtime.broadcast import Broadcast, InvalidUpdate, PublishFailed
 from realtime.feeds.bars import FeedError
 from realtime.feeds.candles import FUTURE, REMEMBERED, InvalidTick, read_price
 from realtime.feeds.progress import Progress
-from realtime.feeds.ticks import Feed, Tick
+from realtime.feeds.ticks import Correction, Feed, Tick
 from realtime.predictions.predictors import PredictionFailed
 from realtime.predictions.prices import HISTORY, RecentPrices, gathered, market_data
 from realtime.predictions.records import stored_data
@@ -30,12 +30,14 @@ from realtime.retry import Retry, Stopped
 
 logger = logging.getLogger(__name__)
 
+_Arrived = tuple[Tick | Correction, float]
+
 
 @dataclass(frozen=True, slots=True)
 class _Outgoing:
     """A tick that can be published."""
 
-    tick: Tick
+    tick: Tick | Correction
     arrival: float
     data: dict[str, Any]
     update: Broadcast
@@ -76,7 +78,7 @@ class FeedRunner:
     def __post_init__(self) -> None:
         self.progress = Progress(self.clock())
         self._prices = {symbol: RecentPrices() for symbol in self.symbols}
-        self._queue: asyncio.Queue[tuple[Tick, float] | None] = asyncio.Queue(BATCH)
+        self._queue: asyncio.Queue[tuple[Tick | Correction, float] | None] = asyncio.Queue(BATCH)
         self._retry = Retry(self.stop, self.sleep)
         self._predicted: dict[str, str | None] = {}
         self._unpredictable: dict[str, str] = {}
@@ -127,8 +129,8 @@ class FeedRunner:
         finally:
             await self._queue.put(None)
 
-    def _repeats(self, tick: Tick) -> bool:
-        if tick.id is None:
+    def _repeats(self, tick: Tick | Correction) -> bool:
+        if tick.id is None or isinstance(tick, Correction):
             return False
         ids = self._ids[tick.symbol]
         if tick.id in ids:
@@ -153,12 +155,14 @@ class FeedRunner:
             while not self._queue.empty():
                 arrived.append(self._queue.get_nowait())
             more = arrived[-1] is not None
-            sent = await self._publish([item for item in arrived if item])
-            now = self.clock()
-            for item in sent:
-                self.progress.published(item.tick, now - item.arrival)
+            for batch in _batches([item for item in arrived if item]):
+                sent = await self._publish(batch)
+                now = self.clock()
+                for item in sent:
+                    if isinstance(item.tick, Tick):
+                        self.progress.published(item.tick, now - item.arrival)
 
-    async def _publish(self, arrived: Sequence[tuple[Tick, float]]) -> list[_Outgoing]:
+    async def _publish(self, arrived: Sequence[_Arrived]) -> list[_Outgoing]:
         """Publish ticks in order, each once, however often that has to be tried; which ones."""
         found = [item for each in arrived if (item := self._outgoing(*each))]
         pending = found
@@ -177,15 +181,17 @@ class FeedRunner:
             self._prices[item.tick.symbol].add(item.data)
         return found
 
-    def _outgoing(self, tick: Tick, arrival: float) -> _Outgoing | None:
+    def _outgoing(self, tick: Tick | Correction, arrival: float) -> _Outgoing | None:
         """The tick as an update; None for what is no price of its time, which is told once."""
-        now = datetime.now(UTC)
         try:
             if tick.symbol not in self._prices:
                 raise InvalidTick("symbol", "was not asked for")
-            data = tick.as_data()
-            if read_price(data, now, now) is None:
-                raise InvalidTick("price", "is missing")
+            if isinstance(tick, Tick):
+                data = _checked(tick)
+            elif self._prices[tick.symbol].holds(tick.id):
+                data = self._prices[tick.symbol].corrected_data(tick.as_data())
+            else:
+                return None  # nobody has heard of that trade
             update = broadcast.market_data_update(tick.symbol, data)
             return _Outgoing(tick, arrival, data, update)
         except (InvalidTick, InvalidUpdate) as exc:
@@ -237,6 +243,25 @@ class FeedRunner:
             self.progress.predictions += 1
 
 
+def _batches(arrived: Sequence[_Arrived]) -> Iterator[Sequence[_Arrived]]:
+    """Parts that begin with what takes back a trade: that is to be out by then."""
+    begin = 0
+    for place, (tick, _) in enumerate(arrived):
+        if isinstance(tick, Correction) and place > begin:
+            yield arrived[begin:place]
+            begin = place
+    if arrived:
+        yield arrived[begin:]
+
+
+def _checked(tick: Tick) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    data = tick.as_data()
+    if read_price(data, now, now) is None:
+        raise InvalidTick("price", "is missing")
+    return data
+
+
 def _identity(symbol: str, data: Mapping[str, Any]) -> tuple[object, ...]:
     # As text: the history may hold what others have published, of any shape.
-    return symbol, str(data.get("timestamp")), str(data.get("trade_id"))
+    return symbol, str(data.get("timestamp")), str(data.get("trade_id")), str(data.get("corrects"))

@@ -68,6 +68,26 @@ class Tick:
         return finite(round((self.price / self.previous_close - 1) * 100, 4))
 
 
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """A trade that was told of did not happen, or not so: with `price` and `volume`, with these.
+
+    `id` is that of the Tick. Nobody hears of the right price as a new one: the last price goes back
+    to that of the newest other trade, and bars are made anew.
+    """
+
+    symbol: str
+    id: str
+    source: str
+    price: float | None = None
+    volume: float | None = None
+
+    def as_data(self) -> dict[str, Any]:
+        """`corrects` in the `data` of a `market_data_update`."""
+        fields = {"trade_id": self.id, "price": _round(self.price), "volume": self.volume}
+        return {name: value for name, value in fields.items() if value is not None}
+
+
 def _round(price: float | None) -> float | None:
     """Eight significant digits: enough for any quote, and without the tail of a division."""
     return None if price is None else float(f"{price:.8g}")
@@ -81,7 +101,7 @@ class Feed(Protocol):
 
     def ticks(
         self, symbols: Sequence[str], after: Mapping[str, datetime] | None = None
-    ) -> AsyncGenerator[Tick, None]:
+    ) -> AsyncGenerator[Tick | Correction, None]:
         """Ticks as they come, at their own pace; raises FeedError.
 
         `after`: the timestamp up to which a symbol's ticks are published already.

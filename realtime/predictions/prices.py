@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
-from realtime import broadcast
+from realtime import broadcast, protocol
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import Bar
 from realtime.predictions.fields import later
@@ -67,25 +67,57 @@ class RecentPrices:
     timestamp: str | None = None
     # Of each close: the first moment of its bar, or the time of its update, if it said so.
     moments: list[datetime | None] = field(default_factory=list)
+    # Of each close: the id of its trade, if it has one.
+    ids: list[str | None] = field(default_factory=list)
 
     def add(self, data: Mapping[str, Any]) -> None:
         """Take one update into account; one without a usable price is passed over."""
+        if "corrects" in data:
+            self._correct(data["corrects"])
+            return
         price = _price(data.get("price"))
         if price is None:
             return
         source, bar_date = _text(data.get("source")), _text(data.get("bar_date"))
         if source != self.source or (bar_date or "") < (self.bar_date or ""):
-            self.closes.clear()
-            self.moments.clear()
+            for held in (self.closes, self.moments, self.ids):
+                held.clear()
         timestamp = _text(data.get("timestamp"))
         if self.closes and bar_date is not None and bar_date == self.bar_date:
             self.closes[-1] = price
         else:
             self.closes.append(price)
             self.moments.append(_moment(timestamp) if bar_date is None else _start(bar_date))
-            del self.closes[:-_KEPT], self.moments[:-_KEPT]
+            self.ids.append(_text(data.get("trade_id")))
+            del self.closes[:-_KEPT], self.moments[:-_KEPT], self.ids[:-_KEPT]
         self.source, self.bar_date = source, bar_date
         self.timestamp = timestamp
+
+    def holds(self, trade_id: str) -> bool:
+        return trade_id in self.ids
+
+    def corrected_data(self, corrects: Mapping[str, Any]) -> dict[str, Any]:
+        """The data of an update that takes back a trade: the price is that of the newest other."""
+        others = [n for n, id in enumerate(self.ids) if id != corrects["trade_id"]]
+        data = {"source": self.source, "corrects": dict(corrects)}
+        if not others:
+            return data
+        moment = self.moments[others[-1]]
+        known = {} if moment is None else {"timestamp": protocol.timestamp(moment)}
+        return {"price": self.closes[others[-1]], "volume": 0, **known, **data}
+
+    def _correct(self, corrects: object) -> None:
+        """Forget a trade, or take its right price."""
+        id = corrects.get("trade_id") if isinstance(corrects, Mapping) else None
+        if not isinstance(corrects, Mapping) or not isinstance(id, str) or id not in self.ids:
+            return
+        place, price = self.ids.index(id), _price(corrects.get("price"))
+        if price is not None:
+            self.closes[place] = price
+            return
+        del self.closes[place], self.moments[place], self.ids[place]
+        newest = self.moments[-1] if self.moments else None
+        self.timestamp = None if newest is None else protocol.timestamp(newest)
 
     @property
     def as_of(self) -> datetime:

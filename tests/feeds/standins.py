@@ -240,11 +240,28 @@ def _without_symbol(trade: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in trade.items() if name not in ("T", "S")}
 
 
-def alpaca_trade(id: int, price: float, *, symbol: str = "AAPL", time: str) -> dict[str, Any]:
+def alpaca_cancel(id: int, price: float, *, time: str) -> dict[str, Any]:
+    return {
+        "T": "x", "S": "AAPL", "i": id, "x": "D", "p": price, "s": 1, "a": "C", "z": "C", "t": time,
+    }  # fmt: skip
+
+
+def alpaca_correction(
+    id: int, before: float, after: float, *, time: str, conditions: str = "@"
+) -> dict[str, Any]:
+    return {
+        "T": "c", "S": "AAPL", "x": "D", "oi": id, "op": before, "os": 1, "oc": ["@"],
+        "ci": id + 1000, "cp": after, "cs": 2, "cc": list(conditions), "z": "C", "t": time,
+    }  # fmt: skip
+
+
+def alpaca_trade(
+    id: int, price: float, *, symbol: str = "AAPL", time: str, conditions: str = "@I"
+) -> dict[str, Any]:
     """`time`: RFC 3339, with nanoseconds."""
     if "/" in symbol:
         return {"T": "t", "S": symbol, "p": price, "s": 0.0143, "t": time, "i": id, "tks": "B"}
     return {
         "T": "t", "i": id, "S": symbol, "x": "D", "p": price, "s": 1, "t": time,
-        "c": ["@", "I"], "z": "C",
+        "c": list(conditions), "z": "C",
     }  # fmt: skip

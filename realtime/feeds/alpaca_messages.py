@@ -1,0 +1,116 @@
+"""What Alpaca's messages about trades mean. Pure but for its log.
+
+https://docs.alpaca.markets/docs/real-time-stock-pricing-data: `t` is a trade, `x` takes one back,
+`c` corrects one. Over REST a trade that was taken back has `u`.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+from realtime.feeds.doubt import Doubt
+from realtime.feeds.live import Names
+from realtime.feeds.sale_conditions import is_price
+from realtime.feeds.ticks import Correction, Tick
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Item = Mapping[str, Any]
+# What exchanges of the USA call clearly erroneous differs by this much or more. A correction by
+# less is of a size, a condition or some cents: prices and bars stay as they were told.
+_ERRONEOUS: Final = 0.03
+
+
+@dataclass
+class Trades:
+    """The trades of one connection."""
+
+    names: Names
+    source: str
+    doubt: Doubt
+
+    def read(self, item: Item) -> list[Tick | Correction]:
+        """What a message of the stream has to tell."""
+        match item.get("T"):
+            case "t":
+                tick = self.tick(item)
+                return [] if tick is None else [*self.doubt.take(tick)]
+            case "x":
+                return self._understood(self._cancelled, item) or []
+            case "c":
+                return self._understood(self._corrected, item) or []
+        return []
+
+    def missed(self, item: Item) -> Tick | Correction | None:
+        """A trade as REST tells of it, also of one that was taken back meanwhile."""
+        if item.get("u") in ("canceled", "incorrect"):
+            return self._understood(self._gone, item)
+        return self.tick(item)
+
+    def tick(self, item: Item) -> Tick | None:
+        """None for one that does not say what the price is now."""
+        if not _counts(item.get("c"), item.get("z")):
+            return None
+        return self._understood(self._tick, item)
+
+    def _tick(self, item: Item) -> Tick:
+        return Tick(
+            symbol=self.names.ours[item["S"]],
+            price=float(item["p"]),
+            volume=float(item["s"]),
+            timestamp=read_moment(item["t"]),
+            source=self.source,
+            id=_id(item, item["i"]),
+        )
+
+    def _gone(self, item: Item) -> Correction:
+        return Correction(self.names.ours[item["S"]], _id(item, item["i"]), self.source)
+
+    def _cancelled(self, item: Item) -> list[Tick | Correction]:
+        gone = self._gone(item)
+        released = self.doubt.withdraw(gone.symbol, gone.id)
+        return [gone] if released is None else [*released]
+
+    def _corrected(self, item: Item) -> list[Tick | Correction]:
+        symbol, id = self.names.ours[item["S"]], _id(item, item["oi"])
+        before, price, volume = float(item["op"]), float(item["cp"]), float(item["cs"])
+        counts = _counts(item.get("cc"), item.get("z"))
+        if counts and abs(price - before) < _ERRONEOUS * before:
+            return []
+        new: dict[str, Any] = {"id": _id(item, item["ci"]), "price": price, "volume": volume}
+        released = self.doubt.withdraw(
+            symbol, id, lambda tick: replace(tick, **new) if counts else None
+        )
+        if released is not None:
+            return [*released]
+        if not counts:
+            return [Correction(symbol, id, self.source)]
+        return [Correction(symbol, id, self.source, price, volume)]
+
+    def _understood(self, read: Callable[[Item], T], item: Item) -> T | None:
+        try:
+            return read(item)
+        except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as exc:
+            logger.warning("Alpaca sent what is no trade (%r): %.200r", exc, item)
+            return None
+
+
+def _counts(conditions: object, tape: object) -> bool:
+    return is_price(conditions if isinstance(conditions, list) else None, tape)
+
+
+def _id(item: Item, number: object) -> str:
+    """Ids are unique for one venue only."""
+    venue = item.get("x")
+    return f"{venue}{number}" if venue else str(number)
+
+
+def read_moment(text: str) -> datetime:
+    """RFC 3339 with up to nine digits; those beyond the microsecond are cut off."""
+    head, dot, rest = text.rstrip("Z").partition(".")
+    return datetime.fromisoformat(head + dot + rest[:6].ljust(6, "0") if dot else head).replace(
+        tzinfo=UTC
+    )

@@ -1,0 +1,66 @@
+"""The minute of a trade that was taken back or corrected, made of what a stream holds. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import reduce
+from typing import Any
+
+from realtime.feeds.candles import Candle, InvalidTick, Price, bar_start, read_price, tick_candle
+
+Said = tuple[Mapping[str, Any], datetime]  # the data of an update, and when it was published
+
+
+def corrected_id(data: Mapping[str, Any]) -> str | None:
+    """The id of the trade that an update takes back or corrects; None for any other update."""
+    corrects = data.get("corrects")
+    id = corrects.get("trade_id") if isinstance(corrects, Mapping) else None
+    return id if isinstance(id, str) else None
+
+
+def minute_of(
+    id: str, source: str, updates: Sequence[Said], now: datetime, *, whole: bool
+) -> tuple[datetime, Candle | None] | None:
+    """The first moment of the minute of a trade, and what there is in it after all corrections.
+
+    `updates`: those of the stream up to the correction, oldest first; `whole`: there were none
+    before them. The candle is None if no trade is left; the answer, if they do not hold all of it.
+    """
+    trades = list(_trades(source, updates, now))
+    moment = next((trade.moment for trade in trades if trade.identity == ("id", id)), None)
+    if moment is None:
+        return None
+    start = bar_start("1m", moment)
+    if not whole and trades[0].moment >= start:
+        return None
+    corrections = {
+        corrected_id(data): data["corrects"] for data, _ in updates if corrected_id(data)
+    }
+    inside = {
+        trade.identity: trade for trade in trades if bar_start("1m", trade.moment) == start
+    }.values()
+    right = [found for trade in inside if (found := _corrected(trade, corrections)) is not None]
+    return start, reduce(Candle.joined, map(tick_candle, right)) if right else None
+
+
+def _trades(source: str, updates: Iterable[Said], now: datetime) -> Iterable[Price]:
+    for data, published in updates:
+        if corrected_id(data) is not None:
+            continue
+        try:
+            price = read_price(data, published, now)
+        except InvalidTick:
+            continue
+        if price is not None and price.source == source and price.bar_date is None:
+            yield price
+
+
+def _corrected(trade: Price, corrections: Mapping[str | None, Mapping[str, Any]]) -> Price | None:
+    about = trade.identity[1] if trade.identity and trade.identity[0] == "id" else None
+    correction = corrections.get(about) if isinstance(about, str) else None
+    if correction is None:
+        return trade
+    if correction.get("price") is None:
+        return None
+    price, volume = correction["price"], correction.get("volume", trade.volume)
+    return replace(trade, price=float(price), volume=float(volume))

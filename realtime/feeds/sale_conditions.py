@@ -1,0 +1,67 @@
+"""Which trades say what the price is now, by their conditions. Pure.
+
+US shares: after the specifications of the two tapes (CTS for tapes A and B, UTP for tape C), which
+Alpaca's bars follow, too: what is no price of this moment does not move the last price. Two kinds
+stay, though they move no *consolidated* last price: odd lots (`I`), which are most trades of an
+expensive share, at the prices of the market; and trades before and after the session (`T`), without
+which there would be none then.
+
+Crypto: what was agreed upon beside the order book (blocks), settled by an exchange with itself
+(insurance fund, auto-deleveraging), or only refers to a price is none.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+_NO_PRICE: Final = {
+    "C": "cash sale",
+    "G": "bunched sold",
+    "H": "price variation",
+    "M": "official close of a market",
+    "N": "next day",
+    "P": "prior reference price",
+    "Q": "official open of a market",
+    "R": "seller",
+    "U": "outside of the session, out of sequence",
+    "V": "contingent",
+    "W": "average price",
+    "Z": "sold, out of sequence",
+    "3": "stopped stock, out of sequence",
+    "4": "derivatively priced",
+    "7": "qualified contingent",
+}
+# An average price on tapes A and B; a bunched trade, which is a regular one, on tape C.
+_AVERAGE: Final = "B"
+
+
+def is_price(conditions: Iterable[object] | None, tape: object = None) -> bool:
+    """Does a trade with these conditions move the last price?"""
+    codes = set(conditions or ())
+    return codes.isdisjoint(_NO_PRICE) and not (_AVERAGE in codes and tape in ("A", "B"))
+
+
+# By the beginning of ccxt's id of an exchange: fields of its own messages, and their values that
+# say so; None: any value but null and false.
+_BESIDE_THE_BOOK: Final[Mapping[str, Mapping[str, frozenset[str] | None]]] = {
+    "binance": {"X": frozenset({"INSURANCE_FUND", "ADL", "NA"})},
+    "bitmex": {"trdType": frozenset({"Referential"})},
+    "bybit": {"BT": None, "isBlockTrade": None},
+    "deribit": {"block_trade_id": None, "block_rfq_id": None},
+}
+
+
+def is_market_price(exchange: str, message: object) -> bool:
+    """Was this trade, in the words of a crypto exchange, made in its order book?"""
+    if not isinstance(message, Mapping):
+        return True
+    told: Mapping[str, Any] = message
+    for beginning, fields in _BESIDE_THE_BOOK.items():
+        if exchange.startswith(beginning):
+            return not any(_says(told.get(name), values) for name, values in fields.items())
+    return True
+
+
+def _says(value: object, values: frozenset[str] | None) -> bool:
+    if values is None:
+        return value not in (None, False, "", "false")
+    return isinstance(value, str) and value in values
