@@ -393,6 +393,10 @@ REALTIME_ALERT_STORE = env.str("REALTIME_ALERT_STORE", default="realtime.alerts.
 REALTIME_ALERT_DAYS = env.days("REALTIME_ALERT_DAYS", default=90)
 # Alert rules that one user may have.
 REALTIME_ALERT_RULES_PER_USER = env.count("REALTIME_ALERT_RULES_PER_USER", default=1000)
+# Alerts that the rules of one user store in a minute; 0: any number.
+REALTIME_ALERTS_PER_USER_PER_MINUTE = env.count(
+    "REALTIME_ALERTS_PER_USER_PER_MINUTE", default=1000, least=0
+)
 
 # What the environment may say; a check names variables that look like ours and are none of these.
 KNOWN_VARIABLES = env.names

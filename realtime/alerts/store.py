@@ -15,6 +15,7 @@ from django.db.models import Count, F, Max, Q, Sum
 from django.utils import timezone
 
 from realtime.alerts.firing import Draft
+from realtime.alerts.quota import within_limit
 from realtime.alerts.rights import may_fire, with_rights
 from realtime.alerts.rulebook import rule_of
 from realtime.alerts.state import Rule
@@ -230,8 +231,8 @@ def _store_alerts(drafts: Sequence[Draft]) -> list[Alert]:
     if not drafts:
         return []
     now = timezone.now()
-    alerts = [_alert(each, now) for each in _permitted(drafts, now)]
-    stored = Alert.objects.bulk_create(alerts, _BATCH)
+    kept, notices = within_limit(_permitted(drafts, now), now)
+    stored = Alert.objects.bulk_create([*(_alert(each, now) for each in kept), *notices], _BATCH)
     for part in _batches(sorted({alert.rule_id for alert in stored if alert.rule_id})):
         AlertRule.objects.filter(pk__in=part).update(last_fired_at=now)
     if WebhookEndpoint.objects.filter(enabled=True).exists():

@@ -144,6 +144,7 @@ def place(
         "REDIS_URL": valkey.url,
         "REALTIME_HISTORY_LENGTH_MARKET_DATA": "3000",
         "REALTIME_HISTORY_LENGTH_ALERTS": "100000",
+        "REALTIME_ALERTS_PER_USER_PER_MINUTE": "0",  # fifteen thousand of one user are compared
     }
     return tmp_path, environment
 

@@ -1,0 +1,112 @@
+"""Rules that fire too often: their user is told once, and nobody else hears of it."""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from channels.db import database_sync_to_async
+from django.utils import timezone
+
+from realtime.alerts import store
+from realtime.alerts.firing import Draft
+from realtime.alerts.store import Commit
+from realtime.broadcast import abroadcast_many, market_data_update
+from realtime.models import Alert, AlertRule
+from tests import personas
+from tests.alerts.test_engine import add_rule, engine, until_followed
+from tests.clients import wait_for
+
+__all__ = ["add_rule"]
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def drafts(rule: AlertRule, count: int, name: str = "") -> list[Draft]:
+    return [
+        Draft(f"{name}{number}", rule.pk, rule.owner_id, "AAPL", "low", {"message": "fired"},
+              frozenset(), None, None)
+        for number in range(count)
+    ]  # fmt: skip
+
+
+def kinds(owner: Any) -> list[str]:
+    alerts = Alert.objects.filter(owner=owner).order_by("id")
+    return [alert.data.get("type", "rule") for alert in alerts]
+
+
+@pytest.fixture
+def rules(
+    add_rule: Callable[..., AlertRule], settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> SimpleNamespace:
+    """Of three owners, and a clock that stands still in the middle of a minute."""
+    settings.REALTIME_ALERTS_PER_USER_PER_MINUTE = 5
+    clock = SimpleNamespace(now=timezone.now().replace(second=30))
+    monkeypatch.setattr(store.timezone, "now", lambda: clock.now)
+    return SimpleNamespace(
+        alice=add_rule(), carol=add_rule(owner=personas.carol()), all=add_rule(owner=None),
+        clock=clock,
+    )  # fmt: skip
+
+
+def test_beyond_the_limit_a_user_gets_one_notice_a_minute_and_others_get_theirs(
+    rules: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "realtime.alerts.quota"):
+        for name in ("a", "b", "c"):
+            store.write(Commit(drafts=drafts(rules.alice, 4, name)))
+    store.write(Commit(drafts=[*drafts(rules.carol, 3, "d"), *drafts(rules.all, 5, "e")]))
+    assert kinds(rules.alice.owner) == ["rule"] * 5 + ["alert_limit"]
+    assert kinds(rules.carol.owner) == ["rule"] * 3
+    assert kinds(None) == ["rule"] * 5
+    assert [record.args[1] for record in caplog.records if record.args] == [5]
+
+
+def test_in_the_next_minute_there_is_room_again(rules: SimpleNamespace) -> None:
+    store.write(Commit(drafts=drafts(rules.alice, 9, "a")))
+    rules.clock.now += timedelta(minutes=1)
+    store.write(Commit(drafts=drafts(rules.alice, 4, "b")))
+    assert kinds(rules.alice.owner) == ["rule"] * 5 + ["alert_limit"] + ["rule"] * 4
+
+
+def test_a_notice_says_until_when(rules: SimpleNamespace) -> None:
+    [*_, notice] = store.write(Commit(drafts=drafts(rules.alice, 6)))
+    until = datetime.fromisoformat(notice.data["until"])
+    assert until == rules.clock.now.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    assert (notice.data["limit"], notice.severity) == (5, "high")
+
+
+def test_rules_that_are_deleted_make_no_room(rules: SimpleNamespace) -> None:
+    store.write(Commit(drafts=drafts(rules.alice, 5, "a")))
+    AlertRule.objects.filter(pk=rules.alice.pk).delete()
+    rules.alice.pk = None
+    rules.alice.save()
+    assert len(store.write(Commit(drafts=drafts(rules.alice, 5, "b")))) == 1
+
+
+def test_with_no_limit_everything_is_stored(rules: SimpleNamespace, settings: Any) -> None:
+    settings.REALTIME_ALERTS_PER_USER_PER_MINUTE = 0
+    assert len(store.write(Commit(drafts=drafts(rules.alice, 50)))) == 50
+
+
+async def test_a_rule_that_fires_with_every_other_update_fills_no_database(
+    each_layer: str, add_rule: Callable[..., AlertRule], people: SimpleNamespace, settings: Any
+) -> None:
+    settings.REALTIME_ALERTS_PER_USER_PER_MINUTE = 20
+    crossing = {"type": "crosses_above", "value": 150}
+    add = database_sync_to_async(add_rule)
+    await add(conditions=[crossing])
+    await add(conditions=[{"type": "above", "value": 160}], owner=None)
+    async with engine():
+        await until_followed("AAPL")
+        prices = [149, 151] * 300 + [161]
+        await abroadcast_many([market_data_update("AAPL", {"price": price}) for price in prices])
+
+        async def told() -> bool:
+            return await Alert.objects.filter(owner=None).aexists()
+
+        await wait_for(told)
+    # A minute may have ended meanwhile.
+    assert 21 <= await Alert.objects.filter(owner=people.alice).acount() <= 42
