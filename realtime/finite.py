@@ -1,11 +1,12 @@
 """Arithmetic on numbers from outside whose result may be beyond what a float holds. Pure.
 
 Every price is a finite number, and still a sum, a quotient or a square of two may be infinite or
-NaN: JSON has no word for that, and neither has a column that must not be empty.
+NaN: JSON has no word for that, and neither has a column that must not be empty. And calendars end.
 """
 
 import math
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from statistics import fmean
 
 
@@ -29,3 +30,11 @@ def total(one: float, other: float) -> float:
     """Their sum, or the larger one of them where the sum is not a finite number."""
     added = one + other
     return added if math.isfinite(added) else max(finite(one) or 0.0, finite(other) or 0.0)
+
+
+def days_before(moment: datetime, days: int) -> datetime | None:
+    """None for 0 days, and where the calendar does not go so far back."""
+    try:
+        return moment - timedelta(days=days) if days else None
+    except OverflowError:
+        return None

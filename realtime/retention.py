@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from realtime.aside import set_aside
 from realtime.db import in_database
+from realtime.finite import days_before
 from realtime.models import Bar, StoredPrediction
 from realtime.retry import BAD_VALUES, Retry, Stopped, set_within
 
@@ -57,21 +58,13 @@ def prune(now: datetime | None = None) -> Pruned:
     now = now or timezone.now()
     predictions = bars = 0
     with set_aside("deleting old predictions"):
-        if since := older_than(now, settings.REALTIME_PREDICTION_DAYS):
+        if since := days_before(now, settings.REALTIME_PREDICTION_DAYS):
             predictions = _delete(StoredPrediction.objects.filter(created_at__lt=since))
     with set_aside("deleting old bars"):
-        if since := older_than(now, settings.REALTIME_MINUTE_BAR_DAYS):
+        if since := days_before(now, settings.REALTIME_MINUTE_BAR_DAYS):
             minutes = Bar.objects.filter(interval=Bar.Interval.MINUTE, updated_at__lt=since)
             bars = _delete(minutes.order_by())
     return Pruned(predictions, bars)
-
-
-def older_than(now: datetime, days: int) -> datetime | None:
-    """Since when to keep; None: everything, which is also what more days than there are mean."""
-    try:
-        return now - timedelta(days=days) if days else None
-    except OverflowError:
-        return None
 
 
 def _delete(rows: QuerySet[Any]) -> int:

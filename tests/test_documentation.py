@@ -81,11 +81,12 @@ def test_the_readme_lists_every_command() -> None:
 
 # Imports point one way: a room may use those before it, and what is named with it.
 ROOMS = [
-    {"version", "scopes", "streams", "shapes", "db", "users"},
+    {"version", "scopes", "streams", "shapes", "db", "users", "finite", "feeds.epoch"},
+    {"feeds.candles"},
     {"protocol", "asyncapi"},
     {"delivery"},
     {"broadcast"},
-    {"retry"},
+    {"retry", "aside"},
     {"models", "connections", "webhooks.addresses", "webhooks.signing"},
     {"access"},
     {"webhooks"},

@@ -25,8 +25,8 @@ from django.db.models import Exists, F, OuterRef, QuerySet
 from django.utils import timezone
 
 from realtime.aside import is_outage, set_aside
+from realtime.finite import days_before
 from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
-from realtime.retention import older_than
 from realtime.webhooks import schedule
 from realtime.webhooks.owners import tell_owner
 from realtime.webhooks.sender import Letter, Outcome
@@ -256,7 +256,7 @@ def resend(deliveries: QuerySet[WebhookDelivery]) -> int:
 
 def prune() -> int:
     """Delete what was finished REALTIME_WEBHOOK_LOG_DAYS ago; returns how many rows."""
-    before = older_than(timezone.now(), settings.REALTIME_WEBHOOK_LOG_DAYS)
+    before = days_before(timezone.now(), settings.REALTIME_WEBHOOK_LOG_DAYS)
     if before is None:
         return 0
     old = WebhookDelivery.objects.filter(created_at__lt=before).exclude(status=Status.PENDING)

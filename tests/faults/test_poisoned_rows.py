@@ -6,6 +6,7 @@ Also a row that is stored already, and after a restart. The recorder's: feeds/te
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
-from realtime import aside, retention
+from realtime import aside
 from realtime.broadcast import abroadcast_market_data
 from realtime.delivery import freshness
 from realtime.feeds.freshness import run_freshness
@@ -77,7 +78,7 @@ def poison_prediction(**values: Any) -> StoredPrediction:
     [
         {"step": "1h"},
         {"predicted_price": -HUGE},
-        {"resolved_at": timezone.now() - 2 * retention.timedelta(minutes=1)},
+        {"resolved_at": timezone.now() - 2 * timedelta(minutes=1)},
     ],
 )
 @pytest.mark.usefixtures("redis_layer")
@@ -239,7 +240,7 @@ async def test_a_silence_that_cannot_be_stored_is_told_of_no_other_stream(
 
 def old_predictions() -> list[StoredPrediction]:
     rows = [predict(150.0, model=f"m{number}") for number in range(3)]
-    long_ago = timezone.now() - retention.timedelta(days=400)
+    long_ago = timezone.now() - timedelta(days=400)
     StoredPrediction.objects.update(created_at=long_ago)
     return rows
 
