@@ -31,7 +31,7 @@ export class AraClient extends EventTarget {
     this.#url = url;
     this.#session = new Session({ channel, history });
     this.state = { phase: "idle" };
-    const first = texts(symbols, "symbols");
+    const first = listOf(symbols, "symbols");
     if (first.length > 0) this.subscribe(first).catch((error) => this.#emit("error", error));
   }
 
@@ -63,11 +63,11 @@ export class AraClient extends EventTarget {
    * reconnect; rejects with AraError. Throws TypeError for anything else.
    */
   subscribe(symbols) {
-    return this.#request(this.#session.subscribe(texts(symbols, "symbols")));
+    return this.#request(this.#session.subscribe(listOf(symbols, "symbols")));
   }
 
   unsubscribe(symbols) {
-    return this.#request(this.#session.unsubscribe(texts(symbols, "symbols")));
+    return this.#request(this.#session.unsubscribe(listOf(symbols, "symbols")));
   }
 
   /** Resolves with `prediction_requested`; the prediction itself arrives as an update. */
@@ -76,7 +76,7 @@ export class AraClient extends EventTarget {
   }
 
   acknowledge(ids) {
-    return this.#request(this.#session.request({ type: "ack", ids: texts(ids, "ids") }));
+    return this.#request(this.#session.request({ type: "ack", ids: listOf(ids, "ids") }));
   }
 
   configureAlerts(config) {
@@ -187,12 +187,13 @@ function checkedToken(token) {
 }
 
 /** An array of strings; a single string is one of them, not a list of its letters. */
-function texts(value, name) {
+function listOf(value, name) {
   const list = typeof value === "string" ? [value] : value;
   if (!Array.isArray(list) && !(list instanceof Set)) {
     throw new TypeError(`${name}: give a string or an array of strings.`);
   }
-  const wrong = [...list].find((text) => typeof text !== "string");
-  if (wrong !== undefined) throw new TypeError(`${name}: ${String(wrong)} is not a string.`);
+  for (const item of list) {
+    if (typeof item !== "string") throw new TypeError(`${name}: ${String(item)} is not a string.`);
+  }
   return [...list];
 }
