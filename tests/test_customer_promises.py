@@ -23,6 +23,7 @@ from realtime.broadcast import broadcast_market_data
 from tests import test_customer_document as examples
 from tests.clients import Socket
 from tests.conftest import require_program
+from tests.documents import section
 from tests.live import create_people, publish_to
 from tests.processes import ROOT, LiveServer, process_environment
 
@@ -183,9 +184,8 @@ async def test_too_many_connections_of_a_key_are_refused(
 
 async def test_what_to_see_also_is_there(server: LiveServer) -> None:
     """## See Also"""
-    readme = (ROOT / "README.md").read_text()
-    assert "\n## Webhooks\n" in readme
-    assert "\n## Authentication\n" in readme
+    assert section("Webhooks")
+    assert section("Authentication")
     for path in ("/api/v1/docs", "/api/v1/schema"):
         with await asyncio.to_thread(urllib.request.urlopen, f"{server.http}{path}") as answer:
             assert answer.status == 200

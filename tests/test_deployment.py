@@ -23,20 +23,18 @@ from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
+from tests import documents
 from tests.clients import wait_for
 from tests.conftest import require_program
 from tests.live import create_people
-from tests.processes import ROOT, STOP_SECONDS, LiveServer, free_port, run_manage
+from tests.processes import STOP_SECONDS, LiveServer, free_port, run_manage
 from tests.test_supervision import wait_until
 
 HOST = "realtime.example.com"
-SECTION = (
-    (ROOT / "README.md").read_text().partition("\n## In production\n")[2].partition("\n## ")[0]
-)
 
 
 def block(language: str, number: int = 0) -> str:
-    return re.findall(rf"^```{language}\n(.*?)^```$", SECTION, re.M | re.S)[number]  # type: ignore[no-any-return]
+    return documents.block("In production", language, number)
 
 
 def environment() -> dict[str, str]:

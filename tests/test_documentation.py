@@ -7,15 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.documents import README, section
 from tests.processes import ROOT
 
-README = (ROOT / "README.md").read_text()
 SETTINGS = (ROOT / "ara_project" / "settings.py").read_text()
 COMMANDS = ROOT / "realtime" / "management" / "commands"
-
-
-def section(title: str) -> str:
-    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
 def rows(title: str) -> list[list[str]]:
@@ -25,7 +21,7 @@ def rows(title: str) -> list[list[str]]:
 
 
 def test_the_contents_name_every_section() -> None:
-    contents, _, rest = README.partition("\n## ")
+    contents, _, rest = README.read_text().partition("\n## ")
     titles = re.findall(r"^## (.+)$", "## " + rest, re.M)
     assert re.findall(r"\[([^]]+)\]\(#", contents) == titles
 
@@ -81,7 +77,7 @@ def test_the_readme_lists_every_command() -> None:
 
 # Imports point one way: a room may use those before it, and what is named with it.
 ROOMS = [
-    {"version", "scopes", "streams", "shapes", "db", "users", "finite", "feeds.epoch"},
+    {"version", "scopes", "streams", "shapes", "db", "users", "finite", "pages", "feeds.epoch"},
     {"feeds.candles"},
     {"protocol", "asyncapi"},
     {"delivery"},

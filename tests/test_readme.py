@@ -15,17 +15,11 @@ from playwright.async_api import Page, async_playwright
 
 from realtime.broadcast import broadcast_market_data
 from tests.conftest import require_program
+from tests.documents import block
 from tests.live import create_people, publish_to
-from tests.processes import ROOT, START_SECONDS, LiveServer
+from tests.processes import START_SECONDS, LiveServer
 
-README = (ROOT / "README.md").read_text()
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-def snippet(section: str, language: str, number: int = 0) -> str:
-    text = README.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
-    code: str = re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)[number]
-    return code
 
 
 @pytest.fixture(scope="session")
@@ -78,14 +72,14 @@ async def _publish_until(heard: "asyncio.Task[None]", price: float) -> None:
 
 @pytest.mark.usefixtures("publishing")
 async def test_the_javascript_client(server: LiveServer, console: Console) -> None:
-    await console.run(snippet("Connect", "javascript"), server)
+    await console.run(block("Connect", "javascript"), server)
     heard = asyncio.ensure_future(console.wait_for(r"^AAPL 151\.5$"))
     await _publish_until(heard, 151.5)
 
 
 @pytest.mark.usefixtures("publishing")
 async def test_the_python_client(server: LiveServer) -> None:
-    code = snippet("Connect", "python").replace("localhost:8000", f"localhost:{server.port}")
+    code = block("Connect", "python").replace("localhost:8000", f"localhost:{server.port}")
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-u", "-W", "error", "-c", code, stdout=subprocess.PIPE
     )
@@ -105,7 +99,7 @@ async def test_the_python_client(server: LiveServer) -> None:
 
 @pytest.mark.usefixtures("publishing")
 async def test_the_client_that_is_ready(server: LiveServer, console: Console) -> None:
-    await console.run(snippet("Connect", "javascript", 1), server)
+    await console.run(block("Connect", "javascript", 1), server)
     await console.wait_for("^live$")
     heard = asyncio.ensure_future(console.wait_for(r"^AAPL .*153\.5"))
     await _publish_until(heard, 153.5)
@@ -123,5 +117,5 @@ async def test_whoever_is_logged_in_gets_a_ticket(server: LiveServer, console: C
     await page.press("#id_password", "Enter")
     await page.wait_for_url("**/healthz")
     shown = "ws.onmessage = (event) => console.log(event.data);"
-    await console.run(snippet("Your project", "javascript") + shown, server)
+    await console.run(block("Your project", "javascript") + shown, server)
     await console.wait_for('"type":"connected".*"authenticated":true')

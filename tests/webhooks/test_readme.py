@@ -15,20 +15,16 @@ from django.conf import settings as django_settings
 from realtime.models import WebhookEvent
 from realtime.webhooks.sender import Letter, Sender
 from realtime.webhooks.signing import new_secret
-from tests.processes import ROOT, START_SECONDS, STOP_SECONDS, free_port
+from tests.documents import block, section
+from tests.processes import START_SECONDS, STOP_SECONDS, free_port
 
 SECRET = new_secret()
-
-
-def section() -> str:
-    text = (ROOT / "README.md").read_text()
-    return text.partition("\n## Webhooks\n")[2].partition("\n## ")[0]
 
 
 @pytest.fixture
 def receiver() -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """README's receiver with another secret and port: its URL and its process."""
-    (code,) = re.findall(r"```python\n(.*?)```", section(), re.DOTALL)
+    code = block("Webhooks", "python")
     port = free_port()
     assert code.count("whsec_YOUR_SECRET") == code.count("9000") == 1
     code = code.replace("whsec_YOUR_SECRET", SECRET).replace("9000", str(port))
@@ -78,5 +74,5 @@ async def test_the_receiver_takes_what_is_sent_once_and_refuses_what_is_forged(
 
 
 def test_the_section_names_every_event() -> None:
-    named = re.findall(r"^\| `(\w+)` \|", section(), re.MULTILINE)
+    named = re.findall(r"^\| `(\w+)` \|", section("Webhooks"), re.MULTILINE)
     assert sorted(named) == sorted(WebhookEvent.values)

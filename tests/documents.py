@@ -1,0 +1,55 @@
+"""README and docs/ as the tests read them: sections by their titles, in whichever file they are."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.processes import ROOT
+
+README = ROOT / "README.md"
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), README]
+
+
+def headings(text: str) -> Iterator[tuple[int, str, int, int]]:
+    """Level, title, begin and end of each heading; a `#` inside a code block is not one."""
+    fenced, at = False, 0
+    for line in text.splitlines(keepends=True):
+        if line.startswith("```"):
+            fenced = not fenced
+        heading = None if fenced else re.match(r"(#+) (.+?)\s*$", line)
+        if heading:
+            yield len(heading[1]), heading[2], at, at + len(line)
+        at += len(line)
+
+
+def section_of(text: str, title: str) -> str | None:
+    """What stands below a heading, up to the next one that is not below it."""
+    found = list(headings(text))
+    for index, (level, name, _, end) in enumerate(found):
+        if name == title:
+            later = (begin for depth, _, begin, _ in found[index + 1 :] if depth <= level)
+            return text[end : next(later, len(text))]
+    return None
+
+
+def section(title: str) -> str:
+    """The section of that title; docs/ come before README, which has a short version of some."""
+    for page in PAGES:
+        text = section_of(page.read_text(), title)
+        if text is not None:
+            return text
+    raise LookupError(f"no page has a section {title!r}")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+
+
+def block(title: str, language: str, number: int = 0) -> str:
+    """A code block of a section."""
+    return blocks(section(title), language)[number]
+
+
+def relative(page: Path) -> str:
+    return str(page.relative_to(ROOT))
