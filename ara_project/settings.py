@@ -189,7 +189,15 @@ if UNDER_TEST:
     for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"):
         os.environ.pop(name, None)
 # Seconds. Without them `.delay()` waits for ever on a broker that has stopped answering.
-CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2}
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {"socket_timeout": 5, "socket_connect_timeout": 2}
+# A worker takes a task when it can begin with it: one that is killed has no others in its hands.
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+if CELERY_BROKER_URL.startswith(("redis", "sentinel")):
+    CELERY_WORKER_DISABLE_PREFETCH = True
+    # What a worker has taken and not acknowledged (a task with a countdown, or one of yours that is
+    # acknowledged late) is given to another one a minute after it was last heard of: see celery.py.
+    # Looked for every ten seconds.
+    CELERY_BROKER_TRANSPORT_OPTIONS |= {"visibility_timeout": 60, "unacked_restore_throttle": 1}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_SERIALIZER = "json"
@@ -198,7 +206,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = TIME_ZONE
 # Beside the other files that are made here, not in whatever directory beat is started in.
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
-# No task here is acknowledged late, so this changes nothing but silences a warning of Celery's
+# No task of ours is acknowledged late, so this changes nothing but silences a warning of Celery's
 # whenever Redis goes away.
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
 # For `celery -A ara_project beat`, where no `manage.py deliver_webhooks` runs. Seconds.

@@ -9,6 +9,10 @@ again, at most MAX_RETRIES times with a growing, random delay. So an update whos
 lost arrives twice, with two offsets; one that was retried arrives after newer ones; and one whose
 last attempt failed, or whose worker was killed, does not arrive. Put a timestamp into data whose
 order matters.
+
+What has waited for a worker for longer than UPDATE_SECONDS (an alert: ALERT_SECONDS) is given up,
+as it would arrive as the newest; `apply_async(…, expires=…)` says otherwise. Each one that is given
+up is a line in the worker's log.
 """
 
 import logging
@@ -16,7 +20,7 @@ from typing import Any, Final
 
 from asgiref.sync import async_to_sync
 from celery import Task, shared_task
-from celery.signals import worker_process_init
+from celery.signals import task_revoked, worker_process_init
 from django.conf import settings
 
 from realtime import broadcast
@@ -30,6 +34,9 @@ from realtime.webhooks.delivery import deliver_due
 
 logger = logging.getLogger(__name__)
 
+# For which an update is worth sending.
+UPDATE_SECONDS: Final = 60
+ALERT_SECONDS: Final = 3600
 # With a first delay of one second that doubles, half a minute in all.
 MAX_RETRIES: Final = 5
 
@@ -42,11 +49,18 @@ class PublishTask(Task):  # type: ignore[type-arg]  # generic for the type check
     retry_backoff = 1
     retry_jitter = True
     throws = (InvalidUpdate, PublishFailed)
+    expires = UPDATE_SECONDS
 
     def on_failure(self, exc: Exception, task_id: str, *args: Any) -> None:
         # Celery reports what is in `throws` at INFO only, and anything else with a traceback.
         if isinstance(exc, self.throws):
             logger.error("%s[%s] gave up: %s", self.name, task_id, exc)
+
+
+@task_revoked.connect
+def report_expired(sender: Any, request: Any, expired: bool, **kwargs: Any) -> None:
+    if expired and isinstance(sender, PublishTask):
+        logger.error("%s[%s] gave up: it has waited for too long", sender.name, request.id)
 
 
 @shared_task(base=PublishTask)
@@ -61,7 +75,7 @@ def broadcast_market_data(symbol: str, market_data: dict[str, Any]) -> int | Non
     return broadcast.broadcast_market_data(symbol, market_data).offset
 
 
-@shared_task(base=PublishTask)
+@shared_task(base=PublishTask, expires=ALERT_SECONDS)
 def send_alert(alert_data: dict[str, Any], user_id: Any = None) -> int | None:
     """`realtime.broadcast.send_alert`; returns the offset."""
     return broadcast.send_alert(alert_data, user_id).offset

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import json
 import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -35,12 +37,15 @@ uvicorn = pytest.mark.parametrize("server", ["uvicorn"], indirect=True)
 class Worker:
     """A Celery worker process as `make run` starts it, and its log."""
 
-    def __init__(self, directory: Path, environment: dict[str, str], *, pool: str = "solo") -> None:
-        self.log_path = directory / "worker.log"
+    def __init__(
+        self, directory: Path, environment: dict[str, str], *, pool: str = "solo", name: str = "w"
+    ) -> None:
+        self.log_path = directory / f"worker-{name}.log"
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "celery", "--app", "ara_project", "worker",
                  "--pool", pool, "--concurrency", "1", "--loglevel", "INFO",
+                 "--include", "tests.worker_tasks", "--hostname", f"{name}@test",
                  "--without-mingle", "--without-gossip", "--without-heartbeat"],
                 cwd=ROOT, env=process_environment(directory, environment),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
@@ -74,7 +79,7 @@ def running_worker(directory: Path, environment: dict[str, str]) -> Iterator[Wor
     """A worker with Celery's default pool, whose exceptions pass from one process to another."""
     worker = Worker(directory, environment, pool="prefork")
     try:
-        worker.wait_for(r"celery@\S+ ready")
+        worker.wait_for(r"\S+@test ready")
         yield worker
     finally:
         worker.stop()
@@ -150,6 +155,106 @@ def test_a_task_is_retried_until_redis_is_back(tmp_path: Path, valkey: Valkey) -
             with streams.client() as client:
                 assert client.xlen("asgi:stream:market-data.AAPL:history") == 1
         assert "gave up" not in worker.log
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Valkey]:
+    """A Valkey of one test."""
+    with Valkey(tmp_path / "valkey", tcp=True) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def workers(
+    count: int, directory: Path, environment: dict[str, str], **options: str
+) -> Iterator[list[Worker]]:
+    started = [Worker(directory, environment, name=f"w{n}", **options) for n in range(count)]
+    try:
+        for worker in started:
+            worker.wait_for(r"\S+@test ready")
+        yield started
+    finally:
+        for worker in started:
+            worker.stop()
+
+
+def enqueue(directory: Path, environment: dict[str, str], code: str) -> None:
+    imports = "from realtime.tasks import *; from tests.worker_tasks import *; "
+    result = run_manage(directory, "shell", "-v0", "-c", imports + code, **environment)
+    assert result.returncode == 0, result.stderr
+
+
+def wait_until_done(client: Any) -> None:
+    """Nothing waits in the queue, and nothing is in a worker's hands."""
+    deadline = time.monotonic() + START_SECONDS
+    while client.exists("celery", "unacked"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_the_tasks_behind_one_that_was_killed_come_soon(tmp_path: Path, own: Valkey) -> None:
+    """They did after an hour, when Celery gave back what the worker had taken in advance."""
+    environment = {"REDIS_URL": own.url}
+    publish = "[broadcast_market_data.delay('KILLED', {'price': n}) for n in range(3)]"
+    with workers(1, tmp_path, environment) as (worker,):
+        enqueue(tmp_path, environment, f"work_for.delay(600); {publish}")
+        worker.wait_for(r"work_for\[\S+\] received")
+        worker.process.kill()
+        worker.process.wait(STOP_SECONDS)
+    with workers(1, tmp_path, environment), own.client() as client:
+        deadline = time.monotonic() + START_SECONDS / 2
+        while client.xlen("asgi:stream:market-data.KILLED:history") < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_what_a_killed_worker_held_runs_when_its_lease_ends(tmp_path: Path, own: Valkey) -> None:
+    environment = {"REDIS_URL": own.url, "VISIBILITY_TIMEOUT": "2"}
+    with workers(1, tmp_path, environment) as (worker,), own.client() as client:
+        later = f"count.apply_async(('{own.url}', 'runs'), countdown=5)"
+        enqueue(tmp_path, environment, later)
+        worker.wait_for(r"count\[\S+\] received")
+        worker.process.kill()
+        worker.process.wait(STOP_SECONDS)
+        with workers(1, tmp_path, environment):
+            wait_until_done(client)
+        assert client.get("runs") == b"1"
+
+
+@pytest.mark.slow
+def test_a_task_runs_once_however_long_it_waits_and_works(tmp_path: Path, own: Valkey) -> None:
+    environment = {"REDIS_URL": own.url, "VISIBILITY_TIMEOUT": "2"}
+    late = f"count.apply_async(('{own.url}', 'late'), countdown=8); "
+    slow = f"count_slowly.delay('{own.url}', 'slow', 8)"
+    with workers(2, tmp_path, environment, pool="prefork"), own.client() as client:
+        enqueue(tmp_path, environment, late + slow)
+        wait_until_done(client)
+        assert (client.get("late"), client.get("slow")) == (b"1", b"1")
+
+
+def test_an_update_that_is_too_old_is_given_up_with_a_line(tmp_path: Path, own: Valkey) -> None:
+    environment = {"REDIS_URL": own.url}
+    old = "broadcast_market_data.apply_async(('OLD', {'price': 1}), expires=0.01)"
+    enqueue(tmp_path, environment, f"{old}; broadcast_market_data.delay('NEW', {{'price': 2}})")
+    with workers(1, tmp_path, environment) as (worker,), own.client() as client:
+        worker.wait_for(r"ERROR.*broadcast_market_data\[\S+\] gave up: it has waited for too long")
+        wait_until_done(client)
+        assert client.keys("*stream:market-data.OLD:history") == []
+        assert client.xlen("asgi:stream:market-data.NEW:history") == 1
+
+
+def test_an_alert_may_wait_longer_than_a_price(tmp_path: Path, own: Valkey) -> None:
+    enqueue(
+        tmp_path, {"REDIS_URL": own.url},
+        "send_alert.delay({'message': 'x'}); broadcast_market_data.delay('A', {'price': 1})",
+    )  # fmt: skip
+    with own.client() as client:
+        price, alert = (json.loads(text)["headers"] for text in client.lrange("celery", 0, -1))
+    for headers, seconds in ((price, 60), (alert, 3600)):
+        left = datetime.fromisoformat(headers["expires"]) - datetime.now(UTC)
+        assert seconds - 30 < left.total_seconds() <= seconds
 
 
 def broker(valkey: Valkey) -> str:
