@@ -66,8 +66,7 @@ class Tracked:
         stream = Stream(channel, self.symbol)
         length = settings.REALTIME_HISTORY_LENGTH[channel]
         page = await self._layer.read_newest(stream, length)
-        at = self.positions[channel]
-        known = at.offset if at.epoch == page.epoch else 0
+        known = page.known(self.positions[channel])
         missed = [update for update in page.updates if update.offset > known]
         lost = page.offset - known - len(missed)
         if lost > 0:

@@ -86,7 +86,11 @@ class Fanout:
             self._deliver(state, update)
             if state.stale:
                 self.freshness.tell_fresh(state)
-        elif update.epoch == state.epoch and update.offset <= state.offset:
+        elif (
+            update.epoch == state.epoch
+            and update.offset <= state.offset
+            and not state.contradicts(update)
+        ):
             pass  # already filled from the history
         elif state.epoch == NO_EPOCH and update.offset == 1:
             state.ready = True
@@ -213,15 +217,28 @@ class Fanout:
         again = next((update for update in page.updates if update.offset == state.offset), None)
         if page.offset < state.offset or (last and again and again.body != last.body):
             logger.warning("%s went back in time: a new epoch begins", state.stream.group)
-            await self._history.restart_stream(state.stream, state.epoch)
-            page = await self._history.read_after(state.stream, since)
+            common = await self._last_common(state)
+            await self._history.restart_stream(state.stream, state.epoch, common)
+            page = await self._history.read_after(state.stream, state.position)
         return page
+
+    async def _last_common(self, state: StreamState) -> int:
+        """The last offset that is known to name the same update here and in the history."""
+        if not state.recent:
+            return state.offset
+        before = state.recent[0].offset - 1
+        page = await self._history.read_after(state.stream, Position(state.epoch, before))
+        held = {update.offset: update.body for update in page.updates}
+        same = (
+            each.offset for each in reversed(state.recent) if held.get(each.offset) == each.body
+        )
+        return next(same, before)
 
     def _apply(self, state: StreamState, page: Page, *, first_look: bool) -> None:
         """Deliver what a page has beyond the state; name what it lacks."""
         if first_look and state.epoch == NO_EPOCH:
             # Nobody here has a position yet: those who wait for one get the newest as a snapshot.
-            state.epoch, state.offset = page.epoch, page.offset
+            state.epoch, state.offset, state.forks = page.epoch, page.offset, page.forks
             if page.offset:
                 self._bear(state)
                 state.moved = time.monotonic()
@@ -231,6 +248,9 @@ class Fanout:
                 for reader in self._audience(state):
                     reader.deliver_snapshot(page.updates[-1])
             return
+        if state.epoch in page.forks and state.epoch != page.epoch:
+            self._turn(state, page)
+        state.forks = page.forks
         same = state.epoch in (page.epoch, NO_EPOCH)
         known = state.offset if same else 0
         if same and page.offset <= known:
@@ -241,7 +261,7 @@ class Fanout:
         lost = not same or next_offset != known + 1
         if lost and not state.born and next_offset == 1:
             # Nobody has had an update yet; who asked for it by name was told another epoch.
-            for reader in tuple(state.readers.values()):
+            for reader in self._told(state):
                 reader.deliver_gap(state.stream, 1, 0, page.epoch)
             state.epoch, lost = page.epoch, False
         if lost:
@@ -267,6 +287,19 @@ class Fanout:
         state.offset = page.offset
         if updates:
             state.heard = _published(updates[-1])  # not when it arrived, which is late
+
+    def _turn(self, state: StreamState, page: Page) -> None:
+        """The page's epoch goes on where this one has ended: nothing of it is missing."""
+        known = page.known(state.position)
+        for reader in self._told(state):
+            reader.deliver_gap(state.stream, known + 1, known, page.epoch)
+        while state.recent and state.recent[-1].offset > known:
+            state.recent.pop()
+        state.epoch, state.offset, state.moved = page.epoch, known, time.monotonic()
+
+    def _told(self, state: StreamState) -> list[Reader]:
+        """Who knows the epoch of a stream: who asked for it, and others since its first update."""
+        return self._audience(state) if state.born else list(state.readers.values())
 
     def resync_all(self, groups: Iterable[str]) -> None:
         """After a reconnect: compare these streams with their histories."""
@@ -310,7 +343,9 @@ class Fanout:
             missed = state.offset - since.offset
             if state.continues(since) and 0 <= missed <= limit and state.covers(since.offset):
                 updates = state.after(since.offset)
-                return Start(state.epoch, state.offset, True, updates, status)
+                if since.epoch in (state.epoch, NO_EPOCH):
+                    return Start(state.epoch, state.offset, True, updates, status)
+                return Start(since.epoch, since.offset, True, updates, status, state.epoch)
         newest = [state.recent[-1]] if state.recent else []
         recovered = None if since is None else False
         return Start(state.epoch, state.offset, recovered, newest, status)

@@ -26,34 +26,64 @@ MARK: Final = b"\xc1"
 # of this Redis, and the era, one key for all streams. A stream that is found to have lived before
 # ends the era, since it must not have its old epoch again.
 UNBORN: Final = """\
+local function run_id()
+  local info = redis.pcall('INFO', 'server')
+  return type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
+end
 local function unborn_epoch(era_key, token, meta_key, lived)
   local era = not lived and redis.call('GET', era_key)
   if not era then
     era = token
     redis.call('SET', era_key, era)
   end
-  local info = redis.pcall('INFO', 'server')
-  local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
-  return string.sub(redis.sha1hex(era .. meta_key), 1, 10) .. string.sub(run, 1, 6)
+  return string.sub(redis.sha1hex(era .. meta_key), 1, 10) .. string.sub(run_id(), 1, 6)
+end
+"""
+
+# An epoch ends with the life of its Redis. One that comes back may lack what was published last,
+# and would give its numbers to other updates. The next epoch goes on with the numbers that are
+# held. `p` has the epochs before it, each with the last offset that both share, newest first.
+FORKS: Final = """\
+local function forked(forks, epoch, offset)
+  local chain = epoch .. ' ' .. string.format('%.0f', offset)
+  local count = 1
+  for older, last in string.gmatch(forks or '', '(%S+) (%d+)') do
+    if count == 8 then break end
+    chain = chain .. ' ' .. older .. ' ' .. string.format('%.0f', math.min(last, offset))
+    count = count + 1
+  end
+  return chain
+end
+local function fork_of(forks, epoch)
+  for older, last in string.gmatch(forks or '', '(%S+) (%d+)') do
+    if older == epoch then return tonumber(last) end
+  end
+  return 0
 end
 """
 
 # Several updates at once, in order: one script for 50 costs Redis and the publisher a third of 50
 # scripts. A stream that cannot take its update (a key of another type) spoils no other one.
-# KEYS: era; for each stream: meta (hash: e = epoch, o = offset), history (stream), index (set of
-# symbols)
+# KEYS: era; for each stream: meta (hash: e = epoch, o = offset, r = run of Redis, p = epochs
+# before), history (stream), index (set of symbols)
 # ARGV: number of streams, an era if there is none; for each stream: pub/sub channel, length,
 # history ms, meta ms, symbol; then for each update: its stream (1, 2, ...), body
 # Returns epoch, offset, receivers for each update; where it failed, "", 0 and the reason.
 PUBLISH: Final = (
     UNBORN
+    + FORKS
     + """\
 local count = tonumber(ARGV[1])
-local epochs, offsets, errors = {}, {}, {}
+local epochs, offsets, errors, forks, runs = {}, {}, {}, {}, {}
+local run = run_id()
 for s = 1, count do
-  local meta = redis.pcall('HMGET', KEYS[3 * s - 1], 'e', 'o')
+  local meta = redis.pcall('HMGET', KEYS[3 * s - 1], 'e', 'o', 'r', 'p')
   errors[s] = meta.err
-  epochs[s], offsets[s] = meta[1], tonumber(meta[2] or 0)
+  epochs[s], offsets[s], runs[s] = meta[1], tonumber(meta[2] or 0), meta[3]
+  if meta[1] and meta[3] and meta[3] ~= run and run ~= '' then
+    forks[s] = forked(meta[4], epochs[s], offsets[s])
+    epochs[s] = ARGV[2] .. s
+  end
   if not meta.err and not meta[1] then
     local lived = redis.pcall('SISMEMBER', KEYS[3 * s + 1], ARGV[5 * s + 2])
     errors[s] = type(lived) == 'table' and lived.err or nil
@@ -92,6 +122,8 @@ end
 for s = 1, count do
   if offsets[s] > 0 and not errors[s] then
     redis.call('HSET', KEYS[3 * s - 1], 'e', epochs[s], 'o', string.format('%.0f', offsets[s]))
+    if runs[s] ~= run and run ~= '' then redis.call('HSET', KEYS[3 * s - 1], 'r', run) end
+    if forks[s] then redis.call('HSET', KEYS[3 * s - 1], 'p', forks[s]) end
     redis.call('PEXPIRE', KEYS[3 * s], ARGV[5 * s])
     redis.call('PEXPIRE', KEYS[3 * s - 1], ARGV[5 * s + 1])
   end
@@ -105,21 +137,24 @@ PUBLISH_SHA: Final = hashlib.sha1(PUBLISH.encode()).hexdigest()
 # KEYS: meta, history, index, era. ARGV: an era if there is none, symbol, known epoch, known offset.
 _READ: Final = (
     UNBORN
+    + FORKS
     + """\
-local meta = redis.call('HMGET', KEYS[1], 'e', 'o')
+local meta = redis.call('HMGET', KEYS[1], 'e', 'o', 'p')
 if not meta[1] then
   local lived = redis.call('SREM', KEYS[3], ARGV[2]) == 1
-  return {unborn_epoch(KEYS[4], ARGV[1], KEYS[1], lived), 0, {}}
+  return {unborn_epoch(KEYS[4], ARGV[1], KEYS[1], lived), 0, {}, ''}
 end
 local head = tonumber(meta[2])
 local known = tonumber(ARGV[4])
-if known > 0 and ARGV[3] ~= meta[1] then known = 0 end
+if known > 0 and ARGV[3] ~= meta[1] then
+  known = math.min(known, fork_of(meta[3], ARGV[3]))
+end
 """
 )
 
 # Further ARGV: most, newest.
-# Returns epoch, offset, and the entries after the known offset; if that is unknown (-1) or more
-# than `most` ago, the `newest` ones.
+# Returns epoch, offset, the entries after the known offset, and the epochs before; if the offset is
+# unknown (-1) or more than `most` ago, the `newest` entries.
 READ: Final = (
     _READ
     + """\
@@ -131,29 +166,37 @@ if known < 0 or head - known > tonumber(ARGV[5]) then
 else
   entries = redis.call('XRANGE', KEYS[2], string.format('%.0f', known + 1), '+')
 end
-return {meta[1], head, entries}
+return {meta[1], head, entries, meta[3] or ''}
 """
 )
 
 # Further ARGV: most.
-# Returns epoch, offset, and the first `most` entries after the known offset; after another epoch's,
-# from the first one that is held.
+# Returns epoch, offset, the first `most` entries after the known offset, and the epochs before; if
+# the known epoch is none of them, from the first one that is held.
 READ_AFTER: Final = (
     _READ
     + """\
 local from = string.format('%.0f', known + 1)
 local entries = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', ARGV[5])
-return {meta[1], head, entries}
+return {meta[1], head, entries, meta[3] or ''}
 """
 )
 
-# KEYS: meta, history. ARGV: the epoch to end, the new one.
-RESTART: Final = """\
-if redis.call('HGET', KEYS[1], 'e') == ARGV[1] then
-  redis.call('HSET', KEYS[1], 'e', ARGV[2], 'o', 0)
-  redis.call('DEL', KEYS[2])
+# For a Redis that went back without a new life, or that has not published in it yet.
+# KEYS: meta. ARGV: the epoch to end, the new one, the last offset that both share.
+RESTART: Final = (
+    UNBORN
+    + FORKS
+    + """\
+local meta = redis.call('HMGET', KEYS[1], 'e', 'o', 'p')
+if meta[1] == ARGV[1] then
+  local forks = forked(meta[3], ARGV[1], math.min(ARGV[3], meta[2]))
+  redis.call('HSET', KEYS[1], 'e', ARGV[2], 'p', forks)
+  local run = run_id()
+  if run ~= '' then redis.call('HSET', KEYS[1], 'r', run) end
 end
 """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +299,12 @@ def decode_message(stream: Stream, data: bytes) -> Update:
     """An update as it comes over pub/sub: mark, epoch, offset, body."""
     epoch, offset, body = data[1:].split(b" ", 2)
     return Update(stream, epoch.decode(), int(offset), body)
+
+
+def decode_forks(text: bytes | None) -> dict[str, int]:
+    """The epochs before one, each with the last offset that both share."""
+    words = (text or b"").decode().split()
+    return {epoch: int(last) for epoch, last in zip(words[::2], words[1::2], strict=True)}
 
 
 def offset_of(entry: Sequence[Any]) -> int:

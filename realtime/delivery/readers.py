@@ -212,4 +212,5 @@ class AlertFilter(SocketReader):
         # It names the unwanted ones before it too, or the client would miss them. Offsets begin
         # at 1: those of an epoch that has ended are named by the change of the epoch.
         unwanted = self._filtered.pop(stream.symbol, 0)
-        super().deliver_gap(stream, max(1, first - unwanted), last, epoch)
+        lost = first <= last
+        super().deliver_gap(stream, max(1, first - unwanted) if lost else first, last, epoch)

@@ -3,8 +3,8 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from realtime.delivery.freshness import rhythm_for
@@ -14,6 +14,8 @@ from realtime.streams import Stream
 
 # Updates kept in the process per stream, so that a crowd that reconnects does not ask Redis.
 RECENT: Final = 300
+# How the epoch that a stream without updates will have begins, whichever run of Redis it is.
+UNBORN_CHARS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +23,28 @@ class Page:
     """What the history of a stream holds: its head, and updates in order, without a hole.
 
     `updates` ends at `offset`, or is empty. `more`: `offset` is not the head yet, the next page
-    begins behind it.
+    begins behind it. `forks`: the epochs that this one continues, each with the last offset that
+    both share.
     """
 
     epoch: str
     offset: int
     updates: Sequence[Update]
     more: bool = False
+    forks: Mapping[str, int] = field(default_factory=dict)
+
+    def known(self, position: Position | None) -> int:
+        """The offset up to which a reader at `position` has what this epoch has."""
+        if position is None:
+            return 0
+        if position.epoch == self.epoch:
+            return position.offset
+        return min(position.offset, self.forks.get(position.epoch, 0))
+
+    def continues(self, position: Position) -> bool:
+        """Does this epoch have all that a reader at `position` has had?"""
+        same = position.epoch in (self.epoch, NO_EPOCH)
+        return same or position.offset <= self.forks.get(position.epoch, -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +53,8 @@ class Start:
 
     `recovered` is None if the reader did not ask to resume. `updates` are the missed ones if it
     was recovered, else at most one: the snapshot. `status` is the message that tells the reader
-    that the stream is stale, if it is.
+    that the stream is stale, if it is. `turns_to`: the epoch of `updates`, where that has taken the
+    place of `epoch`.
     """
 
     epoch: str
@@ -44,6 +62,12 @@ class Start:
     recovered: bool | None
     updates: Sequence[Update]
     status: bytes | None = None
+    turns_to: str = ""
+
+    @property
+    def head(self) -> int:
+        """Where the reader stands when it has had the updates."""
+        return self.updates[-1].offset if self.updates else self.offset
 
 
 class StreamState:
@@ -54,6 +78,7 @@ class StreamState:
         "asked",
         "born",
         "epoch",
+        "forks",
         "heard",
         "hold_until",
         "moved",
@@ -75,6 +100,7 @@ class StreamState:
         self.new = new  # there was no such stream when this process looked
         self.epoch = NO_EPOCH
         self.offset = 0
+        self.forks: Mapping[str, int] = {}  # see Page
         self.born = False  # it has had an update
         self.moved = 0.0  # when it got its present offset here
         self.ready = False  # the position was read from the history at least once
@@ -104,9 +130,13 @@ class StreamState:
     def continues(self, since: Position) -> bool:
         """Is this the numbering that a reader knows?
 
-        One that joined before the first update has the empty epoch and offset 0.
+        One that joined before the first update has the empty epoch and offset 0, or the epoch that
+        the stream would have had if Redis had lived on.
         """
-        return since.epoch == self.epoch or (since.epoch == NO_EPOCH and since.offset == 0)
+        if since.epoch == self.epoch or since.offset <= self.forks.get(since.epoch, -1):
+            return True
+        asked = (NO_EPOCH, self.epoch[:UNBORN_CHARS])
+        return since.offset == 0 and since.epoch[:UNBORN_CHARS] in asked
 
     def covers(self, offset: int) -> bool:
         """Can everything after `offset` be told from memory?"""
@@ -125,6 +155,13 @@ class StreamState:
     def is_behind(self, since: Position) -> bool:
         """Has a reader heard more, from a process that was told sooner?"""
         return since.offset > self.offset
+
+    def contradicts(self, update: Update) -> bool:
+        """Is another update known under this offset?"""
+        if not self.recent:
+            return False
+        index = update.offset - self.recent[0].offset
+        return 0 <= index < len(self.recent) and self.recent[index].body != update.body
 
     def after(self, offset: int) -> list[Update]:
         if offset >= self.offset:
@@ -167,5 +204,8 @@ class History(Protocol):
         otherwise.
         """
 
-    async def restart_stream(self, stream: Stream, epoch: str) -> None:
-        """End `epoch` (unless that has happened): the history went back behind what was sent."""
+    async def restart_stream(self, stream: Stream, epoch: str, common: int) -> None:
+        """End `epoch` (unless that has happened): the history went back behind what was sent.
+
+        The next epoch goes on behind `common`, the last offset that still names the same update.
+        """

@@ -37,7 +37,7 @@ RETRY_SECONDS: Final = 0.2
 class Lost:
     """Updates `first` to `last` of `epoch` are not held any more; reading goes on behind them.
 
-    `last < first`: nothing of this epoch is missing, but what the epoch before still had is.
+    `last < first`: nothing of this epoch is missing, but what the epoch before had beyond it is.
     """
 
     stream: Stream
@@ -178,7 +178,10 @@ async def _follow(
             while reader.items:
                 item = reader.items.popleft()
                 if not isinstance(item, Status):
+                    before = positions.get(item.stream)
                     positions[item.stream] = _position(item)
+                    if isinstance(item, Lost) and _nothing(item, before):
+                        continue
                 yield item
             if reader.overflowed:
                 if updates:
@@ -240,11 +243,11 @@ async def _missed(
         while more:
             before = positions[stream]
             page = await _read_after(layer, stream, before)
-            same = before.epoch in (page.epoch, NO_EPOCH)
+            had = page.known(before)
             first = page.updates[0].offset if page.updates else page.offset + 1
-            if not same or first > before.offset + 1:
+            if not page.continues(before) or first > had + 1:
                 # Before the position moves on: whoever stops here reads this once more.
-                yield Lost(stream, before.offset + 1 if same else 1, first - 1, page.epoch)
+                yield Lost(stream, had + 1, first - 1, page.epoch)
             for update in page.updates:
                 positions[stream] = _position(update)
                 yield update
@@ -288,6 +291,11 @@ def _start(layer: Any, stream: Stream, reader: _Reader, positions: dict[Stream, 
             items.append(Lost(one, first, last, start.epoch))
         reader.start([*items, *start.updates], one, start.status)
         positions[one] = Position(start.epoch, start.offset)
+
+
+def _nothing(lost: Lost, before: Position | None) -> bool:
+    """Only the epoch has changed, and goes on where the reader stands."""
+    return lost.last < lost.first and before is not None and before.offset == lost.last
 
 
 def _since(stream: Stream, positions: Mapping[Stream, Position]) -> dict[str, Position]:

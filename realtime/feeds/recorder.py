@@ -117,7 +117,7 @@ class _Session:
         length = settings.REALTIME_HISTORY_LENGTH[CHANNEL]
         page = await self._wait_out(partial(self.layer.read_newest, stream, length))
         before = self.positions.get(stream.symbol)
-        known = before.offset if before is not None and before.epoch == page.epoch else 0
+        known = page.known(before)
         updates = [update for update in page.updates if update.offset > known]
         for update in page.updates[: -len(updates) or None]:
             self._remember(update)

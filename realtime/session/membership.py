@@ -6,7 +6,6 @@ First the group, then the snapshot: a duplicate is harmless, a gap is not.
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final
 
 from realtime import protocol
@@ -110,7 +109,7 @@ class Membership:
         self._replace(stream, reader)
         started: dict[str, Start] = self._layer.start(stream, reader, change.since)
         if isinstance(reader, SocketReader):
-            reader.heads.update({name: start.offset for name, start in started.items()})
+            reader.heads.update({name: start.head for name, start in started.items()})
         return started
 
     def _default_reader(self, stream: Stream) -> Reader:
@@ -128,6 +127,8 @@ class Membership:
                 old.close()
 
     def _send(self, name: str, start: Start) -> None:
+        if start.turns_to:
+            self._tell_turn(name, start)
         if start.recovered:
             self.replayed += len(start.updates)
         for update in start.updates:
@@ -140,6 +141,13 @@ class Membership:
                 self._socket.send_once((SNAPSHOT, update.stream), update)
         if start.status is not None:
             self._socket.send_once((f"status of {name}", None), start.status)
+
+    def _tell_turn(self, name: str, start: Start) -> None:
+        """The client knows the epoch before; its numbers go on in the next one."""
+        gap = protocol.Gap(
+            symbol=name, from_offset=start.offset + 1, to_offset=start.offset, epoch=start.turns_to
+        )
+        self._socket.send(protocol.encode(gap))
 
     async def leave(self, streams: list[Stream]) -> None:
         for stream in streams:
@@ -236,7 +244,9 @@ def _within(starts: dict[str, Start], most: int) -> dict[str, Start]:
         if size <= most:
             most -= size
         else:
-            chosen[name] = replace(start, recovered=False, updates=start.updates[-1:])
+            chosen[name] = Start(
+                start.turns_to or start.epoch, start.head, False, start.updates[-1:], start.status
+            )
     return chosen
 
 

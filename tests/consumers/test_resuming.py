@@ -4,8 +4,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from channels.layers import get_channel_layer
 
 from realtime.broadcast import abroadcast_many, asend_alert, market_data_update
+from realtime.streams import Stream
 from tests.checker import Checker
 from tests.clients import Open
 from tests.consumers import position_after, price, publish
@@ -251,3 +253,31 @@ async def test_max_rate_is_counted_per_symbol(each_layer: str, connect: Open) ->
     await publish("AAPL", 1)
     await publish("MSFT", 2)
     assert [price(await client.next()), price(await client.next())] == [1, 2]
+
+
+async def test_an_epoch_that_another_one_continues_is_resumed(
+    redis_layer: None, connect: Open
+) -> None:
+    """Redis has come back: the client is told of the new epoch where its own position is."""
+    client = await connect("/ws/market-data/AAPL")
+    checker = Checker()
+    checker.feed(client.seen[0])
+    await publish("AAPL", 1, 2)
+    for _ in range(2):
+        checker.feed(await client.next())
+    await client.leave()
+    await publish("AAPL", 3)
+    layer: Any = get_channel_layer()
+    await layer.loop_layer.restart_stream(Stream("market-data", "AAPL"), checker.epoch["AAPL"], 3)
+    await publish("AAPL", 4)
+    client = await connect("/ws/market-data")
+    answer = await client.ask("subscribe", symbols=["AAPL"], since=checker.since())
+    assert answer["streams"]["AAPL"]["recovered"] is True
+    checker.feed(answer)
+    for _ in range(3):
+        checker.feed(await client.next())
+    gap = client.of_type("gap")[0]
+    assert (gap["from_offset"], gap["to_offset"], gap["epoch"]) == (3, 2, checker.epoch["AAPL"])
+    assert [price(each) for each in client.of_type("market_data_update")] == [3, 4]
+    checker.assert_complete()
+    assert not checker.told_lost

@@ -22,6 +22,7 @@ class Life:
     epoch: str
     offset: int = 0
     held: list[Update] = field(default_factory=list)
+    forks: dict[str, int] = field(default_factory=dict)
 
 
 class MemoryHistory:
@@ -86,24 +87,25 @@ class MemoryHistory:
         if self.broken:
             raise BackendUnavailable("the history is away")
         life = self.life(stream)
-        known = position.offset if position.epoch == life.epoch else 0
+        known = _known(life, position)
         found = [update for update in life.held if update.offset > known]
         more = len(found) > state.RECENT
-        copies = [Update(u.stream, u.epoch, u.offset, u.body) for u in found[: state.RECENT]]
-        page = Page(life.epoch, copies[-1].offset if more else life.offset, copies, more)
+        copies = [Update(u.stream, life.epoch, u.offset, u.body) for u in found[: state.RECENT]]
+        end = copies[-1].offset if more else life.offset
+        page = Page(life.epoch, end, copies, more, life.forks)
         await self.gate.wait()
         return page
 
     def _page(self, stream: Stream, since: Position | None) -> Page:
         life = self.life(stream)
-        known = since.offset if since is not None and since.epoch == life.epoch else 0
+        known = 0 if since is None else _known(life, since)
         if since is None or life.offset - known > state.RECENT:
             found = life.held[-1:]
         else:
             found = [update for update in life.held if update.offset > known]
         # Each answer is decoded anew.
-        copies = [Update(u.stream, u.epoch, u.offset, u.body) for u in found]
-        return Page(life.epoch, life.offset, copies)
+        copies = [Update(u.stream, life.epoch, u.offset, u.body) for u in found]
+        return Page(life.epoch, life.offset, copies, forks=life.forks)
 
     async def read_newest(self, stream: Stream, count: int) -> Page:
         await asyncio.sleep(0)
@@ -112,13 +114,23 @@ class MemoryHistory:
         life = self.life(stream)
         return Page(life.epoch, life.offset, life.held[-count:])
 
-    async def restart_stream(self, stream: Stream, epoch: str) -> None:
+    async def restart_stream(self, stream: Stream, epoch: str, common: int) -> None:
         await asyncio.sleep(0)
         if self.broken:
             raise BackendUnavailable("the history is away")
-        if self.life(stream).epoch == epoch:
+        life = self.life(stream)
+        if life.epoch == epoch:
+            shared = min(common, life.offset)
             self.lose(stream)
-            self.life(stream)
+            forks = {older: min(last, shared) for older, last in life.forks.items()}
+            new = self.life(stream)
+            new.offset, new.held, new.forks = life.offset, life.held, {**forks, epoch: shared}
+
+
+def _known(life: Life, position: Position) -> int:
+    if position.epoch == life.epoch:
+        return position.offset
+    return min(position.offset, life.forks.get(position.epoch, 0))
 
 
 class Disorder(BaseException):
@@ -141,6 +153,11 @@ class Reader:
 
     def begin(self, starts: dict[str, Start]) -> None:
         for symbol, start in starts.items():
+            if start.turns_to:
+                self.at[symbol] = (start.turns_to, start.offset)
+                for update in start.updates:
+                    self.deliver(update)
+                continue
             if start.recovered:
                 self.at[symbol] = (start.epoch, start.offset - len(start.updates))
                 for update in start.updates:
@@ -163,7 +180,9 @@ class Reader:
     def deliver_gap(self, stream: Stream, first: int, last: int, epoch: str) -> None:
         self.events.append(("gap", first, last, epoch))
         known, offset = self.at.get(stream.symbol, (epoch, 0))
-        assert first == (offset + 1 if known == epoch else 1), "a gap begins where the reader is"
+        goes_on = known != epoch and first == last + 1 and last <= offset
+        begins = offset + 1 if known == epoch else 1
+        assert goes_on or first == begins, "a gap begins where the reader is"
         assert last >= first if known == epoch else last >= first - 1
         self.at[stream.symbol] = (epoch, last)
         self.after_gap.add(stream.symbol)

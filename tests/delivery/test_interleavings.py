@@ -171,7 +171,7 @@ class World:
         for symbol, start in starts.items():
             if start.recovered:
                 assert start.epoch == since[symbol].epoch
-                assert start.offset - len(start.updates) == since[symbol].offset
+                assert start.head - len(start.updates) == since[symbol].offset
                 assert len(start.updates) <= LIMIT
             else:
                 assert [u.offset for u in start.updates] in ([], [start.offset])

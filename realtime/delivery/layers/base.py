@@ -48,7 +48,7 @@ class StreamLayer(BaseChannelLayer):
         """The newest `count` updates, or as many as are held."""
         raise NotImplementedError
 
-    async def restart_stream(self, stream: Stream, epoch: str) -> None:
+    async def restart_stream(self, stream: Stream, epoch: str, common: int) -> None:
         raise NotImplementedError
 
     async def find_streams(self, channel: Channel) -> list[Stream]:

@@ -115,7 +115,7 @@ class MemoryStreamLayer(StreamLayer):
     def _empty(self, stream: Stream) -> deque[Update]:
         return deque(maxlen=settings.REALTIME_HISTORY_LENGTH[stream.channel])
 
-    async def restart_stream(self, stream: Stream, epoch: str) -> None:
+    async def restart_stream(self, stream: Stream, epoch: str, common: int) -> None:
         if self._streams.get(stream.group, (None,))[0] == epoch:
             self._streams[stream.group] = (history.new_epoch(), self._empty(stream))
 

@@ -44,18 +44,19 @@ class Histories:
 
     async def read_after(self, stream: Stream, position: Position) -> Page:
         link = self._link_of(stream.group)
-        epoch, head, entries = await self._run(link.read_after_script, stream, position, RECENT)
+        answer = await self._run(link.read_after_script, stream, position, RECENT)
+        head, entries = answer[1:3]
         more = len(entries) == RECENT and history.offset_of(entries[-1]) < int(head)
         end = history.offset_of(entries[-1]) if more else int(head)
-        return self._page(stream, epoch, end, entries, more=more)
+        return self._page(stream, answer, end, more=more)
 
     async def read_newest(self, stream: Stream, count: int) -> Page:
         return await self._read(stream, None, count)
 
     async def _read(self, stream: Stream, since: Position | None, newest: int) -> Page:
         script = self._link_of(stream.group).read_script
-        epoch, head, entries = await self._run(script, stream, since, RECENT, newest)
-        return self._page(stream, epoch, int(head), entries, more=False)
+        answer = await self._run(script, stream, since, RECENT, newest)
+        return self._page(stream, answer, int(answer[1]), more=False)
 
     async def _run(self, script: Any, stream: Stream, since: Position | None, *more: int) -> Any:
         """The answer of one of the scripts that read; raises BackendUnavailable."""
@@ -70,17 +71,14 @@ class Histories:
         except (RedisError, OSError) as exc:
             raise BackendUnavailable(exc) from exc
 
-    def _page(
-        self, stream: Stream, epoch: bytes, end: int, entries: Sequence[Any], *, more: bool
-    ) -> Page:
-        text = epoch.decode()
-        updates = history.decode_entries(stream, text, entries, end)
-        return Page(text, end, [self._names.open(update) for update in updates], more)
+    def _page(self, stream: Stream, answer: Sequence[Any], end: int, *, more: bool) -> Page:
+        epoch, forks = answer[0].decode(), history.decode_forks(answer[3])
+        updates = history.decode_entries(stream, epoch, answer[2], end)
+        return Page(epoch, end, [self._names.open(update) for update in updates], more, forks)
 
-    async def restart_stream(self, stream: Stream, epoch: str) -> None:
-        names = self._names.keys(stream)
+    async def restart_stream(self, stream: Stream, epoch: str, common: int) -> None:
         await self._link_of(stream.group).restart_script(
-            keys=[names.meta, names.history], args=[epoch, history.new_epoch()]
+            keys=[self._names.keys(stream).meta], args=[epoch, history.new_epoch(), common]
         )
 
     async def find(self, link: Link, channel: Channel) -> list[Stream]:

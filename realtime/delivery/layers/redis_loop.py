@@ -287,8 +287,8 @@ class RedisLoopLayer(StreamLayer):
     async def read_newest(self, stream: Stream, count: int) -> Page:
         return await self.histories.read_newest(stream, count)
 
-    async def restart_stream(self, stream: Stream, epoch: str) -> None:
-        await self.histories.restart_stream(stream, epoch)
+    async def restart_stream(self, stream: Stream, epoch: str, common: int) -> None:
+        await self.histories.restart_stream(stream, epoch, common)
 
     async def find_streams(self, channel: Channel) -> list[Stream]:
         return [each for link in self.links for each in await self.histories.find(link, channel)]
