@@ -77,7 +77,18 @@ def test_the_readme_lists_every_command() -> None:
 
 # Imports point one way: a room may use those before it, and what is named with it.
 ROOMS = [
-    {"version", "scopes", "streams", "shapes", "db", "users", "finite", "pages", "feeds.epoch"},
+    {
+        "version",
+        "scopes",
+        "streams",
+        "shapes",
+        "db",
+        "users",
+        "cancelling",
+        "finite",
+        "pages",
+        "feeds.epoch",
+    },
     {"feeds.candles"},
     {"protocol", "asyncapi"},
     {"delivery"},

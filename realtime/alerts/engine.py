@@ -35,6 +35,7 @@ from realtime.alerts.sending import PATIENCE, resend, send, store_late
 from realtime.alerts.store import Commit, Overtaken, Problem, Saved
 from realtime.alerts.tracking import Tracked, first_position, with_channels
 from realtime.aside import set_aside
+from realtime.cancelling import cancel, run_until
 from realtime.delivery.layers import EXTENSION
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.subscribe import Lost, subscribe
@@ -67,6 +68,8 @@ ASIDE_SECONDS: Final = 600.0
 PRUNE_SECONDS: Final = 3600.0
 # Seconds until symbols are read again after another engine has committed one of them.
 _OVERTAKEN_SECONDS: Final = 0.3
+# Seconds to tell the other engines that this one ends; they notice by themselves, only later.
+_LEAVE_SECONDS: Final = 0.3
 
 
 async def run_alerts(stop: asyncio.Event) -> None:
@@ -77,20 +80,25 @@ async def run_alerts(stop: asyncio.Event) -> None:
     layer: Any = get_channel_layer()
     if layer is None or EXTENSION not in layer.extensions:
         raise ImproperlyConfigured("alert rules need one of this project's channel layers")
-    members = Members(getattr(layer, "loop_layer", layer), uuid.uuid4().hex[:12])
+    await run_until(stop, _run(stop, getattr(layer, "loop_layer", layer)))
+
+
+async def _run(stop: asyncio.Event, layer: Any) -> None:
+    members = Members(layer, uuid.uuid4().hex[:12])
     aside: dict[str, float] = {}
     try:
         while not stop.is_set():
             try:
-                await _Engine(stop, getattr(layer, "loop_layer", layer), members, aside).run()
+                await _Engine(stop, layer, members, aside).run()
             except Overtaken as exc:
                 logger.info("%s; reading it again", exc)
                 await set_within(stop, _OVERTAKEN_SECONDS)
     except Stopped:
         pass
     finally:
-        with contextlib.suppress(BackendUnavailable):
-            await members.leave()
+        with contextlib.suppress(BackendUnavailable, TimeoutError):
+            async with asyncio.timeout(_LEAVE_SECONDS):
+                await members.leave()
         await disconnect()
 
 
@@ -252,6 +260,8 @@ class _Engine:
     # Rules, engines, leftovers ----------------------------------------------------------------
 
     async def _keep_house(self) -> None:
+        if self.reading is not None and self.reading.done():
+            self.reading.result()  # it ends only by failing: whoever runs this begins again
         now = time.monotonic()
         moved = False
         if now - self._beaten >= BEAT_SECONDS:
@@ -421,8 +431,7 @@ class _Engine:
 
     async def _stop_reading(self) -> None:
         if self.reading is not None:
-            self.reading.cancel()
-            await asyncio.wait([self.reading])
+            await cancel(self.reading)
             self.reading = None
         self.waiting.clear()
 

@@ -11,20 +11,19 @@ import random
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final, Protocol
 
-from channels_redis.utils import create_pool
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
 from redis.exceptions import RedisError
 
+from realtime.cancelling import cancel
 from realtime.delivery import history, slots
 from realtime.delivery.cork import cork_of
 from realtime.delivery.history import Published
+from realtime.delivery.pool import create_pool, sentinels
 from realtime.delivery.publisher import (  # fmt: skip
     CHUNK,
     BackendUnavailable,
     Item,
     batches,
-    pool_options,
     take_answers,
 )
 
@@ -56,10 +55,9 @@ class Link:
 
     def __init__(self, host: dict[str, Any], user: LinkUser) -> None:
         self._user = user
-        pool = create_pool(pool_options(host, Retry))
         # Any: redis-py types every answer as a union of all.
-        self.redis: Any = Redis(connection_pool=pool)
-        self._pool = create_pool(pool_options(host, Retry))
+        self.redis: Any = Redis(connection_pool=create_pool(host))
+        self._pool = create_pool(host)
         self.reading = asyncio.Semaphore(READ_AT_ONCE)
         self.read_script = self.redis.register_script(history.READ)
         self.take_script = self.redis.register_script(slots.TAKE)
@@ -285,22 +283,17 @@ class Link:
         """End the connections; subscriptions that are wanted again open new ones."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+            await cancel(task)
         for future in (*self._names.values(), *self._patterns.values()):
             future.cancel()
         self._names.clear()
         self._patterns.clear()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=1.0)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+            await cancel(*late)
         await self.redis.aclose(close_connection_pool=True)
         for pool in (self.redis.connection_pool, self._pool):
-            # With a Sentinel the pool has clients of its own, and does not close them.
-            for client in getattr(getattr(pool, "sentinel_manager", None), "sentinels", ()):
+            for client in sentinels(pool):
                 await client.aclose(close_connection_pool=True)
 
 

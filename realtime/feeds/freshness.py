@@ -15,6 +15,7 @@ from django.db import Error as DatabaseError
 from django.db import IntegrityError, transaction
 
 from realtime.aside import set_aside
+from realtime.cancelling import run_until
 from realtime.db import in_database
 from realtime.delivery.subscribe import Status, follow_status
 from realtime.models import Silence
@@ -33,16 +34,7 @@ _SAME: Final = timedelta(seconds=2)
 
 async def run_freshness(stop: asyncio.Event) -> None:
     """Watch until `stop` is set. Raises ImproperlyConfigured with a layer without streams."""
-    watching = asyncio.create_task(_watch(Retry(stop, outages=(DatabaseError,))))
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait([watching, stopping], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stopping.cancel()
-        watching.cancel()
-        await asyncio.wait([watching, stopping])
-    if not watching.cancelled():
-        watching.result()
+    await run_until(stop, _watch(Retry(stop, outages=(DatabaseError,))), grace=0.0)
 
 
 async def _watch(retry: Retry) -> None:

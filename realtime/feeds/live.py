@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
+from realtime.cancelling import cancel
 from realtime.feeds.bars import FeedError
 from realtime.feeds.ticks import Correction, Tick
 from realtime.retry import full_jitter
@@ -108,8 +109,7 @@ async def merged(sources: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[T
                 task.result()
                 tasks.remove(task)
     finally:
-        for task in tasks:
-            task.cancel()
+        await cancel(*tasks)
         await asyncio.gather(*tasks, return_exceptions=True)
 
 

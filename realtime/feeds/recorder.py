@@ -19,6 +19,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
 
+from realtime.cancelling import cancel, run_until
 from realtime.db import in_database
 from realtime.delivery.layers import EXTENSION
 from realtime.delivery.publisher import BackendUnavailable
@@ -58,11 +59,14 @@ async def run_recorder(
     layer: Any = get_channel_layer()
     if layer is None or EXTENSION not in layer.extensions:
         raise ImproperlyConfigured("bars are recorded from one of this project's channel layers")
-    told: set[tuple[str, str]] = set()
+    begin = partial(_Session, stop, getattr(layer, "loop_layer", layer), flush_every, now, set())
+    await run_until(stop, _record(stop, begin))
+
+
+async def _record(stop: asyncio.Event, begin: "Callable[[], _Session]") -> None:
     while not stop.is_set():
-        session = _Session(stop, getattr(layer, "loop_layer", layer), flush_every, now, told)
         try:
-            await session.run()
+            await begin().run()
         except Stopped:
             return
         except Overtaken as exc:
@@ -93,8 +97,7 @@ class _Session:
                 await self._flush()
                 await set_within(self.stop, self.flush_every)
         finally:
-            reading.cancel()
-            await asyncio.wait([reading])
+            await cancel(reading)
         if not reading.cancelled():
             reading.result()
         await self._flush()

@@ -18,6 +18,7 @@ from typing import Any, Final
 from realtime import broadcast
 from realtime.aside import set_aside
 from realtime.broadcast import Broadcast, InvalidUpdate, PublishFailed
+from realtime.cancelling import cancel, run_until
 from realtime.feeds.bars import FeedError
 from realtime.feeds.candles import FUTURE, REMEMBERED, InvalidTick, read_price
 from realtime.feeds.progress import Progress
@@ -78,7 +79,8 @@ class FeedRunner:
     def __post_init__(self) -> None:
         self.progress = Progress(self.clock())
         self._prices = {symbol: RecentPrices() for symbol in self.symbols}
-        self._queue: asyncio.Queue[tuple[Tick | Correction, float] | None] = asyncio.Queue(BATCH)
+        self._queue: asyncio.Queue[tuple[Tick | Correction, float] | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(BATCH)
         self._retry = Retry(self.stop, self.sleep)
         self._predicted: dict[str, str | None] = {}
         self._unpredictable: dict[str, str] = {}
@@ -90,19 +92,24 @@ class FeedRunner:
     async def run(self) -> None:
         """Publish to the end of the feed or until `stop`; raises FeedError."""
         try:
-            after = await self._take_up() if self.resume else {}
-            async with asyncio.TaskGroup() as group:
-                reading = group.create_task(self._read(after))
-                others = [group.create_task(self._stop(reading)), group.create_task(self._report())]
-                if self.predict_every:
-                    others.append(group.create_task(self._predict_all(self.predict_every)))
-                await self._publish_all()
-                for task in others:
-                    task.cancel()
+            await run_until(self.stop, self._run())
         except* Stopped:
             logger.info("stopped while the backend was away")
         if self._failure:
             raise self._failure
+
+    async def _run(self) -> None:
+        after = await self._take_up() if self.resume else {}
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(self._read(after))
+            tasks = [reading, group.create_task(self._stop(reading))]
+            tasks.append(group.create_task(self._report()))
+            if self.predict_every:
+                tasks.append(group.create_task(self._predict_all(self.predict_every)))
+            try:
+                await self._publish_all()
+            finally:
+                await cancel(*tasks)  # the group itself would do so once
 
     async def _take_up(self) -> dict[str, datetime]:
         """The last timestamp that each symbol got from this feed; its past becomes ours."""
@@ -123,11 +130,12 @@ class FeedRunner:
             async with aclosing(self.feed.ticks(self.symbols, after)) as ticks:
                 async for tick in ticks:
                     if not self._repeats(tick):
-                        await self._queue.put((tick, self.clock()))
+                        await self._room.acquire()
+                        self._queue.put_nowait((tick, self.clock()))
         except FeedError as exc:
             self._failure = exc
         finally:
-            await self._queue.put(None)
+            self._queue.put_nowait(None)  # never waits, or a second cancellation would lose it
 
     def _repeats(self, tick: Tick | Correction) -> bool:
         if tick.id is None or isinstance(tick, Correction):
@@ -140,7 +148,7 @@ class FeedRunner:
 
     async def _stop(self, reading: "asyncio.Task[None]") -> None:
         await self.stop.wait()
-        reading.cancel()
+        await cancel(reading)
 
     async def _report(self) -> None:
         while True:
@@ -155,7 +163,10 @@ class FeedRunner:
             while not self._queue.empty():
                 arrived.append(self._queue.get_nowait())
             more = arrived[-1] is not None
-            for batch in _batches([item for item in arrived if item]):
+            items = [item for item in arrived if item]
+            for _ in items:
+                self._room.release()
+            for batch in _batches(items):
                 sent = await self._publish(batch)
                 now = self.clock()
                 for item in sent:

@@ -1,22 +1,27 @@
 """Commands that run until they are told to stop."""
 
 import asyncio
+import faulthandler
 import logging
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from realtime import broadcast
+from realtime.cancelling import cancel_others
 from realtime.retry import set_within
 from realtime.supervision import WELL_SECONDS, restart_delay
 
 logger = logging.getLogger(__name__)
 
 Work = Callable[[asyncio.Event], Awaitable[None]]
+
+# Seconds after a signal within which the process has to end, threads included.
+LAST_SECONDS: Final = 20.0
 
 
 class BackgroundCommand(BaseCommand):
@@ -33,16 +38,29 @@ class BackgroundCommand(BaseCommand):
                 "Use realtime.delivery.layers.RedisStreamLayer."
             )
         try:
-            asyncio.run(self._run(**options))
+            asyncio.run(until_told(lambda stop: self.run(stop, **options)))
         except ImproperlyConfigured as exc:
             raise CommandError(str(exc)) from exc
 
-    async def _run(self, **options: Any) -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        await self.run(stop, **options)
+
+async def until_told(work: Work) -> None:
+    """Run `work` with an event that SIGTERM and SIGINT set, and leave no task of it behind.
+
+    A process that then does not end in time says where each of its threads is, and ends.
+    """
+    stop = asyncio.Event()
+
+    def told() -> None:
+        stop.set()
+        faulthandler.dump_traceback_later(LAST_SECONDS, exit=True, file=2)
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told)
+    try:
+        await work(stop)
+    finally:
+        await cancel_others()
 
 
 async def keep_running(works: Mapping[str, Work], stop: asyncio.Event) -> None:
@@ -55,8 +73,9 @@ async def keep_running(works: Mapping[str, Work], stop: asyncio.Event) -> None:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     finally:
         stop.set()
-        for task in asyncio.as_completed(tasks):
-            await task
+        await asyncio.wait(tasks)
+    for task in tasks:
+        task.result()
 
 
 async def _keep(name: str, work: Work, stop: asyncio.Event) -> None:

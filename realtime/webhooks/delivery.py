@@ -17,6 +17,7 @@ from django.db import Error as DatabaseError
 from django.utils import timezone
 
 from realtime.aside import set_aside
+from realtime.cancelling import cancel
 from realtime.db import in_database
 from realtime.models import WebhookAttempt
 from realtime.retry import Retry, Stopped
@@ -133,7 +134,4 @@ class _Worker:
     async def _end(self) -> None:
         if self._attempts:
             await asyncio.wait(self._attempts, timeout=GRACE)
-        for task in self._attempts:
-            task.cancel()
-        if self._attempts:
-            await asyncio.wait(self._attempts)
+        await cancel(*self._attempts, again=GRACE)

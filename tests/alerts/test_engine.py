@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from channels.db import database_sync_to_async
 
+from realtime.alerts import engine as engines
 from realtime.alerts.engine import run_alerts
 from realtime.alerts.rulebook import delete_rules, fill, save_rule
 from realtime.alerts.rules import parse_rule
@@ -186,3 +187,22 @@ async def test_two_engines_fire_once(redis_layer: None, add_rule: Callable[..., 
         await wait_for(all_fired)
         await asyncio.sleep(0.3)
     assert sorted(await messages()) == symbols
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("redis_layer")
+async def test_an_engine_survives_a_hundred_others_that_come_and_go(
+    add_rule: Callable[..., AlertRule], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time both of them leave their streams and read others, in whatever turn of the loop."""
+    monkeypatch.setattr(engines, "BEAT_SECONDS", 0.005)
+    symbols = [f"S{number}" for number in range(6)]
+    await database_sync_to_async(add_rule)(symbols=symbols, message="{price}")
+    async with engine():
+        for number in range(100):
+            async with engine():
+                await asyncio.sleep(0.001 * number)
+        await until_followed(*symbols)
+        for symbol in symbols:
+            await abroadcast_market_data(symbol, {"price": 151})
+        await until_messages(*["151"] * len(symbols))

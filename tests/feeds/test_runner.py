@@ -1,6 +1,7 @@
 """The feed against real channel layers; where time or failures matter, against a recorder."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -189,6 +190,53 @@ async def test_nothing_new_is_nothing_to_predict(recorder: Recorder) -> None:
 
     await runner(recorder, Held(bars={}), predict_every=0.1).run()
     assert sorted(symbol for symbol, _, _ in recorder.predictions) == SYMBOLS
+
+
+async def end_while_predicting(turn: int) -> None:
+    """Run a feed that ends in this turn of the loop after a prediction begins to be sent."""
+    predicting = asyncio.Event()
+
+    async def publish(updates: Sequence[Broadcast]) -> None:
+        if updates[0].stream.channel == "predictions":
+            predicting.set()
+        await broadcast.abroadcast_many(updates)
+
+    async def store(symbol: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        return data
+
+    class Ends(Replay):
+        async def ticks(self, symbols: Any, after: Any = None) -> Any:
+            async for tick in replay().ticks(symbols):
+                if tick.backfill:
+                    yield tick
+            await predicting.wait()
+            for _ in range(turn):
+                await asyncio.sleep(0)
+
+    options = {"publish": publish, "store": store, "predict_every": 0.001, "resume": False}
+    await FeedRunner(feed=Ends(bars={}), symbols=SYMBOLS, **options).run()
+
+
+@pytest.mark.usefixtures("redis_layer")
+async def test_a_feed_that_ends_while_a_prediction_is_sent_ends_at_any_turn_of_the_loop() -> None:
+    for turn in range(20):
+        await asyncio.wait_for(end_while_predicting(turn), 10)
+
+
+async def test_stop_ends_a_feed_that_loses_a_cancellation(recorder: Recorder) -> None:
+    class Deaf(Replay):
+        async def ticks(self, symbols: Any, after: Any = None) -> Any:
+            async for tick in replay().ticks(symbols):
+                yield tick
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+            await asyncio.sleep(60)
+
+    running = runner(recorder, Deaf(bars={}))
+    task = asyncio.create_task(running.run())
+    await recorder.until(LAP)
+    running.stop.set()
+    await asyncio.wait_for(task, 10)
 
 
 async def test_prices_that_do_not_suffice_are_told_once(

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import logging
-import signal
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +18,7 @@ from realtime.feeds.replay import Replay
 from realtime.feeds.runner import FeedRunner
 from realtime.feeds.sources import LIVE, REPLAY, live_feed, own_feed
 from realtime.feeds.ticks import Feed
+from realtime.management.background import until_told
 from realtime.predictions.predictors import configured_predictor
 from realtime.protocol import MAX_HORIZON
 from realtime.streams import InvalidSymbol, parse_symbol
@@ -108,7 +108,7 @@ class Command(BaseCommand):
             if not options["no_predictions"]:
                 configured_predictor()
             feed, symbols = self._feed(options)
-            asyncio.run(self._run(feed, symbols, options))
+            asyncio.run(until_told(lambda stop: self._run(stop, feed, symbols, options)))
         except (FeedError, ImproperlyConfigured) as exc:
             raise CommandError(str(exc)) from exc
 
@@ -144,20 +144,20 @@ class Command(BaseCommand):
         )
         return feed, options["symbols"] or list(file.bars)
 
-    async def _run(self, feed: Feed, symbols: list[str], options: dict[str, Any]) -> None:
+    async def _run(
+        self, stop: asyncio.Event, feed: Feed, symbols: list[str], options: dict[str, Any]
+    ) -> None:
         terminal = self.stdout.isatty()
         runner = FeedRunner(
             feed=feed,
             symbols=symbols,
+            stop=stop,
             resume=options["start"] is None,
             predict_every=None if options["no_predictions"] else options["predict_every"],
             horizon=options["horizon"],
             report=self._rewrite_line if terminal else logger.info,
             report_every=1.0 if terminal else 10.0,
         )
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, runner.stop.set)
         await runner.run()
         if terminal:
             self.stdout.write("")

@@ -1,0 +1,44 @@
+"""Pools of redis-py's asynchronous connections, made such that they lose no cancellation."""
+
+import asyncio
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+from channels_redis import utils
+from redis.asyncio.retry import Retry
+
+from realtime.delivery.publisher import pool_options
+
+
+def create_pool(host: dict[str, Any]) -> Any:
+    """A pool of connections to a host entry of the channel layer."""
+    pool = utils.create_pool(pool_options(host, Retry))
+    for each in (pool, *(client.connection_pool for client in sentinels(pool))):
+        each.connection_class = _faithful(each.connection_class)
+    return pool
+
+
+def sentinels(pool: Any) -> Iterator[Any]:
+    """The clients that a pool behind a Sentinel has of its own, and does not close."""
+    yield from getattr(getattr(pool, "sentinel_manager", None), "sentinels", ())
+
+
+@functools.cache
+def _faithful(connection_class: type[Any]) -> type[Any]:
+    """The class, with a `send_packed_command` that is cancelled when its task is.
+
+    redis-py sends through `asyncio.wait_for`, which before Python 3.12 loses a cancellation that
+    comes in the turn of the loop in which the sending ends. It stays counted in the task, though.
+    """
+
+    class Faithful(connection_class):  # type: ignore[misc]
+        async def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
+            task = asyncio.current_task()
+            before = task.cancelling() if task is not None else 0
+            await super().send_packed_command(*args, **kwargs)
+            if task is not None and task.cancelling() > before:
+                await self.disconnect(nowait=True)  # nobody waits for the answer
+                raise asyncio.CancelledError
+
+    return Faithful
