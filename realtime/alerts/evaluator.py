@@ -200,6 +200,11 @@ class SymbolMachine:
         data = tick.data
         if tick.channel == "market-data":
             price, volume = number(data.get("price")), number(data.get("volume"))
+            if "corrects" in data:
+                # The way back from a price that was none is no move, and nothing was traded.
+                volume = None
+                for window in self._windows.values():
+                    window.clear()
             if price is not None:
                 yield from self._series[PRICE].set(price, self._step)
                 for length, window in self._windows.items():

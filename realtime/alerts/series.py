@@ -92,6 +92,9 @@ class Window:
         self._remember(price, now // self._step)
         return {"move_up": up, "move_down": down, "move_any": max(up, down)}
 
+    def clear(self) -> None:
+        self._buckets.clear()
+
     def _remember(self, price: float, number: int) -> None:
         if self._buckets and self._buckets[-1][0] == number:
             last = self._buckets[-1]

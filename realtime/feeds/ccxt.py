@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeVar
 
 from realtime.feeds.bars import FeedError
+from realtime.feeds.candles import FUTURE
 from realtime.feeds.live import ConnectionLost, Names, Seen, merged, reconnecting, slashed
 from realtime.feeds.sale_conditions import is_market_price
 from realtime.feeds.ticks import Tick
@@ -170,7 +171,11 @@ class _Session:
             except ConnectionLost as exc:
                 logger.warning("missed trades of %s not fetched: %s", name, exc)
                 continue
-            trades = self._read(self.exchange.parse_trades(answer, market))
+            try:
+                trades = self._read(self.exchange.parse_trades(answer, market))
+            except Exception as exc:  # whatever ccxt does with an answer that it did not expect
+                logger.warning("missed trades of %s not understood: %r", name, exc)
+                continue
             ticks += [tick for tick in trades if tick.timestamp >= since]
         return sorted(ticks, key=lambda tick: tick.timestamp)
 
@@ -191,7 +196,8 @@ class _Session:
 
     def _read(self, found: Any) -> list[Tick]:
         if self.feed.channel == "trades":
-            ticks = [self._tick(trade, self._trade) for trade in found]
+            trades = found if isinstance(found, list) else []
+            ticks = [self._tick(trade, self._trade) for trade in trades]
         else:
             ticks = [self._tick(found, self._ticker)]
         return [tick for tick in ticks if tick is not None]
@@ -230,6 +236,8 @@ class _Session:
         newest = self.newest.get(symbol)
         if newest is not None and moment <= newest:
             return None  # sent again at the beginning of a connection
+        if moment > datetime.now(UTC) + FUTURE:
+            raise ValueError("it is of the future")
         self.newest[symbol] = moment
         return Tick(
             symbol=symbol,

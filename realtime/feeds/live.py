@@ -7,11 +7,12 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from realtime.cancelling import cancel
 from realtime.feeds.bars import FeedError
+from realtime.feeds.candles import FUTURE
 from realtime.feeds.ticks import Correction, Tick
 from realtime.retry import full_jitter
 
@@ -33,6 +34,8 @@ class Seen:
         self._newest = dict(after or {})
 
     def note(self, tick: Tick) -> None:
+        if tick.timestamp > datetime.now(UTC) + FUTURE:
+            return  # all that comes would be older
         newest = self._newest.get(tick.symbol)
         if newest is None or tick.timestamp > newest:
             self._newest[tick.symbol] = tick.timestamp

@@ -124,6 +124,15 @@ def test_a_percent_move_looks_back_over_its_window_and_no_further() -> None:
     assert prices(machine(rule), 100, 102, 105, every=62_000) == []
 
 
+def test_the_way_back_from_a_trade_that_is_taken_back_is_no_move() -> None:
+    move = {"type": "percent_move", "value": 5, "window": 60, "direction": "up"}
+    symbol = machine({"conditions": [move]}, {"conditions": [{"type": "volume_above", "value": 0}]})
+    assert prices(symbol, 150, 15) == []
+    data = {"price": 150, "volume": 0, "corrects": {"trade_id": "D2"}}
+    assert symbol.update(Tick("market-data", symbol.now + 1000, data)) == []
+    assert prices(symbol, 151, 160) == [1]
+
+
 def test_a_stream_is_stale_once_and_again_after_it_was_fresh() -> None:
     symbol = machine({"conditions": [{"type": "stale", "seconds": 5}]})
     prices(symbol, 1, 2)

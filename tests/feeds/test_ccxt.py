@@ -197,3 +197,14 @@ async def test_without_the_extra_its_file_is_named(monkeypatch: pytest.MonkeyPat
 async def test_an_exchange_that_ccxt_does_not_watch_is_refused() -> None:
     with pytest.raises(FeedError, match=r"'mtgox' is no exchange .* binance"):
         await anext(CcxtFeed(exchange="mtgox").ticks(["BTC-USD"]))
+
+
+async def test_a_ticker_of_the_future_keeps_none_of_the_present_out(binance: Binance) -> None:
+    messages = [
+        binance_ticker("1.00", time=NOW + 10**10),
+        binance_ticker("57400.00", time=NOW),
+    ]
+    sending = asyncio.create_task(sent(binance, messages))
+    async with aclosing(feed(binance, channel="tickers").ticks(["BTC-USD"])) as ticks:
+        assert (await take(ticks, 1))[0].price == 57400.0
+    await sending

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { areaPath, linePath, placesOnBar } from "../../realtime/static/realtime/charts.js";
+import { areaPath, linePath, placesOnBar, withTrade } from "../../realtime/static/realtime/charts.js";
 import { commandFor } from "../../realtime/static/realtime/commands.js";
 import * as format from "../../realtime/static/realtime/format.js";
 import { closeCodeName, parseSymbol } from "../../realtime/static/realtime/protocol.js";
@@ -28,6 +28,15 @@ test("the places on a bar keep their order and leave room at the ends", () => {
 
 test("a value that is missing has no place", () => {
   assert.deepEqual(placesOnBar({ lower: undefined, point: 5, now: 5 }), { point: 50, now: 50 });
+});
+
+test("a trade that was taken back leaves the chart", () => {
+  const first = withTrade([], { price: 150, trade_id: "D1" });
+  const both = withTrade(first, { price: 15, trade_id: "D2" });
+  assert.deepEqual(withTrade(both, { price: 150, corrects: { trade_id: "D2" } }), first);
+  const right = withTrade(both, { price: 150, corrects: { trade_id: "D2", price: 149 } });
+  assert.deepEqual(right.map(({ price }) => price), [150, 149]);
+  assert.deepEqual(withTrade(both, { corrects: {} }), both);
 });
 
 test("numbers at the end of a float are drawn and written", () => {

@@ -1,4 +1,17 @@
-// Geometry of the two small drawings. Pure: numbers in, coordinates out.
+// What the two small drawings show, and their geometry. Pure.
+
+/**
+ * Trades, oldest first, after an update's `data`: one more, or without one that did not happen, or
+ * with its right price.
+ */
+export function withTrade(trades, { price, trade_id: id, corrects }) {
+  if (!corrects) return Number.isFinite(price) ? [...trades, { id, price }] : trades;
+  const right = corrects.price;
+  return trades.flatMap((trade) => {
+    if (trade.id === undefined || trade.id !== corrects.trade_id) return [trade];
+    return Number.isFinite(right) ? [{ ...trade, price: right }] : [];
+  });
+}
 
 /** The `d` of a line through `values` in a box of `width` by `height`; "" for less than two. */
 export function linePath(values, width, height) {

@@ -1,7 +1,7 @@
 // One symbol: its price and its latest prediction. Messages only change the state; `render()`,
 // once per frame at most, draws it.
 
-import { areaPath, linePath, placesOnBar } from "./charts.js";
+import { areaPath, linePath, placesOnBar, withTrade } from "./charts.js";
 import { commandFor } from "./commands.js";
 import * as format from "./format.js";
 import { held, lately, outcomeText } from "./score.js";
@@ -9,7 +9,7 @@ import { held, lately, outcomeText } from "./score.js";
 const POINTS = 120; // prices in the small chart
 
 export class SymbolCard {
-  #prices = [];
+  #trades = []; // of the small chart: price, and id if it has one
   #quote = null; // `data` of the newest market_data_update
   #quoteTime = null;
   #prediction = null; // the newest prediction_update
@@ -50,11 +50,10 @@ export class SymbolCard {
 
   applyMarketData({ data, timestamp }) {
     // A replay that begins again is no crash from the last price to the first.
-    if (data.bar_date < this.#quote?.bar_date) this.#prices = [];
+    if (data.bar_date < this.#quote?.bar_date) this.#trades = [];
     this.#quote = data;
     this.#quoteTime = timestamp;
-    if (Number.isFinite(data.price)) this.#prices.push(data.price);
-    if (this.#prices.length > POINTS) this.#prices.shift();
+    this.#trades = withTrade(this.#trades, data).slice(-POINTS);
     this.#changed();
   }
 
@@ -90,10 +89,11 @@ export class SymbolCard {
   }
 
   #renderQuote(quote) {
+    const prices = this.#trades.map(({ price }) => price);
     this.#show("quote", "no-quote");
     this.#flash(quote.price);
     this.#text("price", format.price(quote.price));
-    const first = this.#prices[0];
+    const first = prices[0];
     const named = Number.isFinite(quote.change_percent);
     this.#change("change", named ? quote.change_percent : percentBetween(first, quote.price));
     this.#parts.get("change").title = named ? "since the previous close" : "since the first price";
@@ -101,11 +101,11 @@ export class SymbolCard {
     const { bar_date: day } = quote;
     this.#text("time", day ? format.date(day) : format.timeOfDay(this.#quoteTime));
     this.#chip("source", quote.source ?? null);
-    this.element.querySelector(".spark-line").setAttribute("d", linePath(this.#prices, 200, 40));
-    this.element.querySelector(".spark-area").setAttribute("d", areaPath(this.#prices, 200, 40));
-    const low = format.price(Math.min(...this.#prices));
-    const high = format.price(Math.max(...this.#prices));
-    const label = `The last ${this.#prices.length} prices, from ${low} to ${high}`;
+    this.element.querySelector(".spark-line").setAttribute("d", linePath(prices, 200, 40));
+    this.element.querySelector(".spark-area").setAttribute("d", areaPath(prices, 200, 40));
+    const low = format.price(Math.min(...prices));
+    const high = format.price(Math.max(...prices));
+    const label = `The last ${prices.length} prices, from ${low} to ${high}`;
     this.element.querySelector(".spark").setAttribute("aria-label", label);
   }
 
