@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -49,7 +50,13 @@ class Worker:
                  "--without-mingle", "--without-gossip", "--without-heartbeat"],
                 cwd=ROOT, env=process_environment(directory, environment),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True,
             )  # fmt: skip
+
+    def kill(self) -> None:
+        """With the processes of its pool, as a machine that fails does."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(STOP_SECONDS)
 
     @property
     def log(self) -> str:
@@ -197,11 +204,12 @@ def test_the_tasks_behind_one_that_was_killed_come_soon(tmp_path: Path, own: Val
     """They did after an hour, when Celery gave back what the worker had taken in advance."""
     environment = {"REDIS_URL": own.url}
     publish = "[broadcast_market_data.delay('KILLED', {'price': n}) for n in range(3)]"
-    with workers(1, tmp_path, environment) as (worker,):
+    with workers(1, tmp_path, environment, pool="prefork") as (worker,), own.client() as client:
         enqueue(tmp_path, environment, f"work_for.delay(600); {publish}")
         worker.wait_for(r"work_for\[\S+\] received")
-        worker.process.kill()
-        worker.process.wait(STOP_SECONDS)
+        while client.llen("celery") + client.hlen("unacked") > 3:
+            time.sleep(0.1)
+        worker.kill()
     with workers(1, tmp_path, environment), own.client() as client:
         deadline = time.monotonic() + START_SECONDS / 2
         while client.xlen("asgi:stream:market-data.KILLED:history") < 3:
@@ -216,8 +224,7 @@ def test_what_a_killed_worker_held_runs_when_its_lease_ends(tmp_path: Path, own:
         later = f"count.apply_async(('{own.url}', 'runs'), countdown=5)"
         enqueue(tmp_path, environment, later)
         worker.wait_for(r"count\[\S+\] received")
-        worker.process.kill()
-        worker.process.wait(STOP_SECONDS)
+        worker.kill()
         with workers(1, tmp_path, environment):
             wait_until_done(client)
         assert client.get("runs") == b"1"
