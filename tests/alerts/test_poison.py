@@ -78,6 +78,7 @@ async def remember(rule: AlertRule, state: Any) -> None:
     await AlertRuleState.objects.acreate(rule=rule, symbol="AAPL", revision=1, data=state)
 
 
+@pytest.mark.postgres
 async def test_a_price_of_almost_infinity_is_no_move_and_all_other_rules_fire(
     each_layer: str, add_rule: Callable[..., AlertRule]
 ) -> None:
@@ -171,6 +172,7 @@ async def test_a_rule_whose_stored_state_makes_no_sense_is_set_aside_alone(
         await until_problems(("AAPL", "poisoned"))
 
 
+@pytest.mark.postgres
 @pytest.mark.parametrize("definition", [[], {}, {"symbols": 7}, {"active_hours": [[]]}])
 async def test_a_rule_that_cannot_be_read_is_set_aside_alone(
     each_layer: str, add_rule: Callable[..., AlertRule], definition: Any
@@ -186,6 +188,7 @@ async def test_a_rule_that_cannot_be_read_is_set_aside_alone(
         await until_messages("151")
 
 
+@pytest.mark.postgres
 async def test_a_symbol_that_the_database_does_not_take_is_set_aside_alone(
     each_layer: str, add_rule: Callable[..., AlertRule], people: SimpleNamespace
 ) -> None:

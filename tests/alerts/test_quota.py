@@ -51,6 +51,7 @@ def rules(
     )  # fmt: skip
 
 
+@pytest.mark.postgres
 def test_beyond_the_limit_a_user_gets_one_notice_a_minute_and_others_get_theirs(
     rules: SimpleNamespace, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -124,6 +124,7 @@ def _deactivate(key: ApiKey) -> None:
     key.owner.save()
 
 
+@pytest.mark.postgres
 @pytest.mark.parametrize(
     "withdraw", [ApiKey.revoke, ApiKey.delete, _expire, _narrow, _unscope, _deactivate]
 )
