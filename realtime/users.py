@@ -3,12 +3,14 @@
 JSON and messages between processes carry it as a number or a text: a `UserId`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import FieldDoesNotExist, ValidationError
-from django.db import models
+from django.db import models, transaction
 
 UserId = int | str
 
@@ -59,6 +61,15 @@ def field_lookups(prefix: str, *, email: bool = True) -> tuple[str, ...]:
     if email and _has_field(model, model.get_email_field_name()):
         names.append(model.get_email_field_name())
     return tuple(f"{prefix}__{name}" for name in dict.fromkeys(names))
+
+
+@contextmanager
+def one_at_a_time(user_id: Any) -> Iterator[None]:
+    """A transaction in which nobody else counts what this user has, or adds to it."""
+    users = get_user_model()._default_manager.select_for_update(no_key=True)
+    with transaction.atomic():
+        users.filter(pk=user_id).order_by().values_list("pk", flat=True).first()
+        yield
 
 
 def _key_field() -> Any:

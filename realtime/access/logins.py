@@ -32,7 +32,7 @@ def count_login(meta: Mapping[str, Any]) -> int:
     )
     if not limit or address is None:
         return 0
-    wait = math.ceil(_count(f"logins:{address}", limit))
+    wait = count_in_minute(f"logins:{address}", limit)
     if wait:
         logger.warning(
             "more than %d logins a minute from %s; if that is a proxy of yours, name it in "
@@ -43,6 +43,11 @@ def count_login(meta: Mapping[str, Any]) -> int:
     return wait
 
 
+def count_in_minute(name: str, limit: int) -> int:
+    """Count an event: 0, or the seconds until there may be another one."""
+    return math.ceil(_count(name, limit))
+
+
 def _count(name: str, limit: int) -> float:
     layer: Any = get_channel_layer()
     client = getattr(layer, "sync_client", None)
@@ -51,6 +56,6 @@ def _count(name: str, limit: int) -> float:
         try:
             return float(client.eval(COUNT, 1, key, limit, int(WINDOW_SECONDS * 1000))) / 1000
         except (RedisError, OSError) as exc:
-            logger.warning("logins are counted by this process alone: %s", exc)
+            logger.warning("%s: counted by this process alone: %s", name.partition(":")[0], exc)
     cache.add(name, 0, WINDOW_SECONDS)
     return WINDOW_SECONDS if cache.incr(name) > limit else 0.0

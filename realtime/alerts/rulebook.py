@@ -19,6 +19,7 @@ from realtime.alerts.rules import Definition, InvalidRule, parse_rule
 from realtime.alerts.state import Rule
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import AlertProblem, AlertRule, WebhookEndpoint
+from realtime.users import one_at_a_time
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def replace_rules(
             check_allowed(definition, identity)
         except InvalidRule as exc:
             raise InvalidRule(f"[{index}].{exc.field}", exc.reason) from None
-    with transaction.atomic():
+    with one_at_a_time(identity.user_id):
         owned = AlertRule.objects.select_for_update().filter(
             owner_id=identity.user_id, source=AlertRule.Source.SOCKET
         )
@@ -150,7 +151,7 @@ def check_allowed(definition: Definition, identity: Identity) -> None:
 
 
 def check_room(owner_id: Any, more: int) -> None:
-    """Raise TooManyRules if the user may not have so many more."""
+    """Raise TooManyRules if the user may not have so many more; within `one_at_a_time`."""
     limit: int = settings.REALTIME_ALERT_RULES_PER_USER
     if more > 0 and AlertRule.objects.filter(owner_id=owner_id).count() + more > limit:
         raise TooManyRules(limit)

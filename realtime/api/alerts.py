@@ -29,6 +29,7 @@ from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import Alert, AlertRule
 from realtime.protocol import SEVERITIES
 from realtime.streams import InvalidSymbol, parse_symbol
+from realtime.users import one_at_a_time
 
 MAX_IDS: Final = 1000
 _PROBLEMS: Final[dict[int, Any]] = {
@@ -138,12 +139,13 @@ class AlertRulesView(_OwnRules, generics.ListCreateAPIView[AlertRule]):
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         definition = _definition(request.data, request)
         owner_id = identity_of(request).user_id
-        try:
-            check_room(owner_id, 1)
-        except TooManyRules as exc:
-            raise PermissionDenied(str(exc)) from exc
         key_id = identity_of(request).key_id
-        row = save_rule(fill(AlertRule(owner_id=owner_id), definition, key_id))
+        with one_at_a_time(owner_id):
+            try:
+                check_room(owner_id, 1)
+            except TooManyRules as exc:
+                raise PermissionDenied(str(exc)) from exc
+            row = save_rule(fill(AlertRule(owner_id=owner_id), definition, key_id))
         return Response(AlertRuleSerializer(row).data, status.HTTP_201_CREATED)
 
 

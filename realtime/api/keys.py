@@ -17,6 +17,7 @@ from realtime.api.authentication import IsUser, identity_of
 from realtime.api.base import ApiView, Pages
 from realtime.models import KEY_LIMITS, ApiKey
 from realtime.streams import CHANNELS
+from realtime.users import one_at_a_time
 
 # Enough for every program of a user; a stolen password must not fill the table.
 MAX_KEYS: Final = 100
@@ -98,12 +99,13 @@ class KeysView(_OwnKeys, generics.ListCreateAPIView[ApiKey]):
         serializer.is_valid(raise_exception=True)
         wanted = serializer.validated_data
         _check_publish(request, wanted["scopes"])
-        if self.get_queryset().filter(revoked_at=None).count() >= MAX_KEYS:
-            raise PermissionDenied(f"You have {MAX_KEYS} keys. Revoke one that is not in use.")
-        try:
-            key, raw = ApiKey.objects.create_key(request.user, **wanted)
-        except ModelError as exc:
-            raise _problems(exc) from exc
+        with one_at_a_time(identity_of(request).user_id):
+            if self.get_queryset().filter(revoked_at=None).count() >= MAX_KEYS:
+                raise PermissionDenied(f"You have {MAX_KEYS} keys. Revoke one that is not in use.")
+            try:
+                key, raw = ApiKey.objects.create_key(request.user, **wanted)
+            except ModelError as exc:
+                raise _problems(exc) from exc
         return _with_secret(key, raw, status.HTTP_201_CREATED)
 
 

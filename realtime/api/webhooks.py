@@ -10,19 +10,23 @@ from django.db import transaction
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import generics, serializers, status
-from rest_framework.exceptions import NotFound, PermissionDenied, ValidationError
+from rest_framework.exceptions import NotFound, PermissionDenied, Throttled, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from realtime.access.logins import count_in_minute
 from realtime.api.authentication import IsUser, identity_of
 from realtime.api.base import ApiView, Choice, Pages, QuerySerializer
 from realtime.api.serializers import ProblemSerializer
 from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from realtime.models.webhooks import DEFAULT_OVERLAP
+from realtime.users import one_at_a_time
 from realtime.webhooks.events import send_test
 from realtime.webhooks.queue import disable, enable, resend
 
 MAX_OVERLAP: Final = timedelta(days=30)
+# Of one user, to all webhooks together.
+TESTS_PER_MINUTE: Final = 10
 _LARGEST_ID: Final = 2**63
 _PROBLEMS: Final[dict[int, Any]] = {
     400: OpenApiResponse(description="`{field: [what is wrong with it]}`"),
@@ -174,14 +178,15 @@ class WebhooksView(_OwnWebhooks, generics.ListAPIView[Any]):
         serializer = WebhookSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         most = settings.REALTIME_WEBHOOKS_PER_USER
-        if self.get_queryset().count() >= most:
-            raise PermissionDenied(f"You have {most} webhooks. Delete one that is not in use.")
-        try:
-            endpoint, secret = WebhookEndpoint.objects.create_endpoint(
-                request.user, **serializer.validated_data
-            )
-        except ModelError as exc:
-            raise ValidationError(exc.message_dict) from exc
+        with one_at_a_time(identity_of(request).user_id):
+            if self.get_queryset().count() >= most:
+                raise PermissionDenied(f"You have {most} webhooks. Delete one that is not in use.")
+            try:
+                endpoint, secret = WebhookEndpoint.objects.create_endpoint(
+                    request.user, **serializer.validated_data
+                )
+            except ModelError as exc:
+                raise ValidationError(exc.message_dict) from exc
         return _with_secret(endpoint, secret, status.HTTP_201_CREATED)
 
 
@@ -237,10 +242,14 @@ class TestWebhookView(_OwnWebhooks):
         operation_id="test_webhook",
         summary="Send a `test` event, whatever events the webhook asks for",
         request=None,
-        responses={202: DeliverySerializer, **_PROBLEMS},
+        responses={202: DeliverySerializer, **_PROBLEMS, 429: ProblemSerializer},
     )
     def post(self, request: Request, webhook_id: int) -> Response:
-        delivery = send_test(self.endpoint(enabled=True))
+        endpoint = self.endpoint(enabled=True)
+        name = f"webhook-tests:user:{identity_of(request).user_id}"
+        if wait := count_in_minute(name, TESTS_PER_MINUTE):
+            raise Throttled(wait, f"You may send {TESTS_PER_MINUTE} tests a minute.")
+        delivery = send_test(endpoint)
         return Response(DeliverySerializer(delivery).data, status.HTTP_202_ACCEPTED)
 
 

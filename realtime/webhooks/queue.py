@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -66,17 +66,52 @@ def claim(limit: int) -> list[Job]:
     now = timezone.now()
     if not limit or not _with_something_due(now).exists():
         return []
+    # Else those whose owners get nothing more might be all that is looked at.
+    waiting = _with_something_due(now).exclude(owner_id__in=_Held(now).owners_without_room(limit))
     try:
-        return _claim(_with_something_due(now), limit, now)
+        return _claim(waiting, limit, now)
     except Exception as exc:
         if is_outage(exc):
             raise
     # One row of an endpoint is to cost the others nothing.
     jobs: list[Job] = []
-    for pk in _with_something_due(now).order_by("?").values_list("pk", flat=True)[:limit]:
+    for pk in waiting.order_by("?").values_list("pk", flat=True)[:limit]:
         with set_aside(f"webhook endpoint {pk}"):
-            jobs += _claim(_with_something_due(now).filter(pk=pk), limit - len(jobs), now)
+            jobs += _claim(waiting.filter(pk=pk), limit - len(jobs), now)
     return jobs
+
+
+class _Held:
+    """How many attempts are under way, by endpoint and by owner, over all workers.
+
+    An owner may hold as many places as it leaves free: the first one gets half of them, the next
+    one a third, and slow receivers of one user do not hold up those of others. A few places are
+    anybody's, however full it is.
+    """
+
+    def __init__(self, now: datetime) -> None:
+        rows = list(_in_flight(now).values_list("endpoint_id", "endpoint__owner_id"))
+        self.by_endpoint = Counter(endpoint for endpoint, _ in rows)
+        self.by_owner = Counter(owner for _, owner in rows)
+
+    def owners_without_room(self, free: int) -> list[Any]:
+        return [owner for owner in self.by_owner if not self._share(owner, free)]
+
+    def room(self, endpoint: WebhookEndpoint, free: int) -> int:
+        """How many more of an endpoint may be under way, where so many places are free."""
+        # One that fails is asked one thing at a time, which leaves places for the others.
+        most = 1 if endpoint.failing_since else settings.REALTIME_WEBHOOK_CONCURRENCY
+        share = self._share(endpoint.owner_id, free)
+        return max(0, min(most - self.by_endpoint[endpoint.pk], free, share))
+
+    def _share(self, owner: Any, free: int) -> int:
+        held = self.by_owner[owner]
+        few: int = settings.REALTIME_WEBHOOK_CONCURRENCY - held
+        return max(0, few, (free - held + 1) // 2)
+
+    def take(self, endpoint: WebhookEndpoint, count: int) -> None:
+        self.by_endpoint[endpoint.pk] += count
+        self.by_owner[endpoint.owner_id] += count
 
 
 def _claim(some: QuerySet[WebhookEndpoint], limit: int, now: datetime) -> list[Job]:
@@ -112,15 +147,14 @@ def _lock(endpoints: QuerySet[WebhookEndpoint], limit: int) -> list[WebhookEndpo
 
 
 def _choose(endpoints: Iterable[WebhookEndpoint], limit: int, now: datetime) -> list[int]:
-    in_flight = Counter(_in_flight(now).values_list("endpoint_id", flat=True))
+    held = _Held(now)  # as it is now that the endpoints are locked
     chosen: list[int] = []
     for endpoint in endpoints:
-        # One that fails is asked one thing at a time, which leaves places for the others.
-        most = 1 if endpoint.failing_since else settings.REALTIME_WEBHOOK_CONCURRENCY
-        room = min(most - in_flight[endpoint.pk], limit - len(chosen))
-        if room > 0:
+        if room := held.room(endpoint, limit - len(chosen)):
             due = _due(now).filter(endpoint=endpoint).order_by("next_attempt_at", "pk")
-            chosen += due.values_list("pk", flat=True)[:room]
+            found = due.values_list("pk", flat=True)[:room]
+            held.take(endpoint, len(found))
+            chosen += found
     return chosen
 
 

@@ -6,6 +6,7 @@ from django.conf import settings as django_settings
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from realtime.api.webhooks import TESTS_PER_MINUTE
 from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from realtime.webhooks.events import emit
 from realtime.webhooks.queue import disable
@@ -101,6 +102,18 @@ def test_the_number_of_webhooks_is_limited(
     settings.REALTIME_WEBHOOKS_PER_USER = 2
     assert [create(alice).status_code for _ in range(3)] == [201, 201, 403]
     assert create(olga).status_code == 201
+
+
+def test_tests_are_limited_by_user(alice: APIClient, olga: APIClient, hook: str) -> None:
+    other = f"{HOOKS}/{create(alice).json()['id']}"
+    for number in range(TESTS_PER_MINUTE):
+        assert alice.post(f"{(hook, other)[number % 2]}/test").status_code == 202
+    refused = alice.post(f"{other}/test")
+    assert refused.status_code == 429
+    assert 0 < int(refused["Retry-After"]) <= 60
+    assert WebhookDelivery.objects.count() == TESTS_PER_MINUTE
+    hers = f"{HOOKS}/{create(olga).json()['id']}"
+    assert olga.post(f"{hers}/test").status_code == 202
 
 
 def test_alice_changes_her_webhook(alice: APIClient, hook: str) -> None:

@@ -20,6 +20,7 @@ from django.utils.module_loading import import_string
 from realtime.models import WebhookDelivery, WebhookEndpoint
 from realtime.webhooks.delivery import run_webhooks
 from realtime.webhooks.events import emit
+from tests import personas
 from tests.webhooks.conftest import Worker, event
 from tests.webhooks.receiver import PATIENCE, Receiver, hang, status
 
@@ -153,6 +154,23 @@ def test_a_receiver_that_hangs_holds_up_no_other(
     with working():
         fast.wait_for(30)
         assert len(slow.received) == 3  # none of them has ended: that takes 15 s
+        slow.closing.set()
+
+
+def test_the_slow_receivers_of_one_owner_hold_up_no_other_owner(
+    hook_for: Callable[[Receiver], Hook],
+) -> None:
+    slow, *_ = hook_for(Receiver(per_id=[hang]))
+    alice = WebhookEndpoint.objects.get().owner
+    many = [WebhookEndpoint.objects.create_endpoint(alice, slow.url)[0] for _ in range(20)]
+    for endpoint in many:
+        for _ in range(5):
+            event(endpoint)
+    with working(), Receiver().running() as fast:
+        slow.wait_for(40)
+        event(WebhookEndpoint.objects.create_endpoint(personas.olga(), fast.url)[0])
+        fast.wait_for(1)
+        assert len(slow.received) <= 50  # none of them has ended: that takes 15 s
         slow.closing.set()
 
 

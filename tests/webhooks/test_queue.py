@@ -114,6 +114,27 @@ def test_no_endpoint_gets_more_than_a_few_at_a_time(
     assert claim(100) == []
 
 
+def test_one_owner_never_has_all_places(alice: User) -> None:
+    for _ in range(20):
+        hook = endpoint(alice)
+        for _ in range(5):
+            event(hook)
+    taken = len(claim(100))
+    assert taken == 50
+    assert claim(100 - taken) == []
+    late = event(endpoint(personas.olga()))
+    assert [job.delivery_id for job in claim(100 - taken)] == [late.pk]
+
+
+def test_owners_who_have_their_share_hide_no_other(alice: User) -> None:
+    for _ in range(30):
+        event(endpoint(alice))
+    while claim(10):
+        pass
+    late = event(endpoint(personas.olga()))
+    assert [job.delivery_id for job in claim(1)] == [late.pk]
+
+
 def test_a_place_is_free_when_an_attempt_has_ended(
     hook: WebhookEndpoint, settings: type[django_settings]
 ) -> None:
