@@ -183,9 +183,11 @@ CELERY_BROKER_URL = env.broker_url(
     "CELERY_BROKER_URL",
     default=_redis_hosts[0].replace("unix://", "redis+socket://").replace("?db=", "?virtual_host="),
 )
+# Celery itself takes the variables before any setting, also one that is blank.
+if not env.text("CELERY_BROKER_URL"):
+    os.environ.pop("CELERY_BROKER_URL", None)
 if UNDER_TEST:
     CELERY_BROKER_URL = "memory://"
-    # Celery would take these before any setting.
     for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"):
         os.environ.pop(name, None)
 # Seconds. Without them `.delay()` waits for ever on a broker that has stopped answering.

@@ -192,6 +192,14 @@ def test_a_database_url_is_what_it_says(
     assert expected.items() <= read(DATABASE, url).items()
 
 
+def test_a_blank_broker_is_the_default(tmp_path: Path) -> None:
+    code = "from ara_project.celery import app; print(app.conf.broker_url)"
+    values = {"REDIS_URL": "redis://h:6379/1", "CELERY_BROKER_URL": " "}
+    assert (
+        manage(tmp_path, "shell", "-v0", "-c", code, **values).stdout.strip() == values["REDIS_URL"]
+    )
+
+
 @pytest.mark.parametrize("command", [["check"], ["serve", "--port", "0"]])
 @pytest.mark.parametrize(
     ("name", "value"),

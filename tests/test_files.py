@@ -65,12 +65,15 @@ def _made(directory: Path) -> Path:
         ("db.sqlite3", "check"),
         ("up.lock", "up"),
         ("demo.json", "up"),
+        ("valkey/start.lock", "serve"),
+        ("valkey/guard.lock", "serve"),
+        ("valkey/valkey.log", "serve"),
     ],
 )
 def test_a_directory_in_place_of_a_file_is_one_line(
     tmp_path: Path, name: str, command: str
 ) -> None:
-    (tmp_path / name).mkdir()
+    (tmp_path / name).mkdir(parents=True)
     _one_line(run_manage(tmp_path, command), name)
 
 

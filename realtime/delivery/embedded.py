@@ -133,17 +133,21 @@ def hold(directory: Path) -> Holder:
 
     Raises EmbeddedServerError, with the end of Valkey's log, when it is not up within 10 seconds.
     """
-    deadline = time.monotonic() + _START_SECONDS
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory.chmod(0o700)
-        start = _open_lock(directory / "start.lock")
-        holders = _open_lock(directory / "holders.lock")
+        return _hold(directory)
     except OSError as exc:
         raise EmbeddedServerError(
-            f"{exc.filename} cannot be used: {exc.strerror}; give {directory} to user "
-            f"{os.geteuid()}, or set VAR_DIR or REDIS_URL."
+            f"{exc.filename or directory} cannot be used: {exc.strerror}; let user {os.geteuid()} "
+            f"read and write all of {directory}, or set VAR_DIR or REDIS_URL."
         ) from exc
+
+
+def _hold(directory: Path) -> Holder:
+    deadline = time.monotonic() + _START_SECONDS
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.chmod(0o700)
+    start = _open_lock(directory / "start.lock")
+    holders = _open_lock(directory / "holders.lock")
     try:
         _wait_lock(start, fcntl.LOCK_EX, deadline, f"another start in {directory} hangs")
         _wait_lock(holders, fcntl.LOCK_SH, deadline, f"Valkey in {directory} does not stop")
