@@ -109,3 +109,24 @@ async def test_a_ticket_opens_one_socket_over_all_processes(
             assert (await until(socket, "error"))["code"] == "invalid_token"
             await asyncio.wait_for(socket.wait_closed(), TIMEOUT)
             assert socket.close_code == 4401
+
+
+async def test_dry_runs_that_are_sent_at_once_are_not_computed_at_once(
+    server: LiveServer, credentials: tuple[str, str]
+) -> None:
+    key, token = credentials
+    headers = {"Authorization": f"Bearer {token}"}
+    rule = {"symbols": ["DRY"], "conditions": [{"type": "above", "value": 150}]}
+    async with httpx.AsyncClient(base_url=server.http, timeout=TIMEOUT) as api:
+        update = {"type": "market_data_update", "symbol": "DRY", "data": {"price": 151}}
+        published = await api.post("/api/v1/publish", json=update, headers={"X-API-Key": key})
+        assert published.status_code == 201
+        attempts = (
+            api.post("/api/v1/alert-rules/dry-run", json=rule, headers=headers) for _ in range(6)
+        )
+        answers = await asyncio.gather(*attempts)
+    done = [answer.json()["fired"] for answer in answers if answer.status_code == 200]
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert set(done) == {1}
+    assert refused
+    assert {(each.status_code, each.headers["Retry-After"]) for each in refused} == {(429, "5")}

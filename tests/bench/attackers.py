@@ -127,7 +127,7 @@ async def _requests(port: int) -> None:
 
 async def _dry_runs(port: int) -> None:
     key = os.environ["ATTACK_KEY"]
-    rule = {"name": "r", "symbols": ["AAPL"], "conditions": [{"type": "price_above", "value": 1}]}
+    rule = {"name": "r", "symbols": ["AAPL"], "conditions": [{"type": "above", "value": 1}]}
     body = json.dumps(rule).encode()
     head = (
         f"POST /api/v1/alert-rules/dry-run HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {key}\r\n"
