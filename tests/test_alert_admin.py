@@ -125,3 +125,13 @@ def test_what_is_set_aside_is_shown_with_its_reason(olga: Client) -> None:
     page = olga.get(reverse("admin:realtime_alertproblem_changelist"), {"q": "EXTR"}).text
     assert "TypeError: odd" in page
     assert "all rules" in page
+
+
+def test_a_rule_that_cannot_be_read_is_an_error_of_the_dry_run(olga: Client) -> None:
+    save(olga, RULE)
+    AlertRule.objects.update(definition=[])
+    rule = AlertRule.objects.get()
+    page = olga.post(reverse("admin:realtime_alertrule_dry_run", args=[rule.pk]), {"past": "1d"})
+    assert "a rule is a JSON object" in page.text
+    assert olga.get(reverse("admin:realtime_alertrule_changelist")).status_code == 200
+    assert olga.get(reverse("admin:realtime_alertrule_change", args=[rule.pk])).status_code == 200

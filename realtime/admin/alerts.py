@@ -191,10 +191,10 @@ class AlertRuleAdmin(_RuleAdmin):
         if form.is_valid():
             past = cast(Past, form.cleaned_data["past"])
             assert past in PASTS
-            definition = definition_of(rule)
             try:
+                definition = definition_of(rule)
                 [report] = async_to_sync(try_out)([definition], past, request.user.pk)
-            except (BackendUnavailable, Busy, TooMuch) as exc:
+            except (BackendUnavailable, Busy, InvalidRule, TooMuch) as exc:
                 form.add_error(None, str(exc))
             if report is not None and "failed" in report:
                 form.add_error(None, report["failed"])

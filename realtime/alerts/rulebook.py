@@ -40,7 +40,12 @@ class TooManyRules(Exception):
 
 
 def definition_of(row: AlertRule) -> Definition:
-    """The definition as it was checked, with the row's name and pause."""
+    """The definition as it was checked, with the row's name and pause.
+
+    Raises InvalidRule for a row that was written by other means.
+    """
+    if not isinstance(row.definition, dict):
+        raise InvalidRule("", "a rule is a JSON object")
     return parse_rule({**row.definition, "name": row.name, "paused": row.paused})
 
 
@@ -112,16 +117,23 @@ def _same(held: dict[int, AlertRule], id: int | None, definition: Definition) ->
     if id in held:
         return held.pop(id)
     named = [row for row in held.values() if row.name == definition.name]
-    equal = [row for row in named if definition_of(row) == definition]
+    equal = [row for row in named if _says(row, definition)]
     for row in (*equal, *named):
         return held.pop(row.pk)
     return None
 
 
+def _says(row: AlertRule, definition: Definition) -> bool:
+    try:
+        return definition_of(row) == definition
+    except InvalidRule:
+        return False
+
+
 def _changed(row: AlertRule | None, definition: Definition, identity: Identity) -> AlertRule:
     if row is None:
         row = AlertRule(owner_id=identity.user_id, source=AlertRule.Source.SOCKET)
-    elif definition_of(row) == definition:
+    elif _says(row, definition):
         if row.key_id != identity.key_id:
             row.key_id = identity.key_id
             row.save(update_fields=["key"])

@@ -76,9 +76,13 @@ class AlertRuleSerializer(serializers.Serializer[Any]):
         return {**super().get_fields(), "for": seconds}
 
     def to_representation(self, instance: AlertRule) -> dict[str, Any]:
+        try:
+            definition = definition_of(instance).as_data()
+        except InvalidRule:  # one that was written by other means keeps no other from being read
+            definition = {"name": instance.name}
         return {
             "id": instance.pk,
-            **definition_of(instance).as_data(),
+            **definition,
             "paused": instance.paused,
             "source": instance.source,
             "created_at": instance.created_at,
@@ -167,7 +171,11 @@ class AlertRuleView(_OwnRules, generics.RetrieveUpdateDestroyAPIView[AlertRule])
     def patch(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         if not isinstance(request.data, dict):
             raise ValidationError({"": ["A rule is a JSON object."]})
-        merged = {**definition_of(self.get_object()).as_data(), **request.data}
+        try:
+            definition = definition_of(self.get_object()).as_data()
+        except InvalidRule as exc:
+            raise ValidationError({"rule": [f"Cannot be read, so replace it: {exc}"]}) from exc
+        merged = {**definition, **request.data}
         merged = {name: value for name, value in merged.items() if value is not None}
         return self._change(_definition(merged, request))
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db.models import JSONField, Value
 from django.test import Client
 from django.utils import timezone
 
@@ -69,6 +70,17 @@ def test_a_bad_rule_is_refused_with_its_field(alice: Api) -> None:
     assert answer.status_code == 400
     assert list(answer.json()) == ["conditions[0].value"]
     assert alice("POST", RULES, []).status_code == 400
+
+
+@pytest.mark.parametrize("definition", [[], {"symbols": 7}, None])
+def test_a_rule_that_cannot_be_read_keeps_no_other_from_it(alice: Api, definition: Any) -> None:
+    ids = [alice("POST", RULES, RULE).json()["id"] for _ in range(2)]
+    AlertRule.objects.filter(pk=ids[0]).update(definition=Value(definition, JSONField()))
+    broken, sound = alice("GET", RULES).json()["results"]
+    assert ("symbols" in broken, sound.items() >= RULE.items()) == (False, True)
+    path = f"{RULES}/{ids[0]}"
+    assert list(alice("PATCH", path, {"cooldown": 1}).json()) == ["rule"]
+    assert alice("PUT", path, RULE).json().items() >= RULE.items()
 
 
 def test_nobody_sees_the_rules_of_another_user(alice: Api, bob: Api) -> None:

@@ -128,3 +128,10 @@ async def test_a_socket_has_one_dry_run_at_a_time(each_layer: str, alice: Any) -
 async def test_a_dry_run_has_ten_rules_at_most(each_layer: str, alice: Any) -> None:
     answer = await alice.ask("configure_alerts", config={"rules": [RULE] * 11, "dry_run": True})
     assert answer["details"] == {"field": "config.rules"}
+
+
+async def test_a_rule_that_cannot_be_read_is_replaced(each_layer: str, alice: Any) -> None:
+    await alice.ask("configure_alerts", config={"rules": [RULE]})
+    await AlertRule.objects.aupdate(definition=[])
+    answer = await alice.ask("configure_alerts", config={"rules": [RULE]})
+    assert answer["config"]["rules"][0].items() >= RULE.items()
