@@ -7,13 +7,19 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
+from django.db import connections
+from django.db.backends.signals import connection_created
 
+from realtime.alerts.database import disconnect
+from realtime.db import in_database
 from realtime.management import background
-from realtime.management.background import keep_running
+from realtime.management.background import BackgroundCommand, keep_running
+from realtime.models import ApiKey
 from tests.conftest import NewDatabase
 from tests.delivery.waiting import until
 from tests.processes import ROOT, START_SECONDS, Valkey, process_environment
@@ -81,6 +87,28 @@ async def test_all_of_them_have_ended_when_one_is_misconfigured() -> None:
     with pytest.raises(ImproperlyConfigured):
         await keep_running({"slow": slow, "bad": bad}, asyncio.Event())
     assert ended.is_set()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_to_the_database_is_kept_from_look_to_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[object] = []
+
+    def note(connection: object, **_: object) -> None:
+        opened.append(connection)
+
+    class Command(BackgroundCommand):
+        async def run(self, stop: asyncio.Event, **options: Any) -> None:
+            for _ in range(5):
+                await in_database(ApiKey.objects.count)()
+            await disconnect()
+
+    monkeypatch.setattr(background.broadcast, "reaches_other_processes", lambda: True)
+    connection_created.connect(note)
+    call_command(Command())
+    assert len(opened) == 1
+    assert connections.settings["default"]["CONN_MAX_AGE"] == 0
 
 
 # As processes -------------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ class Socket:
 class PreparedSocket(Socket):
     """Frames written straight to the transport."""
 
-    __slots__ = ("_cork", "_direct", "_frames", "_held", "_peer", "_write")
+    __slots__ = ("_cork", "_direct", "_frames", "_held", "_peer", "_write", "ended")
 
     def __init__(
         self,
@@ -137,6 +137,7 @@ class PreparedSocket(Socket):
         # Frames of this turn of the loop, while the cork is in.
         self._frames: list[bytes] = []
         self._held = False
+        self.ended = False  # the close frame is written
         # Nothing waits, and the transport takes more: one look instead of four for each delivery.
         self._direct = True
         if peer.transport.is_closing():  # it has gone before its credential was looked up
@@ -217,7 +218,7 @@ class PreparedSocket(Socket):
 
     def send_last(self, text: bytes) -> None:
         self.release()
-        if not self._peer.transport.is_closing():
+        if not (self.ended or self._peer.transport.is_closing()):
             # It may be full. So it is when the close frame is written, right behind this.
             self._write(frame(text))
             self.sent += 1

@@ -181,6 +181,10 @@ class PreparedProtocol(PacedProtocol):
         """Write the close frame, and listen for the peer's."""
         self.stop_keepalive()
         self.close_sent = True
+        if self.socket is not None:
+            self.socket.ended = True
+        while not self.queue.empty():  # whoever asked cannot be answered any more
+            self.queue.get_nowait()
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.read_paused = False
