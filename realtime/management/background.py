@@ -5,11 +5,13 @@ import faulthandler
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
 
 from realtime import broadcast
 from realtime.cancelling import cancel_others
@@ -22,6 +24,8 @@ Work = Callable[[asyncio.Event], Awaitable[None]]
 
 # Seconds after a signal within which the process has to end, threads included.
 LAST_SECONDS: Final = 20.0
+# Seconds for which a connection to the database is used, where CONN_MAX_AGE says nothing.
+KEEP_SECONDS: Final = 60
 
 
 class BackgroundCommand(BaseCommand):
@@ -38,9 +42,25 @@ class BackgroundCommand(BaseCommand):
                 "Use realtime.delivery.layers.RedisStreamLayer."
             )
         try:
-            asyncio.run(until_told(lambda stop: self.run(stop, **options)))
+            with _kept_connections():
+                asyncio.run(until_told(lambda stop: self.run(stop, **options)))
         except ImproperlyConfigured as exc:
             raise CommandError(str(exc)) from exc
+
+
+@contextmanager
+def _kept_connections() -> Iterator[None]:
+    """Connections to the database that stay open for a while: to look for work takes less than to
+    open one, and the works look several times a second.
+    """
+    before = {alias: database["CONN_MAX_AGE"] for alias, database in connections.settings.items()}
+    try:
+        for alias, age in before.items():
+            connections.settings[alias]["CONN_MAX_AGE"] = KEEP_SECONDS if age == 0 else age
+        yield
+    finally:
+        for alias, age in before.items():
+            connections.settings[alias]["CONN_MAX_AGE"] = age
 
 
 async def until_told(work: Work) -> None:

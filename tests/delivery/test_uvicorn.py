@@ -432,6 +432,16 @@ async def test_what_breaks_the_websocket_protocol_is_closed(
     await client.leave()
 
 
+async def test_messages_before_one_that_is_too_big_are_no_failure(server: LiveServer) -> None:
+    client = await opened(server)
+    auth = b"\x81\x9b\0\0\0\0" + b'{"type":"auth","token":"x"}'
+    client.writer.write(auth * 3 + b"\x81\xff" + (70_000).to_bytes(8, "big") + bytes(4))
+    assert await client.closed() == 1009
+    await client.gone()
+    assert " ERROR " not in server.log
+    await client.leave()
+
+
 async def test_the_reason_arrives_though_more_is_being_sent(server: LiveServer) -> None:
     client = await opened(server)
     client.send(0x3, b"x")
