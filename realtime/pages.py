@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction
 from django.conf import settings
+from django.db import DataError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
@@ -36,7 +37,7 @@ _GetResponse = Callable[[HttpRequest], Any]
 
 @sync_and_async_middleware
 def guard_pages(get_response: _GetResponse) -> _GetResponse:
-    """Gives pages of ours and of the admin their Content-Security-Policy; see `bound_search`."""
+    """Gives pages of ours and of the admin their Content-Security-Policy, and bounds its lists."""
 
     async def guard_async(request: HttpRequest) -> HttpResponseBase:
         response: HttpResponseBase = await get_response(request)
@@ -47,6 +48,7 @@ def guard_pages(get_response: _GetResponse) -> _GetResponse:
 
     chosen: Any = guard_async if iscoroutinefunction(get_response) else guard_sync
     chosen.process_view = _bound_search_async if chosen is guard_async else bound_search
+    chosen.process_exception = refuse_filter
     guarded: _GetResponse = chosen
     return guarded
 
@@ -84,6 +86,17 @@ async def _bound_search_async(
     request: HttpRequest, view: Any, args: Any, kwargs: Any
 ) -> HttpResponse | None:
     return bound_search(request, view, args, kwargs)
+
+
+def refuse_filter(request: HttpRequest, exc: Exception) -> HttpResponse | None:
+    """400 for a filter of a list that somebody wrote by hand: a year 0, a NUL, 30 digits."""
+    match = request.resolver_match
+    if match is None or "admin" not in match.app_names or not request.GET:
+        return None
+    listed = str(match.url_name).endswith(("_changelist", "autocomplete"))
+    if not listed or not isinstance(exc, ValueError | OverflowError | DataError):
+        return None
+    return HttpResponse("No list has such values.", status=400, content_type="text/plain")
 
 
 def _problem(parameter: tuple[str, Any]) -> str | None:
