@@ -206,6 +206,14 @@ def test_an_upgrade_grants_nothing_to_others() -> None:
     assert not olga.user_permissions.exists()
 
 
+def test_the_command_says_when_a_key_may_more_than_its_owner(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    personas.alice()
+    call_command("create_api_key", "alice", "granted", "--scope", "publish")
+    assert "alice may not publish; the key may, by itself." in capsys.readouterr().err
+
+
 def test_the_command_makes_a_key_that_depends_on_its_owner(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

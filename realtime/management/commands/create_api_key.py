@@ -69,3 +69,5 @@ class Command(BaseCommand):
         # Only the key goes to standard output: KEY=$(manage.py create_api_key …)
         self.stdout.write(raw)
         self.stderr.write(f"Created {key} of {owner}. Keep it now: it is not shown again.")
+        if key.publish_granted:
+            self.stderr.write(f"{owner} may not publish; the key may, by itself.")
