@@ -12,14 +12,18 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, Final
 
+from channels.exceptions import InvalidChannelLayerError
+from channels.layers import get_channel_layer
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import DatabaseError
 from django.utils.module_loading import import_string
+from redis.exceptions import RedisError
 
 from realtime import demo
 from realtime.access.identity import ANONYMOUS
+from realtime.delivery.cluster import is_cluster
 from realtime.models import validate_origins
 from realtime.predictions.predictors import configured_predictor
 
@@ -241,6 +245,25 @@ def check_channel_layer() -> Iterator[CheckMessage]:
             "publish to nobody, and one-use tickets and revocations do not reach them.",
             hint="Leave CHANNEL_LAYER unset, and set REDIS_URL for several machines.",
             id="realtime.E006",
+        )
+
+
+@_check(Tags.compatibility)
+def check_redis_cluster() -> Iterator[CheckMessage]:
+    if getattr(settings, "EMBEDDED_VALKEY", False):
+        return
+    try:
+        layer: Any = get_channel_layer()
+        found = any(is_cluster(client) for client in getattr(layer, "sync_clients", ()))
+    except (InvalidChannelLayerError, RedisError, OSError):
+        return  # E008 tells of a bad layer, and /readyz of a Redis that is away
+    if found:
+        yield Error(
+            "REDIS_URL names a node of a Redis Cluster, which is not supported: the keys of one "
+            "update would lie on several nodes.",
+            hint="Use a server that is not part of a cluster; several of them share the streams if "
+            "REDIS_URL names them all.",
+            id="realtime.E012",
         )
 
 

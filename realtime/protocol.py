@@ -378,7 +378,10 @@ class StreamInfo(Struct, omit_defaults=True):
 
 
 class Connected(ServerMessage, tag="connected", kw_only=True):
-    """The first message, once. `heartbeat_interval` in seconds."""
+    """The first message, once. `heartbeat_interval` in seconds.
+
+    `streams` is empty while Redis does not answer; `subscribed` without `id` has them then.
+    """
 
     channel: Channel
     symbol: str | UnsetType = UNSET
@@ -392,7 +395,7 @@ class Connected(ServerMessage, tag="connected", kw_only=True):
 
 
 class Ping(ServerMessage, tag="ping", kw_only=True):
-    """`heads`: the newest offset of each stream of this socket."""
+    """`heads`: the newest offset of each stream; of `*` those that changed since the last ping."""
 
     heads: dict[str, int]
 
@@ -522,7 +525,10 @@ def parse_stream_status(text: bytes) -> StreamStatus:
 
 
 class Gap(ServerMessage, tag="gap", kw_only=True):
-    """Updates that are lost for good. `epoch` is the one in force from now on."""
+    """Updates that are lost for good. `epoch` is the one in force from now on.
+
+    `to_offset` below `from_offset`: none is; the epoch goes on, or begins, behind `to_offset`.
+    """
 
     symbol: str
     from_offset: int

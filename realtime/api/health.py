@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.utils.decorators import sync_and_async_middleware
 from redis.exceptions import RedisError
 
+from realtime.delivery.cluster import is_cluster
 from realtime.delivery.http import PROBES
 from realtime.delivery.server import is_draining
 from realtime.predictions.database_thread import DatabaseThread
@@ -128,6 +129,8 @@ def _redis() -> str:
     try:
         for client in getattr(layer, "sync_clients", ()):  # none where no Redis is needed
             client.ping()
+            if is_cluster(client):
+                return "cluster"
     except (RedisError, OSError):
         return "unreachable"
     return "ok"

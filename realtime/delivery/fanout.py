@@ -29,6 +29,8 @@ RECENT_TOTAL: Final = 60_000
 HOLD_SECONDS: Final = 5.0
 # Seconds until a history that could not be read is asked for again.
 RETRY_SECONDS: Final = 0.5
+# Seconds for which losses are gathered for one line in the log.
+TELL_SECONDS: Final = 1.0
 
 
 class Fanout:
@@ -49,6 +51,9 @@ class Fanout:
         self._failed: dict[str, None] = {}
         self._retry: asyncio.TimerHandle | None = None
         self.freshness = Freshness(self.streams, self._audience, self._learn)
+        # How many updates were lost of which streams, until that is logged.
+        self._losses: dict[str, int] = {}
+        self._losing: asyncio.TimerHandle | None = None
         self.lost = 0  # updates that were gone from the history before this process had them
 
     def state(self, stream: Stream) -> StreamState:
@@ -216,7 +221,6 @@ class Fanout:
             return page
         again = next((update for update in page.updates if update.offset == state.offset), None)
         if page.offset < state.offset or (last and again and again.body != last.body):
-            logger.warning("%s went back in time: a new epoch begins", state.stream.group)
             common = await self._last_common(state)
             await self._history.restart_stream(state.stream, state.epoch, common)
             page = await self._history.read_after(state.stream, state.position)
@@ -267,11 +271,7 @@ class Fanout:
         if lost:
             if page.offset and not state.born:
                 self._bear(state)
-            self.lost += next_offset - 1 - known
-            logger.warning(
-                "%s: updates %d to %d of epoch %s are lost",
-                state.stream.group, known + 1, next_offset - 1, page.epoch,
-            )  # fmt: skip
+            self._note_loss(state, next_offset - 1 - known)
             for reader in self._audience(state):
                 reader.deliver_gap(state.stream, known + 1, next_offset - 1, page.epoch)
             state.recent.clear()
@@ -291,11 +291,35 @@ class Fanout:
     def _turn(self, state: StreamState, page: Page) -> None:
         """The page's epoch goes on where this one has ended: nothing of it is missing."""
         known = page.known(state.position)
+        self._note_loss(state, 0)
         for reader in self._told(state):
             reader.deliver_gap(state.stream, known + 1, known, page.epoch)
         while state.recent and state.recent[-1].offset > known:
             state.recent.pop()
         state.epoch, state.offset, state.moved = page.epoch, known, time.monotonic()
+
+    def _note_loss(self, state: StreamState, updates: int) -> None:
+        """For one line in the log: when Redis comes back it is so with all streams at once."""
+        self.lost += updates
+        if self._losing is None:
+            loop = asyncio.get_running_loop()
+            self._losing = loop.call_later(TELL_SECONDS, self._tell_losses)
+        self._losses[state.stream.group] = self._losses.get(state.stream.group, 0) + updates
+
+    def _tell_losses(self) -> None:
+        losses, self._losses, self._losing = self._losses, {}, None
+        lost = {group: updates for group, updates in losses.items() if updates}
+        if lost:
+            worst = max(lost, key=lambda group: lost[group])
+            logger.warning(
+                "%d updates of %d streams are lost, %d of %s",
+                sum(lost.values()), len(lost), lost[worst], worst,
+            )  # fmt: skip
+        if len(losses) > len(lost):
+            logger.warning(
+                "%d streams have a new epoch, and lack nothing of it: Redis has begun anew",
+                len(losses) - len(lost),
+            )
 
     def _told(self, state: StreamState) -> list[Reader]:
         """Who knows the epoch of a stream: who asked for it, and others since its first update."""
@@ -445,9 +469,10 @@ class Fanout:
         for task in self._tasks:
             task.cancel()
         self.freshness.close()
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        for timer in (self._retry, self._losing):
+            if timer is not None:
+                timer.cancel()
+        self._retry = self._losing = None
         self._failed.clear()
         self.streams.clear()
         self.wildcards.clear()

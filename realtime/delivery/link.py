@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, Final, Protocol
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from realtime.cancelling import cancel
 from realtime.delivery import history, slots
@@ -73,6 +73,8 @@ class Link:
         self._unsent: list[tuple[str, str]] = []
         self._sending = asyncio.Lock()  # commands leave in the order in which they were wanted
         self._connection: Any = None
+        self._attempt = 0  # since the last connection in which everything wanted was in force
+        self._unconfirmed = 0  # of what this connection began with
         self._task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps weak references
 
@@ -181,46 +183,48 @@ class Link:
     # The connection ---------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        attempt = 0
         connection: Any = None
         task = asyncio.current_task()
         assert task is not None
         while not task.cancelling():  # redis-py may swallow it on the way
-            connected = False
             try:
                 connection = self._pool.make_connection()
                 await connection.connect()
                 await self._resubscribe(connection)
-                connected = True
-                if attempt:
-                    logger.info("Redis is back")
-                attempt = 0
                 await self._read(connection)
             except (TimeoutError, RedisError, OSError) as exc:
-                if connected or attempt == 0:
-                    logger.warning("Redis is away (%s); sockets stay open, reconnecting", exc)
+                if self._attempt == 0:
+                    _tell_away(exc)
             except Exception:
                 logger.exception("a Redis connection failed; sockets stay open, reconnecting")
             finally:
                 self._disconnected(connection)
             self._user.link_down(self)
-            attempt += 1
-            most = min(RECONNECT_MOST, RECONNECT_BASE * 2**attempt)
-            await asyncio.sleep(random.uniform(RECONNECT_BASE, most))
+            self._attempt += 1
+            await asyncio.sleep(random.uniform(RECONNECT_BASE, _longest_pause(self._attempt)))
 
     async def _resubscribe(self, connection: Any) -> None:
-        """Everything that is wanted, in force again; then the layer fills the holes."""
+        """Ask for everything that is wanted."""
         self._unsent = []
+        wanted = {"SUBSCRIBE": list(self._names), "PSUBSCRIBE": list(self._patterns)}
+        self._unconfirmed = sum(map(len, wanted.values()))
         self._sending = asyncio.Lock()
         async with self._sending:
             # Set first: what is wanted from now on, while this sends, follows it.
             self._connection = connection
-            for verb, wanted in (("SUBSCRIBE", self._names), ("PSUBSCRIBE", self._patterns)):
-                names = list(wanted)
+            for verb, names in wanted.items():
                 for begin in range(0, len(names), 1000):
                     await connection.send_command(
                         verb, *names[begin : begin + 1000], check_health=False
                     )
+        if not self._unconfirmed:
+            self._in_force()
+
+    def _in_force(self) -> None:
+        """All of it is confirmed: the layer fills the holes. Only now is Redis back."""
+        if self._attempt:
+            logger.info("Redis is back")
+        self._attempt = 0
         self._user.link_up(self)
 
     async def _read(self, connection: Any) -> None:
@@ -260,6 +264,10 @@ class Link:
                 future = wanted.get(_name(answer[1]))
                 if future is not None and not future.done():
                     future.set_result(None)
+                # The answers to what it began with come before those to what was wanted since.
+                self._unconfirmed -= 1
+                if self._unconfirmed == 0:
+                    self._in_force()
 
     def _safely(self, name: str, data: bytes, *, twice: bool) -> None:
         try:
@@ -295,6 +303,22 @@ class Link:
         for pool in (self.redis.connection_pool, self._pool):
             for client in sentinels(pool):
                 await client.aclose(close_connection_pool=True)
+
+
+def _tell_away(exc: Exception) -> None:
+    if isinstance(exc, NoPermissionError):
+        logger.warning(
+            "Redis refuses a subscription (%s): see README, A user of Redis, for its rights; "
+            "sockets stay open, trying again",
+            exc,
+        )
+    else:
+        logger.warning("Redis is away (%s); sockets stay open, reconnecting", exc)
+
+
+def _longest_pause(attempt: int) -> float:
+    # After an hour of attempts two to their number is more than a float can hold.
+    return min(RECONNECT_MOST, RECONNECT_BASE * 2.0 ** min(attempt, 10))
 
 
 def _name(name: bytes) -> str:

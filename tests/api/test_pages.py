@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from django.utils import timezone
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
+from realtime import checks
 from realtime.models import WebhookDelivery, WebhookEndpoint
 from tests import personas
 from tests.conftest import REDIS
@@ -198,3 +200,28 @@ def test_the_document_groups_paths_by_what_they_are_about() -> None:
         for tag in operation["tags"]
     }
     assert {"alert-rules", "auth", "keys", "predictions", "publish", "webhooks"} <= tags
+
+
+def test_a_redis_cluster_is_not_supported_and_says_so(settings: Settings, tmp_path: Path) -> None:
+    arguments = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    with Valkey(tmp_path / "cluster", tcp=True, arguments=arguments) as server:
+        settings.EMBEDDED_VALKEY = False
+        settings.CHANNEL_LAYERS = {
+            "default": {
+                "BACKEND": "realtime.delivery.layers.RedisStreamLayer",
+                "CONFIG": {"hosts": [server.url]},
+            }
+        }
+        answer = client.get("/readyz")
+        found = [message.id for message in checks.check_redis_cluster()]
+    assert (answer.status_code, answer.json()["redis"]) == (503, "cluster")
+    assert found == ["realtime.E012"]
+
+
+def test_a_redis_that_is_no_cluster_or_away_is_none_of_that_check(
+    settings: Settings, redis_layer: None
+) -> None:
+    settings.EMBEDDED_VALKEY = False
+    assert list(checks.check_redis_cluster()) == []
+    settings.CHANNEL_LAYERS["default"]["CONFIG"] = {"hosts": [f"redis://127.0.0.1:{free_port()}"]}
+    assert list(checks.check_redis_cluster()) == []

@@ -810,3 +810,30 @@ async def test_what_has_moved_is_told_in_the_order_in_which_it_moved(
     assert list(first) == ["S1", "S2", "S3"]
     assert rest == {"S4": 1, "S0": 2}
     assert fanout.moved("market-data", float("inf"), 3)[0] == {}
+
+
+# The log ------------------------------------------------------------------------------------------
+
+
+async def test_what_happens_to_all_streams_at_once_is_one_line_in_the_log(
+    fanout: Fanout,
+    history: MemoryHistory,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "TELL_SECONDS", 0.02)
+    streams = [Stream("market-data", f"S{number}") for number in range(40)]
+    for number, stream in enumerate(streams):
+        await joined(fanout, stream)
+        publish(history, 2, stream, fanout)
+        history.lose(stream)
+        publish(history, 3, stream)
+        if number < 5:
+            history.trim(stream, 1)
+    fanout.resync_all([stream.group for stream in streams])
+    await until(lambda: len(caplog.records) == 2)
+    await quiet(fanout)
+    lost, begun = [record.message for record in caplog.records]
+    assert lost.startswith("10 updates of 5 streams are lost, 2 of market-data.S")
+    assert begun.startswith("35 streams have a new epoch")
+    fanout.close()

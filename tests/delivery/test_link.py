@@ -1,11 +1,13 @@
 """One connection to Redis: wishes for subscriptions, through cuts and restarts."""
 
 import asyncio
+import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from realtime.delivery.link import Link
+from realtime.delivery.link import RECONNECT_MOST, Link, _longest_pause
 from realtime.delivery.publisher import BackendUnavailable
 from tests.delivery.exchange import (  # fmt: skip
     HELLO,
@@ -128,3 +130,47 @@ async def test_it_connects_when_redis_comes_later(make: Make, tmp_path: Path) ->
         await publish(layer, AAPL, 1)
         await until(lambda: reader.offsets == [1])
         await layer.flush()
+
+
+# A Redis that refuses -----------------------------------------------------------------------------
+
+
+async def test_a_subscription_that_is_refused_is_asked_for_ever_more_slowly(
+    make: Make, tcp_valkey: Valkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Redis compares patterns of subscriptions letter by letter: `asgi*` is not enough for them."""
+    control: Any = tcp_valkey.client()
+    control.execute_command("ACL", "SETUSER", "ara", "on", ">secret", "~*", "+@all", "&asgi*")
+    layer = make(f"redis://ara:secret@127.0.0.1:{tcp_valkey.port}/0")
+    following = asyncio.ensure_future(follow(layer, EVERY))
+    link: Link = layer.loop_layer.links[0]
+    with caplog.at_level(logging.INFO, logger="realtime.delivery.link"):
+        await until(lambda: link._attempt >= 5)
+        told = [record.message for record in caplog.records]
+        assert len(told) == 1, "one line, however often it is refused"
+        assert "A user of Redis" in told[0]
+        control.execute_command("ACL", "SETUSER", "ara", "&asgi__group__market-data.*")
+        reader = await asyncio.wait_for(following, 10)
+    assert caplog.records[-1].message == "Redis is back"
+    await publish(layer, AAPL, 1)
+    await until(reader.has(1))
+
+
+def test_the_pauses_end_however_long_redis_is_away() -> None:
+    pauses = [_longest_pause(attempt) for attempt in (1, 2, 3, 5000, 10**9)]
+    assert pauses == [0.1, 0.2, 0.4, RECONNECT_MOST, RECONNECT_MOST]
+
+
+async def test_redis_is_back_when_everything_wanted_is_in_force(make: Make) -> None:
+    """Not when it was asked for: what is read then could miss what is published before that."""
+    layer = make()
+    link: Link = layer.loop_layer.links[0]
+    in_force: list[bool] = []
+    layer.loop_layer.on_reconnect(
+        lambda: in_force.append(all(future.done() for future in link._names.values()))
+    )
+    await layer.new_channel()
+    await link.subscribe("asgi__group__name")
+    await link.redis.client_kill_filter(_type="pubsub")
+    await until(lambda: len(in_force) == 2)
+    assert in_force == [True, True]
