@@ -124,13 +124,13 @@ def test_a_group_of_outcomes_is_stored_without_the_one_that_is_refused() -> None
 
 
 def test_prices_at_the_end_of_a_float_have_a_score() -> None:
-    for price in (HUGE, 1.0):
+    for price in (HUGE, 1.0, 1.0, 1.0):
         predict(price, last_price=1e-300)
     write_days(HUGE, HUGE)
-    assert resolve_due().resolved == 2
+    assert resolve_due().resolved == 4
     score = PredictionScore.objects.get()
-    assert score.outcomes == 2
-    assert score.mean_absolute_error == pytest.approx(HUGE / 2)
+    assert score.outcomes == 4
+    assert score.mean_absolute_error == pytest.approx(HUGE * 0.75)
 
 
 @pytest.mark.parametrize("value", ["Infinity", "-Infinity"])
