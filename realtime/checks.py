@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 
 from realtime import demo
 from realtime.access.identity import ANONYMOUS
+from realtime.access.redact import redact
 from realtime.delivery.cluster import is_cluster
 from realtime.models import validate_origins
 from realtime.predictions.predictors import configured_predictor
@@ -99,7 +100,7 @@ def check_hosts_and_origins() -> Iterator[CheckMessage]:
             validate_origins([] if origin in ("*", "null") else [origin])
         except ValidationError as exc:
             yield Error(
-                f"REALTIME_ALLOWED_ORIGINS: {exc.messages[0]}",
+                redact(f"REALTIME_ALLOWED_ORIGINS: {exc.messages[0]}"),
                 hint="No page of it can connect as long as this matches nothing.",
                 id="realtime.E004",
             )

@@ -170,3 +170,10 @@ def test_the_demo_account_and_its_key_are_named(settings: Settings) -> None:
     assert "ara_" in key.msg
     User.objects.get(username="admin").delete()
     assert list(checks.check_demo()) == []
+
+
+def test_a_login_in_an_origin_is_not_repeated(settings: Settings) -> None:
+    settings.REALTIME_ALLOWED_ORIGINS = ["https://ara:hunter2@a.example/path"]
+    (message,) = checks.check_hosts_and_origins()
+    assert "a.example" in message.msg
+    assert "hunter2" not in message.msg
