@@ -185,6 +185,8 @@ def doubts(data: Mapping[str, Any], now: datetime) -> dict[str, str]:
 
     Why it is in no bar, though it has a price; or how its time was read, if that is a guess.
     """
+    if _is_plain(data, now):
+        return {}
     try:
         read_price(data, now, now)
     except InvalidTick as exc:
@@ -195,6 +197,29 @@ def doubts(data: Mapping[str, Any], now: datetime) -> dict[str, str]:
         if unit in ("microseconds", "nanoseconds"):
             return {"timestamp": f"{stamp} is taken for {unit} since 1970"}
     return {}
+
+
+_PLAIN: Final = (float, int)
+
+
+def _is_plain(data: Mapping[str, Any], now: datetime) -> bool:
+    """Is it a tick as nearly all are? In a fifth of the time that reading it takes."""
+    price: Any = data.get("price")
+    volume: Any = data.get("volume")
+    stamp, source = data.get("timestamp"), data.get("source", "")
+    try:
+        return (
+            type(price) in _PLAIN
+            and 0 < price < math.inf
+            and (volume is None or (type(volume) in _PLAIN and 0 <= volume < math.inf))
+            and (stamp is None or (type(stamp) is str and datetime.fromisoformat(stamp) <= now))
+            and "bar_date" not in data
+            and type(source) is str
+            and len(source) <= _MAX_SOURCE
+            and source.isprintable()
+        )
+    except (TypeError, ValueError):  # no time, or one without a zone
+        return False
 
 
 def _number(field: str, value: object) -> float:
