@@ -31,9 +31,12 @@ MOST_DAYS: Final = 36_500
 
 
 def under_test() -> bool:
-    """Does `manage.py test` or pytest load the settings? What a test starts is neither."""
+    """Does `manage.py test` or pytest load the settings? What a test starts is neither.
+
+    `testserver` has the users of a test database, too.
+    """
     pytest = "pytest" in sys.modules and "PYTEST_VERSION" in os.environ
-    return pytest or sys.argv[1:2] == ["test"]
+    return pytest or sys.argv[1:2] in (["test"], ["testserver"])
 
 
 class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no types

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ara_project.environment import under_test
 from realtime.broadcast import asend_alert
 from tests.clients import Socket
 from tests.live import create_people, publish_to
@@ -72,3 +73,12 @@ async def test_tests_of_a_user_reach_no_socket(
     await socket.leave()
     left = {name.decode() for name in valkey.client().keys("*")}
     assert not [name for name in left if "MADEUP" in name or name == "celery"]
+
+
+@pytest.mark.parametrize(("command", "alone"), [("test", True), ("testserver", True), ("x", False)])
+def test_commands_of_tests_have_a_layer_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, command: str, alone: bool
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["manage.py", command])
+    monkeypatch.delenv("PYTEST_VERSION")
+    assert under_test() is alone
