@@ -192,6 +192,24 @@ async def test_a_rule_fires_for_its_user(
         pass
 
 
+async def test_what_is_limited_by_user_is_limited_for_these_too(
+    server: LiveServer, people: dict[str, str]
+) -> None:
+    api = client(server, "ben")
+    rule = {"symbols": ["UUID"], "conditions": [{"type": "above", "value": 150}]}
+    tried = api.post("alert-rules/dry-run", json=rule, timeout=60)
+    assert tried.status_code == 200, tried.text
+    socket = await connected(server, api)
+    answer = await socket.ask("configure_alerts", config={"rules": [rule]})
+    assert answer["type"] == "alerts_configured"
+    await socket.leave()
+    predictions = await Socket.open(f"{server.ws}/ws/predictions/UUID?ticket={ticket(api)}")
+    await predictions.until("connected", authenticated=True)
+    asked = await predictions.ask("request_prediction", symbol="UUID")
+    assert asked["type"] != "error", asked
+    await predictions.leave()
+
+
 @pytest.mark.parametrize("how", ["deactivated", "deleted", "password", "everywhere"])
 async def test_a_socket_closes_when_its_user_is(
     server: LiveServer, people: dict[str, str], how: str
