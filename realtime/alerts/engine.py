@@ -52,6 +52,8 @@ T = TypeVar("T")
 # Updates that may wait here, and that are evaluated before the next commit.
 MAX_WAITING: Final = 5000
 BATCH: Final = 1000
+# Seconds of evaluating before the next commit: the lease is to be renewed meanwhile.
+BATCH_SECONDS: Final = 0.3
 # Seconds between two commits while nothing fires: what was not committed is evaluated again.
 FLUSH_SECONDS: Final = 0.5
 # Seconds between two looks for changed rules, beside those that are announced.
@@ -157,8 +159,11 @@ class _Engine:
         if not self.waiting:
             self.arrived.clear()
             await set_within(self.arrived, self._patience())
+        began = time.monotonic()
         for _ in range(min(BATCH, len(self.waiting))):
             await self._take(self.waiting.popleft())
+            if time.monotonic() - began > BATCH_SECONDS:
+                break
         self.room.set()
         if not self.waiting and time.monotonic() > self._settled:
             now = int((time.time() - GRACE_SECONDS) * 1000)

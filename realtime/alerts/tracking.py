@@ -1,6 +1,7 @@
 """One symbol as an engine follows it: the state machine, the positions, what is not committed."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from heapq import merge
 from typing import Any
@@ -29,6 +30,7 @@ class Tracked:
         self.fence = saved.fence
         self.changed = False
         self.drafts: list[Draft] = []
+        self._fired: Counter[Any] = Counter()  # by owner, since the last commit
         self._layer = layer
         self._saved = saved.rules
 
@@ -98,6 +100,11 @@ class Tracked:
         self.changed = True
 
     def _draft(self, fired: Fired, channel: str, position: Position) -> None:
+        """One more than may be stored tells that there are more: the others need not be made."""
+        limit: int = settings.REALTIME_ALERTS_PER_USER_PER_MINUTE
+        self._fired[fired.rule.owner_id] += 1
+        if limit and self._fired[fired.rule.owner_id] > limit + 1:
+            return
         try:
             self.drafts.append(draft(fired, channel, position))
         except Exception as exc:
@@ -130,6 +137,7 @@ class Tracked:
         self.fence += 1
         self.changed = False
         self.drafts.clear()
+        self._fired.clear()
 
 
 def first_position(page: Page, since: int) -> Position:

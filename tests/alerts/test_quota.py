@@ -8,13 +8,18 @@ from typing import Any
 
 import pytest
 from channels.db import database_sync_to_async
+from channels.layers import get_channel_layer
 from django.utils import timezone
 
 from realtime.alerts import store
 from realtime.alerts.firing import Draft
-from realtime.alerts.store import Commit
+from realtime.alerts.rulebook import definition_of
+from realtime.alerts.state import Rule
+from realtime.alerts.store import Commit, Saved
+from realtime.alerts.tracking import Tracked
 from realtime.broadcast import abroadcast_many, market_data_update
 from realtime.models import Alert, AlertRule
+from realtime.protocol import Position
 from tests import personas
 from tests.alerts.test_engine import add_rule, engine, until_followed
 from tests.clients import wait_for
@@ -111,3 +116,20 @@ async def test_a_rule_that_fires_with_every_other_update_fills_no_database(
         await wait_for(told)
     # A minute may have ended meanwhile.
     assert 21 <= await Alert.objects.filter(owner=people.alice).acount() <= 42
+
+
+async def test_what_is_beyond_the_limit_is_not_even_kept_until_the_next_commit(
+    each_layer: str, add_rule: Callable[..., AlertRule], settings: Any
+) -> None:
+    settings.REALTIME_ALERTS_PER_USER_PER_MINUTE = 5
+    rows = [await database_sync_to_async(add_rule)() for _ in range(2)]
+    saved = Saved({"market-data": Position("", 0)}, {}, 0, {})
+    layer: Any = get_channel_layer()
+    tracked = Tracked(getattr(layer, "loop_layer", layer), "AAPL", saved)
+    for row in rows:
+        tracked.put(Rule(row.pk, 1, row.owner_id, definition_of(row)))
+    await abroadcast_many(
+        [market_data_update("AAPL", {"price": 149 + n % 2 * 2}) for n in range(99)]
+    )
+    await tracked.catch_up()
+    assert len(tracked.drafts) == 6
