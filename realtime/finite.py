@@ -5,9 +5,13 @@ NaN: JSON has no word for that, and neither has a column that must not be empty.
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from statistics import fmean
+from typing import Final
+
+LARGEST: Final = sys.float_info.max
 
 
 def finite(number: float | None) -> float | None:
@@ -27,9 +31,9 @@ def mean(numbers: Sequence[float]) -> float | None:
 
 
 def total(one: float, other: float) -> float:
-    """Their sum, or the larger one of them where the sum is not a finite number."""
-    added = one + other
-    return added if math.isfinite(added) else max(finite(one) or 0.0, finite(other) or 0.0)
+    """The sum of those that are finite, or the LARGEST float where it is beyond that."""
+    added = (finite(one) or 0.0) + (finite(other) or 0.0)
+    return math.copysign(min(abs(added), LARGEST), added)
 
 
 def days_before(moment: datetime, days: int) -> datetime | None:

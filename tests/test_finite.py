@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from realtime.finite import finite, mean, total
+from realtime.finite import LARGEST, finite, mean, total
 
 HUGE = 1.7e308
 
@@ -21,6 +21,9 @@ def test_a_mean_passes_over_what_is_not_finite() -> None:
     assert mean([math.nan]) is None
 
 
-@pytest.mark.parametrize(("one", "other"), [(HUGE, HUGE), (math.inf, HUGE), (HUGE, math.nan)])
-def test_a_total_beyond_a_float_stays_at_the_larger_part(one: float, other: float) -> None:
-    assert total(one, other) == HUGE
+@pytest.mark.parametrize(
+    ("one", "other", "sum"),
+    [(HUGE, HUGE, LARGEST), (math.inf, HUGE, HUGE), (HUGE, math.nan, HUGE), (1.5, 2.0, 3.5)],
+)
+def test_a_total_is_finite(one: float, other: float, sum: float) -> None:
+    assert total(one, other) == sum

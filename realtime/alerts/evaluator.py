@@ -22,6 +22,7 @@ from realtime.alerts.conditions import (
 )
 from realtime.alerts.series import Series, Window, number, percent
 from realtime.alerts.state import Rule, RuleState, Watch
+from realtime.feeds.candles import corrected_id
 from realtime.streams import Channel
 
 AGE: Final[Mapping[str, Metric]] = {
@@ -200,7 +201,7 @@ class SymbolMachine:
         data = tick.data
         if tick.channel == "market-data":
             price, volume = number(data.get("price")), number(data.get("volume"))
-            if "corrects" in data:
+            if corrected_id(data) is not None:
                 # The way back from a price that was none is no move, and nothing was traded.
                 volume = None
                 for window in self._windows.values():

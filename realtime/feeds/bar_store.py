@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 from django.db import IntegrityError, transaction
 
 from realtime.feeds.candles import INTERVALS, VOID, BarKey, Candle
+from realtime.finite import LARGEST
 from realtime.models import Bar, RecordedPosition
 from realtime.protocol import Position
 
@@ -15,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+# Symbols of which that was told.
+_too_large: Final[set[str]] = set()
 # Rows that one statement reads or writes.
 _BATCH: Final = 300
 _KEY: Final = ("symbol", "interval", "source", "start")
@@ -132,6 +135,9 @@ def _candle(bar: Bar) -> Candle:
 
 
 def _bar(key: BarKey, candle: Candle) -> Bar:
+    if candle.volume >= LARGEST and key.symbol not in _too_large:
+        _too_large.add(key.symbol)
+        logger.warning("a volume of %s is beyond what a number holds, and stays there", key.symbol)
     return Bar(
         **key._asdict(),
         open=candle.open,

@@ -180,6 +180,13 @@ def read_price(data: Mapping[str, Any], published: datetime, now: datetime) -> P
     )
 
 
+def corrected_id(data: Mapping[str, Any]) -> str | None:
+    """The id of the trade that an update takes back or corrects; None for any other update."""
+    corrects = data.get("corrects")
+    id = corrects.get("trade_id") if isinstance(corrects, Mapping) else None
+    return id if isinstance(id, str) else None
+
+
 def doubts(data: Mapping[str, Any], now: datetime) -> dict[str, str]:
     """What the publisher of market data should hear, by field; nothing where all is clear.
 

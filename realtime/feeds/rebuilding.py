@@ -6,16 +6,17 @@ from datetime import datetime
 from functools import reduce
 from typing import Any
 
-from realtime.feeds.candles import Candle, InvalidTick, Price, bar_start, read_price, tick_candle
+from realtime.feeds.candles import (
+    Candle,
+    InvalidTick,
+    Price,
+    bar_start,
+    corrected_id,
+    read_price,
+    tick_candle,
+)
 
 Said = tuple[Mapping[str, Any], datetime]  # the data of an update, and when it was published
-
-
-def corrected_id(data: Mapping[str, Any]) -> str | None:
-    """The id of the trade that an update takes back or corrects; None for any other update."""
-    corrects = data.get("corrects")
-    id = corrects.get("trade_id") if isinstance(corrects, Mapping) else None
-    return id if isinstance(id, str) else None
 
 
 def minute_of(

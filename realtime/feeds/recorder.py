@@ -33,9 +33,10 @@ from realtime.feeds.candles import (
     InvalidTick,
     Price,
     Series,
+    corrected_id,
     read_price,
 )
-from realtime.feeds.rebuilding import corrected_id, minute_of
+from realtime.feeds.rebuilding import minute_of
 from realtime.protocol import Position, update_time
 from realtime.retry import Retry, Stopped, set_within
 from realtime.streams import WILDCARD, Channel, Stream

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from realtime import broadcast, protocol
 from realtime.delivery.publisher import BackendUnavailable
+from realtime.feeds.candles import corrected_id
 from realtime.models import Bar
 from realtime.predictions.fields import later
 from realtime.predictions.predictors import MIN_CLOSES
@@ -72,8 +73,9 @@ class RecentPrices:
 
     def add(self, data: Mapping[str, Any]) -> None:
         """Take one update into account; one without a usable price is passed over."""
-        if "corrects" in data:
-            self._correct(data["corrects"])
+        id = corrected_id(data)
+        if id is not None:
+            self._correct(id, data["corrects"])
             return
         price = _price(data.get("price"))
         if price is None:
@@ -106,10 +108,9 @@ class RecentPrices:
         known = {} if moment is None else {"timestamp": protocol.timestamp(moment)}
         return {"price": self.closes[others[-1]], "volume": 0, **known, **data}
 
-    def _correct(self, corrects: object) -> None:
+    def _correct(self, id: str, corrects: Mapping[str, Any]) -> None:
         """Forget a trade, or take its right price."""
-        id = corrects.get("trade_id") if isinstance(corrects, Mapping) else None
-        if not isinstance(corrects, Mapping) or not isinstance(id, str) or id not in self.ids:
+        if id not in self.ids:
             return
         place, price = self.ids.index(id), _price(corrects.get("price"))
         if price is not None:
