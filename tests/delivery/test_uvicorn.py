@@ -435,7 +435,7 @@ async def test_what_breaks_the_websocket_protocol_is_closed(
 async def test_messages_before_one_that_is_too_big_are_no_failure(server: LiveServer) -> None:
     client = await opened(server)
     auth = b"\x81\x9b\0\0\0\0" + b'{"type":"auth","token":"x"}'
-    client.writer.write(auth * 3 + b"\x81\xff" + (70_000).to_bytes(8, "big") + bytes(4))
+    client.writer.write(auth * 20 + b"\x81\xff" + (70_000).to_bytes(8, "big") + bytes(4))
     assert await client.closed() == 1009
     await client.gone()
     assert " ERROR " not in server.log
