@@ -1,5 +1,6 @@
 """The documents of both interfaces: our credentials in the OpenAPI one, and the AsyncAPI one."""
 
+import threading
 from functools import cache
 from typing import Any
 
@@ -15,6 +16,8 @@ from rest_framework.request import Request
 
 from realtime.asyncapi import document
 
+_rendering = threading.Lock()
+
 
 class OpenApiView(SpectacularAPIView):
     """The OpenAPI document: YAML, or JSON for who asks for it."""
@@ -22,12 +25,20 @@ class OpenApiView(SpectacularAPIView):
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         renderer: Any = request.accepted_renderer
-        return HttpResponse(_rendered(renderer.format), content_type=renderer.media_type)
+        return HttpResponse(rendered(renderer.format), content_type=renderer.media_type)
+
+
+def rendered(format: str) -> bytes:
+    """Once for each format: anybody may ask, and it takes a quarter of a second.
+
+    One thread at a time: the generator fails in two that begin together.
+    """
+    with _rendering:
+        return _rendered(format)
 
 
 @cache
 def _rendered(format: str) -> bytes:
-    """Once for each format: anybody may ask, and it takes a quarter of a second."""
     generator = SchemaGenerator()  # type: ignore[no-untyped-call]
     document = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     renderer = OpenApiJsonRenderer() if "json" in format else OpenApiYamlRenderer()

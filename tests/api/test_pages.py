@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from realtime import checks
+from realtime.api import schema
 from realtime.models import WebhookDelivery, WebhookEndpoint
 from tests import personas
 from tests.conftest import REDIS
@@ -189,6 +191,13 @@ def test_the_openapi_document_is_made_once_for_everybody(
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.content for answer in answers}) == 1
     assert read(answers[0].content)["info"]["title"] == "ARA Realtime"
+
+
+def test_requests_that_come_together_make_the_openapi_document_once() -> None:
+    schema._rendered.cache_clear()
+    with ThreadPoolExecutor(4) as pool:
+        documents = list(pool.map(schema.rendered, ["yaml"] * 4))
+    assert len({id(document) for document in documents}) == 1
 
 
 def test_the_document_groups_paths_by_what_they_are_about() -> None:
