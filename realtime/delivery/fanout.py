@@ -374,6 +374,10 @@ class Fanout:
         recovered = None if since is None else False
         return Start(state.epoch, state.offset, recovered, newest, status)
 
+    def born(self, channel: str) -> list[StreamState]:
+        """The streams of a channel that have updates."""
+        return [state for state in self.channel_states(channel) if state.born]
+
     def join(self, stream: Stream, reader: Reader) -> None:
         if stream.wildcard:
             self.wildcards.setdefault(stream.channel, {})[reader.owner] = reader

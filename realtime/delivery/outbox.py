@@ -9,6 +9,7 @@ reader of thousands of streams is no slow one because they all begin at once.
 """
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 from realtime.delivery.updates import Update
@@ -41,22 +42,32 @@ class _Once:
         self.content = content
 
 
+class _Snapshots:
+    """Those of all streams of a `*`: one place in the queue, written as they leave."""
+
+    __slots__ = ("updates",)
+
+    def __init__(self, updates: Iterable[Update]) -> None:
+        self.updates = deque(updates)
+
+
 class Outbox:
     """Bounded by bytes: `full` tells that the reader is too slow and must go.
 
     Memory stays small while nothing waits: the queue is made when the first text has to.
     """
 
-    __slots__ = ("_foldable", "_once", "_queue", "folded", "limit", "size")
+    __slots__ = ("_foldable", "_once", "_queue", "_snapshots", "folded", "limit", "size")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.size = 0  # bytes of text waiting, without those of `put_once`
         self.folded = 0  # updates replaced by newer ones, over the life of the socket
-        self._queue: deque[bytes | _Waiting | _Once] | None = None
+        self._queue: deque[bytes | _Waiting | _Once | _Snapshots] | None = None
         # Where in the queue the newest update of a stream waits.
         self._foldable: dict[Stream, _Waiting] = {}
         self._once: dict[Topic, _Once] | None = None
+        self._snapshots: _Snapshots | None = None
 
     def __bool__(self) -> bool:
         return bool(self._queue)
@@ -86,7 +97,16 @@ class Outbox:
         else:
             self.put(once_text(content))
 
-    def _append(self, item: bytes | _Waiting | _Once) -> None:
+    def put_snapshots(self, updates: Iterable[Update]) -> None:
+        """`put_once` of the snapshots of many streams."""
+        if self._snapshots is None:
+            self._snapshots = _Snapshots(updates)
+            self._append(self._snapshots)
+            return
+        for update in updates:
+            self.put_once((SNAPSHOT, update.stream), update)
+
+    def _append(self, item: bytes | _Waiting | _Once | _Snapshots) -> None:
         if self._queue is None:
             self._queue = deque()
         self._queue.append(item)
@@ -109,7 +129,9 @@ class Outbox:
             older.update = update
             return
         # Its reader has not even been given the time to take the snapshot.
-        begins = self._once is not None and (SNAPSHOT, update.stream) in self._once
+        begins = self._snapshots is not None or (
+            self._once is not None and (SNAPSHOT, update.stream) in self._once
+        )
         waiting = _Waiting(update, folded, 0 if begins else len(update.body))
         self._foldable[update.stream] = waiting
         self._append(waiting)
@@ -127,7 +149,16 @@ class Outbox:
         texts: list[bytes] = []
         taken = 0
         while self._queue and taken < limit:
-            item = self._queue.popleft()
+            item = self._queue[0]
+            if isinstance(item, _Snapshots) and item.updates:
+                text = item.updates.popleft().snapshot_text
+                texts.append(text)
+                taken += len(text)
+                continue
+            self._queue.popleft()
+            if isinstance(item, _Snapshots):
+                self._snapshots = None
+                continue
             if isinstance(item, _Waiting):
                 self.size -= item.counted
                 text = self._render(item)
@@ -141,7 +172,7 @@ class Outbox:
             texts.append(text)
             taken += len(text)
         if not self._queue:
-            self._queue = self._once = None
+            self._queue = self._once = self._snapshots = None
         return texts
 
     def _render(self, waiting: _Waiting) -> bytes:
@@ -151,7 +182,7 @@ class Outbox:
         return update.folded_text(waiting.folded) if waiting.folded else update.text
 
     def clear(self) -> None:
-        self._queue = self._once = None
+        self._queue = self._once = self._snapshots = None
         self._foldable.clear()
         self.size = 0
 

@@ -6,12 +6,14 @@ uses the ASGI `send` of any other server. Both keep what the peer does not take 
 
 import asyncio
 import contextlib
+import math
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from realtime.delivery.cork import Cork, cork_of
 from realtime.delivery.outbox import SNAPSHOT, Outbox, Topic, once_text
+from realtime.delivery.turns import turns_of
 from realtime.delivery.updates import Update, frame
 from realtime.protocol import Gap, encode
 from realtime.streams import Stream
@@ -23,6 +25,9 @@ EXTENSION: Final = "ara.prepared"
 # How much is taken from the outbox for one write. Small enough that a slow reader's waiting
 # updates still fold, large enough that one system call carries many.
 WRITE_BYTES: Final = 65536
+# How much one socket writes in one turn of the loop, and how many texts through ASGI.
+TURN_BYTES: Final = 2 * WRITE_BYTES
+TURN_TEXTS: Final = 200
 # How long a goodbye waits for a peer that does not read.
 DRAIN_SECONDS: Final = 2.0
 
@@ -59,6 +64,10 @@ class Socket:
 
     def send_once(self, topic: Topic, content: bytes | Update, *, replace: bool = False) -> None:
         """Send what does not make a reader slow: see `Outbox.put_once`."""
+        raise NotImplementedError
+
+    def send_snapshots(self, updates: Iterable[Update]) -> None:
+        """`send_once` of the snapshots of many streams, between `hold` and `release`."""
         raise NotImplementedError
 
     def deliver(self, update: Update, folded: int = 0) -> None:
@@ -121,7 +130,7 @@ class Socket:
 class PreparedSocket(Socket):
     """Frames written straight to the transport."""
 
-    __slots__ = ("_cork", "_direct", "_frames", "_held", "_peer", "_write", "ended")
+    __slots__ = ("_cork", "_direct", "_frames", "_held", "_peer", "_write", "ended", "transport")
 
     def __init__(
         self,
@@ -132,6 +141,7 @@ class PreparedSocket(Socket):
     ) -> None:
         super().__init__(limit, on_overflow)
         self._peer = peer
+        self.transport = peer.transport
         self._write = peer.transport.write
         self._cork = cork or Cork()
         # Frames of this turn of the loop, while the cork is in.
@@ -172,6 +182,12 @@ class PreparedSocket(Socket):
             if self.outbox.full:
                 self._overflow()
 
+    def send_snapshots(self, updates: Iterable[Update]) -> None:
+        if not self.closing:
+            self.outbox.put_snapshots(updates)
+            if self.outbox.full:
+                self._overflow()
+
     def _write_frame(self, data: bytes) -> None:
         self.sent += 1
         if not self._cork.active:
@@ -201,12 +217,27 @@ class PreparedSocket(Socket):
         self.writable()
 
     def writable(self) -> None:
-        """Write what waits, until the transport says that it is full again."""
+        """Write what waits, until the transport says that it is full again, or its turn is over."""
+        self._write_waiting(TURN_BYTES)
+        if self._has_more():
+            turns_of(asyncio.get_running_loop()).add(self)
+
+    def take_turn(self) -> bool:
+        """Write a slice of what waits; say whether there is another one."""
+        self._write_waiting(WRITE_BYTES)
+        return self._has_more()
+
+    def _has_more(self) -> bool:
+        return bool(self.outbox) and not (self._peer.paused or self.closing)
+
+    def _write_waiting(self, most: float) -> None:
         self.flush()
-        while self.outbox and not self._peer.paused and not self.closing:
+        while most > 0 and self._has_more():
             texts = self.outbox.take(WRITE_BYTES)
             self.sent += len(texts)
-            self._write(b"".join([frame(text) for text in texts]))
+            data = b"".join([frame(text) for text in texts])
+            most -= len(data)
+            self._write(data)
         self._settle()
 
     def _settle(self) -> None:
@@ -216,8 +247,12 @@ class PreparedSocket(Socket):
         super()._overflow()
         self._direct = False
 
+    def _finish(self) -> None:
+        self._held = False
+        self._write_waiting(math.inf)
+
     def send_last(self, text: bytes) -> None:
-        self.release()
+        self._finish()
         if not (self.ended or self._peer.transport.is_closing()):
             # It may be full. So it is when the close frame is written, right behind this.
             self._write(frame(text))
@@ -226,7 +261,7 @@ class PreparedSocket(Socket):
     def close(self) -> None:
         if not self.closing:
             # What the peer still takes goes before the close frame: an error that says why.
-            self.release()
+            self._finish()
         super().close()
         self._direct = False
 
@@ -285,6 +320,15 @@ class AsgiSocket(Socket):
         else:
             self._start(text)
 
+    def send_snapshots(self, updates: Iterable[Update]) -> None:
+        if self.closing:
+            return
+        self.outbox.put_snapshots(updates)
+        if self.outbox.full:
+            self._overflow()
+        elif self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._pump(asyncio.sleep(0)))
+
     def _start(self, text: bytes) -> None:
         """Send at once if the server takes it without waiting, else go on in a task."""
         self.sent += 1
@@ -303,7 +347,11 @@ class AsgiSocket(Socket):
     async def _pump(self, first: Awaitable[None]) -> None:
         try:
             await first
+            turn = self.sent + TURN_TEXTS
             while self.outbox:  # `close` and an overflow clear it
+                if self.sent >= turn:
+                    turn = self.sent + TURN_TEXTS
+                    await asyncio.sleep(0)
                 for text in self.outbox.take(1):
                     self.sent += 1
                     await self._send({"type": "websocket.send", "text": text.decode()})

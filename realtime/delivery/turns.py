@@ -1,7 +1,8 @@
 """What clients send is parsed a little per turn of the event loop, for all connections together.
 
 One read from the kernel may hold forty thousand frames, or chunks of a body, of a few bytes each.
-Parsed at once, they stop everybody for half a second.
+Parsed at once, they stop everybody for half a second. So would the snapshots of thousands of
+streams, which are written in the same turns.
 """
 
 import asyncio

@@ -14,7 +14,7 @@ from realtime.delivery.outbox import SNAPSHOT, Topic
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.readers import AlertFilter, SocketReader
 from realtime.delivery.sockets import Socket
-from realtime.delivery.state import Start
+from realtime.delivery.state import Start, StreamState
 from realtime.delivery.updates import Reader
 from realtime.protocol import StreamInfo
 from realtime.session.subscriptions import Change
@@ -89,20 +89,43 @@ class Membership:
     def apply(self, change: Change, make_reader: MakeReader, answer: Answer) -> None:
         """Change the subscriptions, answer, send what was missed. Nothing awaits in here."""
         starts: dict[str, Start] = {}
+        every: list[StreamState] = []
         for stream in change.join:
             self.streams[stream.symbol] = stream
-            if self._numbered:
+            if self._numbered and stream.wildcard and not change.since:
+                every = self._start_every(stream, change, make_reader)
+            elif self._numbered:
                 starts.update(self._start(stream, change, make_reader))
         if WILDCARD in self.streams:
             self._heads_since = float(int(time.monotonic()))  # sockets of one second share pings
         outbox = self._socket.outbox
         starts = _within(starts, int(outbox.limit * REPLAY_SHARE) - outbox.size)
-        infos = {name: _info(start) for name, start in starts.items()}
+        infos = {each.stream.symbol: StreamInfo(each.epoch, each.offset) for each in every}
+        infos |= {name: _info(start) for name, start in starts.items()}
         self._socket.hold()
         self._socket.send_once(ANSWER, protocol.encode(answer(infos)))
+        self._send_every(every)
         for name, start in starts.items():
             self._send(name, start)
         self._socket.release()
+
+    def _start_every(
+        self, stream: Stream, change: Change, make_reader: MakeReader
+    ) -> list[StreamState]:
+        reader = make_reader(stream, change.max_rate) or self._socket
+        self._replace(stream, reader)
+        every: list[StreamState] = self._layer.start_every(stream, reader)
+        if isinstance(reader, SocketReader):
+            reader.heads.update({each.stream.symbol: each.offset for each in every})
+        return every
+
+    def _send_every(self, every: list[StreamState]) -> None:
+        snapshots = [each.recent[-1] for each in every if each.recent]
+        if snapshots:
+            self._socket.send_snapshots(snapshots)
+        for each in every:
+            if each.stale:
+                self._socket.deliver_state(each.stream, self._layer.status(each))
 
     def _start(self, stream: Stream, change: Change, make_reader: MakeReader) -> dict[str, Start]:
         reader = make_reader(stream, change.max_rate) or self._default_reader(stream)

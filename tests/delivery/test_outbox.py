@@ -297,3 +297,27 @@ def test_clearing_forgets_what_was_not_counted_as_well() -> None:
     outbox.clear()
     outbox.put_once((SNAPSHOT, AAPL), price(6))
     assert outbox.size == 0
+
+
+def test_snapshots_of_many_streams_have_one_place_in_it() -> None:
+    outbox = Outbox(10)
+    outbox.put_once(("answer", None), b'{"symbol":"answer","offset":0}')
+    outbox.put_snapshots([price(5, stream) for stream in STREAMS])
+    outbox.put_update(price(6))
+    outbox.put_update(price(7))
+    assert (outbox.size, outbox.full) == (0, False)
+    told = [(each["symbol"], each["offset"], each.get("folded")) for each in everything(outbox)]
+    assert told[1:4] == [("AAPL", 5, None), ("MSFT", 5, None), ("BTC/USD", 5, None)]
+    assert (told[0][0], told[4:]) == ("answer", [("AAPL", 7, 1)])
+    assert not outbox
+    outbox.put_update(price(8))
+    assert outbox.full
+
+
+def test_whoever_begins_again_and_again_without_reading_fills_it() -> None:
+    outbox = Outbox(10)
+    for _ in range(3):
+        outbox.put_snapshots([price(5, stream) for stream in STREAMS])
+    assert outbox.full
+    outbox.clear()
+    assert not outbox.full

@@ -22,6 +22,7 @@ from realtime.delivery.cork import Cork
 from realtime.delivery.sockets import AsgiSocket, PreparedSocket, Socket, open_socket
 from realtime.delivery.updates import frame
 from realtime.protocol import CloseCode
+from realtime.streams import Stream
 from tests.delivery.transport import Transport
 from tests.delivery.updates import AAPL, MSFT, alert, price
 from tests.delivery.waiting import PATIENCE, until
@@ -567,3 +568,17 @@ async def read_alerts(ws: ClientConnection, count: int) -> list[int]:
         if message["type"] == "alert":
             numbers.append(message["offset"])
     return numbers
+
+
+async def test_what_many_streams_begin_with_is_written_in_turns() -> None:
+    """Others are served in between; nothing that comes later goes before it."""
+    transport = Transport()
+    socket = PreparedSocket(transport, 1000, lambda: None)
+    socket.hold()
+    streams = [Stream("market-data", f"S{number}") for number in range(100)]
+    socket.send_snapshots([price(1, stream, pad="x" * 10_000) for stream in streams])
+    socket.release()
+    assert len(transport.texts()) < 50
+    socket.deliver(price(2, streams[0]))
+    await until(lambda: len(transport.texts()) == 101)
+    assert [text["offset"] for text in transport.texts()] == [1] * 100 + [2]

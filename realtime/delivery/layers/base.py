@@ -12,7 +12,7 @@ from realtime.delivery import local
 from realtime.delivery.history import Published
 from realtime.delivery.local import UPDATE, Local, Mailbox, Message
 from realtime.delivery.slots import Full
-from realtime.delivery.state import Page, Start
+from realtime.delivery.state import Page, Start, StreamState
 from realtime.delivery.updates import Reader
 from realtime.protocol import Position
 from realtime.streams import Channel, Stream
@@ -73,6 +73,16 @@ class StreamLayer(BaseChannelLayer):
         self, stream: Stream, reader: Reader, since: Mapping[str, Position]
     ) -> dict[str, Start]:
         return self.local.start(stream, reader, since, settings.REALTIME_RECOVERY_LIMIT)
+
+    def start_every(self, stream: Stream, reader: Reader) -> list[StreamState]:
+        """`start` for a `*` without positions, of thousands of streams at little cost."""
+        fanout = self.local.fanout
+        fanout.join(stream, reader)
+        return fanout.born(stream.channel)
+
+    def status(self, state: StreamState) -> bytes:
+        """The message that tells whether a stream is stale."""
+        return self.local.fanout.freshness.text(state)
 
     def join(self, stream: Stream, reader: Reader) -> None:
         """Join without a start: for a reader that takes the place of another one."""
