@@ -27,6 +27,7 @@ from realtime.webhooks.queue import disable, enable, resend
 MAX_OVERLAP: Final = timedelta(days=30)
 # Of one user, to all webhooks together.
 TESTS_PER_MINUTE: Final = 10
+RESENDS_PER_MINUTE: Final = 60
 _LARGEST_ID: Final = 2**63
 _PROBLEMS: Final[dict[int, Any]] = {
     400: OpenApiResponse(description="`{field: [what is wrong with it]}`"),
@@ -246,9 +247,7 @@ class TestWebhookView(_OwnWebhooks):
     )
     def post(self, request: Request, webhook_id: int) -> Response:
         endpoint = self.endpoint(enabled=True)
-        name = f"webhook-tests:user:{identity_of(request).user_id}"
-        if wait := count_in_minute(name, TESTS_PER_MINUTE):
-            raise Throttled(wait, f"You may send {TESTS_PER_MINUTE} tests a minute.")
+        _count(request, "tests", TESTS_PER_MINUTE)
         delivery = send_test(endpoint)
         return Response(DeliverySerializer(delivery).data, status.HTTP_202_ACCEPTED)
 
@@ -285,11 +284,12 @@ class ResendDeliveryView(_OwnWebhooks):
         operation_id="resend_webhook_delivery",
         summary="Send this once more, with the same id",
         request=None,
-        responses={202: DeliverySerializer, **_PROBLEMS},
+        responses={202: DeliverySerializer, **_PROBLEMS, 429: ProblemSerializer},
     )
     def post(self, request: Request, webhook_id: int, delivery_id: int) -> Response:
         endpoint = self.endpoint(enabled=True)
         delivery = self.delivery(endpoint)
+        _count(request, "resends", RESENDS_PER_MINUTE)
         resend(endpoint.deliveries.filter(pk=delivery.pk))
         delivery.refresh_from_db()
         return Response(DeliverySerializer(delivery).data, status.HTTP_202_ACCEPTED)
@@ -300,16 +300,24 @@ class ResendFailedView(_OwnWebhooks):
         operation_id="resend_failed_webhook_deliveries",
         summary="Send again what was given up since a time",
         request=ResendFailedSerializer,
-        responses={202: ResentSerializer, **_PROBLEMS},
+        responses={202: ResentSerializer, **_PROBLEMS, 429: ProblemSerializer},
     )
     def post(self, request: Request, webhook_id: int) -> Response:
         endpoint = self.endpoint(enabled=True)
         serializer = ResendFailedSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
+        _count(request, "resends", RESENDS_PER_MINUTE)
         since = serializer.validated_data["since"]
         failed = endpoint.deliveries.filter(status=WebhookDelivery.Status.FAILED)
         count = resend(failed.filter(created_at__gte=since))
         return Response({"resent": count}, status.HTTP_202_ACCEPTED)
+
+
+def _count(request: Request, what: str, limit: int) -> None:
+    """Count one of these by its user; raises Throttled."""
+    name = f"webhook-{what}:user:{identity_of(request).user_id}"
+    if wait := count_in_minute(name, limit):
+        raise Throttled(wait, f"You may ask for {limit} {what} a minute.")
 
 
 def _with_secret(endpoint: WebhookEndpoint, secret: str, code: int) -> Response:

@@ -6,6 +6,7 @@ from django.conf import settings as django_settings
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from realtime.api import webhooks
 from realtime.api.webhooks import TESTS_PER_MINUTE
 from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from realtime.webhooks.events import emit
@@ -114,6 +115,19 @@ def test_tests_are_limited_by_user(alice: APIClient, olga: APIClient, hook: str)
     assert WebhookDelivery.objects.count() == TESTS_PER_MINUTE
     hers = f"{HOOKS}/{create(olga).json()['id']}"
     assert olga.post(f"{hers}/test").status_code == 202
+
+
+def test_resends_are_limited_by_user(
+    alice: APIClient, hook: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "RESENDS_PER_MINUTE", 2)
+    alice.post(f"{hook}/test")
+    one = f"{hook}/deliveries/{WebhookDelivery.objects.get().pk}/resend"
+    assert alice.post(one).status_code == 202
+    every = {"since": "2024-01-01T00:00:00Z"}
+    assert alice.post(f"{hook}/resend", every, format="json").status_code == 202
+    for refused in (alice.post(one), alice.post(f"{hook}/resend", every, format="json")):
+        assert refused.status_code == 429
 
 
 def test_alice_changes_her_webhook(alice: APIClient, hook: str) -> None:
