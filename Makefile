@@ -7,7 +7,7 @@ PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check check-postgres style types lock bench
+.PHONY: help run test check check-postgres style types docs lock bench
 
 help:
 	@echo "make run    start everything on http://localhost:8000/ (another port: PORT=9000 make run)"
@@ -16,6 +16,7 @@ help:
 	@echo "make check-postgres  run the tests of the database on PostgreSQL and redis-server, started for them"
 	@echo "make style  check the style with ruff"
 	@echo "make types  check the types with mypy"
+	@echo "make docs   build the documentation as a site in var/site, warnings are errors"
 	@echo "make bench  measure this project beside others, about ten minutes (a short look: ARGS=--quick)"
 	@echo "make lock   write requirements.lock and requirements-dev.lock anew with uv (newer packages: ARGS=--upgrade)"
 
@@ -36,6 +37,9 @@ style: .venv/installed-dev
 
 types: .venv/installed-dev
 	$(BIN)/python -m mypy
+
+docs: .venv/installed-dev
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict && echo "var/site/index.html"
 
 bench: .venv/installed-dev
 	@$(BIN)/python -m tests.bench $(ARGS)

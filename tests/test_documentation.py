@@ -1,7 +1,10 @@
-"""What can drift from its twin: README's tables from settings and commands, imports from DESIGN."""
+"""What can drift from its twin: tables from settings and commands, links, imports."""
 
 import ast
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 from tests.documents import README, section
 from tests.processes import ROOT
 
+DOCS = ROOT / "docs"
 SETTINGS = (ROOT / "ara_project" / "settings.py").read_text()
 COMMANDS = ROOT / "realtime" / "management" / "commands"
 
@@ -20,10 +24,39 @@ def rows(title: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
 
 
-def test_the_contents_name_every_section() -> None:
-    contents, _, rest = README.read_text().partition("\n## ")
-    titles = re.findall(r"^## (.+)$", "## " + rest, re.M)
-    assert re.findall(r"\[([^]]+)\]\(#", contents) == titles
+def test_the_readme_stays_short() -> None:
+    assert README.read_text().count("\n") <= 250
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    listed = set(re.findall(r"- ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M))
+    assert listed == {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
+
+
+def test_every_link_leads_somewhere() -> None:
+    for page in [*DOCS.rglob("*.md"), *ROOT.glob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-m", "mkdocs", "build", "--strict", "--site-dir"]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    result = subprocess.run(
+        [*command, str(tmp_path)], cwd=ROOT, env=environment, capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    pages = list(tmp_path.rglob("*.html"))
+    loaded = [
+        url
+        for page in pages
+        for url in re.findall(
+            r"<(?:script|link|img)[^>]+(?:src|href)=\"(https?://[^\"]+)", page.read_text()
+        )
+    ]
+    assert pages
+    assert loaded == []  # from elsewhere
 
 
 def settings_read() -> set[str]:
@@ -45,13 +78,13 @@ def names_in(cell: str, known: set[str]) -> list[str]:
     return names
 
 
-def test_the_readme_lists_every_setting_and_no_other_one() -> None:
+def test_the_reference_lists_every_setting_and_no_other_one() -> None:
     known = settings_read()
     listed = [name for cells in rows("Settings") for name in names_in(cells[0], known)]
     assert sorted(listed) == sorted(known)
 
 
-def test_the_defaults_in_the_readme_are_those_of_the_settings() -> None:
+def test_the_defaults_in_the_reference_are_those_of_the_settings() -> None:
     numbers = dict(
         re.findall(r'env\.(?:count|number)\(\s*"([A-Z_]+)",\s*default=([0-9_.* ]+)', SETTINGS)
     )
@@ -69,7 +102,7 @@ def test_the_defaults_in_the_readme_are_those_of_the_settings() -> None:
     assert checked > 30
 
 
-def test_the_readme_lists_every_command() -> None:
+def test_the_reference_lists_every_command() -> None:
     commands = {path.stem for path in COMMANDS.glob("[a-z]*.py")}
     listed = set(re.findall(r"`(?:python manage.py )?([a-z_]+)", section("Commands")))
     assert commands <= listed, commands - listed
