@@ -92,6 +92,10 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
         return data
 
 
+# msgspec learns a type when it is first used, and crashes where two threads do that at a time.
+_LEARNED: Final = msgspec.json.Decoder(Definition)
+
+
 def leaves(node: Node) -> list[Leaf]:
     """The conditions without `all` and `any`, in the order in which they are written."""
     if isinstance(node, All | Any):

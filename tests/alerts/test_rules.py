@@ -1,5 +1,7 @@
 """What is a rule, and what is refused with which field."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from realtime.alerts.hours import ActiveHours
 from realtime.alerts.messages import InvalidTemplate, check_template, render
 from realtime.alerts.rules import InvalidRule, parse_rule
 from tests.alerts.strategies import BEGIN
+from tests.processes import ROOT
 
 ABOVE = {"type": "above", "value": 150}
 MOVE = {"type": "percent_move", "value": 5, "window": 60}
@@ -154,3 +157,23 @@ def test_active_hours_over_midnight_belong_to_the_day_on_which_they_begin() -> N
     assert [hours.contain(BEGIN + minute * 60_000) for minute in (0, 59, 60, 23 * 60)] == [
         True, True, False, False,
     ]  # fmt: skip
+
+
+FIRST_RULES = """
+import sys, threading
+from realtime.alerts.rules import parse_rule
+sys.setswitchinterval(1e-6)
+together = threading.Barrier(12)
+def parse():
+    together.wait()
+    parse_rule({"symbols": ["AAPL"], "conditions": [{"type": "above", "value": 150}]})
+threads = [threading.Thread(target=parse) for _ in range(12)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_the_first_rules_of_a_process_may_come_together() -> None:
+    for _ in range(10):  # a crash of the process, in one of three tries
+        result = subprocess.run([sys.executable, "-c", FIRST_RULES], cwd=ROOT, check=False)
+        assert result.returncode == 0
