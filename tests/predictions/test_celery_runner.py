@@ -24,7 +24,7 @@ def asking_server(module_servers: Start, tmp_path_factory: pytest.TempPathFactor
     )  # fmt: skip
     environment = {**server.environment, "VAR_DIR": str(server.directory)}
     worker = Worker(tmp_path_factory.mktemp("worker"), environment, pool="prefork")
-    worker.wait_for(r"celery@\S+ ready")
+    worker.wait_for(r"\S+@test ready")
     yield server, worker
     worker.stop()
 
