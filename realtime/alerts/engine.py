@@ -13,7 +13,6 @@ import contextlib
 import logging
 import time
 import uuid
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
@@ -34,6 +33,7 @@ from realtime.alerts.rulebook import GROUP
 from realtime.alerts.sending import PATIENCE, resend, send, store_late
 from realtime.alerts.store import Commit, Overtaken, Problem, Saved
 from realtime.alerts.tracking import Tracked, first_position, with_channels
+from realtime.alerts.waiting import Waiting
 from realtime.aside import set_aside
 from realtime.cancelling import cancel, run_until
 from realtime.delivery.layers import EXTENSION
@@ -62,6 +62,8 @@ POLL_SECONDS: Final = 0.7
 REREAD_SECONDS: Final = 60.0
 # Seconds by which time passes here later than it does: updates on their way come first.
 GRACE_SECONDS: Final = 0.25
+# The same while there is more to evaluate than time for it: for symbols with nothing waiting.
+BUSY_GRACE_SECONDS: Final = 2.0
 # Seconds for which nothing becomes due after Redis was away: what was missed comes first.
 SETTLE_SECONDS: Final = 2.0
 # Seconds after which a symbol that was set aside is tried again.
@@ -116,7 +118,7 @@ class _Engine:
         self.members = members
         self.book = Book()
         self.tracked: dict[str, Tracked] = {}
-        self.waiting: deque[Update] = deque()
+        self.waiting = Waiting()
         self.arrived = asyncio.Event()
         self.room = asyncio.Event()
         self.rules_changed = True
@@ -156,18 +158,23 @@ class _Engine:
 
     async def _evaluate(self) -> None:
         """What has arrived, or what is due; then a commit if anything fired."""
-        if not self.waiting:
+        if self.waiting:
+            await asyncio.sleep(0)  # what reads must have its turns
+        else:
             self.arrived.clear()
             await set_within(self.arrived, self._patience())
         began = time.monotonic()
         for _ in range(min(BATCH, len(self.waiting))):
-            await self._take(self.waiting.popleft())
+            await self._take(*self.waiting.take())
             if time.monotonic() - began > BATCH_SECONDS:
                 break
         self.room.set()
-        if not self.waiting and time.monotonic() > self._settled:
-            now = int((time.time() - GRACE_SECONDS) * 1000)
+        if time.monotonic() > self._settled and len(self.waiting) < MAX_WAITING:
+            grace = BUSY_GRACE_SECONDS if self.waiting else GRACE_SECONDS
+            now = int((time.time() - grace) * 1000)
             for tracked in tuple(self.tracked.values()):
+                if tracked.symbol in self.waiting:
+                    continue
                 try:
                     tracked.advance(now)
                 except Exception as exc:
@@ -190,7 +197,8 @@ class _Engine:
                 soonest = min(soonest, (due - now) / 1000)
         return max(0.005, soonest)
 
-    async def _take(self, update: Update) -> None:
+    async def _take(self, update: Update, looked: bool) -> None:
+        """Evaluate an update; those before it that did not come take their turns first."""
         symbol, channel = update.stream.symbol, update.stream.channel
         tracked = self.tracked.get(symbol)
         if tracked is None:
@@ -199,7 +207,16 @@ class _Engine:
                 return
             tracked = await self._adopt(symbol)
         if tracked is not None:
-            await self._apart(symbol, self._wait_out(partial(tracked.take, update)))
+            await self._apart(symbol, self._evaluate_one(tracked, update, looked))
+
+    async def _evaluate_one(self, tracked: Tracked, update: Update, looked: bool) -> None:
+        missing = []
+        if not looked:
+            missing = await self._wait_out(partial(tracked.missing_before, update))
+        if missing:
+            self.waiting.put_first([*missing, update])
+        else:
+            tracked.take(update)
 
     # Committing -------------------------------------------------------------------------------
 
@@ -428,7 +445,7 @@ class _Engine:
             async for item in items:
                 if isinstance(item, Lost):
                     continue  # whoever takes the next update finds what is held in the history
-                self.waiting.append(item)
+                self.waiting.add(item)
                 self.arrived.set()
                 if len(self.waiting) >= MAX_WAITING:
                     self.room.clear()

@@ -43,18 +43,23 @@ class Tracked:
 
     # Updates ----------------------------------------------------------------------------------
 
-    async def take(self, update: Update) -> None:
-        """Evaluate an update, and before it those that did not come; raises BackendUnavailable."""
+    def take(self, update: Update) -> None:
+        """Evaluate an update, unless it has been."""
+        at = self.positions.get(update.stream.channel)
+        if at is not None and (update.epoch != at.epoch or update.offset > at.offset):
+            self._evaluate(update)
+
+    async def missing_before(self, update: Update) -> list[Update]:
+        """Those before an update that did not come; raises BackendUnavailable."""
         channel = update.stream.channel
         at = self.positions.get(channel)
-        if at is None or (update.epoch == at.epoch and update.offset <= at.offset):
-            return
-        if update.epoch != at.epoch or update.offset != at.offset + 1:
-            for missed in await self._missed(channel):
-                if missed.epoch == update.epoch and missed.offset >= update.offset:
-                    break
-                self._evaluate(missed)
-        self._evaluate(update)
+        if at is None or (update.epoch == at.epoch and update.offset <= at.offset + 1):
+            return []
+        missed = await self._missed(channel)
+        return [
+            each for each in missed
+            if each.epoch != update.epoch or each.offset < update.offset
+        ]  # fmt: skip
 
     async def catch_up(self) -> None:
         """Everything that the history holds beyond the positions; raises BackendUnavailable."""

@@ -13,7 +13,8 @@ from django.utils import timezone
 
 from realtime.alerts import store
 from realtime.alerts.firing import Draft
-from realtime.alerts.rulebook import definition_of
+from realtime.alerts.rulebook import definition_of, fill
+from realtime.alerts.rules import parse_rule
 from realtime.alerts.state import Rule
 from realtime.alerts.store import Commit, Saved
 from realtime.alerts.tracking import Tracked
@@ -133,3 +134,28 @@ async def test_what_is_beyond_the_limit_is_not_even_kept_until_the_next_commit(
     )
     await tracked.catch_up()
     assert len(tracked.drafts) == 6
+
+
+async def test_a_symbol_on_which_everything_fires_delays_no_other(
+    redis_layer: None, add_rule: Callable[..., AlertRule], people: SimpleNamespace
+) -> None:
+    raw = {"symbols": ["FLOOD"], "conditions": [{"type": "above", "value": 150}]}
+    await AlertRule.objects.abulk_create(
+        fill(AlertRule(owner=people.alice), parse_rule(raw)) for _ in range(1000)
+    )
+    carol = await database_sync_to_async(personas.carol)()
+    crossing = {"type": "crosses_above", "value": 150}
+    await database_sync_to_async(add_rule)(owner=carol, conditions=[crossing])
+    flood = [market_data_update("FLOOD", {"price": price}) for price in (149, 151)]
+
+    async def told() -> bool:
+        await abroadcast_many(flood * 10)
+        return await Alert.objects.filter(owner=carol).aexists()
+
+    async with engine():
+        await until_followed("AAPL", "FLOOD")
+        await abroadcast_many(flood * 200)
+        for price in (149, 151):
+            await abroadcast_many([market_data_update("AAPL", {"price": price})])
+        await wait_for(told, seconds=20, every=0.1)
+    assert await Alert.objects.filter(owner=people.alice).aexists()

@@ -1,0 +1,57 @@
+"""Updates that wait for the engine, one of each symbol in turn: a busy symbol delays itself only.
+
+Pure.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from typing import Final
+
+from realtime.delivery.updates import Update
+
+# Updates of one symbol that wait; of those beyond only the newest does, and what came before it is
+# found in the history.
+MAX_OF_SYMBOL: Final = 500
+
+
+class Waiting:
+    """Each with whether those before it have been looked for already."""
+
+    def __init__(self) -> None:
+        self._queues: OrderedDict[str, deque[tuple[Update, bool]]] = OrderedDict()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, symbol: str) -> bool:
+        return symbol in self._queues
+
+    def add(self, update: Update) -> None:
+        queue = self._queues.setdefault(update.stream.symbol, deque())
+        if len(queue) >= MAX_OF_SYMBOL and queue[-1][0].stream == update.stream:
+            queue[-1] = update, False
+        else:
+            queue.append((update, False))
+            self._count += 1
+
+    def take(self) -> tuple[Update, bool]:
+        """The next update, and whether those before it were looked for."""
+        symbol, queue = next(iter(self._queues.items()))
+        self._count -= 1
+        item = queue.popleft()
+        if queue:
+            self._queues.move_to_end(symbol)
+        else:
+            del self._queues[symbol]
+        return item
+
+    def put_first(self, updates: Sequence[Update]) -> None:
+        """What was missing of a symbol, and the update before which that was noticed."""
+        queue = self._queues.setdefault(updates[0].stream.symbol, deque())
+        queue.extendleft((update, True) for update in reversed(updates))
+        self._count += len(updates)
+
+    def clear(self) -> None:
+        self._queues.clear()
+        self._count = 0
