@@ -7,7 +7,7 @@ PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check check-postgres style types docs lock bench
+.PHONY: help run test check check-postgres style types docs lock bench soak
 
 help:
 	@echo "make run    start everything on http://localhost:8000/ (another port: PORT=9000 make run)"
@@ -18,6 +18,7 @@ help:
 	@echo "make types  check the types with mypy"
 	@echo "make docs   build the documentation as a site in var/site, warnings are errors"
 	@echo "make bench  measure this project beside others, about ten minutes (a short look: ARGS=--quick)"
+	@echo "make soak   run everything for ten minutes while its machines fail (shorter: ARGS='--minutes 2')"
 	@echo "make lock   write requirements.lock and requirements-dev.lock anew with uv (newer packages: ARGS=--upgrade)"
 
 run: .venv/installed
@@ -43,6 +44,9 @@ docs: .venv/installed-dev
 
 bench: .venv/installed-dev
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+soak: .venv/installed-dev
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 lock:
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }

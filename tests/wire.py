@@ -182,7 +182,7 @@ SERVER_MESSAGES: dict[str, tuple[dict[str, Check], dict[str, Check]]] = {
     ),
     "stream_status": (
         {
-            "symbol": symbol,
+            "symbol": stream_name,
             "state": one_of("stale", "fresh"),
             "last_update": or_null(moment),
             "expected_every": or_null(number),
