@@ -19,7 +19,7 @@ help:
 	@echo "make docs   build the documentation as a site in var/site, warnings are errors"
 	@echo "make bench  measure this project beside others, about ten minutes (a short look: ARGS=--quick)"
 	@echo "make soak   run everything for ten minutes while its machines fail (shorter: ARGS='--minutes 2')"
-	@echo "make lock   write requirements.lock and requirements-dev.lock anew with uv (newer packages: ARGS=--upgrade)"
+	@echo "make lock   write requirements.lock and requirements-dev.lock with uv (newer packages: ARGS=--upgrade)"
 
 run: .venv/installed
 	@$(BIN)/python manage.py up

@@ -110,7 +110,7 @@ def _check_database_server(config: dict[str, Any], parts: SplitResult) -> None:
 
 
 def _typed(config: dict[str, Any]) -> dict[str, Any]:
-    """Options of Django with values that are no text: `false` would count as true."""
+    """Django's options whose values are not text: `false` would count as true."""
     for name in (
         "ATOMIC_REQUESTS",
         "AUTOCOMMIT",

@@ -163,7 +163,7 @@ class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no t
             zoneinfo.ZoneInfo(name)
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
             raise ImproperlyConfigured(
-                f"{var}={name!r} is no time zone; write Europe/Berlin or UTC"
+                f"{var}={name!r} is not a time zone; write Europe/Berlin or UTC"
             ) from None
         return name
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from django.core.exceptions import ImproperlyConfigured
 
-from realtime.delivery.embedded import EmbeddedServerError, private_opener, socket_path
+from realtime.standalone.valkey import EmbeddedServerError, private_opener, socket_path
 
 # They write source code, which is for everybody who may read the project.
 _WRITES_SOURCE: Final = (

@@ -190,7 +190,7 @@ if UNDER_TEST:
     CELERY_BROKER_URL = "memory://"
     for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"):
         os.environ.pop(name, None)
-# Seconds. Without them `.delay()` waits for ever on a broker that has stopped answering.
+# Seconds. Without them `.delay()` waits without end for a broker that has stopped answering.
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {"socket_timeout": 5, "socket_connect_timeout": 2}
 # A worker takes a task when it can begin with it: one that is killed has no others in its hands.
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -362,7 +362,7 @@ REALTIME_PREDICTION_RUNNER = env.choice("REALTIME_PREDICTION_RUNNER", "pool", "c
 REALTIME_PREDICTOR = env.text(
     "REALTIME_PREDICTOR", default="realtime.predictions.predictors.random_walk"
 )
-# Days for which stored predictions, and bars of a minute, are kept; 0: for ever.
+# Days for which stored predictions, and bars of a minute, are kept; 0: without end.
 REALTIME_PREDICTION_DAYS = env.days("REALTIME_PREDICTION_DAYS", default=90, least=0)
 REALTIME_MINUTE_BAR_DAYS = env.days("REALTIME_MINUTE_BAR_DAYS", default=30, least=0)
 # Outcomes that the score of a model looks back on, per symbol.
@@ -408,5 +408,5 @@ REALTIME_ALERTS_PER_USER_PER_MINUTE = env.count(
     "REALTIME_ALERTS_PER_USER_PER_MINUTE", default=1000, least=0
 )
 
-# What the environment may say; a check names variables that look like ours and are none of these.
+# What the environment may say; a check names variables that look like ours and are not among these.
 KNOWN_VARIABLES = env.names

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Model)
 _OUTAGES: Final = (DatabaseError, PublishFailed, BackendUnavailable)
-# What was told of lately: a row that is looked at every second is no flood in the log.
+# Recently logged rows: one that is looked at every second must not flood the log.
 _told: Final[OrderedDict[tuple[str, str], None]] = OrderedDict()
 _REMEMBERED: Final = 1000
 

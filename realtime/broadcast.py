@@ -30,13 +30,13 @@ from django.utils.module_loading import import_string
 from redis.exceptions import RedisError
 
 from realtime import protocol
+from realtime.bars.candles import doubts
 from realtime.db import OUTAGES, in_database, reconnecting
 from realtime.delivery import unstored
-from realtime.delivery.history import Published
+from realtime.delivery.history_scripts import Published
 from realtime.delivery.layers import EXTENSION, MemoryStreamLayer
-from realtime.delivery.local import UPDATE
+from realtime.delivery.process_layer import UPDATE
 from realtime.delivery.publisher import BackendUnavailable
-from realtime.feeds.candles import doubts
 from realtime.protocol import update_data
 from realtime.streams import (  # fmt: skip
     ALERTS_ALL,

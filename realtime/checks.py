@@ -21,16 +21,16 @@ from django.db import DatabaseError
 from django.utils.module_loading import import_string
 from redis.exceptions import RedisError
 
-from realtime import demo
 from realtime.access.identity import ANONYMOUS
 from realtime.access.redact import redact
 from realtime.delivery.cluster import is_cluster
 from realtime.models import validate_origins
 from realtime.predictions.predictors import configured_predictor
+from realtime.standalone import demo
 
 _ONE_PROCESS: Final = ("MemoryStreamLayer", "InMemoryChannelLayer")
 _SHORTEST_KEY: Final = 32  # bytes, for HS256: RFC 7518, section 3.2
-# Of variables that nobody but this project reads: what is none of ours is a slip.
+# Prefixes of variables that only this project reads: an unknown name is a slip.
 _OUR_NAMES: Final = ("REALTIME_", "JWT_", "ALPACA_")
 # In README, for the environment of a server in production.
 _EXAMPLE_KEY: Final = "fifty-random-characters-that-are-the-same-on-every-machine"
@@ -75,7 +75,7 @@ def check_tokens() -> Iterator[CheckMessage]:
     lifetime = options["ACCESS_TOKEN_LIFETIME"]
     if lifetime > _LONGEST_ACCESS:
         yield Warning(
-            f"An access token is good for {lifetime}: so long a stolen one is useful.",
+            f"An access token is valid for {lifetime}: a stolen one stays valid that long.",
             hint="Set JWT_ACCESS_SECONDS to 86400 or less; clients refresh.",
             id="realtime.W001",
         )
@@ -153,7 +153,7 @@ def check_names() -> Iterator[CheckMessage]:
         if name.startswith(_OUR_NAMES) and name not in known:
             nearest = difflib.get_close_matches(name, known, n=1)
             yield Warning(
-                f"{name} is set in the environment, and no setting is called so.",
+                f"{name} is set in the environment but is not a known setting.",
                 hint=f"Did you mean {nearest[0]}?" if nearest else "README lists the settings.",
                 id="realtime.W008",
             )

@@ -20,7 +20,7 @@ from channels.layers import get_channel_layer
 from realtime.delivery.heartbeat import beating
 from realtime.delivery.layers import RedisStreamLayer, StreamLayer
 from realtime.delivery.publisher import BackendUnavailable
-from realtime.delivery.slots import LEASE_SECONDS
+from realtime.limits.scripts import LEASE_SECONDS
 from realtime.streams import CHANNELS
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ _KEY: Final = "key:"
 _STALE: Final = "stale:"
 # Of these a process names so many at most: a market that has closed is known without its list.
 _MAX_STALE: Final = 500
-# What the process has done since it began, `done:sent`, and what it uses now: see metrics.py.
+# What the process has done since it began, `done:sent`, and what it uses now: see api/metrics.py.
 _DONE: Final = "done:"
 # The names of a connection's `tally`.
 TALLIED: Final = ("sent", "folded", "replayed")
@@ -204,7 +204,7 @@ class ConnectionManager:
         return {channel: sorted(symbols) for channel, symbols in sorted(stale.items())}
 
     def get_activity(self) -> dict[str, dict[str, int]]:
-        """What each living process that has sockets has done and uses, by process; see metrics.py.
+        """What each living process that has sockets has done and uses, by process (api/metrics.py).
 
         As of a few seconds ago. Raises StatisticsUnavailable.
         """
@@ -263,7 +263,7 @@ class ConnectionManager:
         self._lease().done.update(dict(zip(TALLIED, tally, strict=True)))
 
     def changed_key(self, channel: str, before: int | None, after: int | None) -> None:
-        """A socket that is open has authenticated anew."""
+        """An open socket has authenticated again."""
         self._change(channel, before, -1)
         self._change(channel, after, 1)
 

@@ -20,7 +20,7 @@ def finite(number: float | None) -> float | None:
 
 
 def mean(numbers: Sequence[float]) -> float | None:
-    """The mean of those that are finite; None if there are none."""
+    """The mean of those that are finite; None without any."""
     known = [number for number in numbers if math.isfinite(number)]
     if not known:
         return None

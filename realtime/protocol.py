@@ -162,7 +162,7 @@ class Position(Struct, forbid_unknown_fields=True, frozen=True):
     offset: Annotated[int, Meta(ge=0)]
 
 
-# Of a reader that says wrongly where it stands: no epoch of any stream.
+# The position of a reader whose own position is wrong: an epoch that no stream has.
 UNKNOWN_POSITION: Final = Position("?", 0)
 
 
@@ -438,9 +438,9 @@ class PredictionAnswer(ServerMessage, tag="prediction_update", kw_only=True):
 class PredictionOutcome(ServerMessage, tag="prediction_outcome", kw_only=True):
     """A prediction's horizon has passed: what became of it.
 
-    It tells the subscribers of the symbol, and is no update of the stream: it has no `offset`, and
-    whoever was away asks for it over HTTP. `error` is actual less predicted price. A prediction
-    without bounds is not `within_bounds`.
+    It tells the subscribers of the symbol. It is not an update of the stream: it has no `offset`,
+    and clients that were away ask for it over HTTP. `error` is actual less predicted price. A
+    prediction without bounds is not `within_bounds`.
     """
 
     symbol: str

@@ -51,7 +51,7 @@ async def run_retention(stop: asyncio.Event, *, every: float = EVERY) -> None:
 
 
 def prune(now: datetime | None = None) -> Pruned:
-    """Delete what is older than its setting says; 0 days keep it for ever.
+    """Delete what is older than its setting says; 0 days: keep everything.
 
     A bar's age is that of its last writing: a replay's bars are years old on the market's clock.
     """
@@ -73,7 +73,7 @@ def _delete(rows: QuerySet[Any]) -> int:
 
     def delete(pks: list[int]) -> None:
         nonlocal total
-        # The condition again: a bar may have been written anew meanwhile.
+        # The condition again: a bar may have been written again meanwhile.
         total += rows.filter(pk__in=pks).delete()[0]
 
     while pks := list(rows.exclude(pk__in=kept).values_list("pk", flat=True)[:BATCH]):

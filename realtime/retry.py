@@ -35,7 +35,7 @@ async def set_within(event: asyncio.Event, seconds: float) -> bool:
     """Wait for an event, for so many seconds at most; whether it was set.
 
     Not with `asyncio.wait_for`: before Python 3.12 that loses a cancellation which comes in the
-    same turn of the loop as the end of what it waits for, and the task goes on for ever.
+    same turn of the loop as the end of what it waits for, and the task never ends.
     """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):

@@ -17,7 +17,7 @@ from realtime.middleware import TokenAuthMiddleware
 _path: Any = re_path
 
 # A symbol may hold `/`, which arrives decoded, and may end with it: which slash is whose, and what
-# is no symbol, the consumer says.
+# is not a symbol, the consumer says.
 websocket_urlpatterns: Any = [
     _path(r"^ws/predictions(?:/(?P<symbol>(?s:.*)))?$", PredictionsConsumer.as_asgi()),
     _path(r"^ws/market-data(?:/(?P<symbol>(?s:.*)))?$", MarketDataConsumer.as_asgi()),

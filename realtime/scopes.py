@@ -31,7 +31,7 @@ def parse_scopes(names: object) -> list[Scope]:
     wanted = list(names)
     for name in wanted:
         if name not in SCOPES:
-            raise InvalidScope(f"{name!r} is no scope; there are {', '.join(SCOPES)}")
+            raise InvalidScope(f"{name!r} is not a scope; choose {', '.join(SCOPES)}")
     if not wanted:
         raise InvalidScope(f"choose at least one scope of {', '.join(SCOPES)}")
     return [scope for scope in SCOPES if scope in wanted]
@@ -44,7 +44,7 @@ def parse_pattern(text: object) -> str:
     pattern = text.strip().upper() if text.isascii() else text
     if len(pattern) > MAX_SYMBOL_LENGTH or not _PATTERN.fullmatch(pattern):
         raise InvalidScope(
-            f"{text[:40]!r} is no symbol pattern; write a symbol of 1 to {MAX_SYMBOL_LENGTH} "
+            f"{text[:40]!r} is not a symbol pattern; write a symbol of 1 to {MAX_SYMBOL_LENGTH} "
             "characters, with * for any characters: AAPL, BTC*"
         )
     return _STARS.sub("*", pattern)

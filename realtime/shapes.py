@@ -1,4 +1,4 @@
-"""What is wrong with JSON that is no such struct: msgspec's errors as field and reason. Pure."""
+"""msgspec's errors as field and reason: what of a JSON text does not fit a struct. Pure."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -29,7 +29,7 @@ _EVERY: Final = "every"  # of all symbols of a channel; not the escape of any sy
 
 
 class InvalidSymbol(ValueError):
-    """Raised when a text is no symbol; says what is wrong with it."""
+    """Raised when a text is not a valid symbol; says what is wrong with it."""
 
     def __init__(self, symbol: object, reason: str) -> None:
         super().__init__(symbol, reason)

@@ -30,7 +30,7 @@ from realtime.predictions.predictors import warm_up
 from realtime.predictions.records import record_prediction as _record_prediction
 from realtime.predictions.resolve import resolve_all
 from realtime.retention import prune
-from realtime.webhooks.delivery import deliver_due
+from realtime.webhooks.worker import deliver_due
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 from django.http import HttpRequest, HttpResponse
 from django.views.generic import TemplateView
 
-from realtime.demo import project_command
+from realtime.standalone.demo import project_command
 
 
 class Dashboard(TemplateView):

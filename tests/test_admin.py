@@ -128,8 +128,8 @@ def test_limits_are_typed_as_text(olga: Client) -> None:
     [
         ({"scopes": []}, "This field is required"),
         ({"scopes": ["admin"]}, "is not one of the available choices"),
-        ({"symbols_publish": "A?PL"}, "is no symbol pattern"),
-        ({"origins": "a.example"}, "is no origin"),
+        ({"symbols_publish": "A?PL"}, "is not a symbol pattern"),
+        ({"origins": "a.example"}, "is not an origin"),
         ({"name": ""}, "This field is required"),
         ({"max_connections": "-1"}, "greater than or equal to 0"),
     ],

@@ -11,9 +11,11 @@ from django.contrib.auth.models import User
 from django.core.checks import run_checks
 from pytest_django import Settings
 
-from realtime import checks, demo
+from realtime import checks
 from realtime.access.identity import ANONYMOUS
-from tests.processes import ROOT, run_manage
+from realtime.standalone import demo
+from tests.documents import section
+from tests.processes import run_manage
 
 OURS = "realtime."
 
@@ -141,17 +143,17 @@ def test_behind_a_proxy_that_speaks_tls_django_has_little_to_say(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["SECRET_KEY", "SECRET_KEY_FALLBACKS"])
-def test_the_example_key_of_the_readme_is_named(settings: Settings, name: str) -> None:
+def test_the_example_key_of_the_documentation_is_named(settings: Settings, name: str) -> None:
     settings.REALTIME_ALLOW_ANONYMOUS = False
-    example = re.findall(r"^SECRET_KEY=(.+)$", (ROOT / "README.md").read_text(), re.M)[0]
+    example = re.findall(r"^SECRET_KEY=(.+)$", section("In production"), re.M)[0]
     setattr(settings, name, example if name == "SECRET_KEY" else ["x" * 50, example])
     assert ids(deploy=True) == ["realtime.E010"]
 
 
-def test_the_example_password_of_the_readme_is_named(
+def test_the_example_password_of_the_documentation_is_named(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = re.findall(r"^DATABASE_URL=(.+)$", (ROOT / "README.md").read_text(), re.M)[0]
+    url = re.findall(r"^DATABASE_URL=(.+)$", section("In production"), re.M)[0]
     monkeypatch.setitem(settings.DATABASES["default"], "PASSWORD", urlsplit(url).password)
     assert "realtime.W010" in ids(deploy=True)
 

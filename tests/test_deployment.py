@@ -28,7 +28,7 @@ from tests.clients import wait_for
 from tests.conftest import require_program
 from tests.live import create_people
 from tests.processes import STOP_SECONDS, LiveServer, free_port, run_manage
-from tests.test_supervision import wait_until
+from tests.standalone.test_supervisor import wait_until
 
 HOST = "realtime.example.com"
 

@@ -122,21 +122,21 @@ ROOMS = [
         "pages",
         "feeds.epoch",
     },
-    {"feeds.candles"},
+    {"bars.candles"},
     {"protocol", "asyncapi"},
-    {"delivery"},
+    {"delivery", "limits.scripts", "limits.slots"},
     {"broadcast"},
     {"retry", "aside"},
     {"models", "connections", "webhooks.addresses", "webhooks.signing"},
-    {"access"},
+    {"access", "limits"},
     {"webhooks"},
     {"predictions"},
-    {"feeds", "alerts"},
-    {"retention", "metrics"},
+    {"feeds", "bars", "alerts"},
+    {"retention"},
     {"session"},
     {"middleware", "consumers"},
     {"routing"},
-    {"tasks", "api", "forms", "admin", "checks", "demo", "supervision"},
+    {"tasks", "api", "admin", "checks", "standalone"},
     {"management", "apps", "urls", "views"},
 ]
 RANK = {name: rank for rank, names in enumerate(ROOMS) for name in names}
@@ -153,8 +153,9 @@ def imports(path: Path) -> Iterator[str]:
         if isinstance(node, ast.ImportFrom) and node.module:
             package, _, rest = node.module.partition(".")
             if package == "realtime":
-                names = [rest] if rest else [alias.name for alias in node.names]
-                yield from map(room_of, names)
+                for alias in node.names:
+                    whole = f"{rest}.{alias.name}" if rest else alias.name
+                    yield whole if whole in RANK else room_of(rest or alias.name)
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.startswith("realtime."):

@@ -250,8 +250,8 @@ def test_a_directory_may_have_any_name(tmp_path: Path) -> None:
 from channels.layers import get_channel_layer
 from django.conf import settings
 from ara_project.celery import app
-from realtime.delivery import embedded
-with embedded.hold(settings.VALKEY_DIR), app.connection_for_write() as broker:
+from realtime.standalone import valkey
+with valkey.hold(settings.VALKEY_DIR), app.connection_for_write() as broker:
     print(get_channel_layer().sync_client.ping(), broker.default_channel.client.ping())
 """
     assert manage(directory, "shell", "-v0", "-c", code).stdout.split() == ["True", "True"]

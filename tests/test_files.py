@@ -13,8 +13,8 @@ from tests.processes import ROOT, manage, process_environment, run_manage
 
 HOLD = """
 from django.conf import settings
-from realtime.delivery import embedded
-with embedded.hold(settings.VALKEY_DIR):
+from realtime.standalone import valkey
+with valkey.hold(settings.VALKEY_DIR):
     from channels.layers import get_channel_layer
     get_channel_layer().sync_client.save()
 """

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests.processes import ROOT, START_SECONDS, free_port
-from tests.test_supervision import wait_until
+from tests.standalone.test_supervisor import wait_until
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self").exists(), reason="finds the processes of a session in /proc"

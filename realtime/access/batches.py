@@ -19,7 +19,7 @@ class Batches(Generic[Question, Answer]):
 
     A question that comes alone is answered at once; those that come while an answer is on its way
     are the next batch, together with those of the next GATHER_SECONDS. An exception as an answer is
-    raised to who asked; one that `answer` raises, to all of its batch.
+    raised to its caller; one that `answer` raises, to every caller of the batch.
     """
 
     def __init__(

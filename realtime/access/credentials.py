@@ -1,7 +1,7 @@
 """Finds the credential that a client sent, without asking whether it is any good.
 
-Nothing here raises, whatever the bytes: what looks like no credential of ours is none, and what
-is malformed is a Credential that nobody will accept.
+Nothing here raises, whatever the bytes: text that does not look like a credential is ignored, and a
+malformed one is a Credential that nobody will accept.
 """
 
 from collections.abc import Iterable, Sequence

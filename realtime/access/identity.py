@@ -41,7 +41,7 @@ class Identity:
     key_prefix: str | None = None
     session_id: str | None = None
     secret_hash: str | None = field(default=None, repr=False)
-    # The key's own limits; 0: as set for the server. See access/limits.py.
+    # The key's own limits; 0: as set for the server. See limits/policy.py.
     max_connections: int = 0
     max_subscriptions: int = 0
     messages_per_second: int = 0

@@ -29,7 +29,7 @@ _PATTERNS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
         re.compile(r"(://[^\s/@:\"'\\]{0,64}:)(?!\[redacted\])[^\s\"'\\]{1,256}@"),
         rf"\1{REDACTED}@",
     ),
-    # The visible part of a key says which key it was, and is no secret.
+    # The visible part of a key says which key it was, and is not secret.
     (re.compile(r"\bara_([0-9A-Za-z]{8})_[^\s\"'&,;<>\\]+"), rf"ara_\1_{REDACTED}"),
     (re.compile(r"\barat_[0-9A-Za-z]+"), REDACTED),
     # The secret of a webhook.
@@ -108,7 +108,7 @@ class RedactFilter(logging.Filter):
         if record.exc_info and not record.exc_text and isinstance(record.exc_info, tuple):
             record.exc_text = self._formatter.formatException(record.exc_info)
         if record.exc_text and (clean := redact(record.exc_text)) != record.exc_text:
-            # Formatters of other handlers would render exc_info anew.
+            # Formatters of other handlers would render exc_info again.
             record.exc_text, record.exc_info = clean, None
         if record.stack_info:
             record.stack_info = redact(record.stack_info)

@@ -12,7 +12,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
 
 from realtime.access.authentication import forget
 from realtime.access.identity import credential_id_of_key
-from realtime.access.live import announce
+from realtime.access.live_sockets import announce
 from realtime.access.tokens import end_session, end_sessions, session_of
 from realtime.models import ApiKey
 from realtime.users import user_id_of
@@ -62,7 +62,7 @@ class EndLogins:
 # bulk_create() send none: where this project uses them it calls the functions above.
 
 _UNIMPORTANT_OF_KEY: Final = frozenset({"name", "last_used_at"})
-# Every login saves its time; that is no news.
+# Every login saves its time, which changes nothing here.
 _IMPORTANT_OF_USER: Final = frozenset({"is_active", "is_staff", "is_superuser"})
 
 

@@ -15,7 +15,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
 from realtime.alerts.dry_run import PASTS, Busy, Past, TooMuch, try_out
-from realtime.alerts.rulebook import definition_of, delete_rules, fill, save_rule
+from realtime.alerts.rule_editing import definition_of, delete_rules, fill, save_rule
 from realtime.alerts.rules import Definition, InvalidRule, parse_rule
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import (
@@ -100,7 +100,7 @@ class AlertRuleForm(_ModelForm):
     def _check_endpoint(self, definition: Definition, owner: Any) -> None:
         mine = WebhookEndpoint.objects.filter(owner=owner, pk=definition.escalate_to or 0)
         if definition.escalate_to is not None and not mine.exists():
-            self.add_error("definition", "escalate_to: is no webhook endpoint of the owner")
+            self.add_error("definition", "escalate_to: must be a webhook endpoint of the owner")
 
 
 class DryRunForm(forms.Form):

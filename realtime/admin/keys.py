@@ -16,8 +16,8 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince, timeuntil
 
 from realtime.access.revocation import key_changed
+from realtime.admin.forms import ApiKeyForm, RotateForm, symbols_name
 from realtime.connections import StatisticsUnavailable, connection_manager
-from realtime.forms import ApiKeyForm, RotateForm, symbols_name
 from realtime.models import KEY_LIMITS, ApiKey, ApiKeyQuerySet, may_publish
 from realtime.scopes import SCOPES, SYMBOL_SCOPES
 from realtime.users import field_lookups

@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.core.exceptions import ValidationError
 
-from realtime.access.logins import count_login
+from realtime.limits.logins import count_login
 
 
 class LoginForm(AdminAuthenticationForm):

@@ -17,7 +17,7 @@ from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from realtime.forms import RotateForm, WebhookEndpointForm
+from realtime.admin.forms import RotateForm, WebhookEndpointForm
 from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from realtime.users import field_lookups
 from realtime.webhooks.events import send_test

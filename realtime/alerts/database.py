@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def in_database(work: Callable[P, T]) -> Callable[P, Awaitable[T]]:
-    """`work` in the thread of the database; after an error the next call connects anew."""
+    """`work` in the thread of the database; after an error the next call connects again."""
 
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         try:

@@ -24,21 +24,21 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
 from django.db import IntegrityError
 
-from realtime.alerts import store
-from realtime.alerts.book import Book
+from realtime.alerts import progress
 from realtime.alerts.database import disconnect, in_database
+from realtime.alerts.engines import BEAT_SECONDS, Members
+from realtime.alerts.followed_symbol import Tracked, first_position, with_channels
 from realtime.alerts.inbox import PUBLISHING_SECONDS, escalate, prune
-from realtime.alerts.members import BEAT_SECONDS, Members
-from realtime.alerts.rulebook import GROUP
+from realtime.alerts.progress import Commit, Overtaken, Problem, Saved
+from realtime.alerts.rule_editing import GROUP
+from realtime.alerts.rule_index import Book
 from realtime.alerts.sending import PATIENCE, resend, send, store_late
-from realtime.alerts.store import Commit, Overtaken, Problem, Saved
-from realtime.alerts.tracking import Tracked, first_position, with_channels
 from realtime.alerts.waiting import Waiting
 from realtime.aside import set_aside
 from realtime.cancelling import cancel, run_until
+from realtime.delivery.follow import Lost, subscribe
 from realtime.delivery.layers import EXTENSION
 from realtime.delivery.publisher import BackendUnavailable
-from realtime.delivery.subscribe import Lost, subscribe
 from realtime.delivery.updates import Update
 from realtime.models import Alert
 from realtime.protocol import Position
@@ -125,7 +125,7 @@ class _Engine:
         self.sent: list[str] = []
         self.streams: set[Stream] = set()
         self.reading: asyncio.Task[None] | None = None
-        self.fingerprint: store.Fingerprint | None = None
+        self.fingerprint: progress.Fingerprint | None = None
         self.retry = Retry(stop, outages=(DatabaseError, BackendUnavailable))
         self._unreadable: dict[int, int] = {}  # revisions of rules that cannot be read, by id
         self._flushed = self._polled = self._beaten = -1000.0
@@ -252,7 +252,7 @@ class _Engine:
         return alerts
 
     async def _stored(self, commit: Commit) -> list[Alert]:
-        return await self._wait_out(partial(in_database(store.write), commit))
+        return await self._wait_out(partial(in_database(progress.write), commit))
 
     # Setting aside ----------------------------------------------------------------------------
 
@@ -277,7 +277,7 @@ class _Engine:
     async def _note(self, problem: Problem) -> None:
         logger.error("%s; it is set aside", problem)
         with contextlib.suppress(IntegrityError):  # the rule was deleted meanwhile
-            await self._wait_out(partial(in_database(store.note), problem))
+            await self._wait_out(partial(in_database(progress.note), problem))
 
     # Rules, engines, leftovers ----------------------------------------------------------------
 
@@ -321,17 +321,17 @@ class _Engine:
 
     async def _read_rules(self) -> bool:
         """Follow what was changed; True if that may concern other symbols."""
-        fingerprint = await self._wait_out(in_database(store.fingerprint))
+        fingerprint = await self._wait_out(in_database(progress.fingerprint))
         read = time.monotonic()
         # A user who was deactivated changes no rule.
         if fingerprint == self.fingerprint and read - self._read_at < REREAD_SECONDS:
             return False
         self._read_at = read
-        live = await self._wait_out(in_database(store.live_revisions))
+        live = await self._wait_out(in_database(progress.live_revisions))
         gone = [id for id in self.book.rules if id not in live]
         known = {id: rule.revision for id, rule in self.book.rules.items()} | self._unreadable
         new = [id for id, revision in live.items() if known.get(id) != revision]
-        rules, problems = await self._wait_out(partial(in_database(store.load_rules), new))
+        rules, problems = await self._wait_out(partial(in_database(progress.load_rules), new))
         for problem in problems:
             await self._note(problem)
             if problem.rule_id is not None:
@@ -365,7 +365,7 @@ class _Engine:
         for symbol in leaving:
             tracked = self.tracked.pop(symbol)
             if not self.book.channels(symbol):
-                forget = partial(in_database(store.forget_symbol), symbol, tracked.fence)
+                forget = partial(in_database(progress.forget_symbol), symbol, tracked.fence)
                 await self._wait_out(forget)
         for symbol in symbols:
             known = self.tracked.get(symbol)
@@ -400,7 +400,7 @@ class _Engine:
         return await self._apart(symbol, self._take_up(symbol))
 
     async def _take_up(self, symbol: str) -> Tracked:
-        saved = await self._wait_out(partial(in_database(store.load_symbol), symbol))
+        saved = await self._wait_out(partial(in_database(progress.load_symbol), symbol))
         saved = await self._begin(symbol, saved)
         tracked = self.tracked[symbol] = Tracked(self.layer, symbol, saved)
         for rule in self.book.of(symbol):
@@ -420,7 +420,7 @@ class _Engine:
             found[channel] = first_position(await self._wait_out(read), since)
         positions = with_channels(held, wanted, found)
         if saved is None:
-            await self._wait_out(partial(in_database(store.begin_symbol), symbol, positions))
+            await self._wait_out(partial(in_database(progress.begin_symbol), symbol, positions))
             return Saved(positions, {}, 0, {})
         return Saved(positions, saved.state, saved.fence, saved.rules)
 
@@ -444,7 +444,7 @@ class _Engine:
         async with aclosing(subscribe(ordered, since)) as items:
             async for item in items:
                 if isinstance(item, Lost):
-                    continue  # whoever takes the next update finds what is held in the history
+                    continue  # the next update finds what is held in the history
                 self.waiting.add(item)
                 self.arrived.set()
                 if len(self.waiting) >= MAX_WAITING:

@@ -20,9 +20,9 @@ from realtime.alerts.conditions import (
     VOLUME,
     Metric,
 )
-from realtime.alerts.series import Series, Window, number, percent
-from realtime.alerts.state import Rule, RuleState, Watch
-from realtime.feeds.candles import corrected_id
+from realtime.alerts.rule_state import Rule, RuleState, Watch
+from realtime.alerts.watches import Series, Window, number, percent
+from realtime.bars.candles import corrected_id
 from realtime.streams import Channel
 
 AGE: Final[Mapping[str, Metric]] = {

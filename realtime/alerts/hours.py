@@ -33,7 +33,7 @@ class ActiveHours(
             if not _CLOCK.fullmatch(text):
                 return name, "must be a time of day like 09:30"
         if not _known_zone(self.timezone):
-            return "timezone", f"{self.timezone[:40]!r} is no time zone; write America/New_York"
+            return "timezone", f"{self.timezone[:40]!r} is not a time zone; write America/New_York"
         if not set(self.days) <= set(DAYS) or len(self.days) not in range(1, len(DAYS) + 1):
             return "days", f"must name some of {', '.join(DAYS)}, each once"
         return None

@@ -42,7 +42,7 @@ Pause = Annotated[float, Meta(ge=0, le=MAX_SECONDS)]
 
 
 class InvalidRule(ValueError):
-    """Raised for a definition that is no rule. `field` is its path, "" for the whole."""
+    """Raised for a definition that is not a valid rule. `field` is its path, "" for the whole."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(field, reason)

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from realtime.alerts import store
+from realtime.alerts import progress
 from realtime.alerts.database import in_database
 from realtime.aside import set_aside
 from realtime.broadcast import (
@@ -67,7 +67,7 @@ async def resend(layer: Any, *, patience: float = PATIENCE, published: float | N
     now = timezone.now()
     before = now - timedelta(seconds=patience)
     published_before = now - timedelta(seconds=patience if published is None else published)
-    alerts = await in_database(store.unsent)(before, published_before)
+    alerts = await in_database(progress.unsent)(before, published_before)
     if not alerts:
         return 0
     there: set[str] = set()
@@ -76,7 +76,7 @@ async def resend(layer: Any, *, patience: float = PATIENCE, published: float | N
         there.update(update.alert_id for update in page.updates)
     sent = await send([alert for alert in alerts if alert.uid not in there])
     done = [alert.uid for alert in alerts if alert.uid in there] + sent
-    await in_database(store.mark_sent)(done)
+    await in_database(progress.mark_sent)(done)
     return len(sent)
 
 
@@ -89,7 +89,7 @@ async def store_late(layer: Any) -> int:
     if not noted:
         return 0
     wanted = [uid for _, uid in noted.values()]
-    missing = set(wanted) - await in_database(store.known)(wanted)
+    missing = set(wanted) - await in_database(progress.known)(wanted)
     found = {}
     for stream in {stream for stream, uid in noted.values() if uid in missing}:
         page = await layer.read_newest(stream, settings.REALTIME_HISTORY_LENGTH["alerts"])

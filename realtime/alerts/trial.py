@@ -20,8 +20,8 @@ import msgspec
 from realtime import protocol
 from realtime.alerts.evaluator import NUMBERS, Fired, SymbolMachine, Tick
 from realtime.alerts.firing import EPOCH, alert_data
+from realtime.alerts.rule_state import Rule
 from realtime.alerts.rules import Definition, parse_rule
-from realtime.alerts.state import Rule
 from realtime.streams import Channel
 
 # Firings that an answer names, the newest ones.

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from realtime.alerts import inbox
 from realtime.alerts.dry_run import PASTS, Busy, Past, TooMuch, try_out
-from realtime.alerts.rulebook import (
+from realtime.alerts.rule_editing import (
     TooManyRules,
     check_allowed,
     check_room,
@@ -166,7 +166,7 @@ class AlertRuleView(_OwnRules, generics.RetrieveUpdateDestroyAPIView[AlertRule])
 
     @extend_schema(
         operation_id="change_alert_rule",
-        summary="Change some fields of a rule; null gives one its default. It begins anew",
+        summary="Change some fields of a rule; null restores a default. The rule starts over",
     )
     def patch(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         if not isinstance(request.data, dict):

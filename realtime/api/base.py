@@ -107,7 +107,7 @@ class Pages(CursorPagination):
     def paginate_queryset(self, *args: Any, **kwargs: Any) -> list[Any] | None:
         try:
             return super().paginate_queryset(*args, **kwargs)
-        # A position that is no value of the field that orders.
+        # A position that the ordering field cannot have.
         except (ValidationProblem, ValueError, TypeError, OverflowError, DataError) as exc:
             raise NotFound(self.invalid_cursor_message) from exc
 

@@ -13,8 +13,8 @@ from django.utils.decorators import sync_and_async_middleware
 from redis.exceptions import RedisError
 
 from realtime.delivery.cluster import is_cluster
-from realtime.delivery.http import PROBES
 from realtime.delivery.server import is_draining
+from realtime.delivery.server_http import PROBES
 from realtime.predictions.database_thread import DatabaseThread
 
 Answer = tuple[int, dict[str, str]]
@@ -78,7 +78,7 @@ class Probes:
 
 @sync_and_async_middleware
 def answer_probes(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
-    """The first middleware: a probe calls a process by its address, which is no allowed host.
+    """The first middleware: a probe calls a process by its address, which is not an allowed host.
 
     For servers that do not run `Probes`.
     """

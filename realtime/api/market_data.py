@@ -50,7 +50,7 @@ class BarsSerializer(serializers.Serializer[Any]):
     symbol = serializers.CharField()
     interval = serializers.CharField()
     source = serializers.CharField(  # type: ignore[assignment]
-        allow_null=True, help_text="null: there is no bar of this symbol."
+        allow_null=True, help_text="null: this symbol has no bars."
     )
     bars = BarSerializer(many=True)
 

@@ -1,4 +1,4 @@
-"""What is no path of the API, told in JSON as every other error is."""
+"""The answer to an unknown path of the API: JSON, as every other error."""
 
 from django.http import HttpRequest, JsonResponse
 from django.urls import reverse

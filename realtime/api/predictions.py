@@ -150,7 +150,7 @@ class PredictionView(ApiView):
         row = StoredPrediction.objects.filter(pk=prediction_id).first()
         if row is None or not identity_of(request).allows("predictions", row.symbol):
             # Also for one that this credential may not read: it need not know that it is there.
-            raise NotFound(f"There is no prediction {prediction_id}.")
+            raise NotFound(f"Prediction {prediction_id} does not exist.")
         return Response(PredictionSerializer(row).data)
 
 

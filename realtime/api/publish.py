@@ -16,7 +16,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from realtime.access.identity import Identity
-from realtime.access.limits import count_published, publish_rate
 from realtime.api.authentication import HasPublishScope, identity_of
 from realtime.api.base import ApiView
 from realtime.api.serializers import ProblemSerializer, PublicationSerializer, UpdateSerializer
@@ -29,6 +28,7 @@ from realtime.broadcast import (
     market_data_update,
     prediction_update,
 )
+from realtime.limits.policy import count_published, publish_rate
 from realtime.streams import WILDCARD, InvalidSymbol, parse_symbol
 
 MAX_BATCH: Final = 1000

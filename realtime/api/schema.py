@@ -20,7 +20,7 @@ _rendering = threading.Lock()
 
 
 class OpenApiView(SpectacularAPIView):
-    """The OpenAPI document: YAML, or JSON for who asks for it."""
+    """The OpenAPI document: YAML, or JSON for clients that ask for it."""
 
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:

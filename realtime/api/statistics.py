@@ -13,9 +13,9 @@ from rest_framework.response import Response
 from realtime.access.identity import Identity
 from realtime.api.authentication import identity_of
 from realtime.api.base import ApiView
+from realtime.api.metrics import exposition
 from realtime.api.serializers import ConnectionsSerializer, ProblemSerializer
 from realtime.connections import connection_manager
-from realtime.metrics import exposition
 from realtime.streams import CHANNELS
 
 

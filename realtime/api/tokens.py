@@ -18,13 +18,13 @@ from rest_framework_simplejwt.views import TokenViewBase
 
 from realtime.access.authentication import InvalidCredential, find_user
 from realtime.access.identity import grant_of
-from realtime.access.logins import count_login
 from realtime.access.revocation import log_out, log_out_everywhere
 from realtime.access.tickets import TICKET_SECONDS, issue
 from realtime.access.tokens import SESSION_CLAIM, AnyToken, SessionRefreshToken
 from realtime.api.authentication import IsUser, identity_of
 from realtime.api.base import ApiView
 from realtime.api.serializers import ProblemSerializer
+from realtime.limits.logins import count_login
 
 
 class LoginSerializer(serializers.Serializer[Any]):
@@ -97,7 +97,7 @@ class _TokenView(ApiView, TokenViewBase):
     """simplejwt's view, without what it raises for some bad tokens."""
 
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        # Outside the try: a body that is no JSON is not a bad token.
+        # Outside the try: a body that is not JSON is not a bad token.
         _ = request.data
         try:
             response = super().post(request, *args, **kwargs)

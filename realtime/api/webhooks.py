@@ -14,10 +14,10 @@ from rest_framework.exceptions import NotFound, PermissionDenied, Throttled, Val
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from realtime.access.logins import count_in_minute
 from realtime.api.authentication import IsUser, identity_of
 from realtime.api.base import ApiView, Choice, Pages, QuerySerializer
 from realtime.api.serializers import ProblemSerializer
+from realtime.limits.logins import count_in_minute
 from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from realtime.models.webhooks import DEFAULT_OVERLAP
 from realtime.users import one_at_a_time

@@ -8,7 +8,10 @@ from typing import Any, Final, NoReturn
 from django.conf import settings
 
 from realtime.access.identity import Identity
-from realtime.access.limits import (
+from realtime.access.live_sockets import EVICT, GROUP
+from realtime.access.origins import origin_allowed
+from realtime.consumers.socket import SocketConsumer
+from realtime.limits.policy import (
     RETRY_AFTER_MS,
     Refusal,
     check_handshakes,
@@ -17,10 +20,7 @@ from realtime.access.limits import (
     keep_slot,
     take_slot,
 )
-from realtime.access.live import EVICT, GROUP
-from realtime.access.origins import origin_allowed
 from realtime.protocol import CloseCode, ErrorCode, ProtocolError
-from realtime.session.lifecycle import SocketConsumer
 
 # With the policy `close_oldest`: how many are asked to go for one newcomer, and for how long each.
 MAX_EVICTIONS: Final = 5
@@ -67,7 +67,7 @@ class AdmittedConsumer(SocketConsumer):
     async def _take_slot(self) -> None:
         """Room for one more under each limit, by the policy at the expense of the oldest one."""
         limits = connection_limits(self.identity, lambda: self._address) if self.numbered else {}
-        wanted = {who: limit for who, limit in limits.items() if who not in self._slots}
+        wanted = {each: limit for each, limit in limits.items() if each not in self._slots}
         if wanted:
             refusal = await take_slot(self.channel_layer, self.connection_id, wanted)
             for _ in range(MAX_EVICTIONS):
@@ -80,7 +80,7 @@ class AdmittedConsumer(SocketConsumer):
             if refusal is not None:
                 await self._refuse_connection(refusal)
         # After an `auth` with another credential it does not count for the one before any more.
-        left = tuple(who for who in self._slots if who not in limits)
+        left = tuple(each for each in self._slots if each not in limits)
         if left:
             self.channel_layer.free_slot(self.connection_id, left)
         self._slots = tuple(limits)

@@ -10,7 +10,7 @@ from django.db import Error as DatabaseError
 from realtime import protocol
 from realtime.alerts import inbox
 from realtime.alerts.dry_run import Busy, TooMuch, try_out
-from realtime.alerts.rulebook import TooManyRules, check_allowed, definition_of, replace_rules
+from realtime.alerts.rule_editing import TooManyRules, check_allowed, definition_of, replace_rules
 from realtime.alerts.rules import Definition, InvalidRule, parse_rule
 from realtime.consumers.base import RealtimeConsumer
 from realtime.db import in_database
@@ -19,7 +19,7 @@ from realtime.delivery.readers import AlertFilter, ShownAlerts
 from realtime.delivery.updates import Reader
 from realtime.models import Alert, AlertRule
 from realtime.protocol import ErrorCode, Position, ProtocolError
-from realtime.session.subscriptions import Change, alert_streams, parse_streams
+from realtime.session.requests import Change, alert_streams, parse_streams
 from realtime.streams import ALERTS_ALL, WILDCARD, Stream
 
 logger = logging.getLogger(__name__)

@@ -8,17 +8,17 @@ from typing import Any, Final
 from django.conf import settings
 
 from realtime import protocol
-from realtime.access.limits import max_subscriptions, message_rate
-from realtime.access.live import GROUP, live_sockets
+from realtime.access.live_sockets import GROUP, live_sockets
 from realtime.connections import TALLIED, connection_manager
-from realtime.consumers.authenticating import AuthenticatingConsumer
+from realtime.consumers.credential import AuthenticatingConsumer
 from realtime.consumers.subscribing import JOIN_PATIENCE
 from realtime.delivery.heartbeat import Heartbeat, Pings, heartbeat
+from realtime.limits.policy import max_subscriptions, message_rate
+from realtime.limits.rates import TokenBucket
 from realtime.protocol import CloseCode, ErrorCode, Position, ProtocolError, StreamInfo
-from realtime.session.allowance import TokenBucket
-from realtime.session.membership import ANSWER, Membership
 from realtime.session.pulse import Pulse
-from realtime.session.subscriptions import Change
+from realtime.session.requests import Change
+from realtime.session.subscriptions import ANSWER, Membership
 from realtime.streams import InvalidSymbol, Stream, parse_symbol
 from realtime.version import VERSION
 

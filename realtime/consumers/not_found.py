@@ -1,8 +1,8 @@
 """Every path that does not exist."""
 
 from realtime import protocol
+from realtime.consumers.socket import SocketConsumer
 from realtime.protocol import CloseCode, ErrorCode
-from realtime.session.lifecycle import SocketConsumer
 
 
 class NotFoundConsumer(SocketConsumer):

@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Final
 
 from realtime import protocol
-from realtime.access.limits import max_subscriptions
 from realtime.consumers.admission import AdmittedConsumer
 from realtime.delivery.readers import RateLimitedReader
 from realtime.delivery.updates import Reader
+from realtime.limits.policy import max_subscriptions
 from realtime.protocol import ErrorCode, ProtocolError, StreamInfo
-from realtime.session.membership import ANSWER, Membership
-from realtime.session.subscriptions import Change, requested, to_leave
+from realtime.session.requests import Change, requested, to_leave
+from realtime.session.subscriptions import ANSWER, Membership
 from realtime.streams import Channel, Stream
 
 # Seconds that `connected` and `subscribed` wait for the channel layer. After that the socket is

@@ -15,8 +15,8 @@ from typing import Final
 from msgspec import MsgspecError
 
 from realtime.delivery.cork import cork_of
-from realtime.delivery.freshness import LEARN_FROM, Freshness, heard_at
-from realtime.delivery.state import RECENT, History, Page, Start, StreamState
+from realtime.delivery.staleness import LEARN_FROM, Freshness, heard_at
+from realtime.delivery.stream_state import RECENT, History, Page, Start, StreamState
 from realtime.delivery.updates import NO_EPOCH, FirstUpdate, Reader, Update
 from realtime.protocol import Position, update_time
 from realtime.streams import Channel, Stream

@@ -15,9 +15,9 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
 from realtime.cancelling import cancel
-from realtime.delivery import history, slots
+from realtime.delivery import history_scripts
 from realtime.delivery.cork import cork_of
-from realtime.delivery.history import Published
+from realtime.delivery.history_scripts import Published
 from realtime.delivery.pool import create_pool, sentinels
 from realtime.delivery.publisher import (  # fmt: skip
     CHUNK,
@@ -26,6 +26,7 @@ from realtime.delivery.publisher import (  # fmt: skip
     batches,
     take_answers,
 )
+from realtime.limits import scripts
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ SILENCE: Final = 2.0
 RECONNECT_BASE: Final = 0.05
 RECONNECT_MOST: Final = 1.0
 # Histories that are read at a time: the first subscriber of every symbol asks for thousands, and
-# redis-py fails whoever finds all of its hundred connections taken.
+# redis-py raises for a caller that finds all of its hundred connections taken.
 READ_AT_ONCE: Final = 32
 
 
@@ -59,12 +60,12 @@ class Link:
         self.redis: Any = Redis(connection_pool=create_pool(host))
         self._pool = create_pool(host)
         self.reading = asyncio.Semaphore(READ_AT_ONCE)
-        self.read_script = self.redis.register_script(history.READ)
-        self.take_script = self.redis.register_script(slots.TAKE)
-        self.keep_script = self.redis.register_script(slots.KEEP)
-        self.count_script = self.redis.register_script(slots.COUNT)
-        self.read_after_script = self.redis.register_script(history.READ_AFTER)
-        self.restart_script = self.redis.register_script(history.RESTART)
+        self.read_script = self.redis.register_script(history_scripts.READ)
+        self.take_script = self.redis.register_script(scripts.TAKE)
+        self.keep_script = self.redis.register_script(scripts.KEEP)
+        self.count_script = self.redis.register_script(scripts.COUNT)
+        self.read_after_script = self.redis.register_script(history_scripts.READ_AFTER)
+        self.restart_script = self.redis.register_script(history_scripts.RESTART)
         # What is wanted; the future is done when Redis has confirmed it.
         self._names: dict[str, asyncio.Future[None]] = {}
         self._patterns: dict[str, asyncio.Future[None]] = {}
@@ -100,9 +101,9 @@ class Link:
 
     async def _run_all(self, items: Sequence[Item]) -> list[Any]:
         async with self.redis.pipeline(transaction=False) as pipeline:
-            pipeline.execute_command("SCRIPT LOAD", history.PUBLISH)  # see SyncPublisher
+            pipeline.execute_command("SCRIPT LOAD", history_scripts.PUBLISH)  # see SyncPublisher
             for arguments in batches(items):
-                pipeline.execute_command("EVALSHA", history.PUBLISH_SHA, *arguments)
+                pipeline.execute_command("EVALSHA", history_scripts.PUBLISH_SHA, *arguments)
             answers: list[Any] = await pipeline.execute(raise_on_error=False)
         return answers[1:]
 
@@ -279,7 +280,7 @@ class Link:
         self._connection = None
         self._unsent = []
         self._leaving.clear()
-        # Whoever reads the history now waits until the subscription is in force again.
+        # A reader of the history now waits until the subscription is in force again.
         loop = asyncio.get_running_loop()
         for wanted in (self._names, self._patterns):
             for name, future in wanted.items():

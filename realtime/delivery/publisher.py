@@ -11,8 +11,8 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
-from realtime.delivery import history
-from realtime.delivery.history import Published
+from realtime.delivery import history_scripts
+from realtime.delivery.history_scripts import Published
 
 # Updates in one script: enough to make what it costs by itself small, few enough to keep Redis
 # answering others in between (half a millisecond).
@@ -20,7 +20,7 @@ BATCH: Final = 50
 # Updates that are sent before the first of them is confirmed.
 CHUNK: Final = 500
 
-Item = tuple[history.Keys, bytes]
+Item = tuple[history_scripts.Keys, bytes]
 
 
 class BackendUnavailable(Exception):
@@ -43,7 +43,7 @@ def pool_options(host: dict[str, Any], retry: Callable[..., Any] = Retry) -> dic
     """A host entry with the time limits and the retry policy of publishing.
 
     Never retried by the client: a publish whose answer was lost may have happened, and sending it
-    again would give it a second offset. Whoever publishes decides.
+    again would give it a second offset. The publisher decides.
     """
     return {
         # In RESP2 a message is a plain list, and the pool looks whether an idle connection is still
@@ -73,7 +73,7 @@ class SyncPublisher:
         published: dict[int, Published] = {}
         try:
             if len(items) <= BATCH:
-                take_answers([self._run(history.publish_arguments(items))], 0, published)
+                take_answers([self._run(history_scripts.publish_arguments(items))], 0, published)
             else:
                 for begin in range(0, len(items), CHUNK):
                     self._run_all(items[begin : begin + CHUNK], begin, published)
@@ -84,11 +84,11 @@ class SyncPublisher:
     def _run(self, arguments: list[Any]) -> Any:
         """One script in one round trip."""
         with self._connection() as connection:
-            connection.send_command("EVALSHA", history.PUBLISH_SHA, *arguments)
+            connection.send_command("EVALSHA", history_scripts.PUBLISH_SHA, *arguments)
             try:
                 return connection.read_response()
             except NoScriptError:
-                connection.send_command("EVAL", history.PUBLISH, *arguments)
+                connection.send_command("EVAL", history_scripts.PUBLISH, *arguments)
                 return connection.read_response()
 
     def _run_all(self, items: Sequence[Item], begin: int, published: dict[int, Published]) -> None:
@@ -98,10 +98,10 @@ class SyncPublisher:
             with self._connection() as connection:
                 # Every time, it is 1 KB: asking first and repeating all of it would publish
                 # updates twice when somebody else loads the script in between.
-                connection.send_command("SCRIPT", "LOAD", history.PUBLISH)
+                connection.send_command("SCRIPT", "LOAD", history_scripts.PUBLISH)
                 scripts = 0
                 for arguments in batches(items):
-                    connection.send_command("EVALSHA", history.PUBLISH_SHA, *arguments)
+                    connection.send_command("EVALSHA", history_scripts.PUBLISH_SHA, *arguments)
                     scripts += 1
                 _answer(connection)  # if it could not be loaded, the others say so
                 for _ in range(scripts):
@@ -146,7 +146,7 @@ def _answer(connection: Any) -> Any:
 def batches(items: Sequence[Item]) -> Iterator[list[Any]]:
     """The arguments of the scripts that publish these updates."""
     for begin in range(0, len(items), BATCH):
-        yield history.publish_arguments(items[begin : begin + BATCH])
+        yield history_scripts.publish_arguments(items[begin : begin + BATCH])
 
 
 def take_answers(answers: Sequence[Any], begin: int, published: dict[int, Published]) -> None:
@@ -159,7 +159,9 @@ def take_answers(answers: Sequence[Any], begin: int, published: dict[int, Publis
         if isinstance(answer, Exception):
             failure = failure or answer
             continue
-        for index, result in enumerate(history.decode_published(answer), begin + number * BATCH):
+        for index, result in enumerate(
+            history_scripts.decode_published(answer), begin + number * BATCH
+        ):
             if isinstance(result, Published):
                 published[index] = result
             else:

@@ -205,7 +205,7 @@ class AlertFilter(SocketReader):
             self.socket.deliver(update)
 
     def deliver_snapshot(self, update: Update) -> None:
-        # An alert is no snapshot of anything: this is the newest one after a gap.
+        # An alert is never a snapshot: this is the newest one after a gap.
         self.deliver(update)
 
     def deliver_gap(self, stream: Stream, first: int, last: int, epoch: str) -> None:

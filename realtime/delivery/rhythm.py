@@ -73,7 +73,7 @@ class Rhythm:
             return
         gap = heard - noted
         if self.expected is not None:
-            # A silence of a night is no spacing; one that comes again doubles what is expected.
+            # A night's silence is not a spacing; one that comes again doubles what is expected.
             gap = min(gap, self.expected)
         self._longest = max(gap, self._longest * DECAY)
         self._count += 1

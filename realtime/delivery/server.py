@@ -101,8 +101,8 @@ def run(host: str, port: int, workers: int, *, access_log: bool) -> None:
         host=host,
         port=port,
         workers=workers,
-        http="realtime.delivery.http:BoundedProtocol",
-        ws="realtime.delivery.uvicorn:PreparedProtocol",
+        http="realtime.delivery.server_http:BoundedProtocol",
+        ws="realtime.delivery.server_protocol:PreparedProtocol",
         ws_max_size=settings.REALTIME_MAX_MESSAGE_BYTES,
         # Prepared frames are shared by all sockets, so none is compressed for one of them; and a
         # compressor would cost each socket more memory than all the rest.

@@ -1,7 +1,8 @@
 """Two ways of sending to one WebSocket, behind one small interface.
 
-`PreparedSocket` writes ready-made frames to the transport of `delivery/uvicorn.py`; `AsgiSocket`
-uses the ASGI `send` of any other server. Both keep what the peer does not take in an Outbox.
+`PreparedSocket` writes ready-made frames to the transport of `delivery/server_protocol.py`;
+`AsgiSocket` uses the ASGI `send` of any other server. Both keep what the peer does not take in an
+Outbox.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ DRAIN_SECONDS: Final = 2.0
 
 
 class PreparedTransport(Protocol):
-    """What `delivery/uvicorn.py` offers to the application."""
+    """What `delivery/server_protocol.py` offers to the application."""
 
     transport: asyncio.Transport
     paused: bool

@@ -20,9 +20,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedOK, WebSocketException
 
 from realtime.feeds.alpaca_messages import Trades, read_moment
-from realtime.feeds.bars import FeedError
+from realtime.feeds.connections import ConnectionLost, Names, Seen, merged, reconnecting, slashed
+from realtime.feeds.csv_bars import FeedError
 from realtime.feeds.doubt import Doubt
-from realtime.feeds.live import ConnectionLost, Names, Seen, merged, reconnecting, slashed
 from realtime.feeds.ticks import Correction, Tick
 
 logger = logging.getLogger(__name__)
@@ -194,13 +194,13 @@ async def _messages(socket: ClientConnection, doubt: Doubt) -> AsyncGenerator[st
 
 
 def _items(text: str | bytes) -> list[dict[str, Any]]:
-    """The objects of one message; one that is none is told and passed over."""
+    """The objects of one message; an item that is not an object is logged and left out."""
     try:
         items = json.loads(text)
     except (ValueError, RecursionError):
         items = None
     if not isinstance(items, list):
-        logger.warning("Alpaca sent what is no list of messages: %.200r", text)
+        logger.warning("Alpaca sent something other than a list of messages: %.200r", text)
         return []
     return [item for item in items if isinstance(item, dict)]
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
+from realtime.feeds.connections import Names
 from realtime.feeds.doubt import Doubt
-from realtime.feeds.live import Names
 from realtime.feeds.sale_conditions import is_price
 from realtime.feeds.ticks import Correction, Tick
 
@@ -94,7 +94,7 @@ class Trades:
         try:
             return read(item)
         except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as exc:
-            logger.warning("Alpaca sent what is no trade (%r): %.200r", exc, item)
+            logger.warning("Alpaca sent an invalid trade (%r): %.200r", exc, item)
             return None
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeVar
 
-from realtime.feeds.bars import FeedError
-from realtime.feeds.candles import FUTURE
-from realtime.feeds.live import ConnectionLost, Names, Seen, merged, reconnecting, slashed
+from realtime.bars.candles import FUTURE
+from realtime.feeds.connections import ConnectionLost, Names, Seen, merged, reconnecting, slashed
+from realtime.feeds.csv_bars import FeedError
 from realtime.feeds.sale_conditions import is_market_price
 from realtime.feeds.ticks import Tick
 
@@ -86,7 +86,7 @@ def _load() -> tuple[Any, Any]:
 def _make(pro: Any, name: str, config: Mapping[str, Any]) -> Any:
     if name not in pro.exchanges:
         raise FeedError(
-            f"{name!r} is no exchange that ccxt can watch; there are {', '.join(pro.exchanges)}"
+            f"{name!r} is not an exchange that ccxt can watch; choose {', '.join(pro.exchanges)}"
         )
     # Only what is new since the last call: the default, but an option may be set otherwise.
     return getattr(pro, name)({**config, "newUpdates": True})
@@ -147,7 +147,7 @@ class _Session:
         return self.feed.channel == "trades" and self.exchange.has.get("watchTradesForSymbols")
 
     async def _watch(self, group: list[str]) -> AsyncGenerator[tuple[list[str], Any], None]:
-        """ccxt's answers for some names, with these. Whoever asks must go on asking: what comes
+        """ccxt's answers for some names, with these. The caller must go on asking: what comes
         while nobody does is told with what comes after it."""
         method = getattr(self.exchange, _METHODS[self.feed.channel])
         while True:
@@ -208,7 +208,7 @@ class _Session:
         try:
             return read(item)
         except (LookupError, TypeError, AttributeError, ValueError, OverflowError, OSError) as exc:
-            logger.warning("%s sent what is no tick (%r): %.200r", self.feed.exchange, exc, item)
+            logger.warning("%s sent an invalid tick (%r): %.200r", self.feed.exchange, exc, item)
             return None
 
     def _trade(self, trade: Mapping[str, Any]) -> Tick | None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import reduce
 from typing import Any
 
-from realtime.feeds.candles import (
+from realtime.bars.candles import (
     Candle,
     InvalidTick,
     Price,

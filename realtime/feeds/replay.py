@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 from typing import Final
 
-from realtime.feeds.bars import Bar, FeedError
+from realtime.feeds.csv_bars import Bar, FeedError
 from realtime.feeds.ticks import Tick
 
 SOURCE: Final = "replay"

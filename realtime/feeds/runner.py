@@ -17,10 +17,10 @@ from typing import Any, Final
 
 from realtime import broadcast
 from realtime.aside import set_aside
+from realtime.bars.candles import FUTURE, REMEMBERED, InvalidTick, read_price
 from realtime.broadcast import Broadcast, InvalidUpdate, PublishFailed
 from realtime.cancelling import cancel, run_until
-from realtime.feeds.bars import FeedError
-from realtime.feeds.candles import FUTURE, REMEMBERED, InvalidTick, read_price
+from realtime.feeds.csv_bars import FeedError
 from realtime.feeds.progress import Progress
 from realtime.feeds.ticks import Correction, Feed, Tick
 from realtime.predictions.predictors import PredictionFailed
@@ -193,7 +193,7 @@ class FeedRunner:
         return found
 
     def _outgoing(self, tick: Tick | Correction, arrival: float) -> _Outgoing | None:
-        """The tick as an update; None for what is no price of its time, which is told once."""
+        """The tick as an update; None for one that cannot be published, which is logged once."""
         try:
             if tick.symbol not in self._prices:
                 raise InvalidTick("symbol", "was not asked for")

@@ -7,9 +7,9 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from realtime.feeds.alpaca import AlpacaFeed
-from realtime.feeds.bars import FeedError
 from realtime.feeds.ccxt import CcxtFeed
-from realtime.feeds.live import CallableFeed
+from realtime.feeds.connections import CallableFeed
+from realtime.feeds.csv_bars import FeedError
 from realtime.feeds.ticks import Feed
 
 REPLAY: Final = "replay"
@@ -51,7 +51,7 @@ def own_feed(path: str, *, named_by: str) -> Feed:
     """
     if "." not in path:
         raise FeedError(
-            f"{named_by}={path!r} is no feed: there are {', '.join(BUILT_IN)}, "
+            f"{named_by}={path!r} is not a known feed: choose {', '.join(BUILT_IN)}, "
             "or the dotted path of your own"
         )
     try:

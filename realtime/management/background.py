@@ -16,7 +16,7 @@ from django.db import connections
 from realtime import broadcast
 from realtime.cancelling import cancel_others
 from realtime.retry import set_within
-from realtime.supervision import WELL_SECONDS, restart_delay
+from realtime.standalone.supervisor import WELL_SECONDS, restart_delay
 
 logger = logging.getLogger(__name__)
 

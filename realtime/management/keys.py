@@ -25,13 +25,13 @@ def utf8(text: str) -> str:
 
 
 def duration(text: str) -> timedelta:
-    """`90s`, `45m`, `12h`, `30d` or `8w`, as an argparse type; `0` is none at all."""
+    """`90s`, `45m`, `12h`, `30d` or `8w`, as an argparse type; `0` means no time at all."""
     match = re.fullmatch(r"(\d{1,6})([smhdw])", text, re.ASCII)
     if match:
         return timedelta(**{_UNITS[match[2]]: int(match[1])})
     if text == "0":
         return timedelta(0)
-    raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 90s, 45m, 12h, 30d or 8w")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write 90s, 45m, 12h, 30d or 8w")
 
 
 def moment(text: str) -> datetime:
@@ -47,7 +47,7 @@ def moment(text: str) -> datetime:
         return aware.astimezone(UTC)
     except (argparse.ArgumentTypeError, OverflowError) as exc:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no time; write 2030-01-31, 2030-01-31T12:00Z or a duration such as 30d"
+            f"{text!r} is not a time; write 2030-01-31, 2030-01-31T12:00Z or a duration as 30d"
         ) from exc
 
 

@@ -42,7 +42,7 @@ class PublishCommand(BaseCommand):
 
     # They import every view and serializer of the project, for a command that uses none of them.
     requires_system_checks: list[str] = []
-    # What the broadcast function calls its data; whoever types a command calls it `data`.
+    # The broadcast function's name for its data; on the command line it is called `data`.
     argument: ClassVar[str]
     examples: ClassVar[str]
 

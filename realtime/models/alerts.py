@@ -17,7 +17,7 @@ SEVERITY_CHOICES: Final = [(severity, severity) for severity in SEVERITIES]
 
 
 class AlertRule(models.Model):
-    """A checked definition and its owner. `realtime.alerts.rulebook` writes these."""
+    """A checked definition and its owner. `realtime.alerts.rule_editing` writes these."""
 
     class Source(models.TextChoices):
         REST = "rest"
@@ -49,7 +49,7 @@ class AlertRule(models.Model):
     source = models.CharField(max_length=8, choices=Source.choices, default=Source.REST)
     # Grows with every change: states of an earlier one are void, and engines look for it.
     revision = models.PositiveIntegerField(default=1, editable=False)
-    # What was published before is none of this rule's business.
+    # The rule ignores what was published before.
     changed_at = models.DateTimeField(default=timezone.now, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     last_fired_at = models.DateTimeField(null=True, blank=True, editable=False)

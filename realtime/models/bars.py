@@ -26,7 +26,7 @@ class Bar(models.Model):
     # older or newer than these, takes their place. None in bars that were not made of ticks.
     first_tick_at = models.DateTimeField(null=True, blank=True)
     last_tick_at = models.DateTimeField(null=True, blank=True)
-    # When it was written last: a replay that begins again writes the same bars anew.
+    # When it was written last: a replay that begins again writes the same bars again.
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:

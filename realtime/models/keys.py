@@ -99,7 +99,7 @@ def validate_origins(value: object) -> None:
             or len(origin) > MAX_ORIGIN
         ):
             raise ValidationError(
-                f"{str(origin)[:80]!r} is no origin; write scheme, host and port only: https://example.com"
+                f"{str(origin)[:80]!r} is not an origin; write scheme, host and port only: https://example.com"
             )
 
 
@@ -157,7 +157,7 @@ class ApiKeyManager(models.Manager["ApiKey"]):
     def find(self, raw: str) -> "ApiKey | None":
         """The key that this text opens, also an expired or revoked one: see `status`.
 
-        One query, with the owner. None for anything that is no key of ours.
+        One query, with the owner. None for anything that is not a key of this server.
         """
         return self.find_many([raw]).get(raw)
 

@@ -44,7 +44,7 @@ def validate_events(value: object) -> None:
     for name in value:
         if name not in WebhookEvent.values:
             raise ValidationError(
-                f"{name!r} is no event; there are {', '.join(WebhookEvent.values)}."
+                f"{name!r} is not an event; choose {', '.join(WebhookEvent.values)}."
             )
 
 
@@ -257,7 +257,7 @@ class WebhookAttempt(models.Model):
         NAME = "name", "name not resolved"
         CONNECT = "connect", "no connection"
         TIMEOUT = "timeout", "no answer in time"
-        ANSWER = "answer", "answer that is no HTTP"
+        ANSWER = "answer", "answer that is not HTTP"
         SECRET = "secret", "secret not readable"
         INTERRUPTED = "interrupted", "the worker stopped"
 
@@ -279,7 +279,7 @@ class WebhookAttempt(models.Model):
 
     @property
     def error_for_owner(self) -> str:
-        """The same text whatever is inside the network: who owns a URL is no operator."""
+        """The same text whatever is inside the network: the owner of a URL is not the operator."""
         if self.problem in ("", self.Problem.INTERRUPTED):
             return str(self.get_problem_display())
         if self.problem == self.Problem.SECRET:

@@ -100,7 +100,7 @@ def _confidence(data: Mapping[str, Any]) -> float | None:
     confidence = _number(data, "confidence")
     if not 0 <= confidence <= 1:
         raise InvalidUpdate(
-            "prediction_data.confidence", f"{confidence:g} is no probability from 0 to 1"
+            "prediction_data.confidence", f"{confidence:g} is not a probability from 0 to 1"
         )
     return confidence
 
@@ -121,7 +121,7 @@ def _step(data: Mapping[str, Any]) -> str:
     if step is None:
         return "1d"
     if not isinstance(step, str) or step not in STEPS:
-        raise InvalidUpdate("prediction_data.step", f"{step!r} is none of {', '.join(STEPS)}")
+        raise InvalidUpdate("prediction_data.step", f"{step!r} is not one of {', '.join(STEPS)}")
     return str(step)
 
 
@@ -152,5 +152,5 @@ def _moment(data: Mapping[str, Any], name: str) -> datetime | None:
         return moment.astimezone(UTC)
     except (ValueError, OverflowError):
         raise InvalidUpdate(
-            f"prediction_data.{name}", f"{value!r} is no time such as 2024-01-01T12:00:00Z"
+            f"prediction_data.{name}", f"{value!r} is not a time such as 2024-01-01T12:00:00Z"
         ) from None

@@ -135,7 +135,7 @@ class Worker:
     def _start(self) -> "subprocess.Popen[bytes]":
         if self._process is not None and self._owner == os.getpid():
             return self._process
-        # Also in a child that was forked from whoever has started one.
+        # Also in a child that was forked from a process that has started one.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "realtime.predictions.garch_worker"],
             cwd=settings.BASE_DIR,

@@ -27,7 +27,7 @@ def quantiles(closes: Sequence[float], horizon: int, levels: Sequence[float]) ->
     """Prices `horizon` steps ahead, by filtered historical simulation.
 
     A GARCH(1,1) with Student's t is fitted to the log returns. Its standardised residuals, as they
-    were, are drawn anew for each step of each path, so the tails are those of the data. The same
+    were, are drawn again for each step of each path, so the tails are those of the data. The same
     closes give the same result. Raises ValueError where the model does not fit.
     """
     prices = np.asarray(closes, dtype=float)

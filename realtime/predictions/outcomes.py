@@ -5,7 +5,7 @@ The horizon counts bars: the price is the close of the `horizon`-th bar that sta
 trading have no bar and do not count, for the predictor and here alike.
 
 Two things are not an outcome. A bar that was there before the prediction: a replay that begins
-again writes the same bars anew each lap, and one that is not written yet in this lap would tell
+again writes the same bars in each lap, and one that is not written yet in this lap would tell
 the future. And a bar that is still open: it counts once a later bar was written after it or, with
 prices of the present, once its time is over.
 """

@@ -50,7 +50,7 @@ class Prediction:
     `predicted_price` is the median. `confidence` is the nominal probability that the price at
     the horizon lies within `lower` to `upper`. `timestamp` (aware) and `source` are those of
     `last_price`, `step` says what `horizon` counts (`1d`, `1m` or `update`) and `valid_until` when
-    it is over, on the clock of `timestamp`; whoever read the prices fills these in.
+    it is over, on the clock of `timestamp`; the reader of the prices fills these in.
     """
 
     symbol: str
@@ -74,9 +74,9 @@ class Prediction:
                 f"{self.lower}, {self.predicted_price}, {self.upper}"
             )
         if not 0 < self.last_price < math.inf:
-            raise ValueError(f"last_price of {self.model} is no price: {self.last_price}")
+            raise ValueError(f"last_price of {self.model} is not a valid price: {self.last_price}")
         if not 0 < self.confidence < 1:
-            raise ValueError(f"confidence of {self.model} is no probability: {self.confidence}")
+            raise ValueError(f"confidence of {self.model} is not a probability: {self.confidence}")
 
     def as_data(self) -> dict[str, Any]:
         """`data` of a `prediction_update`."""
@@ -189,7 +189,7 @@ def random_walk(symbol: str, closes: Sequence[float], horizon: int) -> Predictio
 
 
 def checked_closes(symbol: str, closes: Sequence[float], *, need: int) -> Sequence[float]:
-    """The closes as given; raises PredictionFailed if they are too few or one is no price."""
+    """The closes as given; raises PredictionFailed if they are too few or one is invalid."""
     if len(closes) < need:
         raise PredictionFailed(
             f"not enough prices for {symbol}: have {len(closes)}, need {need}",

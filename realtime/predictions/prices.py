@@ -19,8 +19,8 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from realtime import broadcast, protocol
+from realtime.bars.candles import corrected_id
 from realtime.delivery.publisher import BackendUnavailable
-from realtime.feeds.candles import corrected_id
 from realtime.models import Bar
 from realtime.predictions.fields import later
 from realtime.predictions.predictors import MIN_CLOSES

@@ -5,7 +5,7 @@ the data as it was given, with what the row adds: `prediction_id` (by which `pre
 names it later), `valid_until`, and the `score` that the model has so far for the symbol. So a
 client that connects has the score from the snapshot, and no socket costs a query.
 
-A prediction that cannot be stored is an error for whoever calls `record_prediction`: nothing is
+A prediction that cannot be stored is an error for the caller of `record_prediction`: nothing is
 published. Where predictions are made without anybody to hear that error (a feed, a request),
 `stored_data` decides for the subscribers: they get the prediction, without `prediction_id`, and
 the log says that no outcome will name it.
@@ -33,7 +33,7 @@ from realtime.webhooks.events import emit
 
 logger = logging.getLogger(__name__)
 
-# How long the subscribers of a feed, and whoever asked for a prediction, wait for the database.
+# How long subscribers, and a client that asked for a prediction, wait for the database.
 STORE_SECONDS: Final = 2.0
 
 

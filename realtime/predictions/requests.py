@@ -145,7 +145,7 @@ async def _compute_in_worker(symbol: str, horizon: int) -> Data:
 
 
 async def answer(symbol: str, horizon: int, channel: str) -> None:
-    """In the worker: compute, and send the result, or why there is none, to the asker's channel."""
+    """In the worker: compute, and send the result or the failure to the channel that asked."""
     try:
         result: dict[str, Any] = {"data": dict(await compute(symbol, horizon))}
     except PredictionFailed as exc:

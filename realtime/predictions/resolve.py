@@ -120,7 +120,7 @@ def _bars(row: StoredPrediction) -> list[Close]:
     """The bars after the prediction, of its own source.
 
     A prediction that does not name one is measured by the bars that do not either, and where there
-    are none by those of the source that was written last.
+    are missing by those of the source that was written last.
     """
     bars = Bar.objects.filter(symbol=row.symbol, interval=row.step)
     source = row.source
@@ -182,7 +182,7 @@ def _resolve(row: StoredPrediction, price: float, now: datetime) -> bool:
 
 
 def _update_score(score: PredictionScore) -> None:
-    """From the last outcomes anew: nothing adds up that could drift."""
+    """Computed from the last outcomes each time: no sum that could drift is kept."""
     rows = StoredPrediction.objects.scored(score.symbol, score.model)
     for name, value in asdict(score_of(outcomes(rows[: settings.REALTIME_SCORE_WINDOW]))).items():
         setattr(score, name, value)

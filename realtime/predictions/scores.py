@@ -24,7 +24,7 @@ class Score:
     """Over a number of outcomes; None where none of them tells.
 
     `mean_absolute_error`: in the price's currency. `directional_accuracy`: share of the moves
-    whose direction was predicted (a price that stood still is no move). `within_bounds`: share
+    whose direction was predicted (a price that stood still did not move). `within_bounds`: share
     of the prices inside the bounds, to be compared with `nominal`, the mean probability that was
     claimed for them. `skill`: 1 is perfect, 0 as good as "the price will not change", below 0
     worse than that.

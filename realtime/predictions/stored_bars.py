@@ -91,7 +91,7 @@ def _bars(
     if before is not None:
         bars = bars.filter(start__lt=before)
     rows = bars.order_by("-start").values_list("start", "close")[:most]
-    # What is no price, from whoever wrote it, would leave the symbol without any prediction.
+    # An invalid price, wherever it comes from, would leave the symbol without any prediction.
     return [(start, close) for start, close in rows if _is_price(close)][::-1]
 
 

@@ -1,159 +1,281 @@
-"""What one socket is subscribed to: checks of a request before anything changes.
+"""The streams of one socket: joining their groups, where each subscription starts, leaving.
 
-Pure: no socket, no channel layer. A request that is wrong in one symbol changes nothing.
+First the group, then the snapshot: a duplicate is harmless, a gap is not.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Final
 
-from realtime.access.identity import Identity
-from realtime.protocol import ErrorCode, Position, ProtocolError, Subscribe
-from realtime.streams import (
-    ALERTS_ALL,
-    WILDCARD,
-    Channel,
-    InvalidSymbol,
-    Stream,
-    symbol_stream,
-    user_alerts,
-)
+from realtime import protocol
+from realtime.delivery.heartbeat import Pings
+from realtime.delivery.outbox import SNAPSHOT, Topic
+from realtime.delivery.publisher import BackendUnavailable
+from realtime.delivery.readers import AlertFilter, SocketReader
+from realtime.delivery.sockets import Socket
+from realtime.delivery.stream_state import Start, StreamState
+from realtime.delivery.updates import Reader
+from realtime.protocol import StreamInfo
+from realtime.session.requests import Change
+from realtime.streams import WILDCARD, Stream
 
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What a valid `subscribe` asks for: streams to join (again), streams to leave."""
-
-    join: Sequence[Stream]
-    leave: Sequence[Stream] = ()
-    since: Mapping[str, Position] = field(default_factory=dict)
-    max_rate: float | None = None
-
-
-def requested(
-    channel: Channel,
-    message: Subscribe,
-    current: Mapping[str, Stream],
-    identity: Identity,
-    most: int,
-) -> Change:
-    """The change that `subscribe` asks for; raises ProtocolError with every symbol's reason."""
-    if channel == "alerts":
-        return _alerts_again(message, current)
-    wanted = [message.symbol] if message.symbol is not None else message.symbols
-    if wanted is None:
-        raise ProtocolError(
-            ErrorCode.INVALID_MESSAGE,
-            "symbol or symbols is missing",
-            details={"field": "symbols"},
-            id=message.id,
-        )
-    streams = parse_streams(channel, wanted, message.id)
-    forbidden = [stream.symbol for stream in streams if not identity.allows(channel, stream.symbol)]
-    if forbidden:
-        raise ProtocolError(
-            ErrorCode.FORBIDDEN,
-            f"your credential does not allow {channel} of {', '.join(forbidden[:10])}",
-            details={"field": "symbols", "symbols": dict.fromkeys(forbidden, "forbidden")},
-            id=message.id,
-        )
-    leave: list[Stream] = []
-    if message.symbol is not None:
-        leave = [stream for stream in current.values() if stream.symbol != streams[0].symbol]
-    elif WILDCARD in {stream.symbol for stream in streams}:
-        leave = [stream for stream in current.values() if not stream.wildcard]
-        streams = [Stream(channel, WILDCARD)]
-    total = len({*current} | {stream.symbol for stream in streams}) - len(leave)
-    if total > most:
-        raise ProtocolError(
-            ErrorCode.SUBSCRIPTION_LIMIT,
-            f"{total} subscriptions; one socket may hold {most}. Unsubscribe from some, "
-            f'or subscribe to "{WILDCARD}"',
-            details={"limit": most, "held": len(current)},
-            id=message.id,
-        )
-    since = _positions(message, {stream.symbol for stream in streams})
-    return Change(streams, leave, since, message.max_rate)
+Answer = Callable[[dict[str, StreamInfo]], protocol.ServerMessage]
+# The reader for a stream; None stands for the socket itself.
+MakeReader = Callable[[Stream, float | None], Reader | None]
+# How much of the outbox may be filled with what was missed; the rest is for what comes meanwhile.
+REPLAY_SHARE: Final = 0.75
+# What the offset adds to the stored body of an update, about.
+OFFSET_BYTES: Final = 24
+# An answer that tells of every stream may be larger than what may wait for a slow reader.
+ANSWER: Final[Topic] = ("answer", None)
+# Symbols of `*` that one ping tells of.
+MAX_HEADS: Final = 500
 
 
-def to_leave(
-    channel: Channel, symbols: Sequence[str], current: Mapping[str, Stream], id: str | int | None
-) -> list[Stream]:
-    """The streams that `unsubscribe` names; raises ProtocolError if one is not subscribed to."""
-    if channel == "alerts":
-        raise ProtocolError(
-            ErrorCode.INVALID_MESSAGE,
-            "alerts have no symbols to unsubscribe from; close the socket, or configure_alerts",
-            id=id,
-        )
-    streams = parse_streams(channel, symbols, id)
-    missing = [stream.symbol for stream in streams if stream.symbol not in current]
-    if missing:
-        raise ProtocolError(
-            ErrorCode.NOT_SUBSCRIBED,
-            f"not subscribed to {', '.join(missing[:10])}",
-            details={"field": "symbols", "symbols": dict.fromkeys(missing, "not subscribed")},
-            id=id,
-        )
-    return streams
+class Membership:
+    """`streams` by symbol, in the order in which they were subscribed to."""
 
+    __slots__ = (
+        "_channel_name",
+        "_heads_since",
+        "_layer",
+        "_numbered",
+        "_readers",
+        "_socket",
+        "replayed",
+        "streams",
+    )
 
-def alert_streams(identity: Identity) -> list[Stream]:
-    """The alerts for everybody, and those for the user of the credential."""
-    user_id = identity.user_id if identity.is_authenticated else None
-    return [ALERTS_ALL] if user_id is None else [ALERTS_ALL, user_alerts(user_id)]
+    def __init__(self, layer: Any, channel_name: str, socket: Socket, *, numbered: bool) -> None:
+        self.streams: dict[str, Stream] = {}
+        self.replayed = 0
+        self._layer = layer
+        self._channel_name = channel_name
+        self._socket = socket
+        self._numbered = numbered
+        self._readers: dict[str, Reader] = {}
+        # Up to when pings have told of the streams of `*`, on the clock of `time.monotonic`.
+        self._heads_since = 0.0
 
+    @property
+    def symbols(self) -> list[str]:
+        return list(self.streams)
 
-def parse_streams(
-    channel: Channel, symbols: Iterable[str], id: str | int | None = None
-) -> list[Stream]:
-    """Streams of symbols, each once; raises ProtocolError that says what is wrong with which."""
-    streams: dict[str, Stream] = {}
-    wrong: dict[str, str] = {}
-    for symbol in symbols:
+    async def join_groups(self, change: Change, patience: float) -> bool:
+        """Join the groups; True once every stream's position is known, False if it takes longer.
+
+        Until `apply` nothing of them is delivered.
+        """
+        if not self._numbered or not any(stream.wildcard for stream in change.join):
+            for stream in change.join:
+                await self._layer.group_add(stream.group, self._channel_name)
+            if not self._numbered or self._ready(change):
+                return True
         try:
-            stream = symbol_stream(channel, symbol)
-        except InvalidSymbol as exc:
-            wrong[symbol[:64]] = exc.reason
+            async with asyncio.timeout(patience):
+                for stream in change.join:
+                    await self._layer.group_add(stream.group, self._channel_name)
+                for stream in change.join:
+                    if not self._layer.is_ready(stream, change.since):
+                        await self._layer.prepare(stream, change.since)
+        except (TimeoutError, BackendUnavailable):
+            return False
+        return True
+
+    def _ready(self, change: Change) -> bool:
+        return all(self._layer.is_ready(stream, change.since) for stream in change.join)
+
+    def apply(self, change: Change, make_reader: MakeReader, answer: Answer) -> None:
+        """Change the subscriptions, answer, send what was missed. Nothing awaits in here."""
+        starts: dict[str, Start] = {}
+        every: list[StreamState] = []
+        for stream in change.join:
+            self.streams[stream.symbol] = stream
+            if self._numbered and stream.wildcard and not change.since:
+                every = self._start_every(stream, change, make_reader)
+            elif self._numbered:
+                starts.update(self._start(stream, change, make_reader))
+        if WILDCARD in self.streams:
+            self._heads_since = float(int(time.monotonic()))  # sockets of one second share pings
+        outbox = self._socket.outbox
+        starts = _within(starts, int(outbox.limit * REPLAY_SHARE) - outbox.size)
+        infos = {each.stream.symbol: StreamInfo(each.epoch, each.offset) for each in every}
+        infos |= {name: _info(start) for name, start in starts.items()}
+        self._socket.hold()
+        self._socket.send_once(ANSWER, protocol.encode(answer(infos)))
+        self._send_every(every)
+        for name, start in starts.items():
+            self._send(name, start)
+        self._socket.release()
+
+    def _start_every(
+        self, stream: Stream, change: Change, make_reader: MakeReader
+    ) -> list[StreamState]:
+        reader = make_reader(stream, change.max_rate) or self._socket
+        self._replace(stream, reader)
+        every: list[StreamState] = self._layer.start_every(stream, reader)
+        if isinstance(reader, SocketReader):
+            reader.heads.update({each.stream.symbol: each.offset for each in every})
+        return every
+
+    def _send_every(self, every: list[StreamState]) -> None:
+        snapshots = [each.recent[-1] for each in every if each.recent]
+        if snapshots:
+            self._socket.send_snapshots(snapshots)
+        for each in every:
+            if each.stale:
+                self._socket.deliver_state(each.stream, self._layer.status(each))
+
+    def _start(self, stream: Stream, change: Change, make_reader: MakeReader) -> dict[str, Start]:
+        reader = make_reader(stream, change.max_rate) or self._default_reader(stream)
+        self._replace(stream, reader)
+        started: dict[str, Start] = self._layer.start(stream, reader, change.since)
+        if isinstance(reader, SocketReader):
+            reader.heads.update({name: start.head for name, start in started.items()})
+        return started
+
+    def _default_reader(self, stream: Stream) -> Reader:
+        # Below `*` its reader: the fan-out tells by the reader that one delivery is enough.
+        wildcard = None if stream.wildcard else self._readers.get(WILDCARD)
+        return wildcard or self._socket
+
+    def _replace(self, stream: Stream, reader: Reader | None) -> None:
+        old = self._readers.pop(stream.symbol, None)
+        if reader is not None:
+            self._readers[stream.symbol] = reader
+        if old is not None:
+            self._layer.leave(stream, old)
+            if isinstance(old, SocketReader) and old not in self._readers.values():
+                old.close()
+
+    def _send(self, name: str, start: Start) -> None:
+        if start.turns_to:
+            self._tell_turn(name, start)
+        if start.recovered:
+            self.replayed += len(start.updates)
+        for update in start.updates:
+            reader = self._readers.get(update.stream.symbol)
+            if start.recovered and isinstance(reader, AlertFilter):
+                reader.replay(update)
+            elif start.recovered:
+                self._socket.send(update.replayed_text)
+            elif update.stream.channel != "alerts":  # an old alert is not a snapshot
+                self._socket.send_once((SNAPSHOT, update.stream), update)
+        if start.status is not None:
+            self._socket.send_once((f"status of {name}", None), start.status)
+
+    def _tell_turn(self, name: str, start: Start) -> None:
+        """The client knows the epoch before; its numbers go on in the next one."""
+        gap = protocol.Gap(
+            symbol=name, from_offset=start.offset + 1, to_offset=start.offset, epoch=start.turns_to
+        )
+        self._socket.send(protocol.encode(gap))
+
+    async def leave(self, streams: list[Stream]) -> None:
+        for stream in streams:
+            self.streams.pop(stream.symbol, None)
+            self._replace(stream, None)
+        for stream in streams:
+            await self._layer.group_discard(stream.group, self._channel_name)
+
+    def read_again(self, make_reader: MakeReader) -> None:
+        """Put other readers in the place of the present ones, without a step between."""
+        for name, stream in self.streams.items():
+            if name not in self._readers:
+                continue
+            reader = make_reader(stream, None) or self._socket
+            before = self._readers[name]
+            if isinstance(before, AlertFilter):
+                if not isinstance(reader, AlertFilter):
+                    reader = AlertFilter(self._socket, None, None)
+                reader.continue_from(before)
+            elif isinstance(reader, SocketReader):
+                reader.heads.update(self.heads())
+            self._replace(stream, reader)
+            self._layer.join(stream, reader)
+
+    def close(self) -> None:
+        """The socket has gone; its channel leaves the groups by `detach`."""
+        for name in tuple(self._readers):
+            self._replace(self.streams[name], None)
+
+    # Positions --------------------------------------------------------------------------------
+
+    @property
+    def plain(self) -> bool:
+        """Does every reader let everything through? Then sockets like this share their pings."""
+        return all(reader is self._socket for reader in self._readers.values())
+
+    def heads(self) -> dict[str, int]:
+        """The newest offset of each stream that this socket was sent."""
+        if not self._numbered:
+            return {}
+        heads: dict[str, int] = self._layer.heads(tuple(self.streams.values()))
+        return {name: self._head(name, offset) for name, offset in heads.items()}
+
+    def ping(self, texts: Pings) -> bytes:
+        """The `ping` of this socket; `texts` has those that it may share, and gets this one."""
+        key = (*(stream.group for stream in self.streams.values()), str(self._heads_since))
+        known = texts.get(key) if self.plain else None
+        if known is None:
+            heads, until = self._heads_to_tell()
+            known = protocol.encode(protocol.Ping(heads=heads)), until
+            if self.plain:
+                texts[key] = known
+        text, self._heads_since = known
+        return text
+
+    def _heads_to_tell(self) -> tuple[dict[str, int], float]:
+        """Of `*` those that have moved since the last ping; and until when all are told."""
+        every = self.streams.get(WILDCARD)
+        if every is None or not self._numbered:
+            return self.heads(), self._heads_since
+        named = [stream for stream in self.streams.values() if stream is not every]
+        moved, until = self._layer.moved(every, self._heads_since, MAX_HEADS)
+        heads = {**moved, **self._layer.heads(named)}
+        return {name: self._head(name, offset) for name, offset in heads.items()}, until
+
+    def positions(self) -> dict[str, StreamInfo]:
+        """Where this socket stands in each of its streams."""
+        if not self._numbered:
+            return {}
+        positions = self._layer.positions(tuple(self.streams.values()))
+        return {
+            name: StreamInfo(epoch=epoch, offset=self._head(name, offset))
+            for name, (epoch, offset) in positions.items()
+        }
+
+    def _head(self, symbol: str, offset: int) -> int:
+        """A reader that holds updates back knows the newest offset that it let through."""
+        reader = self._readers.get(symbol) or self._readers.get(WILDCARD)
+        return reader.heads.get(symbol, offset) if isinstance(reader, SocketReader) else offset
+
+
+def _within(starts: dict[str, Start], most: int) -> dict[str, Start]:
+    """Those that may be recovered: the first ones whose updates have so many bytes together.
+
+    All of them at once would be too much for a socket, however fast it reads. The others begin
+    with a snapshot, like those whose history is gone; their updates can be asked for again.
+    """
+    chosen: dict[str, Start] = {}
+    for name, start in starts.items():
+        chosen[name] = start
+        if not start.recovered:
+            continue
+        size = sum(len(update.body) + OFFSET_BYTES for update in start.updates)
+        if size <= most:
+            most -= size
         else:
-            streams[stream.symbol] = stream
-    if wrong:
-        text = "; ".join(f"{symbol!r}: {reason}" for symbol, reason in list(wrong.items())[:10])
-        raise ProtocolError(
-            ErrorCode.INVALID_SYMBOL,
-            text,
-            details={"field": "symbols", "symbols": wrong},
-            id=id,
-        )
-    return list(streams.values())
+            chosen[name] = Start(
+                start.turns_to or start.epoch, start.head, False, start.updates[-1:], start.status
+            )
+    return chosen
 
 
-def _alerts_again(message: Subscribe, current: Mapping[str, Stream]) -> Change:
-    """On `/ws/alerts` there is nothing to choose; `subscribe` with `since` asks again."""
-    named = {message.symbol} if message.symbol is not None else set(message.symbols or ())
-    if message.max_rate is not None or not named <= {*current}:
-        field_name = "max_rate" if message.max_rate is not None else "symbols"
-        raise ProtocolError(
-            ErrorCode.INVALID_MESSAGE,
-            f"{field_name}: alerts come from the streams {', '.join(current)}, each of them whole; "
-            "configure_alerts filters by symbol and severity",
-            details={"field": field_name},
-            id=message.id,
-        )
-    streams = [stream for name, stream in current.items() if not named or name in named]
-    return Change(streams, since=_positions(message, {*current}, fold=str))
-
-
-def _positions(
-    message: Subscribe, symbols: set[str], fold: Callable[[str], str] = str.upper
-) -> dict[str, Position]:
-    """`since` by symbol; raises ProtocolError for one that is not subscribed to here."""
-    since = {fold(symbol): position for symbol, position in (message.since or {}).items()}
-    unknown = [] if WILDCARD in symbols else [name for name in since if name not in symbols]
-    if unknown:
-        raise ProtocolError(
-            ErrorCode.INVALID_MESSAGE,
-            f"since: {', '.join(unknown[:10])} is not among the symbols of this message",
-            details={"field": "since"},
-            id=message.id,
-        )
-    return since
+def _info(start: Start) -> StreamInfo:
+    info = StreamInfo(epoch=start.epoch, offset=start.offset)
+    if start.recovered is not None:
+        info.recovered = start.recovered
+        info.replayed = len(start.updates) if start.recovered else 0
+    return info

@@ -41,9 +41,7 @@ _GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
 # The interface identifiers of ISATAP, 64 bits that end in an IPv4 address.
 _ISATAP: Final = (0x00005EFE, 0x02005EFE)
 
-_WAY_OUT: Final = (
-    ", or its host be named in REALTIME_WEBHOOK_ALLOWED_HOSTS by who runs this server."
-)
+_WAY_OUT: Final = ", unless the operator lists the host in REALTIME_WEBHOOK_ALLOWED_HOSTS."
 
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.ASCII)
 # A host whose last label looks like this is an IPv4 address, in one of many spellings.
@@ -87,7 +85,7 @@ class Target:
 
     @property
     def address(self) -> Address | None:
-        """The host, where it is no name."""
+        """The host, where it is an address and not a name."""
         return _address(self.host)
 
 
@@ -107,7 +105,7 @@ def parse_url(url: object) -> Target:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as exc:
-        raise InvalidUrl(f"This is no URL: {exc}.") from exc
+        raise InvalidUrl(f"This is not a valid URL: {exc}.") from exc
     if parts.scheme not in ("https", "http") or not parts.hostname or port == 0:
         raise InvalidUrl("Write a whole URL: https://example.com/hook")
     if "@" in parts.netloc:
@@ -194,12 +192,12 @@ def _host(name: str) -> str:
     if ":" in name:
         address = _address(name)
         if address is None or "%" in name:
-            raise InvalidUrl("This is no IPv6 address.")
+            raise InvalidUrl("This is not a valid IPv6 address.")
         return str(address)
     name = name.removesuffix(".")
     labels = name.split(".")
     if _NUMBER.fullmatch(labels[-1]):
-        # 2130706433, 0x7f.1, 0177.0.0.1: whoever means an address can write it.
+        # 2130706433, 0x7f.1, 0177.0.0.1: an address can be written in the usual way.
         if _address(name) is None:
             raise InvalidUrl("Write the address as four decimal numbers: 192.0.2.1")
         return name

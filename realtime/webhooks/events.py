@@ -1,8 +1,8 @@
-"""What happened, for whoever wants to be told by webhook.
+"""Events for webhooks: written with what they are about, sent later.
 
 `emit` writes a delivery row for each endpoint that wants the event, in the transaction of the
 caller: what rolls back is never sent, and what is committed is sent even if every process dies the
-moment after. `realtime.webhooks.delivery` sends it. Without an endpoint, `emit` costs one query.
+moment after. `realtime.webhooks.worker` sends it. Without an endpoint, `emit` costs one query.
 
 Called in synchronous code (on an event loop: `realtime.db.in_database(emit)(...)`), in the
 `transaction.atomic()` that stores what the event is about.
@@ -117,7 +117,7 @@ def _symbol(symbol: str | None) -> str | None:
 
 def _body(event: str, data: Mapping[str, Any]) -> str:
     if event not in WebhookEvent.values:
-        raise InvalidUpdate("event", f"{event!r} is none of {', '.join(WebhookEvent.values)}")
+        raise InvalidUpdate("event", f"{event!r} is not one of {', '.join(WebhookEvent.values)}")
     payload = _Payload(type=event, timestamp=timestamp(), data=check_data(data, "data"))
     body = encode_json(payload)
     if len(body) > settings.REALTIME_MAX_MESSAGE_BYTES + _ENVELOPE:

@@ -142,7 +142,7 @@ def _lock(endpoints: QuerySet[WebhookEndpoint], limit: int) -> list[WebhookEndpo
     if connection.features.has_select_for_update_skip_locked:
         # NO KEY: `emit` may go on writing rows that refer to the endpoint.
         endpoints = endpoints.select_for_update(of=("self",), skip_locked=True, no_key=True)
-    # In random order: no endpoint waits for ever where there are more of them than free places.
+    # In random order: every endpoint has its turn where there are more of them than free places.
     return list(endpoints.order_by("?")[:limit])
 
 
@@ -186,7 +186,7 @@ def _job(delivery: WebhookDelivery, endpoint: WebhookEndpoint, attempt: WebhookA
         claim=delivery.claim,
         tries=delivery.tries,
         created_at=delivery.created_at,
-        # Whoever was suspended for longer must not begin: somebody else may have.
+        # A worker that was suspended for longer must not begin: another one may have.
         send_before=attempt.started_at + lease() / 3,
         letter=Letter(endpoint.url, delivery.webhook_id, delivery.body.encode(), secrets),
     )

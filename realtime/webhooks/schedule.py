@@ -11,7 +11,7 @@ JITTER: Final = 0.1
 LONGEST_RETRY_AFTER: Final = timedelta(days=1)
 # An endpoint without a success for so long is disabled, ...
 DISABLE_AFTER: Final = timedelta(days=5)
-# ... but not by an event that was new just now: after a quiet week a short outage is no five days.
+# ... but not by an event that was new just now: a short outage after a quiet week is not five days.
 TRIED_FOR: Final = timedelta(hours=1)
 
 

@@ -15,7 +15,7 @@ from rest_framework.test import APIClient
 from realtime.access.authentication import authenticate, forget
 from realtime.access.credentials import credential_from_token
 from realtime.access.identity import Identity, grant_of
-from realtime.access.live import recheck
+from realtime.access.live_sockets import recheck
 from realtime.access.tickets import issue
 from realtime.models import ApiKey
 from tests import personas

@@ -16,7 +16,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 
 from realtime.access.authentication import authenticate
 from realtime.access.credentials import credential_from_token
-from realtime.access.live import GROUP
+from realtime.access.live_sockets import GROUP
 from realtime.access.tokens import SessionRefreshToken
 from realtime.models import ApiKey
 from tests import personas
@@ -118,7 +118,7 @@ async def test_a_new_password_ends_the_logins_and_leaves_the_keys(
 
 
 def test_a_better_hash_of_the_same_password_ends_nothing(login: SimpleNamespace) -> None:
-    assert login.alice.check_password(personas.PASSWORD)  # one iteration: it is hashed anew
+    assert login.alice.check_password(personas.PASSWORD)  # one iteration: it is hashed again
     assert not login.alice.password.startswith("pbkdf2_sha256$1$")
     assert post_refresh(login).status_code == 200
 

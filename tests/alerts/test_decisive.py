@@ -18,7 +18,7 @@ import pytest
 from channels.layers import get_channel_layer
 
 from realtime.broadcast import abroadcast_many, market_data_update
-from realtime.feeds.bars import STOCKS, read_bars
+from realtime.feeds.csv_bars import STOCKS, read_bars
 from realtime.protocol import alert_id, update_data, update_time
 from realtime.streams import Stream, user_alerts
 from tests.alerts.oracle import fired
@@ -35,7 +35,7 @@ RATE = 1_000  # updates a second
 _MAKE = """
 import json, sys
 from tests import personas
-from realtime.alerts.rulebook import fill
+from realtime.alerts.rule_editing import fill
 from realtime.alerts.rules import parse_rule
 from realtime.models import AlertRule
 alice = personas.alice()

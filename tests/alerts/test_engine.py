@@ -11,7 +11,7 @@ from channels.db import database_sync_to_async
 
 from realtime.alerts import engine as engines
 from realtime.alerts.engine import run_alerts
-from realtime.alerts.rulebook import delete_rules, fill, save_rule
+from realtime.alerts.rule_editing import delete_rules, fill, save_rule
 from realtime.alerts.rules import parse_rule
 from realtime.broadcast import abroadcast_market_data, abroadcast_prediction_update
 from realtime.models import Alert, AlertProgress, AlertRule

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realtime.alerts.evaluator import Fired, SymbolMachine, Tick
+from realtime.alerts.rule_state import Rule
 from realtime.alerts.rules import parse_rule
-from realtime.alerts.state import Rule
 from tests.alerts.oracle import Firing, Oracle
 from tests.alerts.strategies import BEGIN, life, rules, updates
 

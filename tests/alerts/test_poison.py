@@ -14,7 +14,7 @@ from realtime.alerts import inbox
 from realtime.alerts.evaluator import Tick
 from realtime.alerts.firing import draft
 from realtime.alerts.messages import render
-from realtime.alerts.rulebook import save_rule
+from realtime.alerts.rule_editing import save_rule
 from realtime.alerts.rules import InvalidRule, parse_rule
 from realtime.alerts.sending import send
 from realtime.broadcast import abroadcast_market_data, abroadcast_prediction_update

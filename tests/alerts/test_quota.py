@@ -11,13 +11,13 @@ from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 from django.utils import timezone
 
-from realtime.alerts import store
+from realtime.alerts import progress
 from realtime.alerts.firing import Draft
-from realtime.alerts.rulebook import definition_of, fill
+from realtime.alerts.followed_symbol import Tracked
+from realtime.alerts.progress import Commit, Saved
+from realtime.alerts.rule_editing import definition_of, fill
+from realtime.alerts.rule_state import Rule
 from realtime.alerts.rules import parse_rule
-from realtime.alerts.state import Rule
-from realtime.alerts.store import Commit, Saved
-from realtime.alerts.tracking import Tracked
 from realtime.broadcast import abroadcast_many, market_data_update
 from realtime.models import Alert, AlertRule
 from realtime.protocol import Position
@@ -50,7 +50,7 @@ def rules(
     """Of three owners, and a clock that stands still in the middle of a minute."""
     settings.REALTIME_ALERTS_PER_USER_PER_MINUTE = 5
     clock = SimpleNamespace(now=timezone.now().replace(second=30))
-    monkeypatch.setattr(store.timezone, "now", lambda: clock.now)
+    monkeypatch.setattr(progress.timezone, "now", lambda: clock.now)
     return SimpleNamespace(
         alice=add_rule(), carol=add_rule(owner=personas.carol()), all=add_rule(owner=None),
         clock=clock,
@@ -63,8 +63,8 @@ def test_beyond_the_limit_a_user_gets_one_notice_a_minute_and_others_get_theirs(
 ) -> None:
     with caplog.at_level(logging.WARNING, "realtime.alerts.quota"):
         for name in ("a", "b", "c"):
-            store.write(Commit(drafts=drafts(rules.alice, 4, name)))
-    store.write(Commit(drafts=[*drafts(rules.carol, 3, "d"), *drafts(rules.all, 5, "e")]))
+            progress.write(Commit(drafts=drafts(rules.alice, 4, name)))
+    progress.write(Commit(drafts=[*drafts(rules.carol, 3, "d"), *drafts(rules.all, 5, "e")]))
     assert kinds(rules.alice.owner) == ["rule"] * 5 + ["alert_limit"]
     assert kinds(rules.carol.owner) == ["rule"] * 3
     assert kinds(None) == ["rule"] * 5
@@ -72,30 +72,30 @@ def test_beyond_the_limit_a_user_gets_one_notice_a_minute_and_others_get_theirs(
 
 
 def test_in_the_next_minute_there_is_room_again(rules: SimpleNamespace) -> None:
-    store.write(Commit(drafts=drafts(rules.alice, 9, "a")))
+    progress.write(Commit(drafts=drafts(rules.alice, 9, "a")))
     rules.clock.now += timedelta(minutes=1)
-    store.write(Commit(drafts=drafts(rules.alice, 4, "b")))
+    progress.write(Commit(drafts=drafts(rules.alice, 4, "b")))
     assert kinds(rules.alice.owner) == ["rule"] * 5 + ["alert_limit"] + ["rule"] * 4
 
 
 def test_a_notice_says_until_when(rules: SimpleNamespace) -> None:
-    [*_, notice] = store.write(Commit(drafts=drafts(rules.alice, 6)))
+    [*_, notice] = progress.write(Commit(drafts=drafts(rules.alice, 6)))
     until = datetime.fromisoformat(notice.data["until"])
     assert until == rules.clock.now.replace(second=0, microsecond=0) + timedelta(minutes=1)
     assert (notice.data["limit"], notice.severity) == (5, "high")
 
 
 def test_rules_that_are_deleted_make_no_room(rules: SimpleNamespace) -> None:
-    store.write(Commit(drafts=drafts(rules.alice, 5, "a")))
+    progress.write(Commit(drafts=drafts(rules.alice, 5, "a")))
     AlertRule.objects.filter(pk=rules.alice.pk).delete()
     rules.alice.pk = None
     rules.alice.save()
-    assert len(store.write(Commit(drafts=drafts(rules.alice, 5, "b")))) == 1
+    assert len(progress.write(Commit(drafts=drafts(rules.alice, 5, "b")))) == 1
 
 
 def test_with_no_limit_everything_is_stored(rules: SimpleNamespace, settings: Any) -> None:
     settings.REALTIME_ALERTS_PER_USER_PER_MINUTE = 0
-    assert len(store.write(Commit(drafts=drafts(rules.alice, 50)))) == 50
+    assert len(progress.write(Commit(drafts=drafts(rules.alice, 50)))) == 50
 
 
 async def test_a_rule_that_fires_with_every_other_update_fills_no_database(

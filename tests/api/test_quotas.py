@@ -11,7 +11,7 @@ from django.db import connection
 from rest_framework.test import APIClient
 
 from realtime.access.identity import identity_of_user
-from realtime.alerts.rulebook import TooManyRules, replace_rules
+from realtime.alerts.rule_editing import TooManyRules, replace_rules
 from realtime.alerts.rules import parse_rule
 from realtime.api import keys
 from realtime.models import AlertRule, ApiKey, WebhookEndpoint

@@ -16,8 +16,8 @@ import django
 import websockets
 
 from realtime.alerts.evaluator import SymbolMachine, Tick
+from realtime.alerts.rule_state import Rule
 from realtime.alerts.rules import parse_rule
-from realtime.alerts.state import Rule
 from realtime.broadcast import abroadcast_many, market_data_update
 from tests.bench.drive import Metrics, session
 from tests.bench.processes import BenchError, Process
@@ -35,7 +35,7 @@ ENGINE_SECONDS = 60.0
 
 _MAKE = """
 from tests import personas
-from realtime.alerts.rulebook import fill, save_rule
+from realtime.alerts.rule_editing import fill, save_rule
 from realtime.alerts.rules import parse_rule
 from realtime.models import Alert, AlertRule
 # Of the round before.

@@ -11,7 +11,7 @@ from rest_framework_simplejwt.tokens import AccessToken
 
 from realtime.access.revocation import key_changed
 from realtime.broadcast import asend_alert
-from realtime.consumers import authenticating
+from realtime.consumers import credential
 from tests import personas
 from tests.clients import Open, wait_for
 from tests.conftest import REDIS
@@ -190,8 +190,8 @@ async def test_an_expired_token_is_told_and_can_be_renewed(
 async def test_an_expired_token_that_is_not_renewed_closes_the_socket(
     connect: Open, people: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert authenticating.EXPIRY_GRACE == 25
-    monkeypatch.setattr(authenticating, "EXPIRY_GRACE", 0.1)
+    assert credential.EXPIRY_GRACE == 25
+    monkeypatch.setattr(credential, "EXPIRY_GRACE", 0.1)
     client = await connect("/ws/alerts", headers=bearer(short_token(people.alice, 2)))
     assert await client.closed() == 4401
     assert [m["type"] for m in client.seen] == ["connected", "token_expiring", "error"]

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from realtime.delivery import state
+from realtime.delivery import stream_state
 from realtime.delivery.publisher import BackendUnavailable
-from realtime.delivery.state import Page, Start
+from realtime.delivery.stream_state import Page, Start
 from realtime.delivery.updates import Update
 from realtime.protocol import Position
 from realtime.streams import Stream
@@ -89,8 +89,10 @@ class MemoryHistory:
         life = self.life(stream)
         known = _known(life, position)
         found = [update for update in life.held if update.offset > known]
-        more = len(found) > state.RECENT
-        copies = [Update(u.stream, life.epoch, u.offset, u.body) for u in found[: state.RECENT]]
+        more = len(found) > stream_state.RECENT
+        copies = [
+            Update(u.stream, life.epoch, u.offset, u.body) for u in found[: stream_state.RECENT]
+        ]
         end = copies[-1].offset if more else life.offset
         page = Page(life.epoch, end, copies, more, life.forks)
         await self.gate.wait()
@@ -99,11 +101,11 @@ class MemoryHistory:
     def _page(self, stream: Stream, since: Position | None) -> Page:
         life = self.life(stream)
         known = 0 if since is None else _known(life, since)
-        if since is None or life.offset - known > state.RECENT:
+        if since is None or life.offset - known > stream_state.RECENT:
             found = life.held[-1:]
         else:
             found = [update for update in life.held if update.offset > known]
-        # Each answer is decoded anew.
+        # Each answer is decoded again.
         copies = [Update(u.stream, life.epoch, u.offset, u.body) for u in found]
         return Page(life.epoch, life.offset, copies, forks=life.forks)
 

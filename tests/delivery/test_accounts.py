@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from realtime.connections import connection_manager
-from realtime.delivery import slots
+from realtime.limits import scripts
 from tests.delivery.exchange import Make
 from tests.delivery.waiting import until
 from tests.processes import Valkey
@@ -25,12 +25,12 @@ async def test_an_account_is_renewed_by_those_who_hold_slots_in_it(
     make: Make, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layer = make()
-    monkeypatch.setattr(slots, "ACCOUNT_MS", 30_000)
+    monkeypatch.setattr(scripts, "ACCOUNT_MS", 30_000)
     await layer.take_slot("one", LIMITS)
     monkeypatch.undo()
     await layer.loop_layer.write_lease(COUNTS, 10)
     assert max(accounts(valkey).values()) <= 30_000
-    monkeypatch.setattr(slots, "RENEW_SECONDS", 0.0)
+    monkeypatch.setattr(scripts, "RENEW_SECONDS", 0.0)
     await layer.loop_layer.write_lease(COUNTS, 10)
     await until(lambda: all(left > 30_000 for left in accounts(valkey).values()))
     assert len(accounts(valkey)) == 2
@@ -43,7 +43,7 @@ async def test_slots_count_again_after_their_account_was_lost(
     for slot in ("one", "two"):
         await here.take_slot(slot, LIMITS)
     valkey.client().delete(*accounts(valkey))
-    monkeypatch.setattr(slots, "RENEW_SECONDS", 0.0)
+    monkeypatch.setattr(scripts, "RENEW_SECONDS", 0.0)
     await here.loop_layer.write_lease(COUNTS, 10)
     await until(lambda: len(accounts(valkey)) == 2)
     full = await there.take_slot("three", LIMITS)
@@ -71,7 +71,7 @@ async def test_open_sockets_renew_their_accounts(
     from channels.layers import get_channel_layer
 
     layer: Any = get_channel_layer()
-    monkeypatch.setattr(slots, "RENEW_SECONDS", 0.0)
+    monkeypatch.setattr(scripts, "RENEW_SECONDS", 0.0)
     connection_manager.opened("alerts")
     await layer.take_slot("one", LIMITS)
     for name in accounts(valkey):

@@ -8,7 +8,7 @@ from realtime.delivery import fanout as module
 from realtime.delivery.fanout import Fanout
 from realtime.delivery.readers import RateLimitedReader
 from realtime.delivery.sockets import PreparedSocket
-from realtime.delivery.state import RECENT, Start, StreamState
+from realtime.delivery.stream_state import RECENT, Start, StreamState
 from realtime.delivery.updates import Update
 from realtime.protocol import Position
 from realtime.streams import Stream

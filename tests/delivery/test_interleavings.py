@@ -15,8 +15,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from realtime.delivery import fanout as module
-from realtime.delivery import state as states
-from realtime.delivery.local import Local
+from realtime.delivery import stream_state as states
+from realtime.delivery.process_layer import Local
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.updates import Update
 from realtime.protocol import Position

@@ -11,7 +11,7 @@ from channels.exceptions import ChannelFull
 from channels.layers import BaseChannelLayer
 
 from realtime.delivery.layers import MemoryStreamLayer, RedisStreamLayer
-from realtime.delivery.local import Mailbox
+from realtime.delivery.process_layer import Mailbox
 from tests.delivery.waiting import until
 from tests.processes import Valkey
 
@@ -330,7 +330,7 @@ async def test_the_channel_of_a_consumer_that_ended_is_forgotten(
     layer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Channels has no way to give a channel back: its last receiver is cancelled, that is all."""
-    monkeypatch.setattr("realtime.delivery.local.ABANDONED_SECONDS", 0.01)
+    monkeypatch.setattr("realtime.delivery.process_layer.ABANDONED_SECONDS", 0.01)
     local = getattr(layer, "loop_layer", layer).local
     for _ in range(10):
         channel = await layer.new_channel()
@@ -344,7 +344,7 @@ async def test_the_channel_of_a_consumer_that_ended_is_forgotten(
 async def test_the_channel_of_a_receiver_that_looks_now_and_then_is_kept(
     layer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("realtime.delivery.local.ABANDONED_SECONDS", 0.01)
+    monkeypatch.setattr("realtime.delivery.process_layer.ABANDONED_SECONDS", 0.01)
     channel = await layer.new_channel()
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(layer.receive(channel), 0.001)

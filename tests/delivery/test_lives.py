@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from realtime.delivery.history import Published
+from realtime.delivery.follow import Lost, subscribe
+from realtime.delivery.history_scripts import Published
 from realtime.delivery.layers import RedisStreamLayer
 from realtime.delivery.publisher import BackendUnavailable
-from realtime.delivery.state import Page
-from realtime.delivery.subscribe import Lost, subscribe
+from realtime.delivery.stream_state import Page
 from realtime.delivery.updates import Update
 from realtime.protocol import Position, market_data_body
 from realtime.streams import Stream

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from realtime.delivery.subscribe import subscribe
+from realtime.delivery.follow import subscribe
 from tests.delivery.exchange import Make, publish
 from tests.delivery.updates import AAPL, EVERY
 from tests.turns import turns_that_lose_a_cancellation

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from realtime.delivery import history
-from realtime.delivery.history import Published
+from realtime.delivery import history_scripts
+from realtime.delivery.history_scripts import Published
 from realtime.delivery.layers import Item, RedisStreamLayer
 from realtime.delivery.publisher import BATCH, BackendUnavailable
 from realtime.protocol import market_data_body
@@ -140,7 +140,7 @@ def test_a_server_that_forgot_the_script_gets_it_again(send: Send, valkey: Valke
 
 
 def test_the_script_has_the_name_that_the_server_gives_it(valkey: Valkey) -> None:
-    assert valkey.client().script_load(history.PUBLISH) == history.PUBLISH_SHA
+    assert valkey.client().script_load(history_scripts.PUBLISH) == history_scripts.PUBLISH_SHA
 
 
 def test_scripts_that_come_and_go_meanwhile_make_no_duplicates(
@@ -158,7 +158,7 @@ def test_scripts_that_come_and_go_meanwhile_make_no_duplicates(
         while not ending.is_set():
             client.script_flush()
             time.sleep(0.0005)
-            client.script_load(history.PUBLISH)
+            client.script_load(history_scripts.PUBLISH)
             time.sleep(0.0005)
 
     confirmed: dict[int, int] = {}

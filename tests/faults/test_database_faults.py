@@ -51,7 +51,7 @@ for line in sys.stdin:
 
 RULE = """
 from django.contrib.auth.models import User
-from realtime.alerts.rulebook import fill, save_rule
+from realtime.alerts.rule_editing import fill, save_rule
 from realtime.alerts.rules import parse_rule
 from realtime.models import AlertRule
 above = {"type": "above", "value": 150}

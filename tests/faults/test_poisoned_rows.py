@@ -17,8 +17,7 @@ from django.utils import timezone
 
 from realtime import aside
 from realtime.broadcast import abroadcast_market_data
-from realtime.delivery import freshness
-from realtime.feeds.freshness import run_freshness
+from realtime.delivery import staleness
 from realtime.models import (
     Bar,
     PredictionScore,
@@ -31,8 +30,9 @@ from realtime.predictions.records import store_prediction
 from realtime.predictions.resolve import resolve_due, run_outcomes
 from realtime.retention import prune, run_retention
 from realtime.webhooks import queue
-from realtime.webhooks.delivery import run_webhooks
 from realtime.webhooks.events import emit
+from realtime.webhooks.stale_streams import run_freshness
+from realtime.webhooks.worker import run_webhooks
 from tests import personas
 from tests.clients import wait_for
 from tests.poison import refusing, write
@@ -217,7 +217,7 @@ async def test_a_silence_that_cannot_be_stored_is_told_of_no_other_stream(
     settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.REALTIME_EXPECTED_INTERVAL = {"market-data": 0.2, "predictions": 0.2}
-    monkeypatch.setattr(freshness, "TICK", 0.02)
+    monkeypatch.setattr(staleness, "TICK", 0.02)
     poison = refusing("realtime_silence", "symbol", "BAD")
     await database_sync_to_async(poison.__enter__)()
     try:

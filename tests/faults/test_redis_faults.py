@@ -132,7 +132,7 @@ async def test_restarted_with_older_data(
             lambda: all(client.checker.epoch[name] != before[name] for name in SYMBOLS)
         )
         await publish(5)
-        # Each stream began anew when its own tail was compared: they need not have the same number.
+        # Each stream started over when its own tail was compared: the numbers may differ.
         heads = {name: published_offset(redis, name) for name in SYMBOLS}
         await client.until(
             lambda: all(client.checker.offset[name] == heads[name] for name in SYMBOLS)

@@ -17,7 +17,7 @@ import pytest
 
 from realtime import broadcast
 from realtime.feeds.alpaca import CRYPTO, AlpacaFeed
-from realtime.feeds.bars import FeedError
+from realtime.feeds.csv_bars import FeedError
 from realtime.feeds.runner import FeedRunner
 from realtime.feeds.ticks import Tick
 from tests.clients import wait_for

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from realtime.feeds.bars import FeedError
 from realtime.feeds.ccxt import CcxtFeed
+from realtime.feeds.csv_bars import FeedError
 from realtime.feeds.runner import FeedRunner
 from realtime.feeds.ticks import Tick
 from tests.conftest import require
@@ -195,7 +195,7 @@ async def test_without_the_extra_its_file_is_named(monkeypatch: pytest.MonkeyPat
 
 
 async def test_an_exchange_that_ccxt_does_not_watch_is_refused() -> None:
-    with pytest.raises(FeedError, match=r"'mtgox' is no exchange .* binance"):
+    with pytest.raises(FeedError, match=r"'mtgox' is not an exchange .* binance"):
         await anext(CcxtFeed(exchange="mtgox").ticks(["BTC-USD"]))
 
 

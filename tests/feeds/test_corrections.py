@@ -10,10 +10,10 @@ import pytest
 from channels.layers import get_channel_layer
 
 from realtime import broadcast
+from realtime.bars.recorder import run_recorder
 from realtime.broadcast import abroadcast_many, market_data_update
 from realtime.feeds.alpaca import AlpacaFeed
-from realtime.feeds.live import CallableFeed
-from realtime.feeds.recorder import run_recorder
+from realtime.feeds.connections import CallableFeed
 from realtime.feeds.runner import FeedRunner
 from realtime.feeds.ticks import Correction, Tick
 from realtime.models import Bar

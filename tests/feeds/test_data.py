@@ -3,7 +3,7 @@
 import gzip
 import hashlib
 
-from realtime.feeds.bars import STOCKS, read_bars
+from realtime.feeds.csv_bars import STOCKS, read_bars
 
 SHA256 = "5abadf99b2d394f920120a27de6f0df129859d71d4cfb0bf661bcc99446ab1fd"
 

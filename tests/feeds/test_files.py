@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from realtime.feeds.bars import Bar, BarFile, FeedError, read_bars
 from realtime.feeds.cells import read_day, read_number, read_volume
+from realtime.feeds.csv_bars import Bar, BarFile, FeedError, read_bars
 from realtime.feeds.replay import Replay, bar_tick
 
 HEADER = "Date,Open,High,Low,Close,Volume\n"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime.feeds.bars import STOCKS, Bar, FeedError, read_bars
+from realtime.feeds.csv_bars import STOCKS, Bar, FeedError, read_bars
 from realtime.feeds.replay import BACKFILL_BARS, LEAD_BARS, Replay
 from realtime.feeds.ticks import Tick
 from tests.feeds.clock import Clock

@@ -21,8 +21,8 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from realtime import broadcast
-from realtime.delivery.subscribe import Lost, subscribe
-from realtime.feeds.bars import STOCKS, read_bars
+from realtime.delivery.follow import Lost, subscribe
+from realtime.feeds.csv_bars import STOCKS, read_bars
 from realtime.feeds.replay import Replay
 from realtime.streams import Stream
 from tests.clients import wait_for
@@ -118,7 +118,10 @@ async def test_a_signal_finishes_it_cleanly(
         (["--csv", "/nowhere.csv"], "/nowhere.csv cannot be read"),
         (["--speed", "0"], "speed is 0.0; it must lie above 0"),
         (["--loop", "--once"], "argument --once: not allowed with argument --loop"),
-        (["--source", "replya"], "--source='replya' is no feed: there are replay, ccxt, alpaca"),
+        (
+            ["--source", "replya"],
+            "--source='replya' is not a known feed: choose replay, ccxt, alpaca",
+        ),
         (["--source", "nowhere.ticks"], "--source='nowhere.ticks' cannot be used"),
         (["--source", "ccxt"], "--source ccxt needs an exchange: --exchange binance"),
         (["--source", "ccxt", "--exchange", "binance"], "needs symbols: --symbols BTC-USD"),
@@ -141,7 +144,7 @@ def test_the_setting_names_the_feed_too(settings: Settings) -> None:
 
 @pytest.mark.usefixtures("redis_layer")
 def test_an_own_feed_is_published(settings: Settings) -> None:
-    settings.REALTIME_FEED = "tests.feeds.test_live.ticks"
+    settings.REALTIME_FEED = "tests.feeds.test_connections.ticks"
     call_command("run_feed", "--symbols", "ABC", "--no-predictions")
     updates = async_to_sync(broadcast.recent_updates)("market-data", "ABC")
     assert [data["price"] for data in updates] == [10.0, 11.0, 12.0, 13.0, 14.0]

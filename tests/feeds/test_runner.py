@@ -12,12 +12,12 @@ from pytest_django import Settings
 
 from realtime import broadcast
 from realtime.broadcast import Broadcast, PublishFailed
-from realtime.delivery import embedded
-from realtime.feeds.bars import Bar, FeedError
+from realtime.feeds.csv_bars import Bar, FeedError
 from realtime.feeds.replay import Replay
 from realtime.feeds.runner import FeedRunner
 from realtime.predictions.predictors import Prediction
 from realtime.protocol import update_data
+from realtime.standalone import valkey
 from tests.feeds.clock import Clock
 
 FIRST = date(2008, 1, 1)
@@ -285,11 +285,11 @@ async def test_a_valkey_that_goes_and_returns_costs_no_tick(
     settings.CHANNEL_LAYERS = {
         "default": {
             "BACKEND": "realtime.delivery.layers.RedisStreamLayer",
-            "CONFIG": {"hosts": [f"unix://{embedded.socket_path(tmp_path)}?db=0"]},
+            "CONFIG": {"hosts": [f"unix://{valkey.socket_path(tmp_path)}?db=0"]},
         }
     }
     running = FeedRunner(feed=replay(rate=100.0), symbols=SYMBOLS, predict_every=0.05)
-    holder = await asyncio.to_thread(embedded.hold, tmp_path)
+    holder = await asyncio.to_thread(valkey.hold, tmp_path)
     try:
         task = asyncio.create_task(running.run())
         async with asyncio.timeout(10):
@@ -297,7 +297,7 @@ async def test_a_valkey_that_goes_and_returns_costs_no_tick(
                 await asyncio.sleep(0.01)
         await asyncio.to_thread(holder.close)
         assert not task.done()
-        holder = await asyncio.to_thread(embedded.hold, tmp_path)
+        holder = await asyncio.to_thread(valkey.hold, tmp_path)
         await asyncio.wait_for(task, 30)
         for symbol in SYMBOLS:
             held = await broadcast.recent_updates("market-data", symbol, 300)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from realtime.feeds.bars import STOCKS, read_bars
+from realtime.feeds.csv_bars import STOCKS, read_bars
 from realtime.models import Bar
 from realtime.predictions.backtest import HELD, TooShort, backtest, choose_origins
 from realtime.predictions.calibration import report_of

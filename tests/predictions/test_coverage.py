@@ -6,7 +6,7 @@ the close `horizon` bars later decides. Nothing is random, so the counts are the
 
 import pytest
 
-from realtime.feeds.bars import STOCKS, read_bars
+from realtime.feeds.csv_bars import STOCKS, read_bars
 from realtime.predictions.predictors import CONFIDENCE, WINDOW, random_walk
 
 EVERY = 5  # bars between two origins

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import pytest
 from pytest_django import Settings
 
-from realtime.feeds.bars import STOCKS, read_bars
+from realtime.feeds.csv_bars import STOCKS, read_bars
 from realtime.predictions.backtest import backtest, choose_origins
 from realtime.predictions.calibration import report_of
 from realtime.predictions.predictors import PredictionFailed, random_walk

@@ -12,8 +12,8 @@ from channels.db import database_sync_to_async
 from django.utils import timezone
 
 from realtime import broadcast, models
-from realtime.feeds.bars import Bar
-from realtime.feeds.recorder import run_recorder
+from realtime.bars.recorder import run_recorder
+from realtime.feeds.csv_bars import Bar
 from realtime.feeds.replay import Replay
 from realtime.feeds.runner import FeedRunner
 from realtime.models import StoredPrediction

@@ -31,7 +31,7 @@ STOP_SECONDS = 10.0
 _MAKE = """
 import json
 from tests import personas
-from realtime.alerts.rulebook import fill, save_rule
+from realtime.alerts.rule_editing import fill, save_rule
 from realtime.alerts.rules import parse_rule
 from realtime.models import AlertRule, ApiKey
 users = [personas._user(f"soak-{number}") for number in range(3)]

@@ -71,7 +71,7 @@ def test_the_secret_is_shown_nowhere_else(olga: Client, alice: User) -> None:
         ({"url": "https://10.0.0.1/"}, "must lead to a public address"),
         ({"url": "http://example.com/"}, "must begin with https"),
         ({"event_names": []}, "This field is required"),
-        ({"patterns": "A?PL"}, "is no symbol pattern"),
+        ({"patterns": "A?PL"}, "is not a symbol pattern"),
     ],
     ids=str,
 )

@@ -8,12 +8,12 @@ from typing import Any, Final
 from channels.layers import BaseChannelLayer
 from django.conf import settings
 
-from realtime.delivery import local
-from realtime.delivery.history import Published
-from realtime.delivery.local import UPDATE, Local, Mailbox, Message
-from realtime.delivery.slots import Full
-from realtime.delivery.state import Page, Start, StreamState
+from realtime.delivery import process_layer
+from realtime.delivery.history_scripts import Published
+from realtime.delivery.process_layer import UPDATE, Local, Mailbox, Message
+from realtime.delivery.stream_state import Page, Start, StreamState
 from realtime.delivery.updates import Reader
+from realtime.limits.scripts import Full
 from realtime.protocol import Position
 from realtime.streams import Channel, Stream
 
@@ -159,7 +159,9 @@ class StreamLayer(BaseChannelLayer):
             return await mailbox.get()
         except asyncio.CancelledError:
             loop = asyncio.get_running_loop()
-            loop.call_later(local.ABANDONED_SECONDS, self._abandon, channel, mailbox, mailbox.calls)
+            loop.call_later(
+                process_layer.ABANDONED_SECONDS, self._abandon, channel, mailbox, mailbox.calls
+            )
             raise
 
     def _abandon(self, channel: str, mailbox: Mailbox, calls: int) -> None:
@@ -174,7 +176,7 @@ class StreamLayer(BaseChannelLayer):
         self.require_valid_channel_name(channel)
         if channel not in self.local.mailboxes:
             raise RuntimeError(
-                f"group_add() takes channels of this process, and {channel!r} is none. Consumers "
+                f"group_add() takes channels of this process, which {channel!r} is not. Consumers "
                 f"call self.channel_layer.group_add({group!r}, self.channel_name)."
             )
         self.local.add(group, channel)

@@ -7,13 +7,13 @@ from typing import Any
 
 from django.conf import settings
 
-from realtime.delivery import history
-from realtime.delivery.history import Published
+from realtime.delivery import history_scripts
+from realtime.delivery.history_scripts import Published
 from realtime.delivery.layers.base import Item, StreamLayer, update_of
-from realtime.delivery.local import Local, Mailbox, Message, own_copy, require_message
-from realtime.delivery.slots import Full
-from realtime.delivery.state import RECENT, Page
+from realtime.delivery.process_layer import Local, Mailbox, Message, own_copy, require_message
+from realtime.delivery.stream_state import RECENT, Page
 from realtime.delivery.updates import Update
+from realtime.limits.scripts import Full
 from realtime.protocol import Position
 from realtime.streams import CHANNELS, Channel, Stream
 
@@ -26,7 +26,7 @@ class MemoryStreamLayer(StreamLayer):
         capacities = kwargs.get("channel_capacity", {})
         self.channel_capacity = self.compile_capacities(capacities)  # type: ignore[assignment]
         self._streams: dict[str, tuple[str, deque[Update]]] = {}
-        self._era = history.new_epoch()
+        self._era = history_scripts.new_epoch()
         self._slots: dict[str, dict[str, None]] = {}
         self._counts: dict[str, tuple[float, int]] = {}
         self.local.fanout.complete.update(CHANNELS)
@@ -117,7 +117,7 @@ class MemoryStreamLayer(StreamLayer):
 
     async def restart_stream(self, stream: Stream, epoch: str, common: int) -> None:
         if self._streams.get(stream.group, (None,))[0] == epoch:
-            self._streams[stream.group] = (history.new_epoch(), self._empty(stream))
+            self._streams[stream.group] = (history_scripts.new_epoch(), self._empty(stream))
 
     async def find_streams(self, channel: Channel) -> list[Stream]:
         found = (Stream.from_group(group) for group, (_, kept) in self._streams.items() if kept)
@@ -159,7 +159,7 @@ class MemoryStreamLayer(StreamLayer):
     async def flush(self) -> None:
         self.local.fanout.close()
         self._streams.clear()
-        self._era = history.new_epoch()
+        self._era = history_scripts.new_epoch()
         self._slots.clear()
         self._counts.clear()
         self.local = Local(self, self.get_capacity, self.expiry)

@@ -11,13 +11,13 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 from channels_redis.utils import _wrap_close, decode_hosts
 from redis.exceptions import RedisError
 
-from realtime.delivery import history
-from realtime.delivery.history import Published
+from realtime.delivery import history_scripts
+from realtime.delivery.history_scripts import Published
 from realtime.delivery.layers.base import EXTENSION, Item
 from realtime.delivery.layers.redis_histories import with_earlier
 from realtime.delivery.layers.redis_loop import RedisLoopLayer
 from realtime.delivery.layers.redis_names import Names, shard
-from realtime.delivery.local import Message
+from realtime.delivery.process_layer import Message
 from realtime.delivery.publisher import BackendUnavailable, SyncPublisher
 from realtime.streams import Stream
 
@@ -110,13 +110,13 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
     def read_leases(self) -> dict[str, dict[str, int]]:
         """The numbers of all living processes, by process; raises BackendUnavailable."""
         client = self._publishers[0].redis
-        index = history.lease_index(self.prefix)
+        index = history_scripts.lease_index(self.prefix)
         try:
             client.zremrangebyscore(index, "-inf", time.time())
             processes = [name.decode() for name in client.zrange(index, 0, -1)]
             with client.pipeline(transaction=False) as pipeline:
                 for process in processes:
-                    pipeline.hgetall(history.lease_key(self.prefix, process))
+                    pipeline.hgetall(history_scripts.lease_key(self.prefix, process))
                 answers = pipeline.execute()
         except (RedisError, OSError) as exc:
             raise BackendUnavailable(exc) from exc

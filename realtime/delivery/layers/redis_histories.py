@@ -1,17 +1,17 @@
-"""The histories of streams in Redis: see delivery/history.py for how they are kept there."""
+"""The histories of streams in Redis (see delivery/history_scripts.py)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
 
-from realtime.delivery import history
-from realtime.delivery.history import Published
+from realtime.delivery import history_scripts
+from realtime.delivery.history_scripts import Published
 from realtime.delivery.layers.base import Item
 from realtime.delivery.layers.redis_names import Names
 from realtime.delivery.link import Link
 from realtime.delivery.publisher import BackendUnavailable
-from realtime.delivery.state import RECENT, Page
+from realtime.delivery.stream_state import RECENT, Page
 from realtime.protocol import Position
 from realtime.streams import Channel, Stream
 
@@ -46,8 +46,8 @@ class Histories:
         link = self._link_of(stream.group)
         answer = await self._run(link.read_after_script, stream, position, RECENT)
         head, entries = answer[1:3]
-        more = len(entries) == RECENT and history.offset_of(entries[-1]) < int(head)
-        end = history.offset_of(entries[-1]) if more else int(head)
+        more = len(entries) == RECENT and history_scripts.offset_of(entries[-1]) < int(head)
+        end = history_scripts.offset_of(entries[-1]) if more else int(head)
         return self._page(stream, answer, end, more=more)
 
     async def read_newest(self, stream: Stream, count: int) -> Page:
@@ -66,25 +66,27 @@ class Histories:
             async with self._link_of(stream.group).reading:
                 return await script(
                     keys=[names.meta, names.history, names.index, names.era],
-                    args=[history.new_epoch(), names.entry, *known, *more],
+                    args=[history_scripts.new_epoch(), names.entry, *known, *more],
                 )
         except (RedisError, OSError) as exc:
             raise BackendUnavailable(exc) from exc
 
     def _page(self, stream: Stream, answer: Sequence[Any], end: int, *, more: bool) -> Page:
-        epoch, forks = answer[0].decode(), history.decode_forks(answer[3])
-        updates = history.decode_entries(stream, epoch, answer[2], end)
+        epoch, forks = answer[0].decode(), history_scripts.decode_forks(answer[3])
+        updates = history_scripts.decode_entries(stream, epoch, answer[2], end)
         return Page(epoch, end, [self._names.open(update) for update in updates], more, forks)
 
     async def restart_stream(self, stream: Stream, epoch: str, common: int) -> None:
         await self._link_of(stream.group).restart_script(
-            keys=[self._names.keys(stream).meta], args=[epoch, history.new_epoch(), common]
+            keys=[self._names.keys(stream).meta], args=[epoch, history_scripts.new_epoch(), common]
         )
 
     async def find(self, link: Link, channel: Channel) -> list[Stream]:
         """The streams that a shard's index names."""
         try:
-            symbols = await link.redis.smembers(history.index_key(self._names.prefix, channel))
+            symbols = await link.redis.smembers(
+                history_scripts.index_key(self._names.prefix, channel)
+            )
         except (RedisError, OSError) as exc:
             raise BackendUnavailable(exc) from exc
         return [Stream(channel, symbol.decode()) for symbol in symbols]

@@ -6,18 +6,18 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from realtime.delivery import history
-from realtime.delivery.history import Published
+from realtime.delivery import history_scripts
+from realtime.delivery.history_scripts import Published
 from realtime.delivery.layers.base import Item, StreamLayer, update_of
-from realtime.delivery.layers.redis_accounts import Accounts
 from realtime.delivery.layers.redis_histories import Histories
 from realtime.delivery.layers.redis_names import Names, shard
 from realtime.delivery.layers.redis_queues import Queues
 from realtime.delivery.link import Link
-from realtime.delivery.local import Local, Message, own_copy, require_message
+from realtime.delivery.process_layer import Local, Message, own_copy, require_message
 from realtime.delivery.publisher import BackendUnavailable
-from realtime.delivery.slots import Full
-from realtime.delivery.state import Page
+from realtime.delivery.stream_state import Page
+from realtime.limits.scripts import Full
+from realtime.limits.slots import Accounts
 from realtime.protocol import Position
 from realtime.streams import WILDCARD, Channel, Stream
 
@@ -74,10 +74,10 @@ class RedisLoopLayer(StreamLayer):
         """One message of a pub/sub channel."""
         group = self.names.group_of(name)
         if group is not None:
-            if data[:1] == history.MARK:
+            if data[:1] == history_scripts.MARK:
                 stream = self._known_stream(group)
                 if stream is not None:
-                    update = history.decode_message(stream, data)
+                    update = history_scripts.decode_message(stream, data)
                     self.local.fanout.receive(self.names.open(update))
             elif not twice:
                 self.local.deliver_group(group, self.channel_layer.deserialize(data))
@@ -137,7 +137,7 @@ class RedisLoopLayer(StreamLayer):
         direct = self.names.direct(self.local.process)
         confirmed = self._channel_link(direct).want(direct)
         if not self._reachable:
-            # Whoever learns the name may use it at once. The names that follow share this.
+            # A caller that learns the name may use it at once. Later names share this subscription.
             await asyncio.wait([confirmed], timeout=FIRST_PATIENCE)
             self._reachable = True
         return name
@@ -229,7 +229,7 @@ class RedisLoopLayer(StreamLayer):
                 groups = await self._know_streams(link, channel)
             except BackendUnavailable as exc:
                 logger.warning("streams of %s not found: %s", channel, exc)
-                await asyncio.sleep(1.0)  # a connection that is lost again begins anew
+                await asyncio.sleep(1.0)  # a connection that is lost again starts over
             else:
                 self.local.fanout.resync_all(group for group in groups if group not in before)
                 return

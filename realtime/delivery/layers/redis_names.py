@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from channels_redis.utils import _consistent_hash
 
-from realtime.delivery import history
+from realtime.delivery import history_scripts
 from realtime.delivery.updates import Update
 from realtime.streams import Channel, Stream
 
@@ -19,7 +19,7 @@ class Names:
         self.prefix = prefix
         self._crypter = crypter  # of channels_redis' serializers, or None
         self._group_prefix = f"{prefix}__group__"
-        self._keys: dict[Stream, history.Keys] = {}
+        self._keys: dict[Stream, history_scripts.Keys] = {}
 
     def group_channel(self, group: str) -> str:
         return f"{self._group_prefix}{group}"
@@ -29,8 +29,8 @@ class Names:
             return pubsub_channel[len(self._group_prefix) :]
         return None
 
-    def keys(self, stream: Stream) -> history.Keys:
-        return history.keys(self.prefix, stream, self.group_channel(stream.group))
+    def keys(self, stream: Stream) -> history_scripts.Keys:
+        return history_scripts.keys(self.prefix, stream, self.group_channel(stream.group))
 
     def every(self, channel: Channel) -> str:
         """The pattern of all streams of a channel."""
@@ -53,7 +53,7 @@ class Names:
             update.body = crypter.decrypt(update.body)
         return update
 
-    def sealed(self, stream: Stream, body: bytes) -> tuple[history.Keys, bytes]:
+    def sealed(self, stream: Stream, body: bytes) -> tuple[history_scripts.Keys, bytes]:
         names = self._keys.get(stream)
         if names is None:
             if len(self._keys) >= MAX_REMEMBERED:

@@ -1,7 +1,7 @@
 """General channels in Redis: what is sent to one waits there until exactly one receiver takes it.
 
 A list holds the messages and a pub/sub channel tells of each new one, so that a worker needs no
-connection of its own that blocks. Whoever is told asks; the first one gets it.
+connection of its own that blocks. Every process that is told asks; the first one gets it.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from channels.exceptions import ChannelFull
 from redis.exceptions import RedisError
 
 from realtime.delivery.link import Link
-from realtime.delivery.local import Local, Message
+from realtime.delivery.process_layer import Local, Message
 from realtime.delivery.publisher import BackendUnavailable
 
 logger = logging.getLogger(__name__)

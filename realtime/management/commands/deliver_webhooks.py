@@ -8,7 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import Error as DatabaseError
 
 from realtime.management.background import BackgroundCommand
-from realtime.webhooks.delivery import deliver_due, run_webhooks
+from realtime.webhooks.worker import deliver_due, run_webhooks
 
 
 class Command(BackgroundCommand):

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from realtime.feeds.recorder import run_recorder
+from realtime.bars.recorder import run_recorder
 from realtime.management.background import BackgroundCommand
 
 

@@ -7,12 +7,12 @@ from typing import Any, Final
 from django.core.management.base import CommandParser
 
 from realtime.alerts.engine import run_alerts
-from realtime.feeds.freshness import run_freshness
-from realtime.feeds.recorder import run_recorder
+from realtime.bars.recorder import run_recorder
 from realtime.management.background import BackgroundCommand, Work, keep_running
 from realtime.predictions.resolve import run_outcomes
 from realtime.retention import run_retention
-from realtime.webhooks.delivery import run_webhooks
+from realtime.webhooks.stale_streams import run_freshness
+from realtime.webhooks.worker import run_webhooks
 
 WORKS: Final[dict[str, Work]] = {
     "record_bars": run_recorder,
@@ -48,5 +48,5 @@ def _names(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     unknown = [name for name in names if name not in WORKS]
     if unknown:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(WORKS)}")
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(WORKS)}")
     return list(dict.fromkeys(names))

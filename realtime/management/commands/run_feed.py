@@ -12,8 +12,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from realtime import broadcast
-from realtime.feeds.bars import STOCKS, BarFile, FeedError, read_bars
 from realtime.feeds.columns import Columns
+from realtime.feeds.csv_bars import STOCKS, BarFile, FeedError, read_bars
 from realtime.feeds.replay import Replay
 from realtime.feeds.runner import FeedRunner
 from realtime.feeds.sources import LIVE, REPLAY, live_feed, own_feed

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseError
 from django.utils.module_loading import import_string
 
-from realtime.feeds.bars import STOCKS, FeedError, read_bars
+from realtime.feeds.csv_bars import STOCKS, FeedError, read_bars
 from realtime.models import Bar, StoredPrediction
 from realtime.predictions.backtest import HELD, Closes, TooShort, backtest, choose_origins
 from realtime.predictions.calibration import Forecast, Report, report_of

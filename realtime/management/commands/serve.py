@@ -12,8 +12,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from realtime.delivery import embedded
 from realtime.delivery.server import run
+from realtime.standalone import valkey
 
 
 class Command(BaseCommand):
@@ -41,9 +41,9 @@ class Command(BaseCommand):
         self._warn_of_missing_tables()
         with hold_valkey():
             self.stdout.write(f"Serving on http://{host}:{port}/ with {workers} worker(s)")
-            self.stdout.flush()  # a log that is no terminal would get it when the server ends
+            self.stdout.flush()  # a log file would receive it only when the server ends
             # uvicorn raises the signal that ended it once more when it has finished. It did what
-            # was asked: that is no failure, and the block around this ends as it should.
+            # was asked: that is not a failure, and the block around this ends as it should.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             with contextlib.suppress(KeyboardInterrupt):
                 run(host, port, workers, access_log=options["access_log"])
@@ -80,6 +80,6 @@ def hold_valkey() -> contextlib.AbstractContextManager[Any]:
     if not settings.EMBEDDED_VALKEY:
         return contextlib.nullcontext()
     try:
-        return embedded.hold(settings.VALKEY_DIR)
-    except embedded.EmbeddedServerError as exc:
+        return valkey.hold(settings.VALKEY_DIR)
+    except valkey.EmbeddedServerError as exc:
         raise CommandError(str(exc)) from None

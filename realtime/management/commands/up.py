@@ -19,9 +19,9 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from realtime.delivery import embedded
-from realtime.demo import Demo, ensure_demo, project_command
-from realtime.supervision import Program, Supervisor
+from realtime.standalone import valkey
+from realtime.standalone.demo import Demo, ensure_demo, project_command
+from realtime.standalone.supervisor import Program, Supervisor
 
 _TICK_SECONDS = 0.1
 _START_SECONDS = 60.0
@@ -86,8 +86,8 @@ class Command(BaseCommand):
             call_command("migrate", verbosity=0, interactive=False)
             if settings.EMBEDDED_VALKEY:
                 try:
-                    stack.enter_context(embedded.hold(settings.VALKEY_DIR))
-                except embedded.EmbeddedServerError as exc:
+                    stack.enter_context(valkey.hold(settings.VALKEY_DIR))
+                except valkey.EmbeddedServerError as exc:
                     raise CommandError(str(exc)) from exc
             self._supervisor = supervisor = stack.enter_context(
                 Supervisor(cwd=settings.BASE_DIR, environment=_environment(), say=self._say)
@@ -164,7 +164,7 @@ def _require_alone(path: Path, port: int) -> IO[str]:
     Two in one directory would play two replays into the same streams.
     """
     try:
-        file = open(path, "a+", opener=embedded.private_opener)  # noqa: SIM115  # until the end
+        file = open(path, "a+", opener=valkey.private_opener)  # noqa: SIM115  # until the end
     except OSError as exc:
         raise CommandError(f"{path} cannot be used: {exc.strerror}; set VAR_DIR") from None
     try:

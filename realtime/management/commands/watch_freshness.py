@@ -3,8 +3,8 @@
 import asyncio
 from typing import Any
 
-from realtime.feeds.freshness import run_freshness
 from realtime.management.background import BackgroundCommand
+from realtime.webhooks.stale_streams import run_freshness
 
 
 class Command(BackgroundCommand):

@@ -33,7 +33,7 @@ export class AlertList {
     }
   }
 
-  /** Another user's alerts are none of this one's business. */
+  /** Removes everything: the alerts of another user must not stay on the page. */
   clear() {
     this.#ids.clear();
     this.list.replaceChildren();

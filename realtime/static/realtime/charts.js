@@ -34,7 +34,7 @@ export function areaPath(values, width, height) {
 
 /**
  * Places in percent of a bar that shows all the values it is given, with some room at both ends.
- * `values`: { name: number | undefined }; what is no number gets no place.
+ * `values`: { name: number | undefined }; what is not a number gets no place.
  */
 export function placesOnBar(values) {
   const known = Object.entries(values).filter(([, value]) => Number.isFinite(value));

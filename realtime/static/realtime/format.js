@@ -61,7 +61,7 @@ export function age(ms) {
   return seconds < 90 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
 }
 
-/** The time of day, here, of an RFC 3339 text; the text itself if it is none. */
+/** The time of day, here, of an RFC 3339 text; any other text as it stands. */
 export function timeOfDay(text) {
   const moment = new Date(text);
   return Number.isNaN(moment.getTime()) ? String(text ?? "") : clock.format(moment);

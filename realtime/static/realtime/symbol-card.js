@@ -49,7 +49,7 @@ export class SymbolCard {
   }
 
   applyMarketData({ data, timestamp }) {
-    // A replay that begins again is no crash from the last price to the first.
+    // A replay that begins again is not a crash from the last price to the first.
     if (data.bar_date < this.#quote?.bar_date) this.#trades = [];
     this.#quote = data;
     this.#quoteTime = timestamp;

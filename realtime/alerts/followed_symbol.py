@@ -1,0 +1,167 @@
+"""One symbol as an engine follows it: the state machine, the positions, what is not committed."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from heapq import merge
+from typing import Any
+
+from django.conf import settings
+
+from realtime.alerts.evaluator import Fired, SymbolMachine, Tick
+from realtime.alerts.firing import Draft, draft
+from realtime.alerts.progress import Moved, Saved
+from realtime.alerts.rule_state import Rule
+from realtime.delivery.stream_state import Page
+from realtime.delivery.updates import Update
+from realtime.protocol import Position, update_time
+from realtime.streams import Channel, Stream
+
+logger = logging.getLogger(__name__)
+
+
+class Tracked:
+    """`channels` are those that rules look at; `drafts` what has fired since the last commit."""
+
+    def __init__(self, layer: Any, symbol: str, saved: Saved) -> None:
+        self.symbol = symbol
+        self.machine = SymbolMachine(symbol, saved.state)
+        self.positions = dict(saved.positions)
+        self.fence = saved.fence
+        self.changed = False
+        self.drafts: list[Draft] = []
+        self._fired: Counter[Any] = Counter()  # by owner, since the last commit
+        self._layer = layer
+        self._saved = saved.rules
+
+    def put(self, rule: Rule) -> None:
+        saved = self._saved.pop((rule.id, rule.revision), None)
+        try:
+            self.machine.put(rule, saved)
+        except Exception as exc:  # a state that somebody else has written
+            self.machine.fail(rule, exc)
+
+    # Updates ----------------------------------------------------------------------------------
+
+    def take(self, update: Update) -> None:
+        """Evaluate an update, unless it has been."""
+        at = self.positions.get(update.stream.channel)
+        if at is not None and (update.epoch != at.epoch or update.offset > at.offset):
+            self._evaluate(update)
+
+    async def missing_before(self, update: Update) -> list[Update]:
+        """Those before an update that did not come; raises BackendUnavailable."""
+        channel = update.stream.channel
+        at = self.positions.get(channel)
+        if at is None or (update.epoch == at.epoch and update.offset <= at.offset + 1):
+            return []
+        missed = await self._missed(channel)
+        return [
+            each for each in missed
+            if each.epoch != update.epoch or each.offset < update.offset
+        ]  # fmt: skip
+
+    async def catch_up(self) -> None:
+        """Everything that the history holds beyond the positions; raises BackendUnavailable."""
+        missed = [await self._missed(channel) for channel in self.positions]
+        # Of two streams in the order in which they were published.
+        for update in merge(*missed, key=lambda update: update_time(update.body)):
+            self._evaluate(update)
+        self.advance(0)  # raises for a stored state that makes no sense
+
+    async def _missed(self, channel: Any) -> list[Update]:
+        stream = Stream(channel, self.symbol)
+        length = settings.REALTIME_HISTORY_LENGTH[channel]
+        page = await self._layer.read_newest(stream, length)
+        known = page.known(self.positions[channel])
+        missed = [update for update in page.updates if update.offset > known]
+        lost = page.offset - known - len(missed)
+        if lost > 0:
+            logger.warning(
+                "%d updates of %s after offset %d are not held any more: alert rules lack them",
+                lost, stream.group, known,
+            )  # fmt: skip
+        return missed
+
+    def _evaluate(self, update: Update) -> None:
+        channel = update.stream.channel
+        at = milliseconds_of(update)
+        position = Position(update.epoch, update.offset)
+        before = self.positions[channel]
+        for fired in self.machine.update(Tick(channel, at, update.data)):
+            # What time alone has brought about happened before this update.
+            self._draft(fired, channel, before if fired.timed else position)
+        self.positions[channel] = position
+        self.changed = True
+
+    def advance(self, now: int) -> None:
+        """Let time pass, for what waits for it."""
+        due = self.machine.due
+        if due is None or due > now:
+            return
+        channel, position = next(iter(self.positions.items()))
+        for fired in self.machine.advance(now):
+            self._draft(fired, channel, position)
+        self.changed = True
+
+    def _draft(self, fired: Fired, channel: str, position: Position) -> None:
+        """One more than may be stored tells that there are more: the others need not be made."""
+        limit: int = settings.REALTIME_ALERTS_PER_USER_PER_MINUTE
+        self._fired[fired.rule.owner_id] += 1
+        if limit and self._fired[fired.rule.owner_id] > limit + 1:
+            return
+        try:
+            self.drafts.append(draft(fired, channel, position))
+        except Exception as exc:
+            self.machine.fail(fired.rule, exc)
+
+    def failed(self) -> list[tuple[Rule, Exception]]:
+        """The rules that could not be evaluated since this was asked last."""
+        failed = self.machine.failed
+        if failed:
+            self.machine.failed = []
+        return failed
+
+    # Commits ----------------------------------------------------------------------------------
+
+    def moved(self) -> Moved:
+        """What there is to commit; call `committed` when it is."""
+        dirty = self.machine.dirty
+        self.machine.dirty = {}
+        return Moved(
+            symbol=self.symbol,
+            fence=self.fence,
+            positions=dict(self.positions),
+            state=self.machine.as_data(),
+            rules={
+                (state.rule.id, state.rule.revision): state.as_data() for state in dirty.values()
+            },
+        )
+
+    def committed(self) -> None:
+        self.fence += 1
+        self.changed = False
+        self.drafts.clear()
+        self._fired.clear()
+
+
+def first_position(page: Page, since: int) -> Position:
+    """Where a stream that was not followed yet begins: with its first update after `since`.
+
+    And with the one before, so that what it goes on from is known.
+    """
+    later = [update for update in page.updates if milliseconds_of(update) >= since]
+    first = later[0].offset if later else page.offset + 1
+    return Position(page.epoch, max(0, first - 2))
+
+
+def milliseconds_of(update: Update) -> int:
+    """When it was published."""
+    return round(update_time(update.body).timestamp() * 1000)
+
+
+def with_channels(
+    positions: Mapping[str, Position], wanted: set[Channel], found: Mapping[str, Position]
+) -> dict[str, Position]:
+    """Positions of the wanted channels: as they were, else as they are now."""
+    return {channel: positions.get(channel) or found[channel] for channel in sorted(wanted)}

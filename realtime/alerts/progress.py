@@ -1,0 +1,309 @@
+"""What an engine reads from the database, and the one transaction by which it commits.
+
+States of rules, positions in the streams and fired alerts are written together. `fence` keeps two
+engines from committing the same part of a stream: the second one finds it moved.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from django.db import transaction
+from django.db.models import Count, F, Max, Q, Sum
+from django.utils import timezone
+
+from realtime.alerts.firing import Draft
+from realtime.alerts.quota import within_limit
+from realtime.alerts.rights import may_fire, with_rights
+from realtime.alerts.rule_editing import rule_of
+from realtime.alerts.rule_state import Rule
+from realtime.broadcast import InvalidUpdate
+from realtime.models import (
+    Alert,
+    AlertProblem,
+    AlertProgress,
+    AlertRule,
+    AlertRuleState,
+    WebhookEndpoint,
+)
+from realtime.protocol import Position
+from realtime.webhooks.events import emit
+
+logger = logging.getLogger(__name__)
+
+# Rows that one statement reads or writes.
+_BATCH: Final = 300
+
+Fingerprint = tuple[int, int, int]
+
+
+class Overtaken(Exception):
+    """Raised when a symbol was moved by somebody else; nothing was written."""
+
+    def __init__(self, symbol: str) -> None:
+        super().__init__(symbol)
+        self.symbol = symbol
+
+    def __str__(self) -> str:
+        return f"the alert rules of {self.symbol} are evaluated by another engine"
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A symbol as it was committed last, and the states of rules on it by (id, revision)."""
+
+    positions: dict[str, Position]
+    state: dict[str, Any]
+    fence: int
+    rules: dict[tuple[int, int], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A symbol that has gone on since: `rules` that have changed, by (id, revision)."""
+
+    symbol: str
+    fence: int
+    positions: Mapping[str, Position]
+    state: Mapping[str, Any]
+    rules: Mapping[tuple[int, int], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A rule on a symbol that cannot be evaluated; on every symbol; or a symbol with all rules."""
+
+    symbol: str  # "": every symbol
+    rule_id: int | None  # None: all rules
+    cause: Exception
+
+    @property
+    def reason(self) -> str:
+        text = f"{type(self.cause).__name__}: {self.cause}"
+        return text.encode("ascii", "backslashreplace").decode().replace("\x00", "")[:300]
+
+    def __str__(self) -> str:
+        rules = "the alert rules" if self.rule_id is None else f"alert rule {self.rule_id}"
+        place = f"{rules} of {self.symbol}" if self.symbol else rules
+        return f"{place} cannot be evaluated: {self.reason}"
+
+
+@dataclass(slots=True)
+class Commit:
+    moved: list[Moved] = field(default_factory=list)
+    drafts: list[Draft] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)  # uids of alerts that are on their stream
+
+    @classmethod
+    def of(cls, parts: Sequence["Commit"], sent: list[str]) -> "Commit":
+        """Several as one."""
+        return cls(
+            moved=[moved for part in parts for moved in part.moved],
+            drafts=[each for part in parts for each in part.drafts],
+            sent=sent,
+        )
+
+
+# Rules ------------------------------------------------------------------------------------------
+
+
+def fingerprint() -> Fingerprint:
+    """Another one after every change of a rule."""
+    found = AlertRule.objects.aggregate(
+        number=Count("pk"), newest=Max("pk"), changes=Sum("revision")
+    )
+    return found["number"], found["newest"] or 0, found["changes"] or 0
+
+
+def live_revisions() -> dict[int, int]:
+    """The revision of each rule that is not paused."""
+    rules = AlertRule.objects.filter(paused=False).exclude(owner__is_active=False)
+    return dict(rules.values_list("pk", "revision").order_by())
+
+
+def load_rules(ids: Sequence[int]) -> tuple[list[Rule], list[Problem]]:
+    """These rules, and what is wrong with those that cannot be read."""
+    rules: list[Rule] = []
+    problems: list[Problem] = []
+    for part in _batches(ids):
+        for row in AlertRule.objects.filter(pk__in=part).order_by():
+            try:
+                rules.append(rule_of(row))
+            except Exception as exc:  # a row that was written by other means
+                problems.append(Problem("", row.pk, exc))
+        AlertProblem.objects.filter(symbol="", rule__in=part).delete()
+    return rules, problems
+
+
+def note(problem: Problem) -> None:
+    """Show a problem in the admin, in place of an older one with the same."""
+    with transaction.atomic():
+        same = AlertProblem.objects.filter(symbol=problem.symbol, rule_id=problem.rule_id)
+        same.delete()
+        if problem.rule_id is None or _existing([problem.rule_id]):
+            AlertProblem.objects.create(
+                symbol=problem.symbol, rule_id=problem.rule_id, reason=problem.reason
+            )
+
+
+# Symbols ----------------------------------------------------------------------------------------
+
+
+def load_symbol(symbol: str) -> Saved | None:
+    """A symbol that is taken up (again): what was wrong with it is forgotten until it shows."""
+    AlertProblem.objects.filter(symbol=symbol).delete()
+    row = AlertProgress.objects.filter(pk=symbol).first()
+    if row is None:
+        return None
+    states = AlertRuleState.objects.filter(symbol=symbol)
+    return Saved(
+        positions={name: Position(*place) for name, place in row.positions.items()},
+        state=row.state,
+        fence=row.fence,
+        rules={
+            (rule_id, revision): data
+            for rule_id, revision, data in states.values_list("rule_id", "revision", "data")
+        },
+    )
+
+
+def begin_symbol(symbol: str, positions: Mapping[str, Position]) -> None:
+    """Remember where a symbol begins, before anything of it is evaluated."""
+    AlertProgress.objects.get_or_create(symbol=symbol, defaults={"positions": _plain(positions)})
+
+
+def forget_symbol(symbol: str, fence: int) -> None:
+    """No rule names this symbol any more: what is published from now on is never caught up."""
+    AlertProgress.objects.filter(symbol=symbol, fence=fence).delete()
+
+
+# Committing -------------------------------------------------------------------------------------
+
+
+def write(commit: Commit) -> list[Alert]:
+    """One transaction; the alerts that it stored, to be sent.
+
+    Raises Overtaken, IntegrityError for a rule or a user that was deleted in this moment, and
+    whatever a database says of values that it does not take.
+    """
+    with transaction.atomic():
+        for moved in commit.moved:
+            _move(moved)
+        _write_states(commit.moved)
+        mark_sent(commit.sent)
+        return _store_alerts(commit.drafts)
+
+
+def _move(moved: Moved) -> None:
+    row = AlertProgress.objects.filter(symbol=moved.symbol, fence=moved.fence)
+    positions = _plain(moved.positions)
+    if not row.update(positions=positions, state=moved.state, fence=F("fence") + 1):
+        raise Overtaken(moved.symbol)
+
+
+def _write_states(symbols: Sequence[Moved]) -> None:
+    existing = _existing([id for moved in symbols for id, _ in moved.rules])
+    rows = [
+        AlertRuleState(rule_id=id, revision=revision, symbol=moved.symbol, data=data)
+        for moved in symbols
+        for (id, revision), data in moved.rules.items()
+    ]
+    for part in _batches([row for row in rows if row.rule_id in existing]):
+        AlertRuleState.objects.bulk_create(
+            part,
+            update_conflicts=True,
+            unique_fields=["rule", "symbol"],
+            update_fields=["revision", "data"],
+        )
+
+
+def _existing(ids: Iterable[int]) -> set[int]:
+    return {
+        id
+        for part in _batches(sorted(set(ids)))
+        for id in AlertRule.objects.filter(pk__in=part).values_list("pk", flat=True)
+    }
+
+
+def _store_alerts(drafts: Sequence[Draft]) -> list[Alert]:
+    if not drafts:
+        return []
+    now = timezone.now()
+    kept, notices = within_limit(_permitted(drafts, now), now)
+    stored = Alert.objects.bulk_create([*(_alert(each, now) for each in kept), *notices], _BATCH)
+    for part in _batches(sorted({alert.rule_id for alert in stored if alert.rule_id})):
+        AlertRule.objects.filter(pk__in=part).update(last_fired_at=now)
+    if WebhookEndpoint.objects.filter(enabled=True).exists():
+        for alert in stored:
+            _emit(alert)
+    return stored
+
+
+def _permitted(drafts: Sequence[Draft], now: datetime) -> list[Draft]:
+    """Those of rules that are still there and may still read what they tell."""
+    rules = {
+        rule.pk: rule
+        for part in _batches(sorted({each.rule_id for each in drafts}))
+        for rule in with_rights(part)
+    }
+    return [
+        each for each in drafts
+        if each.rule_id in rules
+        and may_fire(rules[each.rule_id], each.symbol, each.channels, now)
+    ]  # fmt: skip
+
+
+def _emit(alert: Alert) -> None:
+    data = {"id": alert.uid, **alert.data}
+    try:
+        emit("alert_triggered", data, symbol=alert.symbol or None, user_id=alert.owner_id)
+    except InvalidUpdate as exc:  # REALTIME_MAX_MESSAGE_BYTES is smaller than it
+        logger.error("alert %s is not told to webhooks: %s", alert.uid, exc)
+
+
+def _alert(each: Draft, now: datetime) -> Alert:
+    alert = Alert(
+        uid=each.uid, owner_id=each.owner_id, rule_id=each.rule_id, symbol=each.symbol,
+        severity=each.severity, data=each.data, created_at=now,
+    )  # fmt: skip
+    wanted = WebhookEndpoint.objects.filter(pk=each.escalate_to or 0)
+    if each.escalate_after is not None and wanted.exists():
+        alert.escalate_to_id = each.escalate_to
+        alert.escalate_at = now + each.escalate_after
+    return alert
+
+
+def mark_sent(uids: Sequence[str]) -> None:
+    now = timezone.now()
+    for part in _batches(uids):
+        Alert.objects.filter(uid__in=part, sent_at=None).update(sent_at=now)
+
+
+def unsent(fired: datetime, published: datetime, limit: int = 1000) -> list[Alert]:
+    """Alerts that are not known to be sent, oldest first.
+
+    Those of rules that fired before the one time, and those that were published before the other.
+    """
+    ours = Q(rule__isnull=False, created_at__lte=fired)
+    waiting = Alert.objects.filter(ours | Q(created_at__lte=published), sent_at=None)
+    return list(waiting.order_by("id")[:limit])
+
+
+def known(uids: Sequence[str]) -> set[str]:
+    """Which of these alerts are stored."""
+    return {
+        uid
+        for part in _batches(uids)
+        for uid in Alert.objects.filter(uid__in=part).values_list("uid", flat=True)
+    }
+
+
+def _plain(positions: Mapping[str, Position]) -> dict[str, list[Any]]:
+    return {name: [place.epoch, place.offset] for name, place in positions.items()}
+
+
+def _batches(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    for begin in range(0, len(items), _BATCH):
+        yield items[begin : begin + _BATCH]

@@ -1,0 +1,169 @@
+"""Rules in the database: made, changed, deleted by their owners, read by engines.
+
+Every change of a rule is made here: the revision grows, and engines hear of it when the
+transaction commits.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+from channels.layers import get_channel_layer
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from realtime.access.identity import Identity
+from realtime.alerts.rights import check_readable
+from realtime.alerts.rule_state import Rule
+from realtime.alerts.rules import Definition, InvalidRule, parse_rule
+from realtime.delivery.publisher import BackendUnavailable
+from realtime.models import AlertProblem, AlertRule, WebhookEndpoint
+from realtime.users import one_at_a_time
+
+logger = logging.getLogger(__name__)
+
+# The channel-layer group in which engines hear that rules have changed.
+GROUP: Final = "alert-rules"
+CHANGED: Final = "rules.changed"
+
+
+class TooManyRules(Exception):
+    """Raised when a user would have more rules than REALTIME_ALERT_RULES_PER_USER."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"you may have {self.limit} alert rules; delete some that are not in use"
+
+
+def definition_of(row: AlertRule) -> Definition:
+    """The definition as it was checked, with the row's name and pause.
+
+    Raises InvalidRule for a row that was written by other means.
+    """
+    if not isinstance(row.definition, dict):
+        raise InvalidRule("", "a rule is a JSON object")
+    return parse_rule({**row.definition, "name": row.name, "paused": row.paused})
+
+
+def rule_of(row: AlertRule) -> Rule:
+    """What an engine evaluates; raises InvalidRule for a row that was written by other means."""
+    since = int(row.changed_at.timestamp() * 1000)
+    return Rule(row.pk, row.revision, row.owner_id, definition_of(row), since)
+
+
+def fill(row: AlertRule, definition: Definition, key_id: int | None = None) -> AlertRule:
+    """Give a row a definition, by a key or without; the caller saves by `save_rule`."""
+    row.key_id = key_id
+    data = definition.as_data()
+    row.name = definition.name
+    row.paused = definition.paused
+    row.severity = definition.severity
+    row.definition = {name: data[name] for name in data if name not in ("name", "paused")}
+    return row
+
+
+def save_rule(row: AlertRule) -> AlertRule:
+    """Insert or change a rule; engines follow when the transaction commits."""
+    with transaction.atomic():
+        if row.pk is not None:
+            current = AlertRule.objects.select_for_update().filter(pk=row.pk)
+            row.revision = (current.values_list("revision", flat=True).first() or 0) + 1
+            AlertProblem.objects.filter(rule_id=row.pk).delete()
+        row.changed_at = timezone.now()
+        row.save()
+        transaction.on_commit(announce)
+    return row
+
+
+def delete_rules(rows: Sequence[AlertRule]) -> None:
+    with transaction.atomic():
+        AlertRule.objects.filter(pk__in=[row.pk for row in rows]).delete()
+        transaction.on_commit(announce)
+
+
+def replace_rules(
+    identity: Identity, wanted: Sequence[tuple[int | None, Definition]]
+) -> list[AlertRule]:
+    """Make these the user's rules that were sent over sockets; rules from elsewhere stay.
+
+    One that is there already, by id or else by name, is changed; one that says the same is left as
+    it is, with what it remembers. Raises InvalidRule (`[2].symbols…`) and TooManyRules.
+    """
+    for index, (_, definition) in enumerate(wanted):
+        try:
+            check_allowed(definition, identity)
+        except InvalidRule as exc:
+            raise InvalidRule(f"[{index}].{exc.field}", exc.reason) from None
+    with one_at_a_time(identity.user_id):
+        owned = AlertRule.objects.select_for_update().filter(
+            owner_id=identity.user_id, source=AlertRule.Source.SOCKET
+        )
+        held = {row.pk: row for row in owned}
+        check_room(identity.user_id, len(wanted) - len(held))
+        rows = [
+            _changed(_same(held, id, definition), definition, identity) for id, definition in wanted
+        ]
+        if held:
+            delete_rules(list(held.values()))
+    return rows
+
+
+def _same(held: dict[int, AlertRule], id: int | None, definition: Definition) -> AlertRule | None:
+    """The stored rule that this one replaces, taken out of `held`."""
+    if id in held:
+        return held.pop(id)
+    named = [row for row in held.values() if row.name == definition.name]
+    equal = [row for row in named if _says(row, definition)]
+    for row in (*equal, *named):
+        return held.pop(row.pk)
+    return None
+
+
+def _says(row: AlertRule, definition: Definition) -> bool:
+    try:
+        return definition_of(row) == definition
+    except InvalidRule:
+        return False
+
+
+def _changed(row: AlertRule | None, definition: Definition, identity: Identity) -> AlertRule:
+    if row is None:
+        row = AlertRule(owner_id=identity.user_id, source=AlertRule.Source.SOCKET)
+    elif _says(row, definition):
+        if row.key_id != identity.key_id:
+            row.key_id = identity.key_id
+            row.save(update_fields=["key"])
+        return row
+    return save_rule(fill(row, definition, identity.key_id))
+
+
+def announce() -> None:
+    """Tell engines to look at once; those that do not hear it look a moment later anyway."""
+    layer: Any = get_channel_layer()
+    send = getattr(type(layer), "group_send_sync", None)
+    if send is None:
+        return
+    try:
+        send(layer, GROUP, {"type": CHANGED})
+    except BackendUnavailable as exc:
+        logger.warning("a change of alert rules was not announced: %s", exc)
+
+
+def check_allowed(definition: Definition, identity: Identity) -> None:
+    """Raise InvalidRule for what the credential may not read, or a webhook of others."""
+    check_readable(definition, identity)
+    endpoint = definition.escalate_to
+    mine = WebhookEndpoint.objects.filter(owner_id=identity.user_id)
+    if endpoint is not None and not mine.filter(pk=endpoint).exists():
+        raise InvalidRule("escalate_to", "must be one of your webhook endpoints")
+
+
+def check_room(owner_id: Any, more: int) -> None:
+    """Raise TooManyRules if the user may not have so many more; within `one_at_a_time`."""
+    limit: int = settings.REALTIME_ALERT_RULES_PER_USER
+    if more > 0 and AlertRule.objects.filter(owner_id=owner_id).count() + more > limit:
+        raise TooManyRules(limit)

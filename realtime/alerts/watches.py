@@ -1,0 +1,129 @@
+"""The numbers of one symbol that conditions watch, and whom a new value touches. Pure."""
+
+import math
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+from typing import Any as AnyValue
+
+from realtime.alerts.levels import Levels
+
+if TYPE_CHECKING:
+    from realtime.alerts.rule_state import Watch
+
+# A window moves on in steps of a 60th of its length: it looks back up to that much further.
+BUCKETS = 60
+
+
+class Series:
+    """One number. `step`: of the last update which had it; `before`: the value before that."""
+
+    __slots__ = ("_above", "_reached", "before", "step", "value")
+
+    def __init__(self) -> None:
+        self.value: float | None = None
+        self.before: float | None = None
+        self.step = -1
+        self._above: Levels[Watch] = Levels()  # true or false by `x > level`
+        self._reached: Levels[Watch] = Levels()  # by `x >= level`
+
+    def watch(self, watch: "Watch") -> None:
+        for levels, level in self._places(watch):
+            levels.add(level, watch)
+
+    def unwatch(self, watch: "Watch") -> None:
+        for levels, level in self._places(watch):
+            levels.remove(level, watch)
+
+    def _places(self, watch: "Watch") -> "list[tuple[Levels[Watch], float]]":
+        levels = self._above if watch.strict and watch.upward else self._reached
+        places = [(levels, watch.level)]
+        if watch.back != watch.level:
+            places.append((levels, watch.back))
+        return places
+
+    @property
+    def watched(self) -> bool:
+        return bool(self._above) or bool(self._reached)
+
+    def set(self, value: float, step: int) -> "Iterator[Watch]":
+        """Take a new value; those for whom that may change something."""
+        before, self.before = self.value, self.value
+        self.value = value
+        self.step = step
+        if before is None:
+            yield from self._above.all()
+            yield from self._reached.all()
+        elif before != value:
+            low, high = (before, value) if before < value else (value, before)
+            yield from self._above.left(low, high)
+            yield from self._reached.reached(low, high)
+
+    def next_level(self, value: float) -> float | None:
+        """The lowest level of a `>=` above this value."""
+        return self._reached.after(value)
+
+
+class Window:
+    """Lowest and highest price of the last `length` milliseconds, in steps of a 60th of it."""
+
+    __slots__ = ("_buckets", "_length", "_step")
+
+    def __init__(self, length: int, saved: AnyValue = None) -> None:
+        self._length = length
+        self._step = max(1, length // BUCKETS)
+        # Number of the step, lowest, highest; in order.
+        self._buckets: deque[list[float]] = deque(saved or ())
+
+    def add(self, price: float, now: int) -> Mapping[str, float]:
+        """Take a price; percent from the lowest up to it, and from the highest down to it.
+
+        A price so far from the others that the percentage is not a finite number is no move, and
+        is not remembered: what follows is compared with the prices before it.
+        """
+        oldest = (now - self._length) // self._step
+        while self._buckets and self._buckets[0][0] < oldest:
+            self._buckets.popleft()
+        up = percent(price, min((bucket[1] for bucket in self._buckets), default=price))
+        fall = percent(price, max((bucket[2] for bucket in self._buckets), default=price))
+        if up is None or fall is None:
+            return {}
+        up, down = max(up, 0.0), max(-fall, 0.0)
+        self._remember(price, now // self._step)
+        return {"move_up": up, "move_down": down, "move_any": max(up, down)}
+
+    def clear(self) -> None:
+        self._buckets.clear()
+
+    def _remember(self, price: float, number: int) -> None:
+        if self._buckets and self._buckets[-1][0] == number:
+            last = self._buckets[-1]
+            last[1] = min(last[1], price)
+            last[2] = max(last[2], price)
+        else:
+            self._buckets.append([number, price, price])
+
+    def as_data(self) -> list[list[float]]:
+        return [list(bucket) for bucket in self._buckets]
+
+
+def percent(value: float, base: float) -> float | None:
+    """By how many percent `value` is above `base`; nine digits, so that 5 % is 5 %.
+
+    None where two finite prices are too far apart for that to be a finite number.
+    """
+    if base <= 0:
+        return 0.0
+    share = round((value / base - 1) * 100, 9)
+    return share + 0.0 if math.isfinite(share) else None  # + 0.0: never -0
+
+
+def number(value: object) -> float | None:
+    """A finite number, else None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        plain = float(value)
+    except OverflowError:
+        return None
+    return plain + 0.0 if math.isfinite(plain) else None  # + 0.0: never -0

@@ -1,0 +1,113 @@
+"""The project's numbers for monitoring, in Prometheus' text format.
+
+Web processes publish theirs with the leases of `connections.py`, so one request to any of them
+tells of all. A process is named by its id in Redis, and a restarted process has a new one: its
+counters are new series to Prometheus, not ones that went back.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Final
+
+from django.utils import timezone
+from prometheus_client import generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from realtime.connections import connection_manager
+from realtime.models import WebhookDelivery
+from realtime.streams import CHANNELS
+from realtime.version import VERSION
+
+# How long a worker that keeps up may take to begin with a delivery that is due.
+OVERDUE: Final = timedelta(seconds=10)
+
+Family = type[CounterMetricFamily] | type[GaugeMetricFamily]
+
+# Name in a lease -> kind, name, help, and by how much the number is divided for its unit.
+_OF_PROCESSES: Final[Mapping[str, tuple[Family, str, str, int]]] = {
+    "sent": (CounterMetricFamily, "ara_messages_sent", "Messages given to sockets.", 1),
+    "folded": (
+        CounterMetricFamily, "ara_updates_folded",
+        "Updates that a newer one replaced while the peer did not read.", 1,
+    ),
+    "replayed": (
+        CounterMetricFamily, "ara_updates_replayed", "Missed updates replayed to clients.", 1,
+    ),
+    "lost": (
+        CounterMetricFamily, "ara_updates_lost",
+        "Updates that were gone from the history before the process had them.", 1,
+    ),
+    "late_us": (
+        GaugeMetricFamily, "ara_event_loop_delay_seconds",
+        "How late the newest timer was: what a busy process adds to each update.", 1_000_000,
+    ),
+    "cpu_us": (
+        CounterMetricFamily, "ara_process_cpu_seconds", "Processor time that was used.", 1_000_000,
+    ),
+    "memory_bytes": (
+        GaugeMetricFamily, "ara_process_resident_memory_bytes", "Memory that is in use.", 1,
+    ),
+}  # fmt: skip
+
+
+class _Numbers(Collector):
+    """Reads everything again for each request; raises StatisticsUnavailable."""
+
+    def collect(self) -> Iterator[Metric]:
+        info = GaugeMetricFamily("ara_info", "1, with the version.", labels=["version"])
+        info.add_metric([VERSION], 1)
+        yield info
+        yield from _of_project()
+        yield from _of_processes(connection_manager.get_activity())
+        yield from _of_webhooks()
+
+
+def _of_project() -> Iterator[Metric]:
+    counts = connection_manager.get_counts()
+    stale = connection_manager.get_stale_streams()
+    connections = GaugeMetricFamily("ara_connections", "Open WebSockets.", labels=["channel"])
+    quiet = GaugeMetricFamily(
+        "ara_stale_streams", "Subscribed streams quiet past their interval.", labels=["channel"]
+    )
+    for channel in CHANNELS:
+        connections.add_metric([channel], counts.get(channel, 0))
+        if channel != "alerts":
+            quiet.add_metric([channel], len(stale.get(channel, ())))
+    yield connections
+    yield quiet
+
+
+def _of_processes(activity: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]:
+    for name, (family, title, text, unit) in _OF_PROCESSES.items():
+        metric = family(title, text, labels=["process"])
+        for process, numbers in activity.items():
+            if name in numbers:
+                metric.add_metric([process], numbers[name] / unit)
+        yield metric
+    for prefix, title, text, label in (
+        ("opened:", "ara_connections_opened", "WebSockets that were welcomed.", "channel"),
+        ("closed:", "ara_connections_closed", "WebSockets that we closed, by code.", "code"),
+    ):
+        counter = CounterMetricFamily(title, text, labels=["process", label])
+        for process, numbers in activity.items():
+            for name, number in sorted(numbers.items()):
+                if name.startswith(prefix):
+                    counter.add_metric([process, name.removeprefix(prefix)], number)
+        yield counter
+
+
+def _of_webhooks() -> Iterator[Metric]:
+    pending = WebhookDelivery.objects.filter(status=WebhookDelivery.Status.PENDING)
+    yield GaugeMetricFamily(
+        "ara_webhook_deliveries_pending", "Webhooks to be sent, or sent again.", pending.count()
+    )
+    late = pending.filter(next_attempt_at__lte=timezone.now() - OVERDUE, endpoint__enabled=True)
+    yield GaugeMetricFamily(
+        "ara_webhook_deliveries_overdue", "Those that no worker has taken in time.", late.count()
+    )
+
+
+def exposition() -> bytes:
+    """All numbers as Prometheus reads them; raises StatisticsUnavailable."""
+    return generate_latest(_Numbers())

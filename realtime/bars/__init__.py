@@ -1,0 +1,6 @@
+"""Bars of a minute and of a day, rolled up from market data.
+
+- `candles`: what a tick changes in a bar. Pure.
+- `store`: bars and the recorder's checkpoint in the database.
+- `recorder`: reads the streams and writes the bars.
+"""

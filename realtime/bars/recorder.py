@@ -1,0 +1,225 @@
+"""The recorder: reads all market data and writes bars.
+
+It reads from where the database says that it stood, and writes bars and positions together, about
+once a second. While the database is away it goes on gathering; while Redis is away it waits.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from channels.layers import get_channel_layer
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error as DatabaseError
+
+from realtime.bars.candles import (
+    BarKey,
+    Candle,
+    Candles,
+    InvalidTick,
+    Price,
+    Series,
+    corrected_id,
+    read_price,
+)
+from realtime.bars.store import Overtaken, load_positions, store
+from realtime.cancelling import cancel, run_until
+from realtime.db import in_database
+from realtime.delivery.follow import Lost, subscribe
+from realtime.delivery.layers import EXTENSION
+from realtime.delivery.publisher import BackendUnavailable
+from realtime.delivery.updates import Update
+from realtime.feeds.rebuilding import minute_of
+from realtime.protocol import Position, update_time
+from realtime.retry import Retry, Stopped, set_within
+from realtime.streams import WILDCARD, Channel, Stream
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+CHANNEL: Final[Channel] = "market-data"
+FLUSH_SECONDS: Final = 1.0
+# Seconds until the positions are read again after somebody else has moved them.
+_OVERTAKEN_SECONDS: Final = 1.0
+
+
+async def run_recorder(
+    stop: asyncio.Event,
+    *,
+    flush_every: float = FLUSH_SECONDS,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> None:
+    """Record until `stop` is set. Raises ImproperlyConfigured with a layer without streams."""
+    layer: Any = get_channel_layer()
+    if layer is None or EXTENSION not in layer.extensions:
+        raise ImproperlyConfigured("bars are recorded from one of this project's channel layers")
+    begin = partial(_Session, stop, getattr(layer, "loop_layer", layer), flush_every, now, set())
+    await run_until(stop, _record(stop, begin))
+
+
+async def _record(stop: asyncio.Event, begin: "Callable[[], _Session]") -> None:
+    while not stop.is_set():
+        try:
+            await begin().run()
+        except Stopped:
+            return
+        except Overtaken as exc:
+            logger.warning("%s; going on from there", exc)
+            await set_within(stop, _OVERTAKEN_SECONDS)
+
+
+@dataclass
+class _Session:
+    """One reading of the streams, from the stored positions on."""
+
+    stop: asyncio.Event
+    layer: Any
+    flush_every: float
+    now: Callable[[], datetime]
+    told: set[tuple[str, str]]  # what was refused before: symbol and field, or kind of error
+    candles: Candles = field(default_factory=Candles)
+    stored: dict[str, Position] = field(default_factory=dict)
+    positions: dict[str, Position] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Read and write until `stop`; raises Overtaken and Stopped."""
+        self.stored = await self._wait_out(in_database(load_positions))
+        self.positions = dict(self.stored)
+        reading = asyncio.create_task(self._read())
+        try:
+            while not (self.stop.is_set() or reading.done()):
+                await self._flush()
+                await set_within(self.stop, self.flush_every)
+        finally:
+            await cancel(reading)
+        if not reading.cancelled():
+            reading.result()
+        await self._flush()
+
+    # Reading ----------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        for stream in await self._wait_out(partial(self.layer.find_streams, CHANNEL)):
+            await self._catch_up(stream)
+        since = {Stream(CHANNEL, symbol): place for symbol, place in self.positions.items()}
+        async with aclosing(subscribe([Stream(CHANNEL, WILDCARD)], since)) as items:
+            async for item in items:
+                if isinstance(item, Lost):
+                    self._lost(item)
+                else:
+                    await self._count(item)
+
+    async def _catch_up(self, stream: Stream) -> None:
+        """Everything that the history still holds: far more than one resume gives."""
+        length = settings.REALTIME_HISTORY_LENGTH[CHANNEL]
+        page = await self._wait_out(partial(self.layer.read_newest, stream, length))
+        before = self.positions.get(stream.symbol)
+        known = page.known(before)
+        updates = [update for update in page.updates if update.offset > known]
+        for update in page.updates[: -len(updates) or None]:
+            self._remember(update)
+        if before is not None and page.offset - known > len(updates):
+            first = updates[0].offset if updates else page.offset + 1
+            self._lost(Lost(stream, known + 1, first - 1, page.epoch))
+        for update in updates:
+            await self._count(update)
+
+    def _lost(self, lost: Lost) -> None:
+        logger.warning(
+            "updates %d to %d of %s are not held any more: its bars lack them",
+            lost.first, lost.last, lost.stream.symbol,
+        )  # fmt: skip
+        self.positions[lost.stream.symbol] = Position(lost.epoch, lost.last)
+
+    async def _count(self, update: Update) -> None:
+        try:
+            id = corrected_id(update.data)
+            if id is not None:
+                await self._correct(update, id)
+            else:
+                self._take(update, self.candles.add)
+        except Stopped:
+            raise
+        except InvalidTick as exc:
+            self._tell(update.stream.symbol, exc.field, "an update of %s is in no bar: %s", exc)
+        except Exception as exc:  # whatever a publisher can think of: the others go on
+            kind = type(exc).__name__
+            self._tell(update.stream.symbol, kind, "an update of %s is in no bar: %r", exc)
+        self.positions[update.stream.symbol] = Position(update.epoch, update.offset)
+
+    async def _correct(self, update: Update, id: str) -> None:
+        """Make the bars anew that hold a trade which did not happen, or not so."""
+        length = settings.REALTIME_HISTORY_LENGTH[CHANNEL]
+        page = await self._wait_out(partial(self.layer.read_newest, update.stream, length))
+        held = [each for each in page.updates if each.offset <= update.offset]
+        said = [(each.data, update_time(each.body)) for each in held]
+        source = str(update.data.get("source") or "")
+        whole = bool(held) and held[0].offset == 1
+        found = minute_of(id, source, said, self.now(), whole=whole)
+        if found is None:
+            raise InvalidTick("corrects", f"its history does not hold the minute of trade {id}")
+        self.candles.rebuild(Series(update.stream.symbol, source), *found)
+
+    def _remember(self, update: Update) -> None:
+        """One that is in the bars already, so that its repetition is known as such."""
+        with contextlib.suppress(Exception):  # one that is in no bar: told when it came
+            self._take(update, self.candles.see)
+
+    def _take(self, update: Update, use: Callable[[str, Price], object]) -> None:
+        price = read_price(update.data, update_time(update.body), self.now())
+        if price is not None and corrected_id(update.data) is None:
+            use(update.stream.symbol, price)
+
+    def _tell(self, symbol: str, kind: str, text: str, error: Exception) -> None:
+        if (symbol, kind) not in self.told:
+            self.told.add((symbol, kind))
+            logger.warning(text, symbol, error)
+
+    # Writing ----------------------------------------------------------------------------------
+
+    async def _flush(self) -> None:
+        """Write what was gathered; raises Overtaken and Stopped."""
+        after = _changed(self.stored, self.positions)
+        if not after:
+            return
+        candles = self.candles.take()
+        try:
+            await self._store(candles, after)
+        except (Overtaken, Stopped):
+            raise
+        except Exception:  # of one of them, and perhaps of that one alone
+            for symbol, place in after.items():
+                await self._store_alone(symbol, place, candles)
+
+    async def _store_alone(
+        self, symbol: str, place: Position, candles: Mapping[BarKey, Candle]
+    ) -> None:
+        """Write what was gathered of one symbol, or pass over it and say so."""
+        own = {key: candle for key, candle in candles.items() if key.symbol == symbol}
+        try:
+            await self._store(own, {symbol: place})
+        except (Overtaken, Stopped):
+            raise
+        except Exception as exc:
+            self._tell(symbol, type(exc).__name__, "bars of %s cannot be stored: %r", exc)
+            await self._store({}, {symbol: place})
+
+    async def _store(self, candles: Mapping[BarKey, Candle], after: Mapping[str, Position]) -> None:
+        before = {symbol: self.stored[symbol] for symbol in after if symbol in self.stored}
+        await self._wait_out(in_database(partial(store, candles, before, after)))
+        self.stored.update(after)
+
+    async def _wait_out(self, operation: Callable[[], Awaitable[T]]) -> T:
+        retry = Retry(self.stop, outages=(DatabaseError, BackendUnavailable))
+        return await retry.until_done(operation)
+
+
+def _changed(before: Mapping[str, Position], after: Mapping[str, Position]) -> dict[str, Position]:
+    return {name: place for name, place in after.items() if before.get(name) != place}

@@ -1,0 +1,251 @@
+"""The life of one socket: the loop over its messages, its tasks and timers, its errors, its end."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Final, NoReturn, cast
+
+from channels.consumer import get_handler_name
+from channels.exceptions import StopConsumer
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.layers import get_channel_layer
+from django.conf import settings
+
+from realtime import protocol
+from realtime.delivery.layers import EXTENSION
+from realtime.delivery.sockets import Socket, open_socket
+from realtime.limits.rates import Allowance
+from realtime.protocol import CloseCode, ErrorCode, ProtocolError
+
+logger = logging.getLogger(__name__)
+
+# RFC 6455, section 5.5: a control frame has 125 bytes, two of them are the code.
+MAX_REASON_BYTES: Final = 123
+# No timer is set further ahead than this; what is due later is looked at again then.
+MAX_TIMER_SECONDS: Final = 86_400.0
+
+
+class Refused(Exception):
+    """Raised inside a handler when the client was told why and the socket was closed."""
+
+
+class SocketConsumer(AsyncJsonWebsocketConsumer):
+    """A JSON consumer that answers bad messages instead of dying of them.
+
+    `numbered` says whether the channel layer is one of this project's, with offsets and history.
+    """
+
+    channel_layer: Any
+    scope: Any
+    socket: Socket
+    numbered: bool
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ended = False
+        self.invalid_messages = Allowance(settings.REALTIME_MAX_INVALID_PER_MINUTE)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    # The ASGI application ---------------------------------------------------------------------
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        layer = cast(Any, get_channel_layer(self.channel_layer_alias))
+        self.socket = open_socket(
+            scope, send, settings.REALTIME_OUTBOX_BYTES, self._on_slow_consumer
+        )
+        self.numbered = layer is not None and EXTENSION in layer.extensions
+        try:
+            if self.numbered:
+                await self._run(layer, scope, receive, send)
+            else:
+                await super().__call__(scope, receive, send)
+        finally:
+            self.release()
+
+    async def _run(self, layer: Any, scope: Any, receive: Any, send: Any) -> None:
+        """One loop over what the client sends; what the layer sends comes by callback.
+
+        The generic loop makes two tasks per event, for every socket.
+        """
+        self.scope = scope
+        self.base_send = send
+        # The layer's part in this event loop, without the proxy around it.
+        self.channel_layer = getattr(layer, "loop_layer", layer)
+        self.channel_name = await self.channel_layer.new_channel()
+        self.channel_layer.attach(self.channel_name, self._on_layer_event)
+        try:
+            while True:
+                await self.dispatch(await receive())
+        except StopConsumer:
+            pass
+
+    async def dispatch(self, message: Any) -> None:
+        # As the base class, without its hop to a thread that looks after database connections:
+        # what touches the database here runs in realtime.db.in_database, which does that itself.
+        handler = getattr(self, get_handler_name(message), None)
+        if handler is None:
+            raise ValueError(f"No handler for message type {message['type']}")
+        await handler(message)
+
+    def _on_layer_event(self, message: Mapping[str, Any]) -> None:
+        self.spawn(self.dispatch(message))
+
+    def release(self) -> None:
+        """Give back what the socket held. Runs once at least, however the connection ended."""
+        self.ended = True
+        self.socket.close()
+        for timer in self._timers.values():
+            timer.cancel()
+        for task in tuple(self._tasks):
+            task.cancel()
+        if self.numbered and getattr(self, "channel_name", None) is not None:
+            self.channel_layer.detach(self.channel_name)
+
+    async def websocket_connect(self, message: Any) -> None:
+        await self.guarded(self.connect, fatal=True)
+
+    async def accept(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            await super().accept(*args, **kwargs)
+        except OSError as exc:  # so ASGI servers say that the peer did not wait for the answer
+            raise StopConsumer from exc
+
+    async def websocket_disconnect(self, message: Any) -> None:
+        raise StopConsumer
+
+    async def websocket_receive(self, message: Any) -> None:
+        text = message.get("text")
+        size = len(message.get("bytes") or b"") if text is None else len(text.encode())
+        if size > settings.REALTIME_MAX_MESSAGE_BYTES:
+            # `manage.py serve` refuses these itself; other servers may have a higher limit.
+            await self.end(CloseCode.MESSAGE_TOO_BIG, "message too big")
+            return
+        if text is None:
+            self.invalid(
+                ProtocolError(
+                    ErrorCode.INVALID_MESSAGE, "a binary frame; send JSON as a UTF-8 text frame"
+                )
+            )
+            return
+        try:
+            content = protocol.parse(text)
+        except ProtocolError as exc:
+            self.invalid(exc)
+            return
+        await self.guarded(lambda: self.receive_message(content))
+
+    async def receive_message(self, message: protocol.AnyClientMessage) -> None:
+        """Serve one message that is well-formed; raises ProtocolError."""
+        raise NotImplementedError
+
+    # Tasks and timers -------------------------------------------------------------------------
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run beside the message loop; cancelled when the socket closes."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+        return task
+
+    def _task_done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        exc = None if task.cancelled() else task.exception()
+        if exc is not None and not isinstance(exc, Refused | StopConsumer):
+            logger.error("a task of a socket failed", exc_info=exc)
+
+    def timer(self, name: str, delay: float, work: Callable[[], Awaitable[None]]) -> None:
+        """Call `work` once, after `delay` seconds; replaces the timer of this name."""
+        self.cancel_timer(name)
+
+        def due() -> None:
+            if delay > MAX_TIMER_SECONDS:
+                self.timer(name, delay - MAX_TIMER_SECONDS, work)
+            else:
+                self.spawn(self.guarded(work))
+
+        loop = asyncio.get_running_loop()
+        self._timers[name] = loop.call_later(min(delay, MAX_TIMER_SECONDS), due)
+
+    def cancel_timer(self, name: str) -> None:
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+
+    # Errors and the end -----------------------------------------------------------------------
+
+    async def guarded(self, work: Callable[[], Awaitable[None]], *, fatal: bool = False) -> None:
+        """Run a handler; what it raises becomes an `error`, and if `fatal` the end."""
+        try:
+            await work()
+        except ProtocolError as exc:
+            self.send_error(exc)
+        except Refused:
+            pass
+        except StopConsumer:
+            raise
+        except Exception:
+            logger.exception("a handler of a socket failed")
+            error = ProtocolError(
+                ErrorCode.INTERNAL_ERROR, "the server failed; try again", retry=True
+            )
+            if not fatal:
+                self.send_error(error)
+            else:
+                self.send_last(error)
+                await self.end(CloseCode.INTERNAL_ERROR, "the server failed")
+
+    def send_message(self, message: protocol.ServerMessage) -> None:
+        self.socket.send(protocol.encode(message))
+
+    def send_error(self, error: ProtocolError) -> None:
+        self.send_message(error.error())
+
+    def send_last(self, error: ProtocolError) -> None:
+        """Say why the socket is closed now; this is not lost behind what a slow reader misses."""
+        self.socket.send_last(protocol.encode(error.error()))
+
+    def invalid(self, error: ProtocolError) -> None:
+        """Answer a bad message. One does not close the socket; too many in a minute do."""
+        if self.invalid_messages.take() and self.invalid_messages.left:
+            self.send_error(error)
+        else:
+            self.send_last(error)
+            self.spawn(self.end(CloseCode.BAD_REQUEST, "too many invalid messages"))
+
+    async def refuse(
+        self,
+        code: ErrorCode,
+        message: str,
+        close: CloseCode = CloseCode.UNAUTHORIZED,
+        id: str | int | None = None,
+        retry_after_ms: int | None = None,
+    ) -> NoReturn:
+        """Say why, close, and end the handler by raising Refused."""
+        retry = retry_after_ms is not None
+        error = ProtocolError(code, message, id=id, retry=retry, retry_after_ms=retry_after_ms)
+        self.send_last(error)
+        await self.end(close, message)
+        raise Refused
+
+    async def end(self, code: CloseCode, reason: str) -> None:
+        """Close the socket, once."""
+        if not self.ended:
+            self.ended = True
+            await self.socket.end(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
+
+    def _on_slow_consumer(self) -> None:
+        error = ProtocolError(
+            ErrorCode.SLOW_CONSUMER,
+            f"more than {self.socket.outbox.limit} bytes wait for you; read faster, subscribe to "
+            "less, or set max_rate",
+            retry=True,
+        )
+        self.send_last(error)
+        self.spawn(self.end(CloseCode.SLOW_CONSUMER, "slow consumer"))
+
+    # Events from the channel layer ------------------------------------------------------------
+
+    async def stream_update(self, event: Mapping[str, Any]) -> None:
+        """An update through a stock channel layer."""
+        self.socket.send(event["text"].encode())

@@ -1,0 +1,324 @@
+"""Reading streams inside the server, with the same offsets and the same resume as a client.
+
+    async for item in subscribe([Stream("market-data", "AAPL")], since=positions):
+        if isinstance(item, Lost): ...
+        else: use(item.data)
+
+For what runs in a process of its own and must not miss anything: engines and recorders.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+from channels.layers import get_channel_layer
+from django.core.exceptions import ImproperlyConfigured
+from msgspec import UnsetType
+
+from realtime.delivery.layers import EXTENSION
+from realtime.delivery.publisher import BackendUnavailable
+from realtime.delivery.stream_state import Page
+from realtime.delivery.updates import NO_EPOCH, Update
+from realtime.protocol import Position, parse_stream_status
+from realtime.streams import Stream
+
+# Updates that may wait for a reader. One that falls further behind reads on from the history.
+MAX_WAITING: Final = 10_000
+# Seconds until a layer that could not be asked is asked again.
+RETRY_SECONDS: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Updates `first` to `last` of `epoch` are not held any more; reading goes on behind them.
+
+    `last < first`: nothing of this epoch is missing, but what the epoch before had beyond it is.
+    """
+
+    stream: Stream
+    first: int
+    last: int
+    epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A stream went stale (quiet for longer than expected, or unreachable), or is fresh again.
+
+    `reason` is empty for a stream that is quiet, `backend_unavailable` while nothing can arrive.
+    """
+
+    stream: Stream
+    stale: bool
+    last_update: datetime | None
+    expected_every: float | None
+    reason: str = ""
+
+
+Item = Update | Lost | Status
+
+
+class _Reader:
+    """Queues what streams deliver, until it is too much; `positions` then say where to go on."""
+
+    def __init__(self, positions: dict[Stream, Position], *, updates: bool, states: bool) -> None:
+        self.items: deque[Item] = deque()
+        self.overflowed = False
+        self.arrived = asyncio.Event()
+        self._positions = positions
+        self._updates = updates
+        self._states = states
+
+    @property
+    def owner(self) -> object:
+        return self
+
+    def start(self, items: Sequence[Update | Lost], stream: Stream, status: bytes | None) -> None:
+        """Take what a stream has for a reader that begins."""
+        if self._updates:
+            self.items.extend(items)
+        if status is not None:
+            self.deliver_state(stream, status)
+        if self.items:
+            self.arrived.set()
+
+    def put(self, item: Update | Lost, before: Position) -> None:
+        if not self._updates:
+            return
+        self.overflowed = self.overflowed or len(self.items) >= MAX_WAITING
+        if self.overflowed:
+            # A stream that nothing was read from yet: it is read from here.
+            self._positions.setdefault(item.stream, before)
+        else:
+            self.items.append(item)
+        self.arrived.set()
+
+    def deliver(self, update: Update) -> None:
+        self.put(update, Position(update.epoch, update.offset - 1))
+
+    def deliver_snapshot(self, update: Update) -> None:
+        self.deliver(update)
+
+    def deliver_gap(self, stream: Stream, first: int, last: int, epoch: str) -> None:
+        self.put(Lost(stream, first, last, epoch), Position(epoch, 0))
+
+    def deliver_state(self, stream: Stream, text: bytes) -> None:
+        if self._states:
+            self.items.append(_status(stream, text))
+            self.arrived.set()
+
+
+async def subscribe(
+    streams: Sequence[Stream], since: Mapping[Stream, Position] | None = None
+) -> AsyncGenerator[Update | Lost, None]:
+    """Updates of the streams, in order and without a hole, from `since` (or now) on.
+
+    However far back a position is: what is held comes, and Lost for what is not. A stream without
+    a position in `since` begins with its newest update; one of a `*`, where `since` is given and
+    be it empty, is new and begins with its first. Ends when the caller stops iterating. Raises
+    ImproperlyConfigured with a channel layer that has no streams.
+    """
+    async with aclosing(_follow(streams, since, updates=True, states=False)) as items:
+        async for item in items:
+            if not isinstance(item, Status):
+                yield item
+
+
+def subscribe_with_status(
+    streams: Sequence[Stream], since: Mapping[Stream, Position] | None = None
+) -> AsyncGenerator[Item, None]:
+    """`subscribe`, and where a stream goes stale or comes back, that.
+
+    It is told of a stream, too, that is stale already when the reading begins. The same state may
+    be told more than once.
+    """
+    return _follow(streams, since, updates=True, states=True)
+
+
+async def follow_status(streams: Sequence[Stream]) -> AsyncGenerator[Status, None]:
+    """`subscribe_with_status` without the updates, which then cost next to nothing."""
+    async with aclosing(_follow(streams, None, updates=False, states=True)) as items:
+        async for item in items:
+            if isinstance(item, Status):
+                yield item
+
+
+async def _follow(
+    streams: Sequence[Stream],
+    since: Mapping[Stream, Position] | None,
+    *,
+    updates: bool,
+    states: bool,
+) -> AsyncGenerator[Item, None]:
+    outer: Any = get_channel_layer()
+    if outer is None or EXTENSION not in outer.extensions:
+        raise ImproperlyConfigured("subscribe() needs one of this project's channel layers")
+    layer = getattr(outer, "loop_layer", outer)
+    positions = dict(since or {})
+    knows_all = since is not None
+    channel = await layer.new_channel()
+    layer.attach(channel, lambda message: None)
+    make_reader = partial(_Reader, positions, updates=updates, states=states)
+    reader = full = make_reader()
+    try:
+        await _join_all(layer, streams, channel, positions, knows_all=knows_all)
+        async for missed in _missed(layer, streams, positions):
+            yield missed
+        await _join_all(layer, streams, channel, positions, knows_all=knows_all)
+        for stream in streams:
+            _start(layer, stream, reader, positions)
+        while True:
+            await reader.arrived.wait()
+            reader.arrived.clear()
+            while reader.items:
+                item = reader.items.popleft()
+                if not isinstance(item, Status):
+                    before = positions.get(item.stream)
+                    positions[item.stream] = _position(item)
+                    if isinstance(item, Lost) and _nothing(item, before):
+                        continue
+                yield item
+            if reader.overflowed:
+                if updates:
+                    async for missed in _missed(layer, streams, positions):
+                        yield missed
+                full, reader = reader, make_reader()
+                await _join_all(layer, streams, channel, positions, knows_all=knows_all)
+                for stream in streams:
+                    # Nothing awaits from here on: no update is missed, and none comes twice.
+                    layer.leave(stream, full)
+                    _start(layer, stream, reader, positions)
+    finally:
+        for stream in streams:
+            for each in (full, reader):
+                layer.leave(stream, each)
+        layer.detach(channel)
+
+
+async def _join_all(
+    layer: Any,
+    streams: Sequence[Stream],
+    channel: str,
+    positions: dict[Stream, Position],
+    *,
+    knows_all: bool,
+) -> None:
+    """Be told of the streams, and have what they did since; nothing awaits after the last look."""
+    more = True
+    while more:
+        for stream in streams:
+            await _join(layer, stream, channel, positions)
+        more = knows_all and _begin_new_ones(layer, streams, positions)
+
+
+def _begin_new_ones(
+    layer: Any, streams: Sequence[Stream], positions: dict[Stream, Position]
+) -> bool:
+    """Whether there are streams of a `*` that the reader knows nothing of: born meanwhile.
+
+    They are read from their first update on.
+    """
+    before = len(positions)
+    for wildcard in [stream for stream in streams if stream.wildcard]:
+        for symbol in layer.positions([wildcard]):
+            positions.setdefault(Stream(wildcard.channel, symbol), Position(NO_EPOCH, 0))
+    return len(positions) > before
+
+
+async def _missed(
+    layer: Any, streams: Sequence[Stream], positions: dict[Stream, Position]
+) -> AsyncGenerator[Update | Lost, None]:
+    """What the streams had since the positions, which follow, up to about the head.
+
+    A socket that missed this much gets a snapshot. Who reads in here wants all that is held.
+    """
+    known = [stream for stream in positions if any(_within(stream, each) for each in streams)]
+    for stream in known:
+        more = True
+        while more:
+            before = positions[stream]
+            page = await _read_after(layer, stream, before)
+            had = page.known(before)
+            first = page.updates[0].offset if page.updates else page.offset + 1
+            if not page.continues(before) or first > had + 1:
+                # Before the position moves on: a reader that stops here reads this once more.
+                yield Lost(stream, had + 1, first - 1, page.epoch)
+            for update in page.updates:
+                positions[stream] = _position(update)
+                yield update
+            positions[stream] = Position(page.epoch, page.offset)
+            more = page.more
+
+
+async def _read_after(layer: Any, stream: Stream, position: Position) -> Page:
+    while True:
+        try:
+            page: Page = await layer.read_after(stream, position)
+        except BackendUnavailable:
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            return page
+
+
+async def _join(
+    layer: Any, stream: Stream, channel: str, positions: Mapping[Stream, Position]
+) -> None:
+    """Be told of a stream, and have what it did since; waits for a layer that is away."""
+    while True:
+        try:
+            await layer.group_add(stream.group, channel)
+            await layer.prepare(stream, _since(stream, positions))
+        except BackendUnavailable:
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            return
+
+
+def _start(layer: Any, stream: Stream, reader: _Reader, positions: dict[Stream, Position]) -> None:
+    """Read a stream from where the reader stands, and queue what it has missed."""
+    since = _since(stream, positions)
+    for symbol, start in layer.start(stream, reader, since).items():
+        one = Stream(stream.channel, symbol, stream.user_id)
+        items: list[Update | Lost] = []
+        if start.recovered is False:
+            first = since[symbol].offset + 1 if since[symbol].epoch == start.epoch else 1
+            last = start.updates[0].offset - 1 if start.updates else start.offset
+            items.append(Lost(one, first, last, start.epoch))
+        reader.start([*items, *start.updates], one, start.status)
+        positions[one] = Position(start.epoch, start.offset)
+
+
+def _nothing(lost: Lost, before: Position | None) -> bool:
+    """Only the epoch has changed, and goes on where the reader stands."""
+    return lost.last < lost.first and before is not None and before.offset == lost.last
+
+
+def _since(stream: Stream, positions: Mapping[Stream, Position]) -> dict[str, Position]:
+    return {known.symbol: place for known, place in positions.items() if _within(known, stream)}
+
+
+def _within(known: Stream, stream: Stream) -> bool:
+    return known == stream or (stream.wildcard and known.channel == stream.channel)
+
+
+def _status(stream: Stream, text: bytes) -> Status:
+    message = parse_stream_status(text)
+    last = message.last_update
+    return Status(
+        stream=stream,
+        stale=message.state == "stale",
+        last_update=None if last is None else datetime.fromisoformat(last),
+        expected_every=message.expected_every,
+        reason="" if isinstance(message.reason, UnsetType) else message.reason,
+    )
+
+
+def _position(item: Update | Lost) -> Position:
+    if isinstance(item, Update):
+        return Position(item.epoch, item.offset)
+    return Position(item.epoch, item.last)

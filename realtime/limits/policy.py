@@ -1,0 +1,236 @@
+"""How many sockets a credential, a user and an address may have open, and how fast they may act.
+
+A limit of 0 means unlimited: Redis is not asked. While Redis is away nothing is limited: its outage
+must not become ours.
+"""
+
+import ipaddress
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, Literal
+
+from channels.layers import get_channel_layer
+from django.conf import settings
+from redis.exceptions import RedisError
+
+from realtime.access.identity import Identity
+from realtime.delivery.publisher import BackendUnavailable
+from realtime.limits.scripts import PACE, Full, pace
+
+logger = logging.getLogger(__name__)
+
+WINDOW_SECONDS: Final = 60.0
+# What a refused client waits, where only another client's leaving would help.
+RETRY_AFTER_MS: Final = 5_000
+Policy = Literal["refuse", "close_oldest"]
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # IPv4 clients of a server that has IPv6 only
+_WITH_PORT: Final = re.compile(r"(?:\[(?P<bracketed>[^\]]*)\]|(?P<plain>[^:\[\]]+))(?::[\w.-]*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a socket may not stay, and when to try again. `evict` may be closed to make room."""
+
+    message: str
+    retry_after_ms: int
+    evict: str = ""
+
+
+def connection_limits(identity: Identity, find_address: Callable[[], str | None]) -> dict[str, int]:
+    """The limits that a new socket comes under, by subject (`key:12`, `user:7`, `ip:192.0.2.1`)."""
+    limits: dict[str, int] = {}
+    if identity.key_id is not None:
+        limits[f"key:{identity.key_id}"] = (
+            identity.max_connections or settings.REALTIME_CONNECTIONS_PER_KEY
+        )
+    if identity.user_id is not None:
+        limits[f"user:{identity.user_id}"] = settings.REALTIME_CONNECTIONS_PER_USER
+    if settings.REALTIME_CONNECTIONS_PER_IP and (address := find_address()) is not None:
+        limits[f"ip:{address}"] = settings.REALTIME_CONNECTIONS_PER_IP
+    return {subject: limit for subject, limit in limits.items() if limit}
+
+
+def max_subscriptions(identity: Identity) -> int:
+    most: int = identity.max_subscriptions or settings.REALTIME_MAX_SUBSCRIPTIONS
+    return most
+
+
+def message_rate(identity: Identity) -> tuple[float, int]:
+    """Messages a second that one socket may send, and how many of them at once."""
+    rate: float = settings.REALTIME_MESSAGES_PER_SECOND
+    burst: int = settings.REALTIME_MESSAGES_BURST
+    own = identity.messages_per_second
+    # A key's own rate keeps the server's proportion of the two.
+    return (own, max(1, round(burst * own / rate))) if own else (rate, burst)
+
+
+# When the updates of each publisher are paid for, where no Redis is shared; under the lock.
+_paid_until: Final[dict[str, float]] = {}
+_paid_lock: Final = threading.Lock()
+
+
+def publish_rate(identity: Identity) -> int:
+    """Updates a second that this one may publish over HTTP; 0: any number."""
+    rate: int = identity.publish_per_second or settings.REALTIME_PUBLISH_PER_SECOND
+    return rate
+
+
+def count_published(identity: Identity, number: int) -> float:
+    """Count updates that are about to be published: 0, or the seconds to wait; then not counted.
+
+    One second's worth may come at once. A batch larger than that is let through when nothing is
+    owed, and what follows waits until it is paid for. Over all processes, with Redis.
+    """
+    rate = publish_rate(identity)
+    if not rate:
+        return 0.0
+    who = f"user:{identity.user_id}" if identity.key_id is None else f"key:{identity.key_id}"
+    cost = number / rate
+    layer: Any = get_channel_layer()
+    client = getattr(layer, "sync_client", None)
+    if client is None:
+        with _paid_lock:
+            wait, _paid_until[who] = pace(_paid_until.get(who, 0.0), time.monotonic(), cost)
+        return wait
+    try:
+        waiting = client.eval(PACE, 1, f"{layer.prefix}:pace:{who}", int(cost * 1_000_000))
+    except (RedisError, OSError) as exc:
+        logger.warning("publish limit not checked: %s", exc)
+        return 0.0
+    return float(waiting) / 1_000_000
+
+
+async def keep_slot(
+    layer: Any, slot: str, limits: Mapping[str, int], *, newest_first: bool
+) -> Refusal | None:
+    """Count a socket that is open already; None if it may stay open under these limits."""
+    if not limits:
+        return None
+    try:
+        beyond = await layer.keep_slot(slot, limits, newest_first=newest_first)
+    except BackendUnavailable as exc:
+        logger.warning("connection limits not checked: %s", exc)
+        return None
+    return None if beyond is None else _refusal(beyond)
+
+
+async def take_slot(layer: Any, slot: str, limits: Mapping[str, int]) -> Refusal | None:
+    """Count a new socket; None if there is room for it."""
+    if not limits:
+        return None
+    try:
+        full = await layer.take_slot(slot, limits)
+    except BackendUnavailable as exc:
+        logger.warning("connection limits not checked: %s", exc)
+        return None
+    return None if full is None else _refusal(full)
+
+
+def _refusal(full: Full) -> Refusal:
+    what = full.subject.partition(":")[0]
+    name = {"key": "this API key", "user": "this user", "ip": "your address"}[what]
+    return Refusal(
+        f"{full.limit} connections of {name} are open, which is the limit; close one first",
+        RETRY_AFTER_MS,
+        full.oldest.partition("!")[2],
+    )
+
+
+async def count_prediction(
+    layer: Any, identity: Identity, find_address: Callable[[], str | None]
+) -> float:
+    """Count a prediction that a client requests: 0, or the seconds until it may.
+
+    Over all sockets of its user, or of its address. A new socket is no new minute.
+    """
+    address = None if identity.user_id is not None else find_address()
+    if identity.user_id is None and address is None:
+        return 0.0  # behind a unix socket, where nobody says who that is
+    who = f"ip:{address}" if identity.user_id is None else f"user:{identity.user_id}"
+    limit = settings.REALTIME_PREDICTIONS_PER_MINUTE
+    try:
+        wait: float = await layer.count(f"predictions:{who}", limit, WINDOW_SECONDS)
+    except BackendUnavailable as exc:
+        logger.warning("prediction limit not checked: %s", exc)
+        return 0.0
+    return wait
+
+
+async def check_handshakes(layer: Any, address: str | None) -> Refusal | None:
+    """Count a handshake of an address; None while there are few enough in a minute."""
+    limit = settings.REALTIME_HANDSHAKES_PER_IP_PER_MINUTE
+    if not limit or address is None:
+        return None
+    try:
+        wait = await layer.count(f"handshakes:{address}", limit, WINDOW_SECONDS)
+    except BackendUnavailable as exc:
+        logger.warning("handshake limit not checked: %s", exc)
+        return None
+    if not wait:
+        return None
+    return Refusal(f"more than {limit} connections a minute from your address", int(wait * 1000))
+
+
+def client_address(
+    client: Sequence[Any] | None, headers: Iterable[tuple[bytes, bytes]]
+) -> str | None:
+    """The client's IP address, as it is counted; None behind a unix socket without a proxy's word.
+
+    `X-Forwarded-For` is believed from proxies in REALTIME_TRUSTED_PROXIES only: the rightmost
+    address in it that is not such a proxy.
+    """
+    proxies = tuple(settings.REALTIME_TRUSTED_PROXIES)
+    text = str(client[0]) if client else ""
+    peer = _parse(text)
+    if not (_trusted(peer, proxies) if text else "unix" in proxies):
+        return _counted(peer)
+    for address in _forwarded(headers):
+        if address is None:
+            break  # not written by a proxy that can be trusted
+        if not _trusted(address, proxies):
+            return _counted(address)
+    return _counted(peer)
+
+
+def _forwarded(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[_Address | None]:
+    """What proxies have written, the nearest first; None for what is no address."""
+    joined = b",".join(value for name, value in headers if name == b"x-forwarded-for")
+    for text in reversed(joined.decode("latin-1").split(",")):
+        if text.strip():
+            yield _parse(text)
+
+
+def _parse(text: str) -> _Address | None:
+    """`203.0.113.5`, also with a port, `2001:db8::1`, `[2001:db8::1]:443`; IPv4 in IPv6 as IPv4."""
+    found = _WITH_PORT.fullmatch(text.strip().strip('"'))
+    plain = (found["bracketed"] or found["plain"]) if found else text.strip()
+    try:
+        address = ipaddress.ip_address(plain.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address
+
+
+def _counted(address: _Address | None) -> str | None:
+    """IPv6 by its /64: one subscriber has all of one, so single addresses would limit nobody."""
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((address, 64), strict=False).network_address)
+    return None if address is None else str(address)
+
+
+@lru_cache(maxsize=4096)
+def _trusted(address: _Address | None, proxies: tuple[str, ...]) -> bool:
+    return address is not None and any(
+        address in ipaddress.ip_network(proxy, strict=False) for proxy in proxies if proxy != "unix"
+    )

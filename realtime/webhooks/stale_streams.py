@@ -1,0 +1,97 @@
+"""The watch over all streams: a `stream_stale` event, once for each time that one goes quiet.
+
+The server processes tell their own sockets (`realtime.delivery.staleness`); this tells whoever is
+not connected, whether or not anybody reads the stream.
+"""
+
+import asyncio
+import logging
+from contextlib import aclosing
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final, TypeVar
+
+from django.db import Error as DatabaseError
+from django.db import IntegrityError, transaction
+
+from realtime.aside import set_aside
+from realtime.cancelling import run_until
+from realtime.db import in_database
+from realtime.delivery.follow import Status, follow_status
+from realtime.models import Silence
+from realtime.protocol import timestamp
+from realtime.retry import Retry, Stopped
+from realtime.streams import WILDCARD, Stream
+from realtime.webhooks.events import emit
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+STREAMS: Final = (Stream("market-data", WILDCARD), Stream("predictions", WILDCARD))
+# After a restart the last update is known by when it was published, not by when it arrived here.
+_SAME: Final = timedelta(seconds=2)
+
+
+async def run_freshness(stop: asyncio.Event) -> None:
+    """Watch until `stop` is set. Raises ImproperlyConfigured with a layer without streams."""
+    await run_until(stop, _watch(Retry(stop, outages=(DatabaseError,))), grace=0.0)
+
+
+async def _watch(retry: Retry) -> None:
+    quiet: dict[Stream, bool] = {}  # of those that were quiet before: are they now?
+    try:
+        async with aclosing(follow_status(STREAMS)) as items:
+            async for status in items:
+                stream = status.stream
+                if status.stale and not status.reason and not quiet.get(stream):
+                    tolerance = timedelta(0) if stream in quiet else _SAME
+                    quiet[stream] = True
+                    with set_aside(f"the silence of {stream.channel} of {stream.symbol}"):
+                        await retry.until_done(in_database(partial(tell, status, tolerance)))
+                elif stream in quiet and not status.stale:
+                    quiet[stream] = False
+    except Stopped:
+        pass
+
+
+def tell(status: Status, tolerance: timedelta = _SAME) -> bool:
+    """Emit the event of a stream that went quiet, unless this silence was told of before.
+
+    Two silences that begin within `tolerance` are one.
+    """
+    stream, last = status.stream, status.last_update
+    if last is None:
+        return False
+    try:
+        with transaction.atomic():
+            if _told(stream, last, tolerance):
+                return False
+            emit(
+                "stream_stale",
+                {
+                    "channel": stream.channel,
+                    "symbol": stream.symbol,
+                    "state": "stale",
+                    "last_update": timestamp(last),
+                    "expected_every": status.expected_every,
+                },
+                symbol=stream.symbol,
+            )
+    except IntegrityError:
+        return False  # another watcher was faster
+    logger.info("%s of %s is quiet since %s", stream.channel, stream.symbol, timestamp(last))
+    return True
+
+
+def _told(stream: Stream, last: datetime, tolerance: timedelta) -> bool:
+    """Was this silence told of? If not, it is now."""
+    rows = Silence.objects.select_for_update()
+    row = rows.filter(channel=stream.channel, symbol=stream.symbol).first()
+    if row is None:
+        Silence.objects.create(channel=stream.channel, symbol=stream.symbol, last_update=last)
+        return False
+    if last - row.last_update <= tolerance:
+        return True
+    row.last_update = last
+    row.save()
+    return False
