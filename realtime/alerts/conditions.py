@@ -195,13 +195,13 @@ class Stale(Condition, tag="stale", kw_only=True):
         return float(milliseconds(self.seconds))
 
 
-class All(Struct, tag_field="type", tag="all", forbid_unknown_fields=True, kw_only=True):
+class AllOf(Struct, tag_field="type", tag="all", forbid_unknown_fields=True, kw_only=True):
     """All of `conditions`."""
 
     conditions: Annotated[list["Node"], Meta(min_length=1)]
 
 
-class Any(Struct, tag_field="type", tag="any", forbid_unknown_fields=True, kw_only=True):
+class AnyOf(Struct, tag_field="type", tag="any", forbid_unknown_fields=True, kw_only=True):
     """At least one of `conditions`."""
 
     conditions: Annotated[list["Node"], Meta(min_length=1)]
@@ -221,7 +221,7 @@ Leaf = (
     | DirectionFlip
     | Stale
 )
-Node = Leaf | All | Any
+Node = Leaf | AllOf | AnyOf
 
 
 def milliseconds(seconds: float) -> int:
@@ -231,10 +231,10 @@ def milliseconds(seconds: float) -> int:
 def describe(node: Node) -> str:
     """`price above 150`, for messages and lists."""
     match node:
-        case All() | Any():
-            word = " and " if isinstance(node, All) else " or "
+        case AllOf() | AnyOf():
+            word = " and " if isinstance(node, AllOf) else " or "
             return word.join(
-                f"({describe(each)})" if isinstance(each, All | Any) else describe(each)
+                f"({describe(each)})" if isinstance(each, AllOf | AnyOf) else describe(each)
                 for each in node.conditions
             )
         case PercentMove():

@@ -9,8 +9,7 @@ An update touches the rules between the value before and the new one, and no oth
 import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any as AnyValue
-from typing import Final
+from typing import Any, Final
 
 from realtime.alerts.conditions import (
     CONFIDENCE,
@@ -42,7 +41,7 @@ class Tick:
 
     channel: Channel
     at: int
-    data: Mapping[str, AnyValue]
+    data: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ class SymbolMachine:
     `failed` collects rules that could not be evaluated, with what went wrong: they are dropped.
     """
 
-    def __init__(self, symbol: str, saved: Mapping[str, AnyValue] | None = None) -> None:
+    def __init__(self, symbol: str, saved: Mapping[str, Any] | None = None) -> None:
         saved = saved or {}
         self.symbol = symbol
         self.now: int = saved.get("now", 0)
@@ -83,7 +82,7 @@ class SymbolMachine:
         # Numbers that only messages use.
         self._numbers: dict[str, float] = dict(saved.get("numbers", {}))
         self._values: dict[str, list[float | None]] = dict(saved.get("values", {}))
-        self._saved_windows: dict[str, AnyValue] = dict(saved.get("windows", {}))
+        self._saved_windows: dict[str, Any] = dict(saved.get("windows", {}))
         # Was the newest predicted return told by the last market price, for want of its own?
         self._borrowed: bool = saved.get("borrowed", False)
         self._timers: list[tuple[int, int]] = []
@@ -95,7 +94,7 @@ class SymbolMachine:
 
     # Rules ----------------------------------------------------------------------------------
 
-    def put(self, rule: Rule, saved: Mapping[str, AnyValue] | None = None) -> None:
+    def put(self, rule: Rule, saved: Mapping[str, Any] | None = None) -> None:
         """Add a rule, or replace the one of this id. It is looked at with the next update."""
         self.drop(rule.id)
         state = RuleState(rule, saved)
@@ -222,7 +221,7 @@ class SymbolMachine:
         if age is not None:
             yield from age.set(0.0, self._step)
 
-    def _take_prediction(self, data: Mapping[str, AnyValue]) -> Iterable[Watch]:
+    def _take_prediction(self, data: Mapping[str, Any]) -> Iterable[Watch]:
         confidence = number(data.get("confidence"))
         if confidence is not None:
             yield from self._series[CONFIDENCE].set(confidence, self._step)
@@ -329,7 +328,7 @@ class SymbolMachine:
         known = {name: value for name, value in values.items() if value is not None}
         return {**self._numbers, **known}
 
-    def as_data(self) -> dict[str, AnyValue]:
+    def as_data(self) -> dict[str, Any]:
         """What a restart needs beside the states of the rules. JSON."""
         return {
             "now": self.now,

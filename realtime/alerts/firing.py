@@ -4,8 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any as AnyValue
-from typing import Final
+from typing import Any, Final
 
 from realtime import protocol
 from realtime.alerts.conditions import describe
@@ -40,10 +39,10 @@ class Draft:
 
     uid: str
     rule_id: int
-    owner_id: AnyValue
+    owner_id: Any
     symbol: str
     severity: str
-    data: dict[str, AnyValue]
+    data: dict[str, Any]
     channels: frozenset[Channel]
     escalate_to: int | None
     escalate_after: timedelta | None
@@ -66,7 +65,7 @@ def draft(fired: Fired, channel: str, position: Position) -> Draft:
     )
 
 
-def alert_data(fired: Fired) -> dict[str, AnyValue]:
+def alert_data(fired: Fired) -> dict[str, Any]:
     """`data` of the alert: what its message may name, and which rule it is.
 
     Of the numbers those of channels that the rule reads: whoever gets it may read no others.

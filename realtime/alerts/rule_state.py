@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any as AnyValue
-from typing import Final
+from typing import Any, Final
 
 from realtime.alerts.conditions import (
     DIRECTION,
-    All,
-    Any,
+    AllOf,
+    AnyOf,
     Leaf,
     Leveled,
     Metric,
@@ -30,7 +29,7 @@ class Rule:
 
     id: int
     revision: int
-    owner_id: AnyValue
+    owner_id: Any
     definition: Definition
     since: int = 0
 
@@ -123,7 +122,7 @@ class RuleState:
         "watches",
     )
 
-    def __init__(self, rule: Rule, saved: AnyValue = None) -> None:
+    def __init__(self, rule: Rule, saved: Any = None) -> None:
         self.rule = rule
         definition = rule.definition
         self.hold = milliseconds(definition.hold)
@@ -142,12 +141,12 @@ class RuleState:
             watch.on = place in on
 
     @property
-    def mark(self) -> AnyValue:
+    def mark(self) -> Any:
         """Equal as long as nothing has changed that a restart needs."""
         on = [watch.on for watch in self.watches if watch.keeps]
         return self.since, self.done, self.fired, self.finished, self.wake, on
 
-    def as_data(self) -> dict[str, AnyValue]:
+    def as_data(self) -> dict[str, Any]:
         """What a restart needs; {} if that is nothing."""
         data = {
             "since": self.since,
@@ -165,13 +164,13 @@ def truth_of(node: Node) -> Truth:
     return _truth(node, iter(range(len(leaves(node)))))
 
 
-def _truth(node: Node, places: AnyValue) -> Truth:
-    if not isinstance(node, All | Any):
+def _truth(node: Node, places: Any) -> Truth:
+    if not isinstance(node, AllOf | AnyOf):
         place: Final = next(places)
         return lambda truths: truths[place]
     parts = [_truth(each, places) for each in node.conditions]
     if len(parts) == 1:
         return parts[0]
-    if isinstance(node, All):
+    if isinstance(node, AllOf):
         return lambda truths: all(part(truths) for part in parts)
     return lambda truths: any(part(truths) for part in parts)

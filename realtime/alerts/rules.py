@@ -7,8 +7,7 @@ raises InvalidRule with the field named: `conditions[0].value: Expected float, g
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Final, Literal, get_args
-from typing import Any as AnyValue
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -17,8 +16,8 @@ from realtime.alerts.conditions import (
     MAX_CONDITIONS,
     MAX_DEPTH,
     MAX_SECONDS,
-    All,
-    Any,
+    AllOf,
+    AnyOf,
     DirectionFlip,
     Leaf,
     Leveled,
@@ -77,18 +76,18 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
         return WILDCARD in self.symbols
 
     @property
-    def root(self) -> All | Any:
+    def root(self) -> AllOf | AnyOf:
         """The conditions as one."""
-        return (All if self.match == "all" else Any)(conditions=self.conditions)
+        return (AllOf if self.match == "all" else AnyOf)(conditions=self.conditions)
 
     @property
     def channels(self) -> set[Channel]:
         """The channels whose updates this rule looks at."""
         return {leaf.metric.channel for leaf in leaves(self.root)}
 
-    def as_data(self) -> dict[str, AnyValue]:
+    def as_data(self) -> dict[str, Any]:
         """As JSON has it; what has its default is left out. `parse_rule` takes it back."""
-        data: dict[str, AnyValue] = msgspec.to_builtins(self)
+        data: dict[str, Any] = msgspec.to_builtins(self)
         return data
 
 
@@ -98,7 +97,7 @@ _LEARNED: Final = msgspec.json.Decoder(Definition)
 
 def leaves(node: Node) -> list[Leaf]:
     """The conditions without `all` and `any`, in the order in which they are written."""
-    if isinstance(node, All | Any):
+    if isinstance(node, AllOf | AnyOf):
         return [leaf for each in node.conditions for leaf in leaves(each)]
     return [node]
 
@@ -129,7 +128,7 @@ def parse_rule(raw: object) -> Definition:
 _OF_CONDITION: Final = ("value", "window", "direction", "seconds", "channel")
 
 
-def _written_out(raw: Mapping[str, AnyValue]) -> dict[str, AnyValue]:
+def _written_out(raw: Mapping[str, Any]) -> dict[str, Any]:
     rule = dict(raw)
     if "symbol" in rule and "symbols" not in rule:
         rule["symbols"] = [rule.pop("symbol")]
@@ -148,7 +147,7 @@ def _written_out(raw: Mapping[str, AnyValue]) -> dict[str, AnyValue]:
     return rule
 
 
-def _single(rule: dict[str, AnyValue]) -> AnyValue:
+def _single(rule: dict[str, Any]) -> Any:
     condition = rule.pop("condition")
     if not isinstance(condition, str):
         return condition
@@ -159,7 +158,7 @@ def _single(rule: dict[str, AnyValue]) -> AnyValue:
     return node
 
 
-def _node(node: AnyValue, depth: int) -> AnyValue:
+def _node(node: Any, depth: int) -> Any:
     """`{"any": [...]}` as `{"type": "any", "conditions": [...]}`."""
     if not isinstance(node, Mapping):
         return node
@@ -203,7 +202,7 @@ def _check_conditions(rule: Definition) -> None:
 
 
 def _check_node(node: Node, path: str, depth: int, rule: Definition) -> None:
-    if isinstance(node, All | Any):
+    if isinstance(node, AllOf | AnyOf):
         if depth >= MAX_DEPTH:
             raise InvalidRule(path, f"is nested more than {MAX_DEPTH} deep")
         for index, each in enumerate(node.conditions):

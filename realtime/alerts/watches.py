@@ -3,8 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
-from typing import Any as AnyValue
+from typing import TYPE_CHECKING, Any
 
 from realtime.alerts.levels import Levels
 
@@ -69,7 +68,7 @@ class Window:
 
     __slots__ = ("_buckets", "_length", "_step")
 
-    def __init__(self, length: int, saved: AnyValue = None) -> None:
+    def __init__(self, length: int, saved: Any = None) -> None:
         self._length = length
         self._step = max(1, length // BUCKETS)
         # Number of the step, lowest, highest; in order.
