@@ -14,7 +14,7 @@ help:
 	@echo "make test   run the tests (some of them: make test ARGS=tests/delivery)"
 	@echo "make check  run style, types and test"
 	@echo "make check-postgres  run the tests of the database on PostgreSQL and redis-server, started for them"
-	@echo "make style  check the style with ruff"
+	@echo "make style  check the style with ruff, and that no name is unused, with vulture"
 	@echo "make types  check the types with mypy"
 	@echo "make docs   build the documentation as a site in var/site, warnings are errors"
 	@echo "make bench  measure this project beside others, about ten minutes (a short look: ARGS=--quick)"
@@ -35,6 +35,7 @@ check-postgres: .venv/installed-dev
 style: .venv/installed-dev
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m vulture
 
 types: .venv/installed-dev
 	$(BIN)/python -m mypy

@@ -296,16 +296,6 @@ def broadcast_prediction_outcomes(outcomes: Sequence[protocol.PredictionOutcome]
         raise PublishFailed(exc) from exc
 
 
-async def abroadcast_prediction_outcomes(outcomes: Sequence[protocol.PredictionOutcome]) -> None:
-    """`broadcast_prediction_outcomes` for asynchronous code."""
-    layer = _layer()
-    try:
-        for group, message in _outcome_messages(outcomes):
-            await layer.group_send(group, message)
-    except (BackendUnavailable, RedisError, OSError) as exc:
-        raise PublishFailed(exc) from exc
-
-
 def _outcome_messages(
     outcomes: Sequence[protocol.PredictionOutcome],
 ) -> Iterator[tuple[str, dict[str, Any]]]:

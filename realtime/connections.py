@@ -248,10 +248,6 @@ class ConnectionManager:
         """`get_channels` for asynchronous code."""
         return await sync_to_async(self.get_channels, thread_sensitive=False)()
 
-    async def aget_counts(self) -> dict[str, int]:
-        """`get_counts` for asynchronous code."""
-        return await sync_to_async(self.get_counts, thread_sensitive=False)()
-
     # Called by the consumers ------------------------------------------------------------------
 
     def opened(self, channel: str, key_id: int | None = None) -> None:

@@ -22,7 +22,6 @@ from django.core.management import CommandError, call_command, load_command_clas
 
 from realtime import broadcast
 from realtime.management.json_lines import read_lines
-from realtime.standalone import valkey
 from realtime.streams import Channel, Stream, user_alerts
 from tests import personas
 from tests.clients import PATIENCE, Socket, wait_for
@@ -220,7 +219,7 @@ def test_without_a_server_one_line_says_what_to_start(tmp_path: Path) -> None:
     assert result.stdout == ""
     assert result.stderr.count("\n") == 1
     assert "not published" in result.stderr
-    assert valkey.NOT_RUNNING.partition(". ")[2] in result.stderr
+    assert "Start the server first: make run (or python manage.py serve)" in result.stderr
 
 
 def test_a_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:

@@ -59,9 +59,12 @@ async def connected(*urls: str) -> AsyncIterator[list[Socket]]:
             await socket.leave()
 
 
+counts = sync_to_async(connection_manager.get_counts, thread_sensitive=False)
+
+
 async def counts_become(expected: dict[str, int], *, seconds: float = 10.0) -> None:
     async def they_are() -> bool:
-        return await connection_manager.aget_counts() == expected
+        return await counts() == expected
 
     await wait_for(they_are, seconds=seconds)
 
@@ -181,7 +184,7 @@ async def test_counts_come_back_after_redis_lost_them(servers: Servers) -> None:
         await counts_become({"alerts": 1})
         with redis.Redis.from_url(one.environment["REDIS_URL"]) as client:
             client.flushall()
-        assert await connection_manager.aget_counts() == {}
+        assert await counts() == {}
         await counts_become({"alerts": 1})
 
 

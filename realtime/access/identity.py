@@ -38,7 +38,6 @@ class Identity:
     symbols: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     allowed_origins: tuple[str, ...] = ()
     key_id: int | None = None
-    key_prefix: str | None = None
     session_id: str | None = None
     secret_hash: str | None = field(default=None, repr=False)
     # The key's own limits; 0: as set for the server. See limits/policy.py.
@@ -90,7 +89,6 @@ def identity_of_key(key: ApiKey, secret_hash: str) -> Identity:
         symbols={scope: tuple(patterns) for scope, patterns in key.symbols.items()},
         allowed_origins=tuple(key.allowed_origins),
         key_id=key.pk,
-        key_prefix=key.visible,
         secret_hash=secret_hash,
         **{name: getattr(key, name) for name in KEY_LIMITS},
     )

@@ -18,7 +18,6 @@ MAX_SECONDS: Final = 7 * 86_400
 MAX_CONDITIONS: Final = 20
 MAX_DEPTH: Final = 3
 
-Seconds = Annotated[float, Meta(gt=0, le=MAX_SECONDS)]
 Direction = Literal["up", "down", "any"]
 
 

@@ -20,13 +20,11 @@ from realtime.alerts.conditions import (
     AnyOf,
     DirectionFlip,
     Leaf,
-    Leveled,
     Node,
     describe,
 )
 from realtime.alerts.hours import ActiveHours
 from realtime.alerts.messages import InvalidTemplate, check_template
-from realtime.protocol import SEVERITIES
 from realtime.shapes import choices_of, explain
 from realtime.streams import WILDCARD, Channel, InvalidSymbol, parse_symbol
 
@@ -253,14 +251,3 @@ def _default_name(rule: Definition) -> str:
     symbols = ", ".join(rule.symbols[:3]) + ("…" if len(rule.symbols) > 3 else "")
     text = f"{symbols} {describe(rule.root)}"
     return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"
-
-
-__all__ = [
-    "DEFAULT_MESSAGE",
-    "SEVERITIES",
-    "Definition",
-    "InvalidRule",
-    "Leveled",
-    "leaves",
-    "parse_rule",
-]

@@ -129,19 +129,12 @@ async def subscribe(
                 yield item
 
 
-def subscribe_with_status(
-    streams: Sequence[Stream], since: Mapping[Stream, Position] | None = None
-) -> AsyncGenerator[Item, None]:
-    """`subscribe`, and where a stream goes stale or comes back, that.
-
-    It is told of a stream, too, that is stale already when the reading begins. The same state may
-    be told more than once.
-    """
-    return _follow(streams, since, updates=True, states=True)
-
-
 async def follow_status(streams: Sequence[Stream]) -> AsyncGenerator[Status, None]:
-    """`subscribe_with_status` without the updates, which then cost next to nothing."""
+    """When a stream goes stale or comes back, without its updates, which then cost next to nothing.
+
+    A stream that is stale already when the reading begins is reported too. The same state may be
+    reported more than once.
+    """
     async with aclosing(_follow(streams, None, updates=False, states=True)) as items:
         async for item in items:
             if isinstance(item, Status):

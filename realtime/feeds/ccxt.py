@@ -179,10 +179,6 @@ class _Session:
             ticks += [tick for tick in trades if tick.timestamp >= since]
         return sorted(ticks, key=lambda tick: tick.timestamp)
 
-    @property
-    def _method(self) -> str:
-        return _METHODS[self.feed.channel]
-
     async def _call(self, call: Awaitable[T]) -> T:
         try:
             async with asyncio.timeout(self.feed.silence):

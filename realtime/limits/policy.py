@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from channels.layers import get_channel_layer
 from django.conf import settings
@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 WINDOW_SECONDS: Final = 60.0
 # What a refused client waits, where only another client's leaving would help.
 RETRY_AFTER_MS: Final = 5_000
-Policy = Literal["refuse", "close_oldest"]
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # IPv4 clients of a server that has IPv6 only

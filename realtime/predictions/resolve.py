@@ -10,7 +10,6 @@ perhaps twice.
 
 import asyncio
 import contextlib
-import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -33,8 +32,6 @@ from realtime.predictions.scores import Outcome, score_of
 from realtime.protocol import PredictionOutcome
 from realtime.retry import Retry, Stopped, set_within
 from realtime.webhooks.events import emit
-
-logger = logging.getLogger(__name__)
 
 # Predictions that one pass looks at.
 BATCH: Final = 200

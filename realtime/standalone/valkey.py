@@ -32,11 +32,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-NOT_RUNNING: Final = (
-    "The embedded Valkey is not running. "
-    "Start the server first: make run (or python manage.py serve)"
-)
-
 # sun_path has 108 bytes on Linux and 104 on macOS, the closing NUL included.
 _MAX_SOCKET_PATH: Final = 100
 _START_SECONDS: Final = 10.0
@@ -86,12 +81,6 @@ def socket_path(directory: Path) -> Path:
 def is_running(directory: Path) -> bool:
     """Does the server of this directory answer?"""
     return _ask(socket_path(directory), b"PING\r\n").startswith(b"+PONG")
-
-
-def ensure_running(directory: Path) -> None:
-    """For commands that only use the server: raise EmbeddedServerError(NOT_RUNNING)."""
-    if not is_running(directory):
-        raise EmbeddedServerError(NOT_RUNNING)
 
 
 class Holder:

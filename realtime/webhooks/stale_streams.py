@@ -9,7 +9,7 @@ import logging
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 from django.db import Error as DatabaseError
 from django.db import IntegrityError, transaction
@@ -26,7 +26,6 @@ from realtime.webhooks.events import emit
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
 STREAMS: Final = (Stream("market-data", WILDCARD), Stream("predictions", WILDCARD))
 # After a restart the last update is known by when it was published, not by when it arrived here.
 _SAME: Final = timedelta(seconds=2)

@@ -106,7 +106,7 @@ def test_bob_is_known_by_his_key() -> None:
     key, raw = personas.bob_key(allowed_origins=["https://example.com"])
     identity = present(raw)
     assert (identity.kind, identity.user.get_username()) == ("api_key", "bob")
-    assert (identity.key_id, identity.key_prefix) == (key.pk, f"ara_{key.prefix}")
+    assert identity.key_id == key.pk
     assert identity.credential_id == f"key:{key.pk}"
     assert identity.allowed_origins == ("https://example.com",)
     assert identity.expires_at is None

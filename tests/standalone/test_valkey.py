@@ -239,11 +239,6 @@ def test_a_server_that_cannot_start_shows_the_end_of_its_log(directory: Path) ->
         valkey.hold(directory)
 
 
-def test_a_command_that_finds_no_server_says_how_to_start_it(directory: Path) -> None:
-    with pytest.raises(valkey.EmbeddedServerError, match="Start the server first: make run"):
-        valkey.ensure_running(directory)
-
-
 def test_a_private_file_is_created_with_mode_0600(tmp_path: Path) -> None:
     with open(tmp_path / "secret", "x", opener=valkey.private_opener) as file:
         file.write("x")
