@@ -55,7 +55,7 @@ class AlertsConsumer(RealtimeConsumer):
         mine = [stream for stream in alert_streams(self.identity) if stream.user_id is not None]
         if any(stream.symbol not in self.members.streams for stream in mine):
             self.shown.held = []
-            await self.change(Change(mine), None)
+            await self.changes.make(Change(mine), None)
             await self._replay_inbox()
 
     async def _replay_inbox(self) -> None:
@@ -89,7 +89,7 @@ class AlertsConsumer(RealtimeConsumer):
 
     async def receive_other(self, message: protocol.AnyClientMessage) -> None:
         if isinstance(message, protocol.ConfigureAlerts):
-            await self.in_turn(lambda: self._on_configure(message))
+            await self.changes.in_turn(lambda: self._on_configure(message))
         elif isinstance(message, protocol.Ack):
             await self._on_ack(message)
         else:

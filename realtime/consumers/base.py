@@ -11,11 +11,13 @@ from realtime import protocol
 from realtime.access.live_sockets import GROUP, live_sockets
 from realtime.connections import TALLIED, connection_manager
 from realtime.consumers.credential import AuthenticatingConsumer
-from realtime.consumers.subscribing import JOIN_PATIENCE
 from realtime.delivery.heartbeat import Heartbeat, Pings, heartbeat
+from realtime.delivery.readers import RateLimitedReader
+from realtime.delivery.updates import Reader
 from realtime.limits.policy import max_subscriptions, message_rate
 from realtime.limits.rates import TokenBucket
 from realtime.protocol import CloseCode, ErrorCode, Position, ProtocolError, StreamInfo
+from realtime.session.changes import Changes
 from realtime.session.pulse import Pulse
 from realtime.session.requests import Change
 from realtime.session.subscriptions import ANSWER, Membership
@@ -31,6 +33,8 @@ SERVER_ID: Final = uuid.uuid4().hex[:12]
 
 class RealtimeConsumer(AuthenticatingConsumer):
     """What the three endpoints share: connecting, messages, heartbeat, status."""
+
+    members: Membership
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -105,21 +109,20 @@ class RealtimeConsumer(AuthenticatingConsumer):
         self.members = Membership(
             self.channel_layer, self.channel_name, self.socket, numbered=self.numbered
         )
+        self.changes = Changes(self, self.members)
         self._watch_expiry()
         if self.numbered:
             self._live = live_sockets(self.channel_layer)
             self._live.add(self)
         else:
             await self.channel_layer.group_add(GROUP, self.channel_name)
-        change = Change(streams, since=since)
-        if await self.members.join_groups(change, JOIN_PATIENCE):
-            self.members.apply(change, self.make_reader, self._connected)
-        else:
-            self.send_message(self._connected({}))
-            self._changing = self.spawn(self._join_later(change, None))
+        await self.changes.begin(Change(streams, since=since), self._connected)
         self._heartbeat = heartbeat(settings.REALTIME_HEARTBEAT_INTERVAL)
         self._heartbeat.add(self)
         self._check_position(streams)
+
+    def make_reader(self, stream: Stream, max_rate: float | None) -> Reader | None:
+        return None if max_rate is None else RateLimitedReader(self.socket, max_rate)
 
     def _check_position(self, streams: Sequence[Stream]) -> None:
         """Behind `connected`: say it if the URL asks to resume what it cannot."""
@@ -170,9 +173,9 @@ class RealtimeConsumer(AuthenticatingConsumer):
             case protocol.Pong():
                 self.pulse.pong()
             case protocol.Subscribe():
-                await self.in_turn(lambda: self._on_subscribe(message))
+                await self.changes.in_turn(lambda: self.changes.subscribe(message))
             case protocol.Unsubscribe():
-                await self.in_turn(lambda: self._on_unsubscribe(message))
+                await self.changes.in_turn(lambda: self.changes.unsubscribe(message))
             case protocol.Auth():
                 await self._on_auth(message)
             case protocol.StatusRequest():

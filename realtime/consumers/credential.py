@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, ClassVar, Final, NoReturn
 
 from django.conf import settings
 from django.db import DatabaseError
@@ -15,12 +15,13 @@ from realtime.access.identity import Identity
 from realtime.access.live_sockets import LiveSockets, concerns, forget_announced, recheck
 from realtime.access.tickets import TicketsUnavailable
 from realtime.connections import connection_manager
-from realtime.consumers.subscribing import SubscribingConsumer
+from realtime.consumers.admission import AdmittedConsumer
 from realtime.db import in_database
 from realtime.limits.policy import RETRY_AFTER_MS, message_rate
 from realtime.limits.rates import TokenBucket
 from realtime.protocol import CloseCode, ErrorCode, Position, ProtocolError
-from realtime.streams import Stream
+from realtime.session.changes import Changes
+from realtime.streams import Channel, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +29,11 @@ logger = logging.getLogger(__name__)
 EXPIRY_GRACE: Final = 25.0
 
 
-class AuthenticatingConsumer(SubscribingConsumer):
+class AuthenticatingConsumer(AdmittedConsumer):
     """A socket that does what its credential allows, as that is now."""
 
+    channel: ClassVar[Channel]
+    changes: Changes
     rate: TokenBucket
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -96,7 +99,7 @@ class AuthenticatingConsumer(SubscribingConsumer):
         self.send_message(protocol.answering(answer, message.id))
         await self._keep_to_scope()
         if not known:
-            await self.in_turn(self.became_known)
+            await self.changes.in_turn(self.became_known)
 
     async def _refuse_unchecked(self, id: str | int | None = None) -> NoReturn:
         await self.refuse(
@@ -171,28 +174,7 @@ class AuthenticatingConsumer(SubscribingConsumer):
                 f"your credential does not allow {self.channel}",
                 CloseCode.FORBIDDEN,
             )
-        await self.in_turn(self._end_forbidden)
-
-    async def _end_forbidden(self) -> None:
-        """End the subscriptions that the credential does not allow any more, and say which."""
-        if self.channel == "alerts":
-            return
-        forbidden = [
-            stream
-            for stream in self.members.streams.values()
-            if not self.identity.allows(self.channel, stream.symbol)
-        ]
-        if forbidden:
-            await self.members.leave(forbidden)
-            symbols = {stream.symbol: "forbidden" for stream in forbidden}
-            self.send_error(
-                ProtocolError(
-                    ErrorCode.FORBIDDEN,
-                    f"your credential does not allow {', '.join(symbols)}; "
-                    "these subscriptions have ended",
-                    details={"symbols": symbols},
-                )
-            )
+        await self.changes.in_turn(self.changes.end_forbidden)
 
     async def access_changed(self, event: Mapping[str, Any]) -> None:
         """An announcement, through a stock channel layer."""

@@ -1,1 +1,8 @@
-"""What one socket's session is made of; `realtime.consumers` puts it together."""
+"""What one socket's session is made of; `realtime.consumers` puts it together.
+
+- `connection`: what these parts ask of the connection that they belong to.
+- `requests`: checks what a message asks for, before anything changes.
+- `changes`: `subscribe` and `unsubscribe`, from the message to the answer.
+- `subscriptions`: the streams, and how each begins: answer, then snapshot or replay, then live.
+- `pulse`: whether the peer still answers.
+"""

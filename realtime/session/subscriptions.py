@@ -40,9 +40,9 @@ class Membership:
         "_channel_name",
         "_heads_since",
         "_layer",
-        "_numbered",
         "_readers",
         "_socket",
+        "numbered",
         "replayed",
         "streams",
     )
@@ -53,7 +53,7 @@ class Membership:
         self._layer = layer
         self._channel_name = channel_name
         self._socket = socket
-        self._numbered = numbered
+        self.numbered = numbered
         self._readers: dict[str, Reader] = {}
         # Up to when pings have told of the streams of `*`, on the clock of `time.monotonic`.
         self._heads_since = 0.0
@@ -67,10 +67,10 @@ class Membership:
 
         Until `apply` nothing of them is delivered.
         """
-        if not self._numbered or not any(stream.wildcard for stream in change.join):
+        if not self.numbered or not any(stream.wildcard for stream in change.join):
             for stream in change.join:
                 await self._layer.group_add(stream.group, self._channel_name)
-            if not self._numbered or self._ready(change):
+            if not self.numbered or self._ready(change):
                 return True
         try:
             async with asyncio.timeout(patience):
@@ -92,9 +92,9 @@ class Membership:
         every: list[StreamState] = []
         for stream in change.join:
             self.streams[stream.symbol] = stream
-            if self._numbered and stream.wildcard and not change.since:
+            if self.numbered and stream.wildcard and not change.since:
                 every = self._start_every(stream, change, make_reader)
-            elif self._numbered:
+            elif self.numbered:
                 starts.update(self._start(stream, change, make_reader))
         if WILDCARD in self.streams:
             self._heads_since = float(int(time.monotonic()))  # sockets of one second share pings
@@ -209,7 +209,7 @@ class Membership:
 
     def heads(self) -> dict[str, int]:
         """The newest offset of each stream that this socket was sent."""
-        if not self._numbered:
+        if not self.numbered:
             return {}
         heads: dict[str, int] = self._layer.heads(tuple(self.streams.values()))
         return {name: self._head(name, offset) for name, offset in heads.items()}
@@ -229,7 +229,7 @@ class Membership:
     def _heads_to_tell(self) -> tuple[dict[str, int], float]:
         """Of `*` those that have moved since the last ping; and until when all are told."""
         every = self.streams.get(WILDCARD)
-        if every is None or not self._numbered:
+        if every is None or not self.numbered:
             return self.heads(), self._heads_since
         named = [stream for stream in self.streams.values() if stream is not every]
         moved, until = self._layer.moved(every, self._heads_since, MAX_HEADS)
@@ -238,7 +238,7 @@ class Membership:
 
     def positions(self) -> dict[str, StreamInfo]:
         """Where this socket stands in each of its streams."""
-        if not self._numbered:
+        if not self.numbered:
             return {}
         positions = self._layer.positions(tuple(self.streams.values()))
         return {

@@ -1,0 +1,58 @@
+"""What the parts of a session ask of the connection that they belong to."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NoReturn, Protocol
+
+from realtime.access.identity import Identity
+from realtime.delivery.sockets import Socket
+from realtime.delivery.updates import Reader
+from realtime.protocol import CloseCode, ErrorCode, ProtocolError, ServerMessage
+from realtime.streams import Channel, Stream
+
+
+class Connection(Protocol):
+    """One open WebSocket; `socket` is its way out."""
+
+    connection_id: str
+    socket: Socket
+
+    @property
+    def channel(self) -> Channel: ...
+
+    @property
+    def identity(self) -> Identity: ...
+
+    def make_reader(self, stream: Stream, max_rate: float | None) -> Reader | None:
+        """What stands between the stream and the socket; None for nothing."""
+
+    def send_message(self, message: ServerMessage) -> None: ...
+
+    def send_error(self, error: ProtocolError) -> None: ...
+
+    def send_last(self, error: ProtocolError) -> None:
+        """Say why the socket is closed now."""
+
+    async def refuse(
+        self,
+        code: ErrorCode,
+        message: str,
+        close: CloseCode = CloseCode.UNAUTHORIZED,
+        id: str | int | None = None,
+        retry_after_ms: int | None = None,
+    ) -> NoReturn:
+        """Say why, close, and end the handler."""
+
+    async def end(self, code: CloseCode, reason: str) -> None:
+        """Close the socket, once."""
+
+    async def guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run a handler; what it raises is answered."""
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run beside the message loop; cancelled when the socket closes."""
+
+    def timer(self, name: str, delay: float, work: Callable[[], Awaitable[None]]) -> None:
+        """Call `work` once, after `delay` seconds; replaces the timer of this name."""
+
+    def cancel_timer(self, name: str) -> None: ...
