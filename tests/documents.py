@@ -41,6 +41,18 @@ def section(title: str) -> str:
     raise LookupError(f"no page has a section {title!r}")
 
 
+def rows(title: str) -> list[list[str]]:
+    """The cells of the tables of a section, without their heads."""
+    tables = re.findall(r"^\|[ -].*\n\|[ |-]+\n((?:\|.*\n)+)", section(title), re.M)
+    lines = (line for table in tables for line in table.splitlines())
+    return [[cell.strip() for cell in f"{line} "[1:-2].split(" | ")] for line in lines]
+
+
+def names(cell: str) -> list[str]:
+    """What a cell has in backticks, but for what it says in parentheses about that."""
+    return re.findall(r"`([^`]+)`", re.sub(r"\([^()]*\)", "", cell))
+
+
 def blocks(text: str, language: str) -> list[str]:
     """The code blocks of a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)

@@ -10,18 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import README, section
+from tests.documents import README, rows, section
 from tests.processes import ROOT
 
 DOCS = ROOT / "docs"
 SETTINGS = (ROOT / "ara_project" / "settings.py").read_text()
 COMMANDS = ROOT / "realtime" / "management" / "commands"
-
-
-def rows(title: str) -> list[list[str]]:
-    """The cells of the tables of a section, without their heads."""
-    lines = [line for line in section(title).splitlines() if line.startswith("| `")]
-    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
 
 
 def test_the_readme_stays_short() -> None:

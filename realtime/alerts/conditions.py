@@ -2,11 +2,15 @@
 
 A condition watches one *metric*, a number that updates of the symbol change, and compares it with
 one level: that is what lets rules be indexed.
+
+A condition that is new here must also be said, evaluated, documented and known to the oracle of the
+tests: mypy and `tests/alerts/test_conditions.py` fail until it is.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal, assert_never
 
 from msgspec import Meta, Struct
 
@@ -19,13 +23,22 @@ MAX_CONDITIONS: Final = 20
 MAX_DEPTH: Final = 3
 
 Direction = Literal["up", "down", "any"]
+MetricName = Literal[
+    "price", "volume", "confidence", "predicted_return", "direction",
+    "move_up", "move_down", "move_any", "age",
+]  # fmt: skip
+MOVES: Final[Mapping[Direction, MetricName]] = {
+    "up": "move_up",
+    "down": "move_down",
+    "any": "move_any",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One number of a symbol. `window` in milliseconds, for those that look back."""
 
-    name: str
+    name: MetricName
     channel: Channel
     window: int = 0
 
@@ -158,7 +171,7 @@ class PercentMove(Condition, tag="percent_move", kw_only=True):
 
     @property
     def metric(self) -> Metric:
-        return Metric(f"move_{self.direction}", "market-data", milliseconds(self.window))
+        return Metric(MOVES[self.direction], "market-data", milliseconds(self.window))
 
     @property
     def level(self) -> float:
@@ -245,6 +258,8 @@ def describe(node: Node) -> str:
             return f"no {node.channel} for {node.seconds:g} s"
         case CrossesAbove() | CrossesBelow():
             return f"price crosses {'above' if node.upward else 'below'} {node.value:.10g}"
-        case _:
+        case Leveled():
             side = "above" if node.upward else "below"
             return f"{node.metric.name.replace('_', ' ')} {side} {node.value:.10g}"
+        case _:
+            assert_never(node)

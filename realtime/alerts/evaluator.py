@@ -9,11 +9,12 @@ An update touches the rules between the value before and the new one, and no oth
 import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from realtime.alerts.conditions import (
     CONFIDENCE,
     DIRECTION,
+    MOVES,
     PREDICTED_RETURN,
     PRICE,
     VOLUME,
@@ -32,7 +33,6 @@ AGE: Final[Mapping[str, Metric]] = {
 NUMBERS: Final = (
     "price", "volume", "confidence", "predicted_price", "last_price", "current_price",
 )  # fmt: skip
-MOVES: Final = ("move_up", "move_down", "move_any")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class SymbolMachine:
 
     def _forget_windows(self) -> None:
         for length in tuple(self._windows):
-            metrics = [Metric(name, "market-data", length) for name in MOVES]
+            metrics = [Metric(name, "market-data", length) for name in MOVES.values()]
             if not any(
                 metric in self._series and self._series[metric].watched for metric in metrics
             ):
@@ -139,12 +139,23 @@ class SymbolMachine:
             value = self._values.pop(_key(metric), None)
             if value is not None:
                 series.value, series.before = value
-            elif metric.name == "age" and metric.channel in self._last:
-                series.value = max(0.0, float(self.now - self._last[metric.channel]))
-            if metric.window and metric.window not in self._windows:
-                saved = self._saved_windows.pop(str(metric.window), None)
-                self._windows[metric.window] = Window(metric.window, saved)
+            self._feed(metric, series)
         return series
+
+    def _feed(self, metric: Metric, series: Series) -> None:
+        """Prepare what gives the metric its values from now on."""
+        match metric.name:
+            case "price" | "volume" | "confidence" | "predicted_return" | "direction":
+                pass  # `_take` sets them from the data of updates
+            case "move_up" | "move_down" | "move_any":
+                if metric.window not in self._windows:
+                    saved = self._saved_windows.pop(str(metric.window), None)
+                    self._windows[metric.window] = Window(metric.window, saved)
+            case "age":
+                if series.value is None and metric.channel in self._last:
+                    series.value = max(0.0, float(self.now - self._last[metric.channel]))
+            case _:
+                assert_never(metric.name)
 
     # Time and updates -----------------------------------------------------------------------
 
@@ -322,8 +333,10 @@ class SymbolMachine:
 
     def numbers(self, watch: Watch) -> dict[str, float]:
         """What a message may name, as far as it is known."""
-        values = {metric.name: self._series[metric].value for metric in _NAMED}
-        if watch.metric.name in MOVES:
+        values: dict[str, float | None] = {
+            metric.name: self._series[metric].value for metric in _NAMED
+        }
+        if watch.metric.name in MOVES.values():
             values["move"] = self._series[watch.metric].value
         known = {name: value for name, value in values.items() if value is not None}
         return {**self._numbers, **known}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from realtime import protocol
-from realtime.alerts.conditions import describe
+from realtime.alerts.conditions import MetricName, describe
 from realtime.alerts.evaluator import Fired
 from realtime.alerts.messages import render
 from realtime.protocol import Position
@@ -23,14 +23,6 @@ CHANNEL_OF: Final[Mapping[str, Channel]] = {
     "predicted_return": "predictions",
 }
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# `type` in the data of an alert, by what its condition watches.
-_TYPES: Final = {
-    "volume": "volume_alert",
-    "confidence": "prediction_alert",
-    "predicted_return": "prediction_alert",
-    "direction": "prediction_alert",
-    "age": "stale_alert",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +77,7 @@ def alert_data(fired: Fired) -> dict[str, Any]:
         "time": time,
     }
     return {
-        "type": _TYPES.get(fired.watch.metric.name, "price_alert"),
+        "type": _type(fired.watch.metric.name),
         "symbol": fired.symbol,
         "message": render(definition.message, {**numbers, **texts}),
         "severity": definition.severity,
@@ -95,6 +87,19 @@ def alert_data(fired: Fired) -> dict[str, Any]:
         **{name: number for name, number in numbers.items() if number is not None},
         "timestamp": time,
     }
+
+
+def _type(watched: MetricName) -> str:
+    """`type` in the data of an alert, by what its condition watches."""
+    match watched:
+        case "price" | "move_up" | "move_down" | "move_any":
+            return "price_alert"
+        case "volume":
+            return "volume_alert"
+        case "confidence" | "predicted_return" | "direction":
+            return "prediction_alert"
+        case "age":
+            return "stale_alert"
 
 
 def _uid(fired: Fired, channel: str, position: Position) -> str:

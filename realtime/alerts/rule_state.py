@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from realtime.alerts.conditions import (
     DIRECTION,
     AllOf,
     AnyOf,
+    DirectionFlip,
     Leaf,
     Leveled,
     Metric,
     Node,
+    PercentMove,
+    Stale,
     milliseconds,
 )
 from realtime.alerts.rules import Definition, leaves
@@ -46,6 +49,7 @@ class Watch:
         "metric",
         "on",
         "owner",
+        "strict",
         "upward",
     )
 
@@ -54,19 +58,21 @@ class Watch:
         self.owner = owner
         self.metric: Metric = condition.metric
         self.level = condition.level
-        self.upward = condition.upward if isinstance(condition, Leveled) else True
-        rearm = condition.rearm if isinstance(condition, Leveled) else None
+        rearm = None
+        # `strict`: `> level` or `< level`, and not `>= level`.
+        match condition:
+            case Leveled():
+                self.strict, self.upward, rearm = True, condition.upward, condition.rearm
+            case PercentMove() | DirectionFlip() | Stale():
+                self.strict, self.upward = False, True
+            case _:
+                assert_never(condition)
         self.back = self.level if rearm is None else rearm
         # With `for`, a crossing stays true until the number is back.
         self.latched = latched and condition.event
         # Can what is true not be told from the number alone?
         self.keeps = rearm is not None or self.latched
         self.on = False
-
-    @property
-    def strict(self) -> bool:
-        """`> level` or `< level`, and not `>= level`?"""
-        return isinstance(self.condition, Leveled)
 
     def look(self, series: Series, step: int) -> bool:
         """Is the condition true at this step? Called once in a step."""

@@ -123,7 +123,9 @@ def parse_rule(raw: object) -> Definition:
 # Shorter ways of saying it -------------------------------------------------------------------
 
 # {"symbol": "AAPL", "condition": "above", "value": 150} is a whole rule.
-_OF_CONDITION: Final = ("value", "window", "direction", "seconds", "channel")
+_OF_CONDITION: Final = {name for kind in get_args(Leaf) for name in kind.__struct_fields__} - {
+    "rearm"  # may stand beside `conditions`, too
+}
 
 
 def _written_out(raw: Mapping[str, Any]) -> dict[str, Any]:

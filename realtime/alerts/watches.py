@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from realtime.alerts.conditions import MetricName
 from realtime.alerts.levels import Levels
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Window:
         # Number of the step, lowest, highest; in order.
         self._buckets: deque[list[float]] = deque(saved or ())
 
-    def add(self, price: float, now: int) -> Mapping[str, float]:
+    def add(self, price: float, now: int) -> Mapping[MetricName, float]:
         """Take a price; percent from the lowest up to it, and from the highest down to it.
 
         A price so far from the others that the percentage is not a finite number is no move, and

@@ -12,8 +12,7 @@ seconds = st.sampled_from([1, 5, 30, 120])
 
 
 @st.composite
-def leveled(draw: st.DrawFn) -> dict[str, Any]:
-    kind = draw(st.sampled_from(["above", "below", "crosses_above", "crosses_below"]))
+def leveled(draw: st.DrawFn, kind: str) -> dict[str, Any]:
     value = draw(prices)
     condition: dict[str, Any] = {"type": kind, "value": value}
     if draw(st.booleans()):
@@ -22,30 +21,32 @@ def leveled(draw: st.DrawFn) -> dict[str, Any]:
     return condition
 
 
-conditions = st.one_of(
-    leveled(),
-    st.builds(
-        lambda value, window, direction: {
-            "type": "percent_move", "value": value, "window": window, "direction": direction,
-        },
-        st.sampled_from([1.0, 3.0, 5.0]), st.sampled_from([2, 30, 600]),
-        st.sampled_from(["up", "down", "any"]),
+def of_type(kind: str, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({"type": st.just(kind), **fields})
+
+
+shares = st.sampled_from([0.5, 0.8])
+returns = st.sampled_from([-2.0, 0.0, 2.0])
+# Every type of condition: `test_conditions` compares.
+BY_TYPE = {
+    **{
+        kind: leveled(kind) for kind in ("above", "below", "crosses_above", "crosses_below")
+    },
+    "percent_move": of_type(
+        "percent_move", value=st.sampled_from([1.0, 3.0, 5.0]),
+        window=st.sampled_from([2, 30, 600]), direction=st.sampled_from(["up", "down", "any"]),
     ),
-    volumes.map(lambda value: {"type": "volume_above", "value": value}),
-    st.sampled_from([0.5, 0.8]).map(lambda value: {"type": "confidence_above", "value": value}),
-    st.sampled_from([0.5, 0.8]).map(lambda value: {"type": "confidence_below", "value": value}),
-    st.sampled_from([-2.0, 0.0, 2.0]).map(
-        lambda value: {"type": "predicted_return_above", "value": value}
+    "volume_above": of_type("volume_above", value=volumes),
+    "confidence_above": of_type("confidence_above", value=shares),
+    "confidence_below": of_type("confidence_below", value=shares),
+    "predicted_return_above": of_type("predicted_return_above", value=returns),
+    "predicted_return_below": of_type("predicted_return_below", value=returns),
+    "direction_flip": of_type("direction_flip"),
+    "stale": of_type(
+        "stale", seconds=seconds, channel=st.sampled_from(["market-data", "predictions"])
     ),
-    st.sampled_from([-2.0, 0.0, 2.0]).map(
-        lambda value: {"type": "predicted_return_below", "value": value}
-    ),
-    st.just({"type": "direction_flip"}),
-    st.builds(
-        lambda seconds, channel: {"type": "stale", "seconds": seconds, "channel": channel},
-        seconds, st.sampled_from(["market-data", "predictions"]),
-    ),
-)  # fmt: skip
+}  # fmt: skip
+conditions = st.one_of(*BY_TYPE.values())
 groups = st.builds(
     lambda kind, inner: {"type": kind, "conditions": inner},
     st.sampled_from(["all", "any"]),
