@@ -23,7 +23,7 @@ from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
 from asgiref.sync import async_to_sync
-from channels.layers import get_channel_layer
+from channels.layers import BaseChannelLayer, get_channel_layer
 from django.conf import settings
 from django.db import transaction
 from django.utils.module_loading import import_string
@@ -34,7 +34,12 @@ from realtime.bars.candles import doubts
 from realtime.db import OUTAGES, in_database, reconnecting
 from realtime.delivery import unstored
 from realtime.delivery.history_scripts import Published
-from realtime.delivery.layers import EXTENSION, MemoryStreamLayer
+from realtime.delivery.layers import (
+    MemoryStreamLayer,
+    group_send_sync,
+    loop_layer,
+    shared_layer,
+)
 from realtime.delivery.process_layer import UPDATE
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.protocol import update_data
@@ -286,13 +291,10 @@ def broadcast_prediction_outcomes(outcomes: Sequence[protocol.PredictionOutcome]
     At once: call it after the commit of what it tells.
     """
     layer = _layer()
-    send: Callable[..., None] = getattr(type(layer), "group_send_sync", None) or (
-        lambda layer, group, message: async_to_sync(layer.group_send)(group, message)
-    )
     try:
         for group, message in _outcome_messages(outcomes):
-            send(layer, group, message)
-    except (BackendUnavailable, RedisError, OSError) as exc:
+            group_send_sync(layer, group, message)
+    except BackendUnavailable as exc:
         raise PublishFailed(exc) from exc
 
 
@@ -317,8 +319,8 @@ async def recent_updates(channel: Channel, symbol: str, limit: int = 300) -> lis
     As many as the history holds (REALTIME_HISTORY_LENGTH); none with a channel layer that keeps
     no history. Raises InvalidSymbol and PublishFailed.
     """
-    layer = _layer()
-    if EXTENSION not in layer.extensions:
+    layer = loop_layer(_layer())
+    if layer is None:
         return []
     try:
         page = await layer.read_newest(Stream(channel, parse_symbol(symbol)), limit)
@@ -369,14 +371,13 @@ _tasks: Final[set[asyncio.Task[None]]] = set()
 
 
 def _send_sync(broadcasts: Sequence[Broadcast], publications: Sequence[Publication]) -> None:
-    layer = _layer()
-    send: Callable[..., list[Published]] | None = getattr(type(layer), "send_updates_sync", None)
-    if send is None:
+    layer = shared_layer()
+    if layer is None:
         # The standard way, for channel layers that have no synchronous one.
         async_to_sync(_send)(broadcasts, publications)
         return
     try:
-        results = send(layer, [(item.stream, item.body) for item in broadcasts])
+        results = layer.send_updates_sync([(item.stream, item.body) for item in broadcasts])
     except BackendUnavailable as exc:
         _failed(exc, publications)
     _confirm(publications, dict(enumerate(results)))
@@ -472,10 +473,11 @@ class _Record:
         ]
         if not missing:
             return
-        later = False
-        if isinstance(self._failure, OUTAGES):
+        later, layer = False, shared_layer()
+        if isinstance(self._failure, OUTAGES) and layer is not None:
             with contextlib.suppress(BackendUnavailable):
-                later = unstored.note(get_channel_layer(), missing)
+                unstored.note(layer, missing)
+                later = True
         logger.error(
             "alerts were sent but not stored%s: %s", ", which the alert engine does later" if later
             else ", for who is away", self._failure,
@@ -483,10 +485,11 @@ class _Record:
 
 
 async def _send(broadcasts: Sequence[Broadcast], publications: Sequence[Publication]) -> None:
-    layer = _layer()
-    if EXTENSION not in layer.extensions:
+    configured = _layer()
+    layer = loop_layer(configured)
+    if layer is None:
         for item in broadcasts:
-            await _send_plainly(layer, item)
+            await _send_plainly(configured, item)
         return
     try:
         results = await layer.send_updates([(item.stream, item.body) for item in broadcasts])
@@ -495,7 +498,7 @@ async def _send(broadcasts: Sequence[Broadcast], publications: Sequence[Publicat
     _confirm(publications, dict(enumerate(results)))
 
 
-async def _send_plainly(layer: Any, item: Broadcast) -> None:
+async def _send_plainly(layer: BaseChannelLayer, item: Broadcast) -> None:
     """Through a stock channel layer: an ordinary group message, without offset and history."""
     text = protocol.update_text(item.body, None).decode()
     groups = [item.stream.group]
@@ -518,7 +521,7 @@ def _failed(exc: BackendUnavailable, publications: Sequence[Publication]) -> NoR
     raise PublishFailed(exc.reason, exc.published) from exc
 
 
-def _layer() -> Any:
+def _layer() -> BaseChannelLayer:
     layer = get_channel_layer()
     if layer is None:
         raise PublishFailed("CHANNEL_LAYERS is not configured")

@@ -13,7 +13,6 @@ from datetime import timedelta
 from typing import Any, Final
 
 from channels.exceptions import InvalidChannelLayerError
-from channels.layers import get_channel_layer
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured, ValidationError
@@ -24,6 +23,7 @@ from redis.exceptions import RedisError
 from realtime.access.identity import ANONYMOUS
 from realtime.access.redact import redact
 from realtime.delivery.cluster import is_cluster
+from realtime.delivery.layers import shared_layer
 from realtime.models import validate_origins
 from realtime.predictions.predictors import configured_predictor
 from realtime.standalone import demo
@@ -254,8 +254,8 @@ def check_redis_cluster() -> Iterator[CheckMessage]:
     if getattr(settings, "EMBEDDED_VALKEY", False):
         return
     try:
-        layer: Any = get_channel_layer()
-        found = any(is_cluster(client) for client in getattr(layer, "sync_clients", ()))
+        layer = shared_layer()
+        found = layer is not None and any(map(is_cluster, layer.sync_clients))
     except (InvalidChannelLayerError, RedisError, OSError):
         return  # E008 tells of a bad layer, and /readyz of a Redis that is away
     if found:

@@ -12,13 +12,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from asgiref.sync import sync_to_async
-from channels.layers import get_channel_layer
 
 from realtime.delivery.heartbeat import beating
-from realtime.delivery.layers import RedisStreamLayer, StreamLayer
+from realtime.delivery.layers import RedisLoopLayer, current_layer, shared_layer
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.limits.scripts import LEASE_SECONDS
 from realtime.streams import CHANNELS
@@ -48,23 +47,21 @@ class StatisticsUnavailable(Exception):
 class _Lease:
     """The counts of one event loop, written soon after a change and again before they expire."""
 
-    def __init__(self, layer: Any, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        layer = current_layer()
         self.counts: Counter[str] = Counter()
         # What sockets have done that are closed, and as it was last published, all of them.
         self.done: Counter[str] = Counter()
-        self.server: str | None = None
         self._published: Counter[str] = Counter()
         self._published_at = -RENEW_SECONDS
-        self._layer = layer if isinstance(layer, RedisStreamLayer) else None
+        self._layer = layer if isinstance(layer, RedisLoopLayer) else None
+        self.server = None if self._layer is None else self._layer.local.process
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0  # when; uvloop's handles do not say
         self._written_at = 0.0
         self._writing = False
-        inner = layer if self._layer is None else self._layer.loop_layer
-        self._fanout = inner.local.fanout if isinstance(inner, StreamLayer) else None
-        if self._layer is not None:
-            self.server = self._layer.loop_layer.local.process
+        self._fanout = None if layer is None else layer.local.fanout
 
     def change(self, name: str, by: int) -> None:
         self.counts[name] += by
@@ -95,7 +92,7 @@ class _Lease:
         elif self._layer is not None:
             self._writing = True
             # Kept by the layer, which waits for it when it closes.
-            self._layer.loop_layer.links[0].keep(self._write())
+            self._layer.keep(self._write())
 
     def fields(self) -> Counter[str]:
         """What this process publishes: its counts, and the stale streams that its sockets read."""
@@ -135,7 +132,7 @@ class _Lease:
         self._written_at = self._loop.time()
         counts = self.fields()
         try:
-            await self._layer.loop_layer.write_lease(counts, LEASE_SECONDS)
+            await self._layer.write_lease(counts, LEASE_SECONDS)
         except BackendUnavailable as exc:
             logger.debug("connection counts not written: %s", exc)
         finally:
@@ -226,8 +223,8 @@ class ConnectionManager:
 
     def _read_leases(self) -> dict[str, Mapping[str, int]]:
         leases: dict[str, Mapping[str, int]] = {}
-        layer = get_channel_layer()
-        if isinstance(layer, RedisStreamLayer):
+        layer = shared_layer()
+        if layer is not None:
             try:
                 leases.update(layer.read_leases())
             except BackendUnavailable as exc:
@@ -280,7 +277,7 @@ class ConnectionManager:
             # Loops that are closed take their sockets with them.
             for other in [other for other in self._leases if other.is_closed()]:
                 del self._leases[other]
-            lease = self._leases[loop] = _Lease(get_channel_layer(), loop)
+            lease = self._leases[loop] = _Lease(loop)
         return lease
 
 

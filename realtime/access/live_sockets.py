@@ -14,12 +14,10 @@ from collections import deque
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError
 from django.utils import timezone
-from redis.exceptions import RedisError
 
 from realtime.access.authentication import forget
 from realtime.access.identity import (
@@ -30,6 +28,7 @@ from realtime.access.identity import (
 )
 from realtime.access.tokens import ended_sessions
 from realtime.db import in_database
+from realtime.delivery.layers import StreamLayer, group_send_sync
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import ApiKey
 from realtime.users import UserId, user_id_of
@@ -56,7 +55,7 @@ def announce(
     Does not raise: the change stands in the database, and processes that hear nothing of it ask
     again when they are back on Redis.
     """
-    layer: Any = get_channel_layer()
+    layer = get_channel_layer()
     if layer is None:
         return
     message = {
@@ -65,13 +64,9 @@ def announce(
         "session_id": session_id,
         "user_id": user_id,
     }
-    send = getattr(type(layer), "group_send_sync", None)
     try:
-        if send is not None:
-            send(layer, GROUP, message)
-        else:
-            async_to_sync(layer.group_send)(GROUP, message)
-    except (BackendUnavailable, RedisError, OSError) as exc:
+        group_send_sync(layer, GROUP, message)
+    except BackendUnavailable as exc:
         logger.error("a change of credentials could not be announced: %s", exc)
 
 
@@ -91,7 +86,7 @@ class LiveSocket(Protocol):
 class LiveSockets:
     """The open sockets of one event loop, on a channel layer of this project."""
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: StreamLayer) -> None:
         self._layer = layer
         self._sockets: dict[str, LiveSocket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -167,10 +162,10 @@ class LiveSockets:
             logger.error("a change of credentials failed", exc_info=task.exception())
 
 
-_live: "weakref.WeakKeyDictionary[Any, LiveSockets]" = weakref.WeakKeyDictionary()
+_live: "weakref.WeakKeyDictionary[StreamLayer, LiveSockets]" = weakref.WeakKeyDictionary()
 
 
-def live_sockets(layer: Any) -> LiveSockets:
+def live_sockets(layer: StreamLayer) -> LiveSockets:
     """The open sockets of a layer, in the running event loop."""
     sockets = _live.get(layer)
     if sockets is None:

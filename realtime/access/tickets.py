@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from channels.layers import get_channel_layer
 from redis.exceptions import RedisError
 
 from realtime.access.credentials import TICKET_PREFIX
+from realtime.delivery.layers import shared_layer
 
 TICKET_SECONDS: Final = 30
 _ALPHABET: Final = string.ascii_letters + string.digits
@@ -105,8 +105,8 @@ def redeem(ticket: str) -> dict[str, Any] | None:
 
 
 def _place_of(ticket: str) -> tuple[Store, str]:
-    layer: Any = get_channel_layer()
-    client = getattr(layer, "sync_client", None)
-    store: Store = _memory if client is None else RedisStore(client)
     digest = hashlib.sha256(ticket.encode()).hexdigest()
-    return store, f"{getattr(layer, 'prefix', 'asgi')}:ticket:{digest}"
+    layer = shared_layer()
+    if layer is None:
+        return _memory, digest
+    return RedisStore(layer.sync_client), f"{layer.prefix}:ticket:{digest}"

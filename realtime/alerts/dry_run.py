@@ -18,13 +18,12 @@ from datetime import timedelta
 from typing import Any, Final, Literal
 
 import msgspec
-from channels.layers import get_channel_layer
 from django.conf import settings
 
 from realtime.alerts.rules import Definition
 from realtime.alerts.trial import BarRow
 from realtime.db import in_database
-from realtime.delivery.layers import EXTENSION
+from realtime.delivery.layers import StreamLayer, current_layer
 from realtime.models import Bar
 from realtime.protocol import Position
 from realtime.streams import Stream
@@ -141,10 +140,9 @@ async def _report(process: Process, definition: Definition, past: Past) -> Mappi
 
 
 async def _send_history(definition: Definition, send: Send) -> None:
-    outer: Any = get_channel_layer()
-    if outer is None or EXTENSION not in outer.extensions:
+    layer = current_layer()
+    if layer is None:
         return
-    layer = getattr(outer, "loop_layer", outer)
     channels = sorted(definition.channels)
     symbols = definition.symbols
     if definition.every_symbol:
@@ -158,7 +156,7 @@ async def _send_history(definition: Definition, send: Send) -> None:
                 left -= await _send_stream(layer, Stream(channel, symbol), left, send)
 
 
-async def _send_stream(layer: Any, stream: Stream, most: int, send: Send) -> int:
+async def _send_stream(layer: StreamLayer, stream: Stream, most: int, send: Send) -> int:
     """The newest `most` updates that are held; how many that were."""
     newest = await layer.read_newest(stream, 1)
     at = Position(newest.epoch, max(0, newest.offset - most))

@@ -16,11 +16,9 @@ import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from channels.layers import get_channel_layer
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
 from django.db import IntegrityError
 
@@ -37,7 +35,7 @@ from realtime.alerts.waiting import Waiting
 from realtime.aside import set_aside
 from realtime.cancelling import cancel, run_until
 from realtime.delivery.follow import Lost, subscribe
-from realtime.delivery.layers import EXTENSION
+from realtime.delivery.layers import StreamLayer, required_layer
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.updates import Update
 from realtime.models import Alert
@@ -81,13 +79,10 @@ async def run_alerts(stop: asyncio.Event) -> None:
 
     Raises ImproperlyConfigured with a channel layer without streams.
     """
-    layer: Any = get_channel_layer()
-    if layer is None or EXTENSION not in layer.extensions:
-        raise ImproperlyConfigured("alert rules need one of this project's channel layers")
-    await run_until(stop, _run(stop, getattr(layer, "loop_layer", layer)))
+    await run_until(stop, _run(stop, required_layer()))
 
 
-async def _run(stop: asyncio.Event, layer: Any) -> None:
+async def _run(stop: asyncio.Event, layer: StreamLayer) -> None:
     members = Members(layer, uuid.uuid4().hex[:12])
     aside: dict[str, float] = {}
     try:
@@ -110,7 +105,7 @@ class _Engine:
     """One life: from what is stored, until `stop` or until another engine overtakes it."""
 
     def __init__(
-        self, stop: asyncio.Event, layer: Any, members: Members, aside: dict[str, float]
+        self, stop: asyncio.Event, layer: StreamLayer, members: Members, aside: dict[str, float]
     ) -> None:
         self.stop = stop
         self.aside = aside  # symbols, and until when

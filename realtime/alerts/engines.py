@@ -7,11 +7,9 @@ is not needed: what two of them evaluate, one of them commits (see `store`).
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-from redis.exceptions import RedisError
-
-from realtime.delivery.publisher import BackendUnavailable
+from realtime.delivery.layers import StreamLayer
 
 # Seconds between two renewals, and after which an engine that renews nothing is dead.
 BEAT_SECONDS: Final = 1.0
@@ -35,12 +33,11 @@ return redis.call('ZRANGE', KEYS[1], 0, -1)
 class Members:
     """The engines as this one sees them; alone, with a channel layer of one process."""
 
-    def __init__(self, layer: Any, name: str) -> None:
+    def __init__(self, layer: StreamLayer, name: str) -> None:
         self.name = name
         self.names: Sequence[str] = [name]
-        links = getattr(layer, "links", None)
-        self._redis: Any = links[0].redis if links else None
-        self._key = f"{layer.names.prefix}:alert-engines" if links else ""
+        self._layer = layer
+        self._key = f"{layer.prefix}:alert-engines"
 
     async def beat(self) -> bool:
         """Renew the lease; True if the engines have changed. Raises BackendUnavailable."""
@@ -53,13 +50,9 @@ class Members:
         await self._renew(0)
 
     async def _renew(self, seconds: float) -> Sequence[str]:
-        if self._redis is None:
-            return [self.name]
-        try:
-            found = await self._redis.eval(_BEAT, 1, self._key, self.name, int(seconds * 1000))
-        except (RedisError, OSError) as exc:
-            raise BackendUnavailable(exc) from exc
-        return sorted(name.decode() for name in found)
+        lease = self.name, int(seconds * 1000)
+        found = await self._layer.execute("EVAL", _BEAT, 1, self._key, *lease)
+        return [self.name] if found is None else sorted(name.decode() for name in found)
 
     def own(self, symbol: str) -> bool:
         return owner(symbol, self.names) == self.name

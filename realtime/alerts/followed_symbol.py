@@ -12,6 +12,7 @@ from realtime.alerts.evaluator import Fired, SymbolMachine, Tick
 from realtime.alerts.firing import Draft, draft
 from realtime.alerts.progress import Moved, Saved
 from realtime.alerts.rule_state import Rule
+from realtime.delivery.layers import StreamLayer
 from realtime.delivery.stream_state import Page
 from realtime.delivery.updates import Update
 from realtime.protocol import Position, update_time
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 class Tracked:
     """`channels` are those that rules look at; `drafts` what has fired since the last commit."""
 
-    def __init__(self, layer: Any, symbol: str, saved: Saved) -> None:
+    def __init__(self, layer: StreamLayer, symbol: str, saved: Saved) -> None:
         self.symbol = symbol
         self.machine = SymbolMachine(symbol, saved.state)
         self.positions = dict(saved.positions)

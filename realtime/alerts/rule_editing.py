@@ -17,6 +17,7 @@ from realtime.access.identity import Identity
 from realtime.alerts.rights import check_readable
 from realtime.alerts.rule_state import Rule
 from realtime.alerts.rules import Definition, InvalidRule, parse_rule
+from realtime.delivery.layers import group_send_sync
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import AlertProblem, AlertRule, WebhookEndpoint
 from realtime.users import one_at_a_time
@@ -143,12 +144,11 @@ def _changed(row: AlertRule | None, definition: Definition, identity: Identity) 
 
 def announce() -> None:
     """Tell engines to look at once; those that do not hear it look a moment later anyway."""
-    layer: Any = get_channel_layer()
-    send = getattr(type(layer), "group_send_sync", None)
-    if send is None:
+    layer = get_channel_layer()
+    if layer is None:
         return
     try:
-        send(layer, GROUP, {"type": CHANGED})
+        group_send_sync(layer, GROUP, {"type": CHANGED})
     except BackendUnavailable as exc:
         logger.warning("a change of alert rules was not announced: %s", exc)
 

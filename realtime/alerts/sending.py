@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from django.conf import settings
 from django.utils import timezone
@@ -26,6 +26,7 @@ from realtime.broadcast import (
 )
 from realtime.db import OUTAGES
 from realtime.delivery import unstored
+from realtime.delivery.layers import StreamLayer
 from realtime.models import Alert
 from realtime.streams import ALERTS_ALL, Stream, user_alerts
 
@@ -59,7 +60,9 @@ async def send(alerts: Sequence[Alert]) -> list[str]:
     return dropped + uids
 
 
-async def resend(layer: Any, *, patience: float = PATIENCE, published: float | None = None) -> int:
+async def resend(
+    layer: StreamLayer, *, patience: float = PATIENCE, published: float | None = None
+) -> int:
     """Send what was left behind; how many. Raises BackendUnavailable and DatabaseError.
 
     `published`: the patience with those who publish alerts, who may still be about to send theirs.
@@ -80,7 +83,7 @@ async def resend(layer: Any, *, patience: float = PATIENCE, published: float | N
     return len(sent)
 
 
-async def store_late(layer: Any) -> int:
+async def store_late(layer: StreamLayer) -> int:
     """Store what was sent while the database did not answer, and is on its stream; how many.
 
     Raises BackendUnavailable and DatabaseError; then nothing is forgotten.

@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
-from channels.layers import get_channel_layer
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.utils.decorators import sync_and_async_middleware
 from redis.exceptions import RedisError
 
 from realtime.delivery.cluster import is_cluster
+from realtime.delivery.layers import shared_layer
 from realtime.delivery.server import is_draining
 from realtime.delivery.server_http import PROBES
 from realtime.predictions.database_thread import DatabaseThread
@@ -125,9 +125,9 @@ def _database() -> str:
 
 
 def _redis() -> str:
-    layer: Any = get_channel_layer()
+    layer = shared_layer()
     try:
-        for client in getattr(layer, "sync_clients", ()):  # none where no Redis is needed
+        for client in () if layer is None else layer.sync_clients:
             client.ping()
             if is_cluster(client):
                 return "cluster"

@@ -12,11 +12,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from channels.layers import get_channel_layer
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
 
 from realtime.bars.candles import (
@@ -33,7 +31,7 @@ from realtime.bars.store import Overtaken, load_positions, store
 from realtime.cancelling import cancel, run_until
 from realtime.db import in_database
 from realtime.delivery.follow import Lost, subscribe
-from realtime.delivery.layers import EXTENSION
+from realtime.delivery.layers import StreamLayer, required_layer
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.updates import Update
 from realtime.feeds.rebuilding import minute_of
@@ -57,10 +55,7 @@ async def run_recorder(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> None:
     """Record until `stop` is set. Raises ImproperlyConfigured with a layer without streams."""
-    layer: Any = get_channel_layer()
-    if layer is None or EXTENSION not in layer.extensions:
-        raise ImproperlyConfigured("bars are recorded from one of this project's channel layers")
-    begin = partial(_Session, stop, getattr(layer, "loop_layer", layer), flush_every, now, set())
+    begin = partial(_Session, stop, required_layer(), flush_every, now, set())
     await run_until(stop, _record(stop, begin))
 
 
@@ -80,7 +75,7 @@ class _Session:
     """One reading of the streams, from the stored positions on."""
 
     stop: asyncio.Event
-    layer: Any
+    layer: StreamLayer
     flush_every: float
     now: Callable[[], datetime]
     told: set[tuple[str, str]]  # what was refused before: symbol and field, or kind of error

@@ -14,13 +14,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-from channels.layers import get_channel_layer
-from django.core.exceptions import ImproperlyConfigured
 from msgspec import UnsetType
 
-from realtime.delivery.layers import EXTENSION
+from realtime.delivery.layers import StreamLayer, required_layer
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.stream_state import Page
 from realtime.delivery.updates import NO_EPOCH, Update
@@ -148,10 +146,7 @@ async def _follow(
     updates: bool,
     states: bool,
 ) -> AsyncGenerator[Item, None]:
-    outer: Any = get_channel_layer()
-    if outer is None or EXTENSION not in outer.extensions:
-        raise ImproperlyConfigured("subscribe() needs one of this project's channel layers")
-    layer = getattr(outer, "loop_layer", outer)
+    layer = required_layer()
     positions = dict(since or {})
     knows_all = since is not None
     channel = await layer.new_channel()
@@ -194,7 +189,7 @@ async def _follow(
 
 
 async def _join_all(
-    layer: Any,
+    layer: StreamLayer,
     streams: Sequence[Stream],
     channel: str,
     positions: dict[Stream, Position],
@@ -210,7 +205,7 @@ async def _join_all(
 
 
 def _begin_new_ones(
-    layer: Any, streams: Sequence[Stream], positions: dict[Stream, Position]
+    layer: StreamLayer, streams: Sequence[Stream], positions: dict[Stream, Position]
 ) -> bool:
     """Whether there are streams of a `*` that the reader knows nothing of: born meanwhile.
 
@@ -224,7 +219,7 @@ def _begin_new_ones(
 
 
 async def _missed(
-    layer: Any, streams: Sequence[Stream], positions: dict[Stream, Position]
+    layer: StreamLayer, streams: Sequence[Stream], positions: dict[Stream, Position]
 ) -> AsyncGenerator[Update | Lost, None]:
     """What the streams had since the positions, which follow, up to about the head.
 
@@ -248,10 +243,10 @@ async def _missed(
             more = page.more
 
 
-async def _read_after(layer: Any, stream: Stream, position: Position) -> Page:
+async def _read_after(layer: StreamLayer, stream: Stream, position: Position) -> Page:
     while True:
         try:
-            page: Page = await layer.read_after(stream, position)
+            page = await layer.read_after(stream, position)
         except BackendUnavailable:
             await asyncio.sleep(RETRY_SECONDS)
         else:
@@ -259,7 +254,7 @@ async def _read_after(layer: Any, stream: Stream, position: Position) -> Page:
 
 
 async def _join(
-    layer: Any, stream: Stream, channel: str, positions: Mapping[Stream, Position]
+    layer: StreamLayer, stream: Stream, channel: str, positions: Mapping[Stream, Position]
 ) -> None:
     """Be told of a stream, and have what it did since; waits for a layer that is away."""
     while True:
@@ -272,7 +267,9 @@ async def _join(
             return
 
 
-def _start(layer: Any, stream: Stream, reader: _Reader, positions: dict[Stream, Position]) -> None:
+def _start(
+    layer: StreamLayer, stream: Stream, reader: _Reader, positions: dict[Stream, Position]
+) -> None:
     """Read a stream from where the reader stands, and queue what it has missed."""
     since = _since(stream, positions)
     for symbol, start in layer.start(stream, reader, since).items():

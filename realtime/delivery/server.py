@@ -10,11 +10,10 @@ import socket
 from typing import Final
 
 import uvicorn
-from channels.layers import get_channel_layer
 from django.conf import settings
 from uvicorn.supervisors import multiprocess
 
-from realtime.delivery.layers import StreamLayer
+from realtime.delivery.layers import current_layer
 
 # Seconds after the last goodbye in which peers may still end what they began.
 LAST_SECONDS: Final = 2.0
@@ -64,8 +63,8 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
         giving_up.cancel()
         # That this process has no sockets any more is on its way to Redis.
-        layer = getattr(get_channel_layer(), "loop_layer", None)
-        if isinstance(layer, StreamLayer):
+        layer = current_layer()
+        if layer is not None:
             await layer.settle()
 
     def _abort_connections(self) -> None:

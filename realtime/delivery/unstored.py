@@ -6,10 +6,11 @@ back. The alert itself is read from its stream.
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from redis.exceptions import RedisError
 
+from realtime.delivery.layers import RedisStreamLayer, StreamLayer
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.streams import Stream
 
@@ -21,34 +22,23 @@ KEPT_SECONDS: Final = 7 * 86_400
 Entry = tuple[Stream, str]  # and the alert's id
 
 
-def note(layer: Any, entries: Iterable[Entry]) -> bool:
-    """For synchronous code: False if this layer keeps no notes. Raises BackendUnavailable."""
-    client = getattr(layer, "sync_client", None)
-    if client is None:
-        return False
+def note(layer: RedisStreamLayer, entries: Iterable[Entry]) -> None:
+    """For synchronous code; raises BackendUnavailable."""
     now, key = time.time(), _key(layer.prefix)
     try:
-        with client.pipeline(transaction=False) as pipeline:
+        with layer.sync_client.pipeline(transaction=False) as pipeline:
             pipeline.zadd(key, {f"{stream.group} {uid}": now for stream, uid in entries})
             pipeline.zremrangebyrank(key, 0, -MOST - 1)
             pipeline.expire(key, KEPT_SECONDS)
             pipeline.execute()
     except (RedisError, OSError) as exc:
         raise BackendUnavailable(exc) from exc
-    return True
 
 
-async def noted(layer: Any, most: int) -> dict[bytes, Entry]:
-    """The oldest notes; raises BackendUnavailable. `layer` is the part of one event loop."""
-    links = getattr(layer, "links", None)
-    if not links:
-        return {}
-    try:
-        members = await links[0].redis.zrange(_key(layer.names.prefix), 0, most - 1)
-    except (RedisError, OSError) as exc:
-        raise BackendUnavailable(exc) from exc
+async def noted(layer: StreamLayer, most: int) -> dict[bytes, Entry]:
+    """The oldest notes; raises BackendUnavailable."""
     found = {}
-    for member in members:
+    for member in await layer.execute("ZRANGE", _key(layer.prefix), 0, most - 1) or ():
         group, _, uid = member.decode().rpartition(" ")
         stream = Stream.from_group(group)
         if stream is not None:
@@ -56,12 +46,9 @@ async def noted(layer: Any, most: int) -> dict[bytes, Entry]:
     return found
 
 
-async def forget(layer: Any, members: Sequence[bytes]) -> None:
+async def forget(layer: StreamLayer, members: Sequence[bytes]) -> None:
     """Raises BackendUnavailable."""
-    try:
-        await layer.links[0].redis.zrem(_key(layer.names.prefix), *members)
-    except (RedisError, OSError) as exc:
-        raise BackendUnavailable(exc) from exc
+    await layer.execute("ZREM", _key(layer.prefix), *members)
 
 
 def _key(prefix: str) -> str:

@@ -9,11 +9,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from channels.layers import get_channel_layer
 from django.conf import settings
 from django.core.cache import cache
 from redis.exceptions import RedisError
 
+from realtime.delivery.layers import shared_layer
 from realtime.limits.policy import WINDOW_SECONDS, client_address
 from realtime.limits.scripts import COUNT
 
@@ -49,12 +49,14 @@ def count_in_minute(name: str, limit: int) -> int:
 
 
 def _count(name: str, limit: int) -> float:
-    layer: Any = get_channel_layer()
-    client = getattr(layer, "sync_client", None)
-    if client is not None:
+    layer = shared_layer()
+    if layer is not None:
         key = f"{layer.prefix}:count:{name}"
         try:
-            return float(client.eval(COUNT, 1, key, limit, int(WINDOW_SECONDS * 1000))) / 1000
+            return (
+                float(layer.sync_client.eval(COUNT, 1, key, limit, int(WINDOW_SECONDS * 1000)))
+                / 1000
+            )
         except (RedisError, OSError) as exc:
             logger.warning("%s: counted by this process alone: %s", name.partition(":")[0], exc)
     cache.add(name, 0, WINDOW_SECONDS)

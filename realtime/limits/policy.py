@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from channels.layers import get_channel_layer
 from django.conf import settings
 from redis.exceptions import RedisError
 
 from realtime.access.identity import Identity
+from realtime.delivery.layers import StreamLayer, shared_layer
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.limits.scripts import PACE, Full, pace
 
@@ -92,14 +92,15 @@ def count_published(identity: Identity, number: int) -> float:
         return 0.0
     who = f"user:{identity.user_id}" if identity.key_id is None else f"key:{identity.key_id}"
     cost = number / rate
-    layer: Any = get_channel_layer()
-    client = getattr(layer, "sync_client", None)
-    if client is None:
+    layer = shared_layer()
+    if layer is None:
         with _paid_lock:
             wait, _paid_until[who] = pace(_paid_until.get(who, 0.0), time.monotonic(), cost)
         return wait
     try:
-        waiting = client.eval(PACE, 1, f"{layer.prefix}:pace:{who}", int(cost * 1_000_000))
+        waiting = layer.sync_client.eval(
+            PACE, 1, f"{layer.prefix}:pace:{who}", int(cost * 1_000_000)
+        )
     except (RedisError, OSError) as exc:
         logger.warning("publish limit not checked: %s", exc)
         return 0.0
@@ -107,7 +108,7 @@ def count_published(identity: Identity, number: int) -> float:
 
 
 async def keep_slot(
-    layer: Any, slot: str, limits: Mapping[str, int], *, newest_first: bool
+    layer: StreamLayer, slot: str, limits: Mapping[str, int], *, newest_first: bool
 ) -> Refusal | None:
     """Count a socket that is open already; None if it may stay open under these limits."""
     if not limits:
@@ -120,7 +121,7 @@ async def keep_slot(
     return None if beyond is None else _refusal(beyond)
 
 
-async def take_slot(layer: Any, slot: str, limits: Mapping[str, int]) -> Refusal | None:
+async def take_slot(layer: StreamLayer, slot: str, limits: Mapping[str, int]) -> Refusal | None:
     """Count a new socket; None if there is room for it."""
     if not limits:
         return None
@@ -143,7 +144,7 @@ def _refusal(full: Full) -> Refusal:
 
 
 async def count_prediction(
-    layer: Any, identity: Identity, find_address: Callable[[], str | None]
+    layer: StreamLayer, identity: Identity, find_address: Callable[[], str | None]
 ) -> float:
     """Count a prediction that a client requests: 0, or the seconds until it may.
 
@@ -155,14 +156,13 @@ async def count_prediction(
     who = f"ip:{address}" if identity.user_id is None else f"user:{identity.user_id}"
     limit = settings.REALTIME_PREDICTIONS_PER_MINUTE
     try:
-        wait: float = await layer.count(f"predictions:{who}", limit, WINDOW_SECONDS)
+        return await layer.count(f"predictions:{who}", limit, WINDOW_SECONDS)
     except BackendUnavailable as exc:
         logger.warning("prediction limit not checked: %s", exc)
         return 0.0
-    return wait
 
 
-async def check_handshakes(layer: Any, address: str | None) -> Refusal | None:
+async def check_handshakes(layer: StreamLayer, address: str | None) -> Refusal | None:
     """Count a handshake of an address; None while there are few enough in a minute."""
     limit = settings.REALTIME_HANDSHAKES_PER_IP_PER_MINUTE
     if not limit or address is None:

@@ -17,6 +17,7 @@ from django.conf import settings
 from kombu.exceptions import KombuError
 
 from realtime.broadcast import PublishFailed
+from realtime.delivery.layers import loop_layer
 from realtime.predictions.predictors import (
     Prediction,
     PredictionFailed,
@@ -119,8 +120,8 @@ async def predict_from(symbol: str, prices: RecentPrices, horizon: int) -> Predi
 
 async def _compute_in_worker(symbol: str, horizon: int) -> Data:
     """Ask a Celery worker and wait for its result; raises PredictionFailed."""
-    layer: Any = get_channel_layer()
-    layer = getattr(layer, "loop_layer", layer)
+    layer = get_channel_layer()
+    assert layer is not None  # the prices came through it
     channel = await layer.new_channel()
     timeout = settings.REALTIME_PREDICTION_TIMEOUT
     try:
@@ -135,9 +136,9 @@ async def _compute_in_worker(symbol: str, horizon: int) -> Data:
         logger.warning("no worker can be asked for a prediction of %s: %s", symbol, exc)
         raise PredictionFailed("no worker can be asked at the moment; try again later") from exc
     finally:
-        detach = getattr(layer, "detach", None)
-        if detach is not None:
-            detach(channel)
+        own = loop_layer(layer)
+        if own is not None:
+            own.detach(channel)
     if "failed" in message:
         raise PredictionFailed(message["failed"], kind=message["kind"])
     data: Data = message["data"]
@@ -150,5 +151,6 @@ async def answer(symbol: str, horizon: int, channel: str) -> None:
         result: dict[str, Any] = {"data": dict(await compute(symbol, horizon))}
     except PredictionFailed as exc:
         result = {"failed": exc.reason, "kind": exc.kind}
-    layer: Any = get_channel_layer()
+    layer = get_channel_layer()
+    assert layer is not None
     await layer.send(channel, {"type": RESULT, **result})

@@ -26,6 +26,7 @@ class StreamLayer(BaseChannelLayer):
     """What the two backends have in common; one instance belongs to one event loop."""
 
     extensions = ["groups", "flush", EXTENSION]
+    prefix = "asgi"  # of keys in Redis
 
     def __init__(self, expiry: float = math.inf, **capacities: Any) -> None:
         """`capacity` and `channel_capacity` as the specification has them."""
@@ -134,6 +135,9 @@ class StreamLayer(BaseChannelLayer):
 
     async def settle(self) -> None:
         """Wait, a second at most, until what this process says of itself is written."""
+
+    async def execute(self, *command: str | bytes | float) -> Any:
+        """Run a command on the first shard; None without Redis. Raises BackendUnavailable."""
 
     async def count(self, name: str, limit: int, seconds: float) -> float:
         """Count an event; 0 while there were at most `limit` in `seconds`, else seconds to wait.

@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
+
+from redis.exceptions import RedisError
 
 from realtime.delivery import history_scripts
 from realtime.delivery.history_scripts import Published
@@ -55,6 +57,7 @@ class RedisLoopLayer(StreamLayer):
         self.channel_capacity = compiled  # type: ignore[assignment]
         self.channel_layer = channel_layer
         self.names = channel_layer.names
+        self.prefix = self.names.prefix
         self.links = [Link(host, self) for host in channel_layer.hosts]
         self.queues = Queues(
             self.names.prefix, self.links, self._channel_link, channel_layer.deserialize
@@ -312,6 +315,16 @@ class RedisLoopLayer(StreamLayer):
     async def write_lease(self, fields: Mapping[str, int], seconds: float) -> None:
         """Publish numbers about this process that expire with it; raises BackendUnavailable."""
         await self.accounts.write_lease(fields, seconds)
+
+    async def execute(self, *command: str | bytes | float) -> Any:
+        try:
+            return await self.links[0].redis.execute_command(*command)
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+
+    def keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run it beside; `settle` and `flush` wait for it."""
+        self.links[0].keep(coroutine)
 
     async def settle(self) -> None:
         await asyncio.sleep(0)  # what is due in this turn begins
