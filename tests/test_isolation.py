@@ -12,6 +12,7 @@ import pytest
 from ara_project.environment import under_test
 from realtime.broadcast import asend_alert
 from tests.clients import Socket
+from tests.documents import blocks, section
 from tests.live import create_people, publish_to
 from tests.processes import ROOT, START_SECONDS, LiveServer, Valkey, process_environment
 
@@ -39,10 +40,12 @@ RUNNERS = {
 }
 
 
-def run_tests_of_a_user(runner: str, directory: Path, environment: dict[str, str]) -> None:
+def run_tests_of_a_user(
+    runner: str, directory: Path, environment: dict[str, str], code: str = SHOP
+) -> None:
     (directory / "shop").mkdir()
     (directory / "shop" / "__init__.py").touch()
-    (directory / "shop" / "tests.py").write_text(SHOP)
+    (directory / "shop" / "tests.py").write_text(code)
     (directory / "pytest.ini").write_text("[pytest]\npython_files = tests.py\n")
     arguments = RUNNERS[runner]
     if runner == "pytest":
@@ -73,6 +76,12 @@ async def test_tests_of_a_user_reach_no_socket(
     await socket.leave()
     left = {name.decode() for name in valkey.client().keys("*")}
     assert not [name for name in left if "MADEUP" in name or name == "celery"]
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_the_tests_in_the_documentation_pass(tmp_path: Path, runner: str) -> None:
+    code = "\n\n".join(blocks(section("Testing your code"), "python"))
+    run_tests_of_a_user(runner, tmp_path, {}, code)
 
 
 @pytest.mark.parametrize(("command", "alone"), [("test", True), ("testserver", True), ("x", False)])

@@ -105,7 +105,7 @@ async def test_the_client_that_is_ready(server: LiveServer, console: Console) ->
     await _publish_until(heard, 153.5)
 
 
-async def test_whoever_is_logged_in_gets_a_ticket(server: LiveServer, console: Console) -> None:
+async def test_a_user_who_is_logged_in_gets_a_ticket(server: LiveServer, console: Console) -> None:
     server.shell(
         "from django.contrib.auth.models import User; "
         "User.objects.create_superuser('reader', password='river-and-hill')"
@@ -117,5 +117,5 @@ async def test_whoever_is_logged_in_gets_a_ticket(server: LiveServer, console: C
     await page.press("#id_password", "Enter")
     await page.wait_for_url("**/healthz")
     shown = "ws.onmessage = (event) => console.log(event.data);"
-    await console.run(block("Your project", "javascript") + shown, server)
+    await console.run(block("A ticket from the Django session", "javascript") + shown, server)
     await console.wait_for('"type":"connected".*"authenticated":true')
