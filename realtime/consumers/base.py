@@ -17,6 +17,7 @@ from realtime.delivery.updates import Reader
 from realtime.limits.policy import max_subscriptions, message_rate
 from realtime.limits.rates import TokenBucket
 from realtime.protocol import CloseCode, ErrorCode, Position, ProtocolError, StreamInfo
+from realtime.session.admission import Admission
 from realtime.session.changes import Changes
 from realtime.session.pulse import Pulse
 from realtime.session.requests import Change
@@ -49,6 +50,7 @@ class RealtimeConsumer(AuthenticatingConsumer):
             self._welcomed = False
             connection_manager.closed(self.channel, self.identity.key_id, self.tally())
             self.members.close()
+            self.admission.close()
         super().release()
 
     async def websocket_disconnect(self, message: Any) -> None:
@@ -70,8 +72,9 @@ class RealtimeConsumer(AuthenticatingConsumer):
             await self.refuse(ErrorCode.INVALID_TOKEN, self.scope["auth_error"])
         if self.scope["auth_unavailable"]:
             await self._refuse_unchecked()
-        await self._check_origin()
-        await self._check_handshakes()
+        self.admission = Admission(self, self.scope, self.channel_layer if self.numbered else None)
+        await self.admission.check_origin()
+        await self.admission.check_handshakes()
         streams, since = await self.wanted_streams()
         if not self.identity.is_authenticated and not settings.REALTIME_ALLOW_ANONYMOUS:
             # `auth` within this time goes on from here.
@@ -103,7 +106,7 @@ class RealtimeConsumer(AuthenticatingConsumer):
     async def welcome(self, streams: Sequence[Stream], since: Mapping[str, Position]) -> None:
         """Check the scope, join the groups, say `connected`, send the snapshots."""
         await self._check_scope(streams)
-        await self._take_slot()
+        await self.admission.take_slots()
         self._welcomed = True
         connection_manager.opened(self.channel, self.identity.key_id)
         self.members = Membership(

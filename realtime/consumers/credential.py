@@ -1,6 +1,7 @@
 """Who the client is, while the socket is open: `auth`, expiry, revocation, changed scopes."""
 
 import logging
+import random
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, NoReturn
@@ -15,11 +16,12 @@ from realtime.access.identity import Identity
 from realtime.access.live_sockets import LiveSockets, concerns, forget_announced, recheck
 from realtime.access.tickets import TicketsUnavailable
 from realtime.connections import connection_manager
-from realtime.consumers.admission import AdmittedConsumer
+from realtime.consumers.socket import SocketConsumer
 from realtime.db import in_database
 from realtime.limits.policy import RETRY_AFTER_MS, message_rate
 from realtime.limits.rates import TokenBucket
 from realtime.protocol import CloseCode, ErrorCode, Position, ProtocolError
+from realtime.session.admission import Admission
 from realtime.session.changes import Changes
 from realtime.streams import Channel, Stream
 
@@ -29,15 +31,18 @@ logger = logging.getLogger(__name__)
 EXPIRY_GRACE: Final = 25.0
 
 
-class AuthenticatingConsumer(AdmittedConsumer):
+class AuthenticatingConsumer(SocketConsumer):
     """A socket that does what its credential allows, as that is now."""
 
     channel: ClassVar[Channel]
+    admission: Admission
     changes: Changes
+    identity: Identity
     rate: TokenBucket
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.connection_id = f"{random.getrandbits(128):032x}"
         self._welcomed = False
         self._live: LiveSockets | None = None
 
@@ -83,12 +88,12 @@ class AuthenticatingConsumer(AdmittedConsumer):
             )
         self._adopt(identity)
         self.cancel_timer("auth")
-        await self._check_origin()
+        await self.admission.check_origin()
         if not self._welcomed:
             streams, since = await self.wanted_streams()
             await self.welcome(streams, since)
         else:
-            await self._take_slot()
+            await self.admission.take_slots()
             self._watch_expiry()
             if self._live is not None:
                 self._live.add(self)  # it may have been revoked since it was checked
@@ -147,6 +152,9 @@ class AuthenticatingConsumer(AdmittedConsumer):
             ErrorCode.INVALID_TOKEN, "The credential has expired. Obtain a new one and reconnect."
         )
 
+    async def evicted(self) -> None:
+        await self.admission.evicted()
+
     async def credential_changed(self, identity: Identity | None) -> None:
         """What the credential is now, after somebody changed it: see access/live_sockets.py."""
         await self.guarded(lambda: self._apply_credential(identity))
@@ -161,10 +169,10 @@ class AuthenticatingConsumer(AdmittedConsumer):
         recount = identity.max_connections != self.identity.max_connections
         self._adopt(identity)
         self._watch_expiry()
-        await self._check_origin()
+        await self.admission.check_origin()
         await self._keep_to_scope()
         if recount and self.numbered:
-            await self._count_again()
+            await self.admission.count_again()
 
     async def _keep_to_scope(self) -> None:
         """After a change of the credential: end what it does not allow."""

@@ -58,7 +58,7 @@ class PredictionsConsumer(RealtimeConsumer):
             return False
         if self.numbered:
             layer, identity = self.channel_layer, self.identity
-            wait = await count_prediction(layer, identity, lambda: self._address)
+            wait = await count_prediction(layer, identity, lambda: self.admission.address)
             if wait:
                 self.requests.stop(wait)
                 return False

@@ -1,6 +1,7 @@
 """What one socket's session is made of; `realtime.consumers` puts it together.
 
 - `connection`: what these parts ask of the connection that they belong to.
+- `admission`: its page's origin, and a slot under each limit of connections.
 - `requests`: checks what a message asks for, before anything changes.
 - `changes`: `subscribe` and `unsubscribe`, from the message to the answer.
 - `subscriptions`: the streams, and how each begins: answer, then snapshot or replay, then live.
