@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Annotated, Any, Final, Literal, TypeVar, cast
+from typing import Annotated, Any, Final, Literal, TypeVar, cast, get_args
 from urllib.parse import parse_qs
 
 import msgspec
@@ -239,19 +239,7 @@ AnyClientMessage = (
     | Auth
     | StatusRequest
 )
-CLIENT_TYPES: Final = tuple(
-    str(kind.__struct_config__.tag)
-    for kind in (
-        Pong,
-        Subscribe,
-        Unsubscribe,
-        RequestPrediction,
-        ConfigureAlerts,
-        Ack,
-        Auth,
-        StatusRequest,
-    )
-)
+CLIENT_TYPES: Final = tuple(str(kind.__struct_config__.tag) for kind in get_args(AnyClientMessage))
 # Where to send what one channel alone answers.
 ENDPOINT_OF: Final = {
     "request_prediction": "/ws/predictions/{symbol}",

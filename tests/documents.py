@@ -45,7 +45,7 @@ def rows(title: str) -> list[list[str]]:
     """The cells of the tables of a section, without their heads."""
     tables = re.findall(r"^\|[ -].*\n\|[ |-]+\n((?:\|.*\n)+)", section(title), re.M)
     lines = (line for table in tables for line in table.splitlines())
-    return [[cell.strip() for cell in f"{line} "[1:-2].split(" | ")] for line in lines]
+    return [[cell.strip() for cell in re.split(r"(?<= )\|(?= )", line[1:-1])] for line in lines]
 
 
 def names(cell: str) -> list[str]:

@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from django.conf import settings
 
@@ -183,8 +183,10 @@ class RealtimeConsumer(AuthenticatingConsumer):
                 await self._on_auth(message)
             case protocol.StatusRequest():
                 self.socket.send_once(ANSWER, protocol.encode(self._status(message.id)))
-            case _:
+            case protocol.RequestPrediction() | protocol.ConfigureAlerts() | protocol.Ack():
                 await self.receive_other(message)
+            case _:
+                assert_never(message)
 
     async def _held_up(self, message: protocol.AnyClientMessage) -> bool:
         """Whether the message comes too soon: then it is answered, and the next one read later.

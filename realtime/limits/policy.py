@@ -4,6 +4,7 @@ A limit of 0 means unlimited: Redis is not asked. While Redis is away nothing is
 must not become ours.
 """
 
+import enum
 import ipaddress
 import logging
 import re
@@ -33,6 +34,25 @@ _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # IPv4 clients of a server
 _WITH_PORT: Final = re.compile(r"(?:\[(?P<bracketed>[^\]]*)\]|(?P<plain>[^:\[\]]+))(?::[\w.-]*)?")
 
 
+class Subject(enum.StrEnum):
+    """Whose connections a limit counts, by the first word of its name in Redis."""
+
+    KEY = "key"
+    USER = "user"
+    ADDRESS = "ip"
+
+    @property
+    def named(self) -> str:
+        """What a refused client is told."""
+        match self:
+            case Subject.KEY:
+                return "this API key"
+            case Subject.USER:
+                return "this user"
+            case Subject.ADDRESS:
+                return "your address"
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why a socket may not stay, and when to try again. `evict` may be closed to make room."""
@@ -44,16 +64,16 @@ class Refusal:
 
 def connection_limits(identity: Identity, find_address: Callable[[], str | None]) -> dict[str, int]:
     """The limits that a new socket comes under, by subject (`key:12`, `user:7`, `ip:192.0.2.1`)."""
-    limits: dict[str, int] = {}
+    limits: dict[tuple[Subject, object], int] = {}
     if identity.key_id is not None:
-        limits[f"key:{identity.key_id}"] = (
+        limits[Subject.KEY, identity.key_id] = (
             identity.max_connections or settings.REALTIME_CONNECTIONS_PER_KEY
         )
     if identity.user_id is not None:
-        limits[f"user:{identity.user_id}"] = settings.REALTIME_CONNECTIONS_PER_USER
+        limits[Subject.USER, identity.user_id] = settings.REALTIME_CONNECTIONS_PER_USER
     if settings.REALTIME_CONNECTIONS_PER_IP and (address := find_address()) is not None:
-        limits[f"ip:{address}"] = settings.REALTIME_CONNECTIONS_PER_IP
-    return {subject: limit for subject, limit in limits.items() if limit}
+        limits[Subject.ADDRESS, address] = settings.REALTIME_CONNECTIONS_PER_IP
+    return {f"{subject}:{id}": limit for (subject, id), limit in limits.items() if limit}
 
 
 def max_subscriptions(identity: Identity) -> int:
@@ -134,10 +154,9 @@ async def take_slot(layer: StreamLayer, slot: str, limits: Mapping[str, int]) ->
 
 
 def _refusal(full: Full) -> Refusal:
-    what = full.subject.partition(":")[0]
-    name = {"key": "this API key", "user": "this user", "ip": "your address"}[what]
+    whose = Subject(full.subject.partition(":")[0]).named
     return Refusal(
-        f"{full.limit} connections of {name} are open, which is the limit; close one first",
+        f"{full.limit} connections of {whose} are open, which is the limit; close one first",
         RETRY_AFTER_MS,
         full.oldest.partition("!")[2],
     )

@@ -9,7 +9,7 @@ import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection
 
-from realtime.limits.policy import client_address
+from realtime.limits.policy import Subject, client_address
 from realtime.limits.rates import Allowance, TokenBucket
 from tests.delivery.waiting import until
 from tests.processes import LiveServer
@@ -49,6 +49,10 @@ key.save()
 
 async def first(socket: ClientConnection) -> dict[str, Any]:
     return checked(await asyncio.wait_for(socket.recv(), 20))
+
+
+def test_every_subject_of_a_limit_has_a_name_for_clients() -> None:
+    assert all(subject.named for subject in Subject)
 
 
 @pytest.mark.postgres
