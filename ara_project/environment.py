@@ -125,9 +125,8 @@ class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no t
 
     def seconds(self, var: str, *, default: list[float]) -> list[float]:
         """Numbers of seconds, comma-separated, each 0 or more."""
-        texts: list[str] = self.list(var, default=[])
         try:
-            values = [float(text) for text in texts]
+            values = [float(text) for text in self.names_of(var)]
         except ValueError:
             values = [-1.0]
         if not all(0 <= value <= MOST for value in values):

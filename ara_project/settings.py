@@ -25,9 +25,9 @@ VAR_DIR = env.directory("VAR_DIR", default=BASE_DIR / "var")
 # Django ---------------------------------------------------------------------------------------
 
 # Without one, a key that is made once for this checkout.
-SECRET_KEY = env.str("SECRET_KEY", default="") or files.secret_key(VAR_DIR / "secret_key")
+SECRET_KEY = env.text("SECRET_KEY") or files.secret_key(VAR_DIR / "secret_key")
 # Earlier values of SECRET_KEY, which still open what was signed or encrypted with them.
-SECRET_KEY_FALLBACKS: list[str] = env.list("SECRET_KEY_FALLBACKS", default=[])
+SECRET_KEY_FALLBACKS = env.names_of("SECRET_KEY_FALLBACKS")
 DEBUG = env.flag("DEBUG", default=False)
 ALLOWED_HOSTS = env.served_hosts("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
@@ -372,8 +372,8 @@ REALTIME_SCORE_WINDOW = env.count("REALTIME_SCORE_WINDOW", default=200)
 REALTIME_FEED = env.text("REALTIME_FEED", default="replay")
 # What ccxt's exchange is made with: {"apiKey": …, "secret": …, "options": {…}}.
 REALTIME_CCXT_CONFIG: dict[str, Any] = env.json_object("REALTIME_CCXT_CONFIG")
-ALPACA_API_KEY = env.str("ALPACA_API_KEY", default="")
-ALPACA_SECRET_KEY = env.str("ALPACA_SECRET_KEY", default="")
+ALPACA_API_KEY = env.text("ALPACA_API_KEY")
+ALPACA_SECRET_KEY = env.text("ALPACA_SECRET_KEY")
 # Of US shares: iex, sip, delayed_sip or test.
 ALPACA_FEED = env.choice("ALPACA_FEED", "iex", "sip", "delayed_sip", "test")
 ALPACA_URL = env.endpoint("ALPACA_URL", default="wss://stream.data.alpaca.markets", scheme="ws")
@@ -398,7 +398,9 @@ REALTIME_WEBHOOKS_PER_USER = env.count("REALTIME_WEBHOOKS_PER_USER", default=20)
 # Hosts inside that webhooks may go to, as `host` or `host:port`; also without TLS.
 REALTIME_WEBHOOK_ALLOWED_HOSTS = env.hosts("REALTIME_WEBHOOK_ALLOWED_HOSTS")
 # Dotted path of what stores alerts before they are sent; empty: they are sent only.
-REALTIME_ALERT_STORE = env.str("REALTIME_ALERT_STORE", default="realtime.alerts.inbox.store")
+REALTIME_ALERT_STORE = env.str(
+    "REALTIME_ALERT_STORE", default="realtime.alerts.inbox.store"
+).strip()
 # Days for which alerts are kept.
 REALTIME_ALERT_DAYS = env.days("REALTIME_ALERT_DAYS", default=90)
 # Alert rules that one user may have.

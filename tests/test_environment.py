@@ -267,6 +267,10 @@ def test_an_empty_value_is_as_good_as_none(
     assert read(setting, "") == default
 
 
+def test_seconds_may_have_blanks_and_a_comma_at_the_end(read: Callable[[Read, str], Any]) -> None:
+    assert read(SECONDS, " 5, 300 , ") == [5.0, 300.0]
+
+
 def test_a_level_may_be_written_small(read: Callable[[Read, str], Any]) -> None:
     assert read(LEVEL, "debug") == "DEBUG"
 
@@ -320,6 +324,18 @@ def test_secrets_that_begin_with_a_dollar_sign_are_taken_as_they_stand(tmp_path:
     values = {"SECRET_KEY": key, "SECRET_KEY_FALLBACKS": older}
     printed = manage(tmp_path, "shell", "-v0", "-c", code, **values).stdout
     assert printed.strip() == f"{key} {older.split(',')}"
+
+
+def test_blanks_around_a_key_or_store_are_not_part_of_it(tmp_path: Path) -> None:
+    code = "from django.conf import settings as s; print([s.SECRET_KEY, *s.SECRET_KEY_FALLBACKS, "
+    code += "s.ALPACA_API_KEY, s.ALPACA_SECRET_KEY, s.REALTIME_ALERT_STORE])"
+    keys = [f"{name}-key-0123456789-abcdefghijklmnopqrstuvwxyz" for name in ("new", "third", "old")]
+    values = {
+        "SECRET_KEY": f" {keys[0]} ", "SECRET_KEY_FALLBACKS": f" {keys[1]} , {keys[2]}, ,",
+        "ALPACA_API_KEY": " id ", "ALPACA_SECRET_KEY": " secret ", "REALTIME_ALERT_STORE": " ",
+    }  # fmt: skip
+    printed = manage(tmp_path, "shell", "-v0", "-c", code, **values).stdout
+    assert printed.strip() == str([*keys, "id", "secret", ""])
 
 
 @pytest.mark.parametrize("name", ["CHANNEL_LAYER", "REALTIME_PREDICTOR", "REALTIME_FEED"])
