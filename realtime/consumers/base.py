@@ -72,7 +72,7 @@ class RealtimeConsumer(AuthenticatingConsumer):
             await self.refuse(ErrorCode.INVALID_TOKEN, self.scope["auth_error"])
         if self.scope["auth_unavailable"]:
             await self._refuse_unchecked()
-        self.admission = Admission(self, self.scope, self.channel_layer if self.numbered else None)
+        self.admission = Admission(self, self.scope, self.stream_layer)
         await self.admission.check_origin()
         await self.admission.check_handshakes()
         streams, since = await self.wanted_streams()
@@ -109,13 +109,11 @@ class RealtimeConsumer(AuthenticatingConsumer):
         await self.admission.take_slots()
         self._welcomed = True
         connection_manager.opened(self.channel, self.identity.key_id)
-        self.members = Membership(
-            self.channel_layer, self.channel_name, self.socket, numbered=self.numbered
-        )
+        self.members = Membership(self.channel_layer, self.channel_name, self.socket)
         self.changes = Changes(self, self.members)
         self._watch_expiry()
-        if self.numbered:
-            self._live = live_sockets(self.channel_layer)
+        if self.stream_layer is not None:
+            self._live = live_sockets(self.stream_layer)
             self._live.add(self)
         else:
             await self.channel_layer.group_add(GROUP, self.channel_name)

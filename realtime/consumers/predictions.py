@@ -56,8 +56,8 @@ class PredictionsConsumer(RealtimeConsumer):
         """By the account of this socket, which costs nothing, and that of its user or address."""
         if not self.requests.take():
             return False
-        if self.numbered:
-            layer, identity = self.channel_layer, self.identity
+        if self.stream_layer is not None:
+            layer, identity = self.stream_layer, self.identity
             wait = await count_prediction(layer, identity, lambda: self.admission.address)
             if wait:
                 self.requests.stop(wait)

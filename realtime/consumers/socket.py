@@ -3,16 +3,16 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, NoReturn
 
 from channels.consumer import get_handler_name
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
-from channels.layers import get_channel_layer
+from channels.layers import BaseChannelLayer, get_channel_layer
 from django.conf import settings
 
 from realtime import protocol
-from realtime.delivery.layers import EXTENSION
+from realtime.delivery.layers import StreamLayer, loop_layer
 from realtime.delivery.sockets import Socket, open_socket
 from realtime.limits.rates import Allowance
 from realtime.protocol import CloseCode, ErrorCode, ProtocolError
@@ -32,13 +32,13 @@ class Refused(Exception):
 class SocketConsumer(AsyncJsonWebsocketConsumer):
     """A JSON consumer that answers bad messages instead of dying of them.
 
-    `numbered` says whether the channel layer is one of this project's, with offsets and history.
+    `stream_layer` is the channel layer if it is one of this project's, with offsets and history.
     """
 
-    channel_layer: Any
+    channel_layer: BaseChannelLayer
+    stream_layer: StreamLayer | None
     scope: Any
     socket: Socket
-    numbered: bool
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -47,33 +47,36 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
+    @property
+    def numbered(self) -> bool:
+        """Do updates have offsets?"""
+        return self.stream_layer is not None
+
     # The ASGI application ---------------------------------------------------------------------
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        layer = cast(Any, get_channel_layer(self.channel_layer_alias))
         self.socket = open_socket(
             scope, send, settings.REALTIME_OUTBOX_BYTES, self._on_slow_consumer
         )
-        self.numbered = layer is not None and EXTENSION in layer.extensions
+        self.stream_layer = loop_layer(get_channel_layer(self.channel_layer_alias))
         try:
-            if self.numbered:
-                await self._run(layer, scope, receive, send)
-            else:
+            if self.stream_layer is None:
                 await super().__call__(scope, receive, send)
+            else:
+                await self._run(self.stream_layer, scope, receive, send)
         finally:
             self.release()
 
-    async def _run(self, layer: Any, scope: Any, receive: Any, send: Any) -> None:
+    async def _run(self, layer: StreamLayer, scope: Any, receive: Any, send: Any) -> None:
         """One loop over what the client sends; what the layer sends comes by callback.
 
         The generic loop makes two tasks per event, for every socket.
         """
         self.scope = scope
         self.base_send = send
-        # The layer's part in this event loop, without the proxy around it.
-        self.channel_layer = getattr(layer, "loop_layer", layer)
-        self.channel_name = await self.channel_layer.new_channel()
-        self.channel_layer.attach(self.channel_name, self._on_layer_event)
+        self.channel_layer = layer
+        self.channel_name = await layer.new_channel()
+        layer.attach(self.channel_name, self._on_layer_event)
         try:
             while True:
                 await self.dispatch(await receive())
@@ -99,8 +102,8 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
             timer.cancel()
         for task in tuple(self._tasks):
             task.cancel()
-        if self.numbered and getattr(self, "channel_name", None) is not None:
-            self.channel_layer.detach(self.channel_name)
+        if self.stream_layer is not None and getattr(self, "channel_name", None) is not None:
+            self.stream_layer.detach(self.channel_name)
 
     async def websocket_connect(self, message: Any) -> None:
         await self.guarded(self.connect, fatal=True)

@@ -6,10 +6,13 @@ First the group, then the snapshot: a duplicate is harmless, a gap is not.
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
+
+from channels.layers import BaseChannelLayer
 
 from realtime import protocol
 from realtime.delivery.heartbeat import Pings
+from realtime.delivery.layers import StreamLayer, loop_layer
 from realtime.delivery.outbox import SNAPSHOT, Topic
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.readers import AlertFilter, SocketReader
@@ -38,25 +41,30 @@ class Membership:
 
     __slots__ = (
         "_channel_name",
+        "_groups",
         "_heads_since",
         "_layer",
         "_readers",
         "_socket",
-        "numbered",
         "replayed",
         "streams",
     )
 
-    def __init__(self, layer: Any, channel_name: str, socket: Socket, *, numbered: bool) -> None:
+    def __init__(self, layer: BaseChannelLayer, channel_name: str, socket: Socket) -> None:
         self.streams: dict[str, Stream] = {}
         self.replayed = 0
-        self._layer = layer
+        self._groups = layer
+        self._layer = loop_layer(layer)
         self._channel_name = channel_name
         self._socket = socket
-        self.numbered = numbered
         self._readers: dict[str, Reader] = {}
         # Up to when pings have told of the streams of `*`, on the clock of `time.monotonic`.
         self._heads_since = 0.0
+
+    @property
+    def numbered(self) -> bool:
+        """Do updates have offsets?"""
+        return self._layer is not None
 
     @property
     def symbols(self) -> list[str]:
@@ -67,35 +75,36 @@ class Membership:
 
         Until `apply` nothing of them is delivered.
         """
-        if not self.numbered or not any(stream.wildcard for stream in change.join):
+        layer = self._layer
+        if layer is None or not any(stream.wildcard for stream in change.join):
             for stream in change.join:
-                await self._layer.group_add(stream.group, self._channel_name)
-            if not self.numbered or self._ready(change):
+                await self._groups.group_add(stream.group, self._channel_name)
+            if layer is None or all(layer.is_ready(each, change.since) for each in change.join):
                 return True
         try:
             async with asyncio.timeout(patience):
                 for stream in change.join:
-                    await self._layer.group_add(stream.group, self._channel_name)
+                    await layer.group_add(stream.group, self._channel_name)
                 for stream in change.join:
-                    if not self._layer.is_ready(stream, change.since):
-                        await self._layer.prepare(stream, change.since)
+                    if not layer.is_ready(stream, change.since):
+                        await layer.prepare(stream, change.since)
         except (TimeoutError, BackendUnavailable):
             return False
         return True
-
-    def _ready(self, change: Change) -> bool:
-        return all(self._layer.is_ready(stream, change.since) for stream in change.join)
 
     def apply(self, change: Change, make_reader: MakeReader, answer: Answer) -> None:
         """Change the subscriptions, answer, send what was missed. Nothing awaits in here."""
         starts: dict[str, Start] = {}
         every: list[StreamState] = []
+        layer = self._layer
         for stream in change.join:
             self.streams[stream.symbol] = stream
-            if self.numbered and stream.wildcard and not change.since:
-                every = self._start_every(stream, change, make_reader)
-            elif self.numbered:
-                starts.update(self._start(stream, change, make_reader))
+            if layer is None:
+                continue
+            if stream.wildcard and not change.since:
+                every = self._start_every(layer, stream, change, make_reader)
+            else:
+                starts.update(self._start(layer, stream, change, make_reader))
         if WILDCARD in self.streams:
             self._heads_since = float(int(time.monotonic()))  # sockets of one second share pings
         outbox = self._socket.outbox
@@ -104,33 +113,36 @@ class Membership:
         infos |= {name: _info(start) for name, start in starts.items()}
         self._socket.hold()
         self._socket.send_once(ANSWER, protocol.encode(answer(infos)))
-        self._send_every(every)
+        if layer is not None:
+            self._send_every(layer, every)
         for name, start in starts.items():
             self._send(name, start)
         self._socket.release()
 
     def _start_every(
-        self, stream: Stream, change: Change, make_reader: MakeReader
+        self, layer: StreamLayer, stream: Stream, change: Change, make_reader: MakeReader
     ) -> list[StreamState]:
         reader = make_reader(stream, change.max_rate) or self._socket
         self._replace(stream, reader)
-        every: list[StreamState] = self._layer.start_every(stream, reader)
+        every = layer.start_every(stream, reader)
         if isinstance(reader, SocketReader):
             reader.heads.update({each.stream.symbol: each.offset for each in every})
         return every
 
-    def _send_every(self, every: list[StreamState]) -> None:
+    def _send_every(self, layer: StreamLayer, every: list[StreamState]) -> None:
         snapshots = [each.recent[-1] for each in every if each.recent]
         if snapshots:
             self._socket.send_snapshots(snapshots)
         for each in every:
             if each.stale:
-                self._socket.deliver_state(each.stream, self._layer.status(each))
+                self._socket.deliver_state(each.stream, layer.status(each))
 
-    def _start(self, stream: Stream, change: Change, make_reader: MakeReader) -> dict[str, Start]:
+    def _start(
+        self, layer: StreamLayer, stream: Stream, change: Change, make_reader: MakeReader
+    ) -> dict[str, Start]:
         reader = make_reader(stream, change.max_rate) or self._default_reader(stream)
         self._replace(stream, reader)
-        started: dict[str, Start] = self._layer.start(stream, reader, change.since)
+        started = layer.start(stream, reader, change.since)
         if isinstance(reader, SocketReader):
             reader.heads.update({name: start.head for name, start in started.items()})
         return started
@@ -144,7 +156,7 @@ class Membership:
         old = self._readers.pop(stream.symbol, None)
         if reader is not None:
             self._readers[stream.symbol] = reader
-        if old is not None:
+        if old is not None and self._layer is not None:
             self._layer.leave(stream, old)
             if isinstance(old, SocketReader) and old not in self._readers.values():
                 old.close()
@@ -177,12 +189,12 @@ class Membership:
             self.streams.pop(stream.symbol, None)
             self._replace(stream, None)
         for stream in streams:
-            await self._layer.group_discard(stream.group, self._channel_name)
+            await self._groups.group_discard(stream.group, self._channel_name)
 
     def read_again(self, make_reader: MakeReader) -> None:
         """Put other readers in the place of the present ones, without a step between."""
         for name, stream in self.streams.items():
-            if name not in self._readers:
+            if self._layer is None or name not in self._readers:
                 continue
             reader = make_reader(stream, None) or self._socket
             before = self._readers[name]
@@ -209,9 +221,9 @@ class Membership:
 
     def heads(self) -> dict[str, int]:
         """The newest offset of each stream that this socket was sent."""
-        if not self.numbered:
+        if self._layer is None:
             return {}
-        heads: dict[str, int] = self._layer.heads(tuple(self.streams.values()))
+        heads = self._layer.heads(tuple(self.streams.values()))
         return {name: self._head(name, offset) for name, offset in heads.items()}
 
     def ping(self, texts: Pings) -> bytes:
@@ -229,7 +241,7 @@ class Membership:
     def _heads_to_tell(self) -> tuple[dict[str, int], float]:
         """Of `*` those that have moved since the last ping; and until when all are told."""
         every = self.streams.get(WILDCARD)
-        if every is None or not self.numbered:
+        if every is None or self._layer is None:
             return self.heads(), self._heads_since
         named = [stream for stream in self.streams.values() if stream is not every]
         moved, until = self._layer.moved(every, self._heads_since, MAX_HEADS)
@@ -238,7 +250,7 @@ class Membership:
 
     def positions(self) -> dict[str, StreamInfo]:
         """Where this socket stands in each of its streams."""
-        if not self.numbered:
+        if self._layer is None:
             return {}
         positions = self._layer.positions(tuple(self.streams.values()))
         return {
