@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,17 @@ def imports(path: Path) -> Iterator[str]:
                     yield room_of(alias.name.removeprefix("realtime."))
 
 
+def modules_imported(path: Path) -> set[str]:
+    """All modules that a module may import from: `from a import b` may be a.b or b of a."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
 MODULES = sorted(
     path for path in (ROOT / "realtime").rglob("*.py") if "migrations" not in path.parts
 )
@@ -169,6 +181,17 @@ def test_imports_point_one_way(path: Path) -> None:
     own = RANK[room_of(".".join(parts))]
     for room in imports(path):
         assert RANK[room] <= own, f"{parts[0]} imports {room}"
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Imports that only a type checker follows count as well."""
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in MODULES}
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    graph = {name: modules_imported(path) & names.keys() - {name} for name, path in names.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as exc:
+        pytest.fail(" -> ".join(exc.args[1]))
 
 
 def test_broadcast_and_what_it_uses_know_no_models() -> None:

@@ -20,8 +20,8 @@ from realtime.alerts.conditions import (
     VOLUME,
     Metric,
 )
-from realtime.alerts.rule_state import Rule, RuleState, Watch
-from realtime.alerts.watches import Series, Window, number, percent
+from realtime.alerts.rule_state import Rule, RuleState
+from realtime.alerts.watches import Series, Watch, Window, number, percent
 from realtime.bars.candles import corrected_id
 from realtime.streams import Channel
 
@@ -167,7 +167,7 @@ class SymbolMachine:
         touched = dict(self._again)
         self._again.clear()
         for watch in self._take(tick):
-            touched[watch.owner] = None
+            touched[self.states[watch.rule_id]] = None
         if touched:
             fired += self._look_at(touched, timed=False)
         return fired
@@ -204,7 +204,7 @@ class SymbolMachine:
             series = self._series.get(AGE[channel])
             if series is not None and series.watched:
                 for watch in series.set(float(due - last), self._step):
-                    touched[watch.owner] = None
+                    touched[self.states[watch.rule_id]] = None
         return self._look_at(touched, timed=True)
 
     def _take(self, tick: Tick) -> Iterable[Watch]:

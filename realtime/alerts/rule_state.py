@@ -2,23 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, assert_never
+from typing import Any, Final
 
 from realtime.alerts.conditions import (
-    DIRECTION,
     AllOf,
     AnyOf,
-    DirectionFlip,
-    Leaf,
-    Leveled,
-    Metric,
     Node,
-    PercentMove,
-    Stale,
     milliseconds,
 )
 from realtime.alerts.rules import Definition, leaves
-from realtime.alerts.watches import Series
+from realtime.alerts.watches import Watch
 
 Truth = Callable[[Sequence[bool]], bool]
 
@@ -35,77 +28,6 @@ class Rule:
     owner_id: Any
     definition: Definition
     since: int = 0
-
-
-class Watch:
-    """One condition of one rule on one symbol: is it true, given the number that it watches?"""
-
-    __slots__ = (
-        "back",
-        "condition",
-        "keeps",
-        "latched",
-        "level",
-        "metric",
-        "on",
-        "owner",
-        "strict",
-        "upward",
-    )
-
-    def __init__(self, condition: Leaf, owner: "RuleState", *, latched: bool) -> None:
-        self.condition = condition
-        self.owner = owner
-        self.metric: Metric = condition.metric
-        self.level = condition.level
-        rearm = None
-        # `strict`: `> level` or `< level`, and not `>= level`.
-        match condition:
-            case Leveled():
-                self.strict, self.upward, rearm = True, condition.upward, condition.rearm
-            case PercentMove() | DirectionFlip() | Stale():
-                self.strict, self.upward = False, True
-            case _:
-                assert_never(condition)
-        self.back = self.level if rearm is None else rearm
-        # With `for`, a crossing stays true until the number is back.
-        self.latched = latched and condition.event
-        # Can what is true not be told from the number alone?
-        self.keeps = rearm is not None or self.latched
-        self.on = False
-
-    def look(self, series: Series, step: int) -> bool:
-        """Is the condition true at this step? Called once in a step."""
-        value = series.value
-        if value is None:
-            return False
-        if not self.condition.event:
-            self.on = self._is_beyond(value) or (self.on and not self._is_back(value))
-            return self.on
-        happened = not (self.keeps and self.on) and self._has_crossed(series, step)
-        if self.keeps:
-            self.on = happened or (self.on and not self._is_back(value))
-        return self.on if self.latched else happened
-
-    def _is_beyond(self, value: float) -> bool:
-        if not self.strict:
-            return value >= self.level
-        return value > self.level if self.upward else value < self.level
-
-    def _is_back(self, value: float) -> bool:
-        if not self.strict:
-            return value < self.level
-        return value <= self.back if self.upward else value >= self.back
-
-    def _has_crossed(self, series: Series, step: int) -> bool:
-        before, value = series.before, series.value
-        if series.step != step or before is None or value is None:
-            return False
-        if self.metric is DIRECTION:
-            return before != value
-        if self.upward:
-            return before <= self.level < value
-        return before >= self.level > value
 
 
 class RuleState:
@@ -134,7 +56,7 @@ class RuleState:
         self.hold = milliseconds(definition.hold)
         self.cooldown = milliseconds(definition.cooldown)
         root = definition.root
-        self.watches = [Watch(leaf, self, latched=self.hold > 0) for leaf in leaves(root)]
+        self.watches = [Watch(leaf, rule.id, latched=self.hold > 0) for leaf in leaves(root)]
         self.truth = truth_of(root)
         saved = saved or {}
         self.since: int | None = saved.get("since")

@@ -3,13 +3,19 @@
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, assert_never
 
-from realtime.alerts.conditions import MetricName
+from realtime.alerts.conditions import (
+    DIRECTION,
+    DirectionFlip,
+    Leaf,
+    Leveled,
+    Metric,
+    MetricName,
+    PercentMove,
+    Stale,
+)
 from realtime.alerts.levels import Levels
-
-if TYPE_CHECKING:
-    from realtime.alerts.rule_state import Watch
 
 # A window moves on in steps of a 60th of its length: it looks back up to that much further.
 BUCKETS = 60
@@ -35,7 +41,7 @@ class Series:
         for levels, level in self._places(watch):
             levels.remove(level, watch)
 
-    def _places(self, watch: "Watch") -> "list[tuple[Levels[Watch], float]]":
+    def _places(self, watch: "Watch") -> list[tuple[Levels["Watch"], float]]:
         levels = self._above if watch.strict and watch.upward else self._reached
         places = [(levels, watch.level)]
         if watch.back != watch.level:
@@ -46,7 +52,7 @@ class Series:
     def watched(self) -> bool:
         return bool(self._above) or bool(self._reached)
 
-    def set(self, value: float, step: int) -> "Iterator[Watch]":
+    def set(self, value: float, step: int) -> Iterator["Watch"]:
         """Take a new value; those for whom that may change something."""
         before, self.before = self.value, self.value
         self.value = value
@@ -62,6 +68,77 @@ class Series:
     def next_level(self, value: float) -> float | None:
         """The lowest level of a `>=` above this value."""
         return self._reached.after(value)
+
+
+class Watch:
+    """One condition of one rule on one symbol: is it true, given the number that it watches?"""
+
+    __slots__ = (
+        "back",
+        "condition",
+        "keeps",
+        "latched",
+        "level",
+        "metric",
+        "on",
+        "rule_id",
+        "strict",
+        "upward",
+    )
+
+    def __init__(self, condition: Leaf, rule_id: int, *, latched: bool) -> None:
+        self.condition = condition
+        self.rule_id = rule_id
+        self.metric: Metric = condition.metric
+        self.level = condition.level
+        rearm = None
+        # `strict`: `> level` or `< level`, and not `>= level`.
+        match condition:
+            case Leveled():
+                self.strict, self.upward, rearm = True, condition.upward, condition.rearm
+            case PercentMove() | DirectionFlip() | Stale():
+                self.strict, self.upward = False, True
+            case _:
+                assert_never(condition)
+        self.back = self.level if rearm is None else rearm
+        # With `for`, a crossing stays true until the number is back.
+        self.latched = latched and condition.event
+        # Can what is true not be told from the number alone?
+        self.keeps = rearm is not None or self.latched
+        self.on = False
+
+    def look(self, series: Series, step: int) -> bool:
+        """Is the condition true at this step? Called once in a step."""
+        value = series.value
+        if value is None:
+            return False
+        if not self.condition.event:
+            self.on = self._is_beyond(value) or (self.on and not self._is_back(value))
+            return self.on
+        happened = not (self.keeps and self.on) and self._has_crossed(series, step)
+        if self.keeps:
+            self.on = happened or (self.on and not self._is_back(value))
+        return self.on if self.latched else happened
+
+    def _is_beyond(self, value: float) -> bool:
+        if not self.strict:
+            return value >= self.level
+        return value > self.level if self.upward else value < self.level
+
+    def _is_back(self, value: float) -> bool:
+        if not self.strict:
+            return value < self.level
+        return value <= self.back if self.upward else value >= self.back
+
+    def _has_crossed(self, series: Series, step: int) -> bool:
+        before, value = series.before, series.value
+        if series.step != step or before is None or value is None:
+            return False
+        if self.metric is DIRECTION:
+            return before != value
+        if self.upward:
+            return before <= self.level < value
+        return before >= self.level > value
 
 
 class Window:
