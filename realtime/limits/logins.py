@@ -13,8 +13,9 @@ from django.conf import settings
 from django.core.cache import cache
 from redis.exceptions import RedisError
 
+from realtime.access.addresses import client_address
 from realtime.delivery.layers import shared_layer
-from realtime.limits.policy import WINDOW_SECONDS, client_address
+from realtime.limits.policy import WINDOW_SECONDS
 from realtime.limits.scripts import COUNT
 
 logger = logging.getLogger(__name__)

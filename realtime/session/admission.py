@@ -6,6 +6,7 @@ from typing import Any, Final, NoReturn
 
 from django.conf import settings
 
+from realtime.access.addresses import client_address
 from realtime.access.live_sockets import EVICT, GROUP
 from realtime.access.origins import origin_allowed
 from realtime.delivery.layers import StreamLayer
@@ -13,7 +14,6 @@ from realtime.limits.policy import (
     RETRY_AFTER_MS,
     Refusal,
     check_handshakes,
-    client_address,
     connection_limits,
     keep_slot,
     take_slot,
