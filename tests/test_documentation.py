@@ -122,7 +122,7 @@ ROOMS = [
     {"delivery", "limits.scripts", "limits.slots"},
     {"broadcast"},
     {"retry", "aside"},
-    {"models", "connections", "webhooks.addresses", "webhooks.signing"},
+    {"models", "connections", "webhook_addresses", "webhook_secrets"},
     {"access", "limits"},
     {"webhooks"},
     {"predictions"},

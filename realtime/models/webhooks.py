@@ -12,8 +12,8 @@ from django.db.models import Q
 from django.utils import timezone
 
 from realtime.scopes import MAX_PATTERNS, InvalidScope, matches, parse_pattern
-from realtime.webhooks.addresses import InvalidUrl, parse_url
-from realtime.webhooks.signing import new_secret, seal, unseal
+from realtime.webhook_addresses import InvalidUrl, parse_url
+from realtime.webhook_secrets import new_secret, seal, unseal
 
 DEFAULT_OVERLAP: Final = timedelta(days=1)
 # All that an owner learns of a name that is not known, an address inside, a port where nobody

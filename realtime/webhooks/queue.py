@@ -27,10 +27,10 @@ from django.utils import timezone
 from realtime.aside import is_outage, set_aside
 from realtime.finite import days_before
 from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from realtime.webhook_secrets import SecretUnreadable
 from realtime.webhooks import schedule
 from realtime.webhooks.owners import tell_owner
 from realtime.webhooks.sender import Letter, Outcome
-from realtime.webhooks.signing import SecretUnreadable
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import httpx
 
 from realtime.models import WebhookAttempt
 from realtime.version import VERSION
-from realtime.webhooks.addresses import (
+from realtime.webhook_addresses import (
     AddressRefused,
     InvalidUrl,
     NameNotResolved,
@@ -21,8 +21,8 @@ from realtime.webhooks.addresses import (
     parse_url,
     resolve,
 )
+from realtime.webhook_secrets import sign
 from realtime.webhooks.schedule import parse_retry_after
-from realtime.webhooks.signing import sign
 
 Problem = WebhookAttempt.Problem
 

@@ -10,8 +10,8 @@ from django.conf import settings as django_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.webhooks import addresses
-from realtime.webhooks.addresses import (
+from realtime import webhook_addresses as addresses
+from realtime.webhook_addresses import (
     AddressRefused,
     InvalidUrl,
     NameNotResolved,

@@ -13,8 +13,8 @@ import pytest
 from django.conf import settings as django_settings
 
 from realtime.models import WebhookEvent
+from realtime.webhook_secrets import new_secret
 from realtime.webhooks.sender import Letter, Sender
-from realtime.webhooks.signing import new_secret
 from tests.documents import block, section
 from tests.processes import START_SECONDS, STOP_SECONDS, free_port
 

@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.conf import settings as django_settings
 
+from realtime import webhook_addresses as addresses
 from realtime.models import WebhookAttempt
-from realtime.webhooks import addresses
+from realtime.webhook_secrets import new_secret
 from realtime.webhooks.sender import Letter, Outcome, Sender, trusted_authorities
-from realtime.webhooks.signing import new_secret
 from tests.processes import free_port
 from tests.webhooks.receiver import PATIENCE, Answer, Receiver, drip, hang, raw, status
 from tests.webhooks.test_addresses import answer_with

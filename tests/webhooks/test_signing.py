@@ -5,7 +5,7 @@ import pytest
 from django.conf import settings as django_settings
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from realtime.webhooks.signing import SecretUnreadable, new_secret, seal, sign, unseal
+from realtime.webhook_secrets import SecretUnreadable, new_secret, seal, sign, unseal
 
 BODY = b'{"type":"test","data":{"text":"caf\xc3\xa9"}}'
 
