@@ -4,7 +4,7 @@ from typing import Any, Final, cast
 
 from asgiref.sync import async_to_sync
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import generics, serializers, status
 from rest_framework.exceptions import PermissionDenied, Throttled, ValidationError
 from rest_framework.request import Request
@@ -23,8 +23,8 @@ from realtime.alerts.rule_editing import (
 )
 from realtime.alerts.rules import Definition, InvalidRule, parse_rule
 from realtime.api.authentication import HasScope, identity_of
-from realtime.api.base import ApiView, Pages, Unavailable
-from realtime.api.serializers import ProblemSerializer
+from realtime.api.base import ApiView, Pages, QuerySerializer, Unavailable
+from realtime.api.serializers import PROBLEMS, ProblemSerializer
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import Alert, AlertRule
 from realtime.protocol import SEVERITIES
@@ -32,11 +32,6 @@ from realtime.streams import InvalidSymbol, parse_symbol
 from realtime.users import one_at_a_time
 
 MAX_IDS: Final = 1000
-_PROBLEMS: Final[dict[int, Any]] = {
-    400: OpenApiResponse(description="`{field: [what is wrong with it]}`"),
-    401: ProblemSerializer,
-    403: ProblemSerializer,
-}
 
 
 class OwnsAlerts(HasScope):
@@ -128,17 +123,14 @@ class _OwnRules(ApiView, generics.GenericAPIView[AlertRule]):
         return AlertRule.objects.filter(owner_id=identity_of(self.request).user_id)
 
 
+@extend_schema_view(get=extend_schema(operation_id="list_alert_rules", summary="My alert rules"))
 class AlertRulesView(_OwnRules, generics.ListCreateAPIView[AlertRule]):
     pagination_class = RulePagination
-
-    @extend_schema(operation_id="list_alert_rules", summary="My alert rules")
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)
 
     @extend_schema(
         operation_id="create_alert_rule",
         summary="A new alert rule",
-        responses={201: AlertRuleSerializer, **_PROBLEMS},
+        responses={201: AlertRuleSerializer, **PROBLEMS},
     )
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         definition = _definition(request.data, request)
@@ -153,12 +145,11 @@ class AlertRulesView(_OwnRules, generics.ListCreateAPIView[AlertRule]):
         return Response(AlertRuleSerializer(row).data, status.HTTP_201_CREATED)
 
 
+@extend_schema_view(
+    get=extend_schema(operation_id="get_alert_rule", summary="One of my alert rules")
+)
 class AlertRuleView(_OwnRules, generics.RetrieveUpdateDestroyAPIView[AlertRule]):
     http_method_names = ["get", "put", "patch", "delete", "head", "options"]
-
-    @extend_schema(operation_id="get_alert_rule", summary="One of my alert rules")
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)
 
     @extend_schema(operation_id="replace_alert_rule", summary="Replace an alert rule")
     def put(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -206,17 +197,16 @@ class PauseAlertRuleView(_OwnRules):
         return Response(AlertRuleSerializer(row).data)
 
 
-class ResumeAlertRuleView(PauseAlertRuleView):
-    paused = False
-
-    @extend_schema(
+@extend_schema_view(
+    post=extend_schema(
         operation_id="resume_alert_rule",
         summary="Resume a paused rule, from now on",
         request=None,
         responses=AlertRuleSerializer,
     )
-    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().post(request, *args, **kwargs)
+)
+class ResumeAlertRuleView(PauseAlertRuleView):
+    paused = False
 
 
 class DryRunView(ApiView):
@@ -226,7 +216,7 @@ class DryRunView(ApiView):
         operation_id="dry_run_alert_rule",
         summary="How often a rule would have fired, with and without its cooldown",
         request=DryRunSerializer,
-        responses={200: DryRunReportSerializer, **_PROBLEMS, 429: ProblemSerializer},
+        responses={200: DryRunReportSerializer, **PROBLEMS, 429: ProblemSerializer},
     )
     def post(self, request: Request) -> Response:
         raw = dict(request.data) if isinstance(request.data, dict) else request.data
@@ -251,7 +241,7 @@ class DryRunView(ApiView):
 def _definition(raw: Any, request: Request) -> Definition:
     """A rule that this user may have; raises ValidationError with the field."""
     if isinstance(raw, dict):
-        raw = {name: value for name, value in raw.items() if name not in _READ_ONLY}
+        raw = {name: value for name, value in raw.items() if name not in READ_ONLY}
     try:
         definition = parse_rule(raw)
         check_allowed(definition, identity_of(request))
@@ -261,7 +251,7 @@ def _definition(raw: Any, request: Request) -> Definition:
 
 
 # What an answer has beside the definition: a client may send back what it was given.
-_READ_ONLY: Final = ("id", "source", "created_at", "last_fired_at")
+READ_ONLY: Final = ("id", "source", "created_at", "last_fired_at")
 
 
 # The inbox --------------------------------------------------------------------------------------
@@ -283,7 +273,7 @@ class AlertSerializer(serializers.ModelSerializer[Alert]):
         read_only_fields = fields
 
 
-class AlertsQuerySerializer(serializers.Serializer[Any]):
+class AlertsQuerySerializer(QuerySerializer):
     """Filters, joined by "and"."""
 
     unacknowledged = serializers.BooleanField(required=False, help_text="Only those.")
@@ -304,16 +294,14 @@ class AlertsQuerySerializer(serializers.Serializer[Any]):
         except InvalidSymbol as exc:
             raise serializers.ValidationError(exc.reason) from exc
 
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        unknown = set(self.initial_data) - set(self.fields)
-        if unknown:
-            known = ", ".join(self.fields)
-            raise serializers.ValidationError(
-                {str(name): [f"Unknown parameter; there are {known}."] for name in unknown}
-            )
-        return attrs
 
-
+@extend_schema_view(
+    get=extend_schema(
+        operation_id="list_alerts",
+        summary="My alerts, and those for everybody, newest first",
+        parameters=[AlertsQuerySerializer],
+    )
+)
 class AlertsView(ApiView, generics.ListAPIView[Alert]):
     permission_classes = [OwnsAlerts]
     serializer_class = AlertSerializer
@@ -321,9 +309,7 @@ class AlertsView(ApiView, generics.ListAPIView[Alert]):
 
     def get_queryset(self) -> QuerySet[Alert]:
         user: Any = self.request.user
-        query = AlertsQuerySerializer(data=self.request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        wanted = query.validated_data
+        wanted = AlertsQuerySerializer.of(self.request)
         alerts = Alert.objects.get_queryset().visible_to(user).with_acknowledged(user)
         if wanted.get("unacknowledged"):
             alerts = alerts.unacknowledged(user)
@@ -334,14 +320,6 @@ class AlertsView(ApiView, generics.ListAPIView[Alert]):
         if "since" in wanted:
             alerts = alerts.filter(created_at__gte=wanted["since"])
         return alerts
-
-    @extend_schema(
-        operation_id="list_alerts",
-        summary="My alerts, and those for everybody, newest first",
-        parameters=[AlertsQuerySerializer],
-    )
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)
 
 
 class AckSerializer(serializers.Serializer[Any]):
@@ -357,7 +335,7 @@ class AckView(ApiView):
         operation_id="acknowledge_alerts",
         summary="Acknowledge alerts; the answer has those that are mine",
         request=AckSerializer,
-        responses={200: AckSerializer, **_PROBLEMS},
+        responses={200: AckSerializer, **PROBLEMS},
     )
     def post(self, request: Request) -> Response:
         serializer = AckSerializer(data=request.data)

@@ -6,7 +6,7 @@ from typing import Any, Final
 from django.core.exceptions import ValidationError as ModelError
 from django.db import transaction
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import generics, serializers, status
 from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.request import Request
@@ -81,12 +81,9 @@ class _OwnKeys(ApiView, generics.GenericAPIView[ApiKey]):
         return ApiKey.objects.get_queryset().filter(owner_id=identity_of(self.request).user_id)
 
 
+@extend_schema_view(get=extend_schema(operation_id="list_keys", summary="My keys"))
 class KeysView(_OwnKeys, generics.ListCreateAPIView[ApiKey]):
     pagination_class = Pages
-
-    @extend_schema(operation_id="list_keys", summary="My keys")
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)
 
     @extend_schema(
         operation_id="create_key",
@@ -109,12 +106,9 @@ class KeysView(_OwnKeys, generics.ListCreateAPIView[ApiKey]):
         return _with_secret(key, raw, status.HTTP_201_CREATED)
 
 
+@extend_schema_view(get=extend_schema(operation_id="get_key", summary="One of my keys"))
 class KeyView(_OwnKeys, generics.RetrieveUpdateDestroyAPIView[ApiKey]):
     http_method_names = ["get", "patch", "delete", "head", "options"]
-
-    @extend_schema(operation_id="get_key", summary="One of my keys")
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)
 
     @extend_schema(operation_id="change_key", summary="Change a key that is not revoked")
     def patch(self, request: Request, *args: Any, **kwargs: Any) -> Response:

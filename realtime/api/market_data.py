@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Final
 
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.request import Request
@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from realtime.api.authentication import HasMarketDataScope, identity_of
 from realtime.api.base import ApiView, Choice, QuerySerializer
-from realtime.api.serializers import ProblemSerializer
+from realtime.api.serializers import PROBLEMS
 from realtime.models import Bar
 from realtime.streams import InvalidSymbol, parse_symbol
 
@@ -68,12 +68,7 @@ class BarsView(ApiView):
         operation_id="list_bars",
         summary="Bars of a symbol",
         parameters=[BarsQuerySerializer],
-        responses={
-            200: BarsSerializer,
-            400: OpenApiResponse(description="`{field: [what is wrong with it]}`"),
-            401: ProblemSerializer,
-            403: ProblemSerializer,
-        },
+        responses={200: BarsSerializer, **PROBLEMS},
     )
     def get(self, request: Request, symbol: str) -> Response:
         name = _symbol(symbol)

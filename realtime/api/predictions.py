@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from django.db.models import OuterRef, QuerySet, Subquery
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers
 from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.request import Request
@@ -12,18 +12,13 @@ from rest_framework.response import Response
 from realtime.access.identity import Identity
 from realtime.api.authentication import HasPredictionsScope, identity_of
 from realtime.api.base import ApiView, Pages, QuerySerializer
-from realtime.api.serializers import ProblemSerializer
+from realtime.api.serializers import PROBLEMS, ProblemSerializer
 from realtime.models import PredictionScore, StoredPrediction
 from realtime.scopes import matches
 from realtime.streams import InvalidSymbol, parse_symbol
 
 MAX_SYMBOLS: Final = 200
 MAX_PAGE: Final = 1000
-_PROBLEMS: Final[dict[int, Any]] = {
-    400: OpenApiResponse(description="`{field: [what is wrong with it]}`"),
-    401: ProblemSerializer,
-    403: ProblemSerializer,
-}
 
 
 def _parsed(symbol: str) -> str:
@@ -123,7 +118,7 @@ class PredictionsView(ApiView, generics.GenericAPIView[StoredPrediction]):
         operation_id="list_predictions",
         summary="History of predictions",
         parameters=[PredictionsQuerySerializer],
-        responses={200: PredictionSerializer(many=True), **_PROBLEMS},
+        responses={200: PredictionSerializer(many=True), **PROBLEMS},
     )
     def get(self, request: Request) -> Response:
         wanted = PredictionsQuerySerializer.of(request)
@@ -144,7 +139,7 @@ class PredictionView(ApiView):
     @extend_schema(
         operation_id="get_prediction",
         summary="One prediction",
-        responses={200: PredictionSerializer, **_PROBLEMS, 404: ProblemSerializer},
+        responses={200: PredictionSerializer, **PROBLEMS, 404: ProblemSerializer},
     )
     def get(self, request: Request, prediction_id: int) -> Response:
         row = StoredPrediction.objects.filter(pk=prediction_id).first()
@@ -166,7 +161,7 @@ class LatestPredictionsView(ApiView):
         operation_id="latest_predictions",
         summary="Newest prediction of each symbol",
         parameters=[SymbolsQuerySerializer],
-        responses={200: LatestSerializer, **_PROBLEMS},
+        responses={200: LatestSerializer, **PROBLEMS},
     )
     def get(self, request: Request) -> Response:
         wanted = SymbolsQuerySerializer.of(request)
@@ -189,7 +184,7 @@ class PredictionScoresView(ApiView):
         operation_id="prediction_scores",
         summary="Rolling scores by symbol and model",
         parameters=[ScoresQuerySerializer],
-        responses={200: ScoresSerializer, **_PROBLEMS},
+        responses={200: ScoresSerializer, **PROBLEMS},
     )
     def get(self, request: Request) -> Response:
         wanted = ScoresQuerySerializer.of(request)

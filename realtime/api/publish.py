@@ -18,7 +18,12 @@ from rest_framework.response import Response
 from realtime.access.identity import Identity
 from realtime.api.authentication import HasPublishScope, identity_of
 from realtime.api.base import ApiView
-from realtime.api.serializers import ProblemSerializer, PublicationSerializer, UpdateSerializer
+from realtime.api.serializers import (
+    PROBLEMS,
+    ProblemSerializer,
+    PublicationSerializer,
+    UpdateSerializer,
+)
 from realtime.broadcast import (
     Broadcast,
     InvalidUpdate,
@@ -88,9 +93,7 @@ class PublishView(ApiView):
         ),
         responses={
             201: PublicationSerializer,
-            400: OpenApiResponse(description="`{field: [what is wrong with it]}`"),
-            401: ProblemSerializer,
-            403: ProblemSerializer,
+            **PROBLEMS,
             429: ProblemSerializer,
             503: OpenApiResponse(ProblemSerializer, description="Redis did not confirm."),
         },

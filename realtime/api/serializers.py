@@ -1,8 +1,9 @@
 """Shapes of the REST API's bodies."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import OpenApiResponse, extend_schema_field
 from rest_framework import serializers
 
 from realtime.api.base import Choice
@@ -102,3 +103,11 @@ class ProblemSerializer(serializers.Serializer[Any]):
     """What is wrong, in words."""
 
     detail = serializers.CharField()
+
+
+# What any view that reads a query or a body may answer.
+PROBLEMS: Final[Mapping[int, Any]] = {
+    400: OpenApiResponse(description="`{field: [what is wrong with it]}`"),
+    401: ProblemSerializer,
+    403: ProblemSerializer,
+}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -120,57 +120,53 @@ class LoginThrottle(BaseThrottle):
         return self._wait
 
 
-class ObtainTokenView(_TokenView):
-    serializer_class = _Obtain
-    throttle_classes = [LoginThrottle]
-
-    @extend_schema(
+@extend_schema_view(
+    post=extend_schema(
         operation_id="obtain_token",
         summary="Log in: an access and a refresh token for a user name and a password",
         request=LoginSerializer,
         responses={200: TokensSerializer, 401: ProblemSerializer, 429: ProblemSerializer},
     )
-    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().post(request, *args, **kwargs)
+)
+class ObtainTokenView(_TokenView):
+    serializer_class = _Obtain
+    throttle_classes = [LoginThrottle]
 
 
-class RefreshTokenView(_TokenView):
-    serializer_class = _Refresh
-
-    @extend_schema(
+@extend_schema_view(
+    post=extend_schema(
         operation_id="refresh_token",
         summary="Refresh: new access and refresh tokens; the one sent works no more",
         request=RefreshSerializer,
         responses={200: TokensSerializer, 401: ProblemSerializer},
     )
-    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().post(request, *args, **kwargs)
+)
+class RefreshTokenView(_TokenView):
+    serializer_class = _Refresh
 
 
-class VerifyTokenView(_TokenView):
-    serializer_class = _Verify
-
-    @extend_schema(
+@extend_schema_view(
+    post=extend_schema(
         operation_id="verify_token",
         summary="Is a token good: ours, not expired, of a login and a user that are active?",
         request=TokenSerializer,
         responses={200: None, 401: ProblemSerializer},
     )
-    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().post(request, *args, **kwargs)
+)
+class VerifyTokenView(_TokenView):
+    serializer_class = _Verify
 
 
-class BlacklistTokenView(_TokenView):
-    serializer_class = _Blacklist
-
-    @extend_schema(
+@extend_schema_view(
+    post=extend_schema(
         operation_id="blacklist_token",
         summary="Log out: no token of this login works any more",
         request=RefreshSerializer,
         responses={200: None, 401: ProblemSerializer},
     )
-    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().post(request, *args, **kwargs)
+)
+class BlacklistTokenView(_TokenView):
+    serializer_class = _Blacklist
 
 
 class LogOutEverywhereView(ApiView):

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError as ModelError
 from django.db import transaction
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import generics, serializers, status
 from rest_framework.exceptions import NotFound, PermissionDenied, Throttled, ValidationError
 from rest_framework.request import Request
@@ -16,7 +16,7 @@ from rest_framework.response import Response
 
 from realtime.api.authentication import IsUser, identity_of
 from realtime.api.base import ApiView, Choice, Pages, QuerySerializer
-from realtime.api.serializers import ProblemSerializer
+from realtime.api.serializers import PROBLEMS, ProblemSerializer
 from realtime.limits.logins import count_in_minute
 from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from realtime.models.webhooks import DEFAULT_OVERLAP
@@ -29,12 +29,7 @@ MAX_OVERLAP: Final = timedelta(days=30)
 TESTS_PER_MINUTE: Final = 10
 RESENDS_PER_MINUTE: Final = 60
 _LARGEST_ID: Final = 2**63
-_PROBLEMS: Final[dict[int, Any]] = {
-    400: OpenApiResponse(description="`{field: [what is wrong with it]}`"),
-    401: ProblemSerializer,
-    403: ProblemSerializer,
-    404: ProblemSerializer,
-}
+_PROBLEMS: Final = {**PROBLEMS, 404: ProblemSerializer}
 
 
 class WebhookSerializer(serializers.ModelSerializer[WebhookEndpoint]):
@@ -164,11 +159,8 @@ class _OwnWebhooks(ApiView, generics.GenericAPIView[Any]):
         return found
 
 
+@extend_schema_view(get=extend_schema(operation_id="list_webhooks", summary="My webhooks"))
 class WebhooksView(_OwnWebhooks, generics.ListAPIView[Any]):
-    @extend_schema(operation_id="list_webhooks", summary="My webhooks")
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)
-
     @extend_schema(
         operation_id="create_webhook",
         summary="A new webhook; the answer has its secret, once",

@@ -4,11 +4,14 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from django.db.models import JSONField, Value
 from django.test import Client
 from django.utils import timezone
 
+from realtime.alerts.rules import Definition
+from realtime.api.alerts import READ_ONLY, AlertRuleSerializer
 from realtime.broadcast import broadcast_market_data, send_alert
 from realtime.models import AlertRule, Bar
 from tests import personas
@@ -45,6 +48,11 @@ def alice(transactional_db: None) -> Api:
 @pytest.fixture
 def bob(transactional_db: None) -> Api:
     return Api(personas.bob_key()[1])
+
+
+def test_the_document_of_rest_lists_every_field_of_a_rule() -> None:
+    fields = {field.encode_name for field in msgspec.structs.fields(Definition)}
+    assert set(AlertRuleSerializer().fields) == {*fields, *READ_ONLY}
 
 
 def test_a_rule_is_created_read_changed_paused_and_deleted(alice: Api) -> None:
