@@ -154,9 +154,7 @@ def read_price(data: Mapping[str, Any], published: datetime, now: datetime) -> P
     if data.get("price") is None:
         return None
     price = _positive("price", data["price"])
-    volume = 0.0 if data.get("volume") is None else _number("volume", data["volume"])
-    if volume < 0:
-        raise InvalidTick("volume", f"{volume:g} is negative")
+    volume = _volume(data) or 0.0
     named = data.get("timestamp")
     moment = published if named is None else _moment(named)
     if moment > now + FUTURE:
@@ -187,6 +185,17 @@ def corrected_id(data: Mapping[str, Any]) -> str | None:
     return id if isinstance(id, str) else None
 
 
+def corrected_price(corrects: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """The price and the volume that a trade should have had; no price: it did not happen.
+
+    Raises InvalidTick.
+    """
+    try:
+        return _optional("price", corrects), _volume(corrects)
+    except InvalidTick as exc:
+        raise InvalidTick("corrects", f"{exc.field} {exc.reason}") from None
+
+
 def doubts(data: Mapping[str, Any], now: datetime) -> dict[str, str]:
     """What the publisher of market data should hear, by field; nothing where all is clear.
 
@@ -196,6 +205,8 @@ def doubts(data: Mapping[str, Any], now: datetime) -> dict[str, str]:
         return {}
     try:
         read_price(data, now, now)
+        if corrected_id(data) is not None:
+            corrected_price(data["corrects"])
     except InvalidTick as exc:
         return {exc.field: f"{exc.reason}, so this update is in no bar"}
     stamp = data.get("timestamp")
@@ -221,6 +232,7 @@ def _is_plain(data: Mapping[str, Any], now: datetime) -> bool:
             and (volume is None or (type(volume) in _PLAIN and 0 <= volume < math.inf))
             and (stamp is None or (type(stamp) is str and datetime.fromisoformat(stamp) <= now))
             and "bar_date" not in data
+            and "corrects" not in data
             and type(source) is str
             and len(source) <= _MAX_SOURCE
             and source.isprintable()
@@ -250,6 +262,13 @@ def _positive(field: str, value: object) -> float:
 
 def _optional(field: str, data: Mapping[str, Any]) -> float | None:
     return None if data.get(field) is None else _positive(field, data[field])
+
+
+def _volume(data: Mapping[str, Any]) -> float | None:
+    volume = None if data.get("volume") is None else _number("volume", data["volume"])
+    if volume is not None and volume < 0:
+        raise InvalidTick("volume", f"{volume:g} is negative")
+    return volume
 
 
 def _moment(value: object) -> datetime:

@@ -25,6 +25,7 @@ from realtime.bars.candles import (
     Price,
     Series,
     corrected_id,
+    corrected_price,
     read_price,
 )
 from realtime.bars.store import Overtaken, load_positions, store
@@ -150,7 +151,11 @@ class _Session:
         self.positions[update.stream.symbol] = Position(update.epoch, update.offset)
 
     async def _correct(self, update: Update, id: str) -> None:
-        """Make the bars anew that hold a trade which did not happen, or not so."""
+        """Make the bars anew that hold a trade which did not happen, or not so.
+
+        Raises InvalidTick.
+        """
+        corrected_price(update.data["corrects"])
         length = settings.REALTIME_HISTORY_LENGTH[CHANNEL]
         page = await self._wait_out(partial(self.layer.read_newest, update.stream, length))
         held = [each for each in page.updates if each.offset <= update.offset]

@@ -1,6 +1,7 @@
 """The minute of a trade that was taken back or corrected, made of what a stream holds. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import reduce
@@ -12,11 +13,13 @@ from realtime.bars.candles import (
     Price,
     bar_start,
     corrected_id,
+    corrected_price,
     read_price,
     tick_candle,
 )
 
 Said = tuple[Mapping[str, Any], datetime]  # the data of an update, and when it was published
+_Right = tuple[float | None, float | None]  # price and volume as they should have been
 
 
 def minute_of(
@@ -34,9 +37,7 @@ def minute_of(
     start = bar_start("1m", moment)
     if not whole and trades[0].moment >= start:
         return None
-    corrections = {
-        corrected_id(data): data["corrects"] for data, _ in updates if corrected_id(data)
-    }
+    corrections = dict(_corrections(updates))
     inside = {
         trade.identity: trade for trade in trades if bar_start("1m", trade.moment) == start
     }.values()
@@ -56,12 +57,19 @@ def _trades(source: str, updates: Iterable[Said], now: datetime) -> Iterable[Pri
             yield price
 
 
-def _corrected(trade: Price, corrections: Mapping[str | None, Mapping[str, Any]]) -> Price | None:
+def _corrections(updates: Iterable[Said]) -> Iterator[tuple[str, _Right]]:
+    for data, _ in updates:
+        id = corrected_id(data)
+        if id is not None:
+            with contextlib.suppress(InvalidTick):  # told when it came
+                yield id, corrected_price(data["corrects"])
+
+
+def _corrected(trade: Price, corrections: Mapping[str, _Right]) -> Price | None:
     about = trade.identity[1] if trade.identity and trade.identity[0] == "id" else None
-    correction = corrections.get(about) if isinstance(about, str) else None
-    if correction is None:
+    if not isinstance(about, str) or about not in corrections:
         return trade
-    if correction.get("price") is None:
+    price, volume = corrections[about]
+    if price is None:
         return None
-    price, volume = correction["price"], correction.get("volume", trade.volume)
-    return replace(trade, price=float(price), volume=float(volume))
+    return replace(trade, price=price, volume=trade.volume if volume is None else volume)

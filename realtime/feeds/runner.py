@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from realtime import broadcast
 from realtime.aside import set_aside
-from realtime.bars.candles import FUTURE, REMEMBERED, InvalidTick, read_price
+from realtime.bars.candles import FUTURE, REMEMBERED, InvalidTick, corrected_price, read_price
 from realtime.broadcast import Broadcast, InvalidUpdate, PublishFailed
 from realtime.cancelling import cancel, run_until
 from realtime.feeds.csv_bars import FeedError
@@ -200,7 +200,9 @@ class FeedRunner:
             if isinstance(tick, Tick):
                 data = _checked(tick)
             elif self._prices[tick.symbol].holds(tick.id):
-                data = self._prices[tick.symbol].corrected_data(tick.as_data())
+                corrects = tick.as_data()
+                corrected_price(corrects)
+                data = self._prices[tick.symbol].corrected_data(corrects)
             else:
                 return None  # nobody has heard of that trade
             update = broadcast.market_data_update(tick.symbol, data)

@@ -19,7 +19,7 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from realtime import broadcast, protocol
-from realtime.bars.candles import corrected_id
+from realtime.bars.candles import InvalidTick, corrected_id, corrected_price
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import Bar
 from realtime.predictions.fields import later
@@ -112,7 +112,11 @@ class RecentPrices:
         """Forget a trade, or take its right price."""
         if id not in self.ids:
             return
-        place, price = self.ids.index(id), _price(corrects.get("price"))
+        try:
+            price, _ = corrected_price(corrects)
+        except InvalidTick:
+            return
+        place = self.ids.index(id)
         if price is not None:
             self.closes[place] = price
             return

@@ -157,6 +157,20 @@ async def test_a_trade_that_nobody_heard_of_is_taken_back_in_silence(recorded: A
     assert await prices() == [150.0]
 
 
+@pytest.mark.parametrize("bad", [{"cp": 0}, {"op": 0, "cp": 0}, {"cs": -1}, {"cp": float("nan")}])
+async def test_a_correction_to_what_cannot_be_traded_is_left_out(
+    recorded: Alpaca, caplog: pytest.LogCaptureFixture, bad: dict[str, Any]
+) -> None:
+    await recorded.send([trade(1, 150.0), trade(2, 149.0)])
+    await until_bar(low=149.0, volume=2.0)
+    await recorded.send(
+        [{**alpaca_correction(2, 149.0, 120.0, time=at(9)), **bad}, trade(3, 151.0)]
+    )
+    await until_bar(low=149.0, high=151.0, volume=3.0)
+    assert await prices() == [150.0, 149.0, 151.0]
+    assert "a tick of AAPL is left out: corrects: " in caplog.text
+
+
 @pytest.mark.parametrize("bad", [{"T": "x"}, {"T": "c", "S": "AAPL"}, {"T": "x", "S": [], "i": 1}])
 async def test_a_correction_of_anything_stops_nothing(recorded: Alpaca, bad: Any) -> None:
     await recorded.send([bad, trade(1, 150.0)])
@@ -201,6 +215,25 @@ async def test_one_whose_minute_is_not_held_any_more_is_told(
         await until_bar(volume=7.0)
     assert "an update of AAPL is in no bar: corrects: its history does not hold" in caplog.text
     await get_channel_layer().flush()  # type: ignore[union-attr]
+
+
+@pytest.mark.usefixtures("redis_layer")
+@pytest.mark.parametrize("wrong", [{"price": 0}, {"price": "9"}, {"price": 9, "volume": -1}])
+async def test_a_bad_correction_is_told_and_moves_no_bar(
+    caplog: pytest.LogCaptureFixture, wrong: dict[str, Any]
+) -> None:
+    stop = asyncio.Event()
+    async with running(run_recorder(stop, flush_every=0.05), stop):
+        for corrects in ({"trade_id": "1", **wrong}, {"trade_id": "2", "price": 11.0}):
+            id = corrects["trade_id"]
+            data = {"price": 10, "volume": 1, "timestamp": at(int(id)), "trade_id": id}
+            await abroadcast_many([market_data_update("AAPL", data)])
+            (said,) = await abroadcast_many([market_data_update("AAPL", {"corrects": corrects})])
+            assert ("corrects" in said.warnings) is (id == "1")
+        await until_bar(low=10.0, high=11.0, volume=2.0)
+    assert "an update of AAPL is in no bar: corrects: " in caplog.text
+    held = await broadcast.recent_updates("market-data", "AAPL")
+    assert gathered(held).closes == [10.0, 11.0]
 
 
 @pytest.mark.usefixtures("redis_layer")
