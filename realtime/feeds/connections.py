@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import logging
 import random
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ T = TypeVar("T")
 # Items of several connections that may wait for the reader.
 _MERGED: Final = 1000
 
+
+# Seconds: a connection that lived as long was no failed attempt, whatever came through it before.
+STEADY: Final = 10.0
 
 # How far back trades are asked for that were missed while there was no connection.
 BACKLOG: Final = timedelta(minutes=15)
@@ -56,24 +60,31 @@ async def reconnecting(
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     chance: Callable[[], float] = random.random,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncGenerator[T, None]:
     """Items of one connection after the other, with full-jitter backoff between them.
+
+    The backoff begins again after a connection that brought something and lived for STEADY
+    seconds: the pauses after ones that break at their first items grow, too.
 
     `connect` yields what comes through a new connection and raises ConnectionLost when that ends;
     any other error ends it all.
     """
     attempt = 0
     while True:
+        began, live = clock(), False
         try:
             async with aclosing(connect()) as items:
                 async for item in items:
-                    if attempt:
+                    if attempt and not live:
                         logger.warning("%s is back", name)
-                        attempt = 0
+                    live = True
                     yield item
             reason = "it ended"
         except ConnectionLost as exc:
             reason = str(exc)
+        if live and clock() - began >= STEADY:
+            attempt = 0
         pause = full_jitter(attempt, chance())
         attempt += 1
         logger.warning("connection to %s lost: %s; again in %.1f s", name, reason, pause)

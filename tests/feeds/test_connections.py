@@ -56,21 +56,28 @@ async def numbers(symbols: Sequence[str]) -> AsyncIterator[Any]:
 
 
 async def connections(*lives: Sequence[Any]) -> tuple[list[Any], list[float]]:
-    """What comes through these connections, and the pauses between them."""
+    """What comes through these connections, and the pauses between them. A timedelta passes."""
     pauses: list[float] = []
     left = list(lives)
+    now = START
 
     async def connect() -> AsyncGenerator[Any, None]:
+        nonlocal now
         for item in left.pop(0):
             if isinstance(item, Exception):
                 raise item
-            yield item
+            if isinstance(item, timedelta):
+                now += item
+            else:
+                yield item
 
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
 
     items: list[Any] = []
-    found = reconnecting("there", connect, sleep=sleep, chance=lambda: 1.0)
+    found = reconnecting(
+        "there", connect, sleep=sleep, chance=lambda: 1.0, clock=lambda: now.timestamp()
+    )
     with pytest.raises(FeedError, match="over"):
         await gather(found, items)
     return items, pauses
@@ -92,9 +99,20 @@ async def test_after_a_lost_connection_comes_another_one(caplog: pytest.LogCaptu
     assert "there is back" in caplog.text
 
 
-async def test_pauses_grow_until_something_comes() -> None:
-    _, pauses = await connections([LOST], [LOST], [LOST], [1, LOST], [LOST], [OVER])
+async def test_pauses_grow_until_a_connection_lives() -> None:
+    lives = [1, timedelta(seconds=10), LOST]
+    _, pauses = await connections([LOST], [LOST], [LOST], lives, [LOST], [OVER])
     assert pauses == [0.5, 1.0, 2.0, 0.5, 1.0]
+
+
+async def test_pauses_grow_where_each_connection_breaks_after_its_first_item() -> None:
+    _, pauses = await connections([1, LOST], [2, LOST], [3, LOST], [4, LOST], [OVER])
+    assert pauses == [0.5, 1.0, 2.0, 4.0]
+
+
+async def test_pauses_grow_where_a_connection_takes_long_and_brings_nothing() -> None:
+    silent = [timedelta(seconds=60), LOST]
+    assert (await connections(silent, silent, silent, [OVER]))[1] == [0.5, 1.0, 2.0]
 
 
 async def test_a_connection_that_just_ends_is_made_anew() -> None:
