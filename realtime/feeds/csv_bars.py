@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, TypeGuard
 
 from realtime.feeds.cells import (
     day_first,
@@ -72,6 +73,13 @@ class BarFile:
     bad_rows: Sequence[BadRow]
     columns: Columns
 
+    @property
+    def unadjusted_rows(self) -> int:
+        """Rows that do not tell of splits, in a file whose other rows do."""
+        if "adjusted close" not in self.columns.places:
+            return 0
+        return sum(bar.adjusted_close is None for bars in self.bars.values() for bar in bars)
+
 
 def read_bars(path: Path) -> BarFile:
     """Read a CSV file, gzipped or not; raises FeedError if there is nothing to play in it.
@@ -108,14 +116,43 @@ def split_adjusted(bars: Sequence[Bar]) -> list[Bar]:
     adjusted: list[Bar | None] = []
     factor = Fraction(1)
     following: float | None = None
-    for bar in reversed(bars):
-        ratio = _quotient(bar.adjusted_close, bar.close)
+    for bar, ratio in zip(reversed(bars), reversed(_ratios(bars)), strict=True):
         change = _quotient(following, ratio)
-        if change and not 1 / _SPLIT < change < _SPLIT:
+        if _tells_split(change):
             factor *= _split(change)
         following = ratio or following
         adjusted.append(bar if factor == 1 else _divided(bar, factor))
     return [bar for bar in reversed(adjusted) if bar is not None]
+
+
+def _ratios(bars: Sequence[Bar]) -> list[float | None]:
+    """Adjusted close by close of each bar.
+
+    Where days without an adjusted close lie around a split, it came with the jump in the prices
+    that is most like it.
+    """
+    ratios = [_quotient(bar.adjusted_close, bar.close) for bar in bars]
+    told = [place for place, ratio in enumerate(ratios) if ratio]
+    for first, last in pairwise(told):
+        change = _quotient(ratios[last], ratios[first])
+        if last - first > 1 and _tells_split(change):
+            old = _jump(bars[first : last + 1], change)
+            ratios[first + 1 : first + old] = [ratios[first]] * (old - 1)
+            ratios[first + old : last] = [ratios[last]] * (last - first - old)
+    return ratios
+
+
+def _jump(bars: Sequence[Bar], change: float) -> int:
+    """How many of these bars came before a split."""
+    misses = [
+        abs(math.log(after.open) - math.log(before.close) + math.log(change))
+        for before, after in pairwise(bars)
+    ]
+    return misses.index(min(misses)) + 1
+
+
+def _tells_split(change: float | None) -> TypeGuard[float]:
+    return change is not None and not 1 / _SPLIT < change < _SPLIT
 
 
 def _quotient(one: float | None, other: float | None) -> float | None:

@@ -185,6 +185,27 @@ def test_an_adjusted_close_that_says_nothing_costs_no_row(tmp_path: Path, adjust
     assert [bar.close for bar in bars(tmp_path, text)] == [11.0, 11.0]
 
 
+@pytest.mark.parametrize("place", [1, 2, 3, 4])
+@pytest.mark.parametrize("nothing", ["", "null", "-1"])
+def test_a_split_among_days_without_an_adjusted_close_is_placed_at_the_jump(
+    tmp_path: Path, place: int, nothing: str
+) -> None:
+    closes = [100 if day < place else 51 for day in range(5)]
+    adjusted = ["49", nothing, nothing, nothing, "51"]
+    rows = "".join(
+        f"2024-01-0{day + 1},{close},{close},{close},{close},8,{adjusted[day]}\n"
+        for day, close in enumerate(closes)
+    )
+    closes_found = [bar.close for bar in bars(tmp_path, ADJUSTED + rows)]
+    assert closes_found == [pytest.approx(50 if day < place else 51, rel=0.05) for day in range(5)]
+
+
+def test_rows_without_an_adjusted_close_are_counted_beside_ones_with_it(tmp_path: Path) -> None:
+    rows = "2024-01-02,10,12,9,11,5,\n2024-01-03,10,12,9,11,5,11\n"
+    assert read(tmp_path, ADJUSTED + rows).unadjusted_rows == 1
+    assert read(tmp_path, HEADER + rows.replace(",\n", "\n")).unadjusted_rows == 0
+
+
 @pytest.mark.parametrize("shares", [2, 3, 20, 21, 25, 50, 100, 1000, 10_000])
 def test_a_reverse_split_of_any_size_is_played_as_none(tmp_path: Path, shares: int) -> None:
     text = (

@@ -134,6 +134,12 @@ class Command(BaseCommand):
     def _replay(self, options: dict[str, Any]) -> tuple[Feed, list[str]]:
         file = read_bars(options["csv"])
         self._report_columns(options["csv"], file.columns)
+        if file.unadjusted_rows:
+            logger.warning(
+                "%s: %d rows have no usable adjusted close: a split between two others is placed "
+                "where prices jump, and one before the first or after the last is not known",
+                options["csv"], file.unadjusted_rows,
+            )  # fmt: skip
         self._report_bad_rows(options["csv"], file)
         feed = Replay(
             bars=file.bars,
