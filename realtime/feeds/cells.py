@@ -17,9 +17,11 @@ _YEAR_FIRST: Final = re.compile(r"(\d{4})[/.](\d{1,2})[/.](\d{1,2})")
 _YEAR_LAST: Final = re.compile(r"(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})(?:[ T].*)?")
 _EPOCH: Final = re.compile(r"-?\d{9,19}(?:\.\d*)?")
 _THOUSANDS: Final = re.compile(r"\d{1,3}(?:([.,])\d{3})(?:\1\d{3})*")
-_UNITS: Final = {"K": 1e3, "M": 1e6, "B": 1e9}
+_UNITS: Final = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 # What programs write for a value that they do not have.
-_NOTHING: Final = frozenset({"", "-", "--", "nan", "null", "none", "n/a", "na", "<na>"})
+_NOTHING: Final = re.compile(
+    r"[-\u2010-\u2015\u2212.?]*|-?nan|nil|null|none|unknown|n\.?/?[ad]\.?|#n/a|<na>", re.IGNORECASE
+)
 
 
 def day_first(texts: Iterable[str]) -> bool | None:
@@ -71,7 +73,7 @@ def has_decimal_commas(texts: Iterable[str], delimiter: str) -> bool:
 
 
 def is_missing(text: str) -> bool:
-    return text.lower() in _NOTHING
+    return _NOTHING.fullmatch(text) is not None
 
 
 def read_number(name: str, text: str, *, decimal_comma: bool = False) -> float:
@@ -108,4 +110,6 @@ def read_volume(text: str, *, decimal_comma: bool = False) -> int | None:
     volume = read_number("volume", plain, decimal_comma=decimal_comma) * unit
     if volume < 0:
         raise ValueError(f"volume: {text} is negative")
+    if math.isinf(volume):
+        raise ValueError(f"volume: {text} is not a finite number")
     return round(volume)

@@ -16,7 +16,6 @@ from typing import IO, Final, TypeGuard
 from realtime.feeds.cells import (
     day_first,
     has_decimal_commas,
-    is_missing,
     read_day,
     read_number,
     read_volume,
@@ -315,7 +314,8 @@ def _price(name: str, text: str, comma: bool) -> float:
 
 def _adjusted(text: str, comma: bool) -> float | None:
     """None where it says nothing of splits: dividends of decades may leave less than nothing."""
-    if is_missing(text):
+    try:
+        adjusted = read_number("adjusted close", text, decimal_comma=comma)
+    except ValueError:
         return None
-    adjusted = read_number("adjusted close", text, decimal_comma=comma)
     return adjusted if adjusted > 0 else None

@@ -93,11 +93,18 @@ def test_what_is_no_number_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "volume"),
-    [("", None), ("-", None), ("NaN", None), ("null", None), ("1.2M", 1_200_000), ("3K", 3000),
+    [("", None), ("-", None), ("NaN", None), ("null", None), ("\u2014", None),
+     ("n.a.", None), ("#N/A", None), ("...", None), ("1.5T", 1_500_000_000_000),
+     ("1.2M", 1_200_000), ("3K", 3000),
      ("1,000,000", 1_000_000), ("12.0", 12)],
 )  # fmt: skip
 def test_a_volume_may_be_unknown_or_shortened(text: str, volume: int | None) -> None:
     assert read_volume(text) == volume
+
+
+def test_a_volume_beyond_a_float_is_refused() -> None:
+    with pytest.raises(ValueError, match="volume: 1e300T is not a finite number"):
+        read_volume("1e300T")
 
 
 def test_a_semicolon_file_has_decimal_commas(tmp_path: Path) -> None:
@@ -179,7 +186,7 @@ def test_what_is_used_and_what_is_not_can_be_told(tmp_path: Path) -> None:
     assert columns.unused_adjusted == ["adjOpen"]
 
 
-@pytest.mark.parametrize("adjusted", ["-0.35", "0", "", "null", "nan"])
+@pytest.mark.parametrize("adjusted", ["-0.35", "0", "", "null", "nan", "abc", "-inf", "1e999"])
 def test_an_adjusted_close_that_says_nothing_costs_no_row(tmp_path: Path, adjusted: str) -> None:
     text = f"{ADJUSTED}2024-01-02,10,12,9,11,5,{adjusted}\n2024-01-03,10,12,9,11,5,11\n"
     assert [bar.close for bar in bars(tmp_path, text)] == [11.0, 11.0]
