@@ -73,8 +73,10 @@ def announce(
 class LiveSocket(Protocol):
     """An open socket, as far as its credential is concerned."""
 
-    identity: Identity
     connection_id: str
+
+    @property
+    def identity(self) -> Identity: ...
 
     async def credential_changed(self, identity: Identity | None) -> None:
         """The credential as it is now; None if it is not accepted any more."""

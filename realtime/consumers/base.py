@@ -1,28 +1,38 @@
-"""What the three consumers are: a socket that is admitted, subscribes, authenticates, and beats."""
+"""What the three consumers are: a socket that connects, and gives each message to its part."""
 
 import asyncio
+import random
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, assert_never
+from typing import Any, ClassVar, Final, assert_never
 
 from django.conf import settings
 
 from realtime import protocol
-from realtime.access.live_sockets import GROUP, live_sockets
+from realtime.access.identity import Identity
+from realtime.access.live_sockets import (
+    GROUP,
+    LiveSockets,
+    concerns,
+    forget_announced,
+    live_sockets,
+    recheck,
+)
 from realtime.connections import TALLIED, connection_manager
-from realtime.consumers.credential import AuthenticatingConsumer
+from realtime.consumers.socket import SocketConsumer
+from realtime.db import in_database
 from realtime.delivery.heartbeat import Heartbeat, Pings, heartbeat
 from realtime.delivery.readers import RateLimitedReader
 from realtime.delivery.updates import Reader
-from realtime.limits.policy import max_subscriptions, message_rate
-from realtime.limits.rates import TokenBucket
+from realtime.limits.policy import max_subscriptions
 from realtime.protocol import CloseCode, ErrorCode, Position, ProtocolError, StreamInfo
 from realtime.session.admission import Admission
 from realtime.session.changes import Changes
+from realtime.session.credential import LiveCredential
 from realtime.session.pulse import Pulse
 from realtime.session.requests import Change
 from realtime.session.subscriptions import ANSWER, Membership
-from realtime.streams import InvalidSymbol, Stream, parse_symbol
+from realtime.streams import Channel, InvalidSymbol, Stream, parse_symbol
 from realtime.version import VERSION
 
 # How many symbols of one `subscribe` or `unsubscribe` count as one message.
@@ -32,20 +42,36 @@ MAX_PAUSE: Final = 1.0
 SERVER_ID: Final = uuid.uuid4().hex[:12]
 
 
-class RealtimeConsumer(AuthenticatingConsumer):
+class RealtimeConsumer(SocketConsumer):
     """What the three endpoints share: connecting, messages, heartbeat, status."""
 
+    channel: ClassVar[Channel]
+    # From `connect` on.
+    credential: LiveCredential
+    admission: Admission
+    # From `welcome` on.
     members: Membership
+    changes: Changes
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.connection_id = f"{random.getrandbits(128):032x}"
         self.pulse = Pulse()
+        self._welcomed = False
+        self._live: LiveSockets | None = None
         self._heartbeat: Heartbeat | None = None
+
+    @property
+    def identity(self) -> Identity:
+        return self.credential.identity
 
     def release(self) -> None:
         if self._heartbeat is not None:
             self._heartbeat.remove(self)
             self._heartbeat = None
+        if self._live is not None:
+            self._live.remove(self)
+            self._live = None
         if self._welcomed:
             self._welcomed = False
             connection_manager.closed(self.channel, self.identity.key_id, self.tally())
@@ -66,19 +92,14 @@ class RealtimeConsumer(AuthenticatingConsumer):
         """Accept first: a refusal before the accept reaches a browser as 1006, without reason."""
         offered = self.scope.get("subprotocols") or ()
         await self.accept(protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in offered else None)
-        self.identity = self.scope["auth"]
-        self.rate = TokenBucket(*message_rate(self.identity))
-        if self.scope["auth_error"]:
-            await self.refuse(ErrorCode.INVALID_TOKEN, self.scope["auth_error"])
-        if self.scope["auth_unavailable"]:
-            await self._refuse_unchecked()
+        self.credential = LiveCredential(self, self.scope)
         self.admission = Admission(self, self.scope, self.stream_layer)
+        await self.credential.check()
         await self.admission.check_origin()
         await self.admission.check_handshakes()
         streams, since = await self.wanted_streams()
         if not self.identity.is_authenticated and not settings.REALTIME_ALLOW_ANONYMOUS:
-            # `auth` within this time goes on from here.
-            self.timer("auth", settings.REALTIME_AUTH_TIMEOUT, self._auth_missing)
+            self.credential.await_auth()  # which goes on from here
             return
         await self.welcome(streams, since)
 
@@ -105,13 +126,13 @@ class RealtimeConsumer(AuthenticatingConsumer):
 
     async def welcome(self, streams: Sequence[Stream], since: Mapping[str, Position]) -> None:
         """Check the scope, join the groups, say `connected`, send the snapshots."""
-        await self._check_scope(streams)
+        await self.credential.check_scope(streams)
         await self.admission.take_slots()
         self._welcomed = True
         connection_manager.opened(self.channel, self.identity.key_id)
         self.members = Membership(self.channel_layer, self.channel_name, self.socket)
         self.changes = Changes(self, self.members)
-        self._watch_expiry()
+        self.credential.watch_expiry()
         if self.stream_layer is not None:
             self._live = live_sockets(self.stream_layer)
             self._live.add(self)
@@ -157,6 +178,59 @@ class RealtimeConsumer(AuthenticatingConsumer):
             message.symbol = symbols[0]
         return message
 
+    # Its credential ---------------------------------------------------------------------------
+
+    async def _on_auth(self, message: protocol.Auth) -> None:
+        before = self.identity
+        answer = await self.credential.authenticate(message)
+        if self._welcomed and self.identity.key_id != before.key_id:
+            connection_manager.changed_key(self.channel, before.key_id, self.identity.key_id)
+        await self.admission.check_origin()
+        if not self._welcomed:
+            streams, since = await self.wanted_streams()
+            await self.welcome(streams, since)
+        else:
+            await self.admission.take_slots()
+            self.credential.watch_expiry()
+            if self._live is not None:
+                self._live.add(self)  # it may have been revoked since it was checked
+        self.send_message(answer)
+        await self._keep_to_scope()
+        if not before.is_authenticated:
+            await self.changes.in_turn(self.became_known)
+
+    async def became_known(self) -> None:
+        """An anonymous socket has sent `auth`."""
+
+    async def _keep_to_scope(self) -> None:
+        """After a change of the credential: end what it does not allow."""
+        await self.credential.check_scope()
+        await self.changes.in_turn(self.changes.end_forbidden)
+
+    async def credential_changed(self, identity: Identity | None) -> None:
+        """What the credential is now, after somebody changed it: see access/live_sockets.py."""
+        await self.guarded(lambda: self._apply_credential(identity))
+
+    async def _apply_credential(self, identity: Identity | None) -> None:
+        if self.ended:
+            return
+        most = self.identity.max_connections
+        await self.credential.change(identity)
+        await self.admission.check_origin()
+        await self._keep_to_scope()
+        if self.numbered and self.identity.max_connections != most:
+            await self.admission.count_again()
+
+    async def access_changed(self, event: Mapping[str, Any]) -> None:
+        """An announcement, through a stock channel layer."""
+        if concerns(event, self.identity):
+            forget_announced(event)
+            answers = await in_database(recheck)([self.identity])
+            await self.credential_changed(answers.get(self.identity))
+
+    async def evicted(self) -> None:
+        await self.admission.evicted()
+
     # Messages from the client -----------------------------------------------------------------
 
     async def receive_message(self, message: protocol.AnyClientMessage) -> None:
@@ -192,14 +266,14 @@ class RealtimeConsumer(AuthenticatingConsumer):
         What is not read fills the client's own buffers. Answered at once, a flood would take as
         much of the server's time as the client has.
         """
-        wait = self.rate.take(_cost(message))
+        wait = self.credential.rate.take(_cost(message))
         if not wait:
             return False
         retry_after_ms = int(wait * 1000) + 1
         self.send_error(
             ProtocolError(
                 ErrorCode.RATE_LIMITED,
-                f"more than {self.rate.rate:g} messages a second",
+                f"more than {self.credential.rate.rate:g} messages a second",
                 retry=True,
                 retry_after_ms=retry_after_ms,
                 id=message.id,
@@ -264,7 +338,7 @@ class RealtimeConsumer(AuthenticatingConsumer):
         outbox = self.socket.outbox
         return {
             "subscriptions": limit_left(subscriptions, subscriptions - len(self.members.streams)),
-            "messages": limit_left(self.rate.burst, self.rate.left),
+            "messages": limit_left(self.credential.rate.burst, self.credential.rate.left),
             "invalid_messages_per_minute": limit_left(
                 self.invalid_messages.limit, self.invalid_messages.left
             ),

@@ -11,7 +11,7 @@ from rest_framework_simplejwt.tokens import AccessToken
 
 from realtime.access.revocation import key_changed
 from realtime.broadcast import asend_alert
-from realtime.consumers import credential
+from realtime.session import credential
 from tests import personas
 from tests.clients import Open, wait_for
 from tests.conftest import REDIS
