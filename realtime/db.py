@@ -6,10 +6,13 @@ every query on it fails, for the rest of the process.
 """
 
 import functools
+import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any, Final, ParamSpec, TypeVar
 
+from asgiref.sync import sync_to_async
 from channels.db import database_sync_to_async
 from django.db import InterfaceError, OperationalError, connections
 
@@ -19,6 +22,8 @@ T = TypeVar("T")
 # What the database raises when it is away or locked for too long. Anything else it would refuse
 # again.
 OUTAGES: Final = (InterfaceError, OperationalError)
+# A connection that was idle for longer may have been closed at its other end.
+IDLE_SECONDS: Final = 10.0
 
 
 def reconnecting(work: Callable[P, T]) -> Callable[P, T]:
@@ -59,6 +64,51 @@ def in_database(
 ) -> Callable[P, Awaitable[T]]:
     """`work` as a coroutine function, in a thread that may wait; see `reconnecting`."""
     return database_sync_to_async(reconnecting(work), thread_sensitive=thread_sensitive)
+
+
+class DatabaseThread:
+    """Calls from an event loop, one after the other, over a connection that stays open.
+
+    Channels closes it after each call unless CONN_MAX_AGE says otherwise, and opening it takes
+    longer than a commit. Whatever a call raises, the next one has a new connection.
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        """A thread of this name, or else the one that all asynchronous code shares.
+
+        The shared thread also looks up the credentials of sockets: what may take long does not
+        belong there.
+        """
+        self._executor = None if name is None else ThreadPoolExecutor(1, name)
+        self._used = 0.0
+
+    def run(self, work: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+        """`work` as a coroutine function that runs in this thread; see `reconnecting`."""
+
+        @functools.wraps(work)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            if time.monotonic() - self._used > IDLE_SECONDS:
+                connections.close_all()
+            try:
+                result = reconnecting(work)(*args, **kwargs)
+            except BaseException:
+                connections.close_all()
+                raise
+            self._used = time.monotonic()
+            return result
+
+        return self._in_thread(call)
+
+    async def close(self) -> None:
+        """Close the connection, after the calls that are under way."""
+        await self._in_thread(connections.close_all)()
+
+    def _in_thread(self, work: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+        shared = self._executor is None
+        return sync_to_async(work, thread_sensitive=shared, executor=self._executor)
+
+
+shared_thread: Final = DatabaseThread()
 
 
 class _Answers:

@@ -8,7 +8,7 @@ from typing import Any
 
 import hypothesis
 import pytest
-from asgiref.sync import SyncToAsync
+from asgiref.sync import SyncToAsync, async_to_sync
 
 from tests.postgres import create_database
 from tests.processes import LiveServer, Valkey, manage, start_live_server
@@ -49,8 +49,8 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
     from realtime.predictions import records, stored_bars
 
     yield
-    records.thread.close()
-    stored_bars.thread.close()
+    async_to_sync(records.thread.close)()
+    async_to_sync(stored_bars.thread.close)()
     # The one in which `await` of a query runs.
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 

@@ -15,8 +15,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.db.backends.signals import connection_created
 
-from realtime.alerts.database import disconnect
-from realtime.db import in_database
+from realtime.db import in_database, shared_thread
 from realtime.management import background
 from realtime.management.background import BackgroundCommand, keep_running
 from realtime.models import ApiKey
@@ -102,7 +101,7 @@ def test_a_connection_to_the_database_is_kept_from_look_to_look(
         async def run(self, stop: asyncio.Event, **options: Any) -> None:
             for _ in range(5):
                 await in_database(ApiKey.objects.count)()
-            await disconnect()
+            await shared_thread.close()
 
     monkeypatch.setattr(background.broadcast, "reaches_other_processes", lambda: True)
     connection_created.connect(note)

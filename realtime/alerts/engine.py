@@ -23,7 +23,6 @@ from django.db import Error as DatabaseError
 from django.db import IntegrityError
 
 from realtime.alerts import progress
-from realtime.alerts.database import disconnect, in_database
 from realtime.alerts.engines import BEAT_SECONDS, Members
 from realtime.alerts.followed_symbol import Tracked, first_position, with_channels
 from realtime.alerts.inbox import PUBLISHING_SECONDS, escalate, prune
@@ -34,6 +33,7 @@ from realtime.alerts.sending import PATIENCE, resend, send, store_late
 from realtime.alerts.waiting import Waiting
 from realtime.aside import set_aside
 from realtime.cancelling import cancel, run_until
+from realtime.db import shared_thread
 from realtime.delivery.follow import Lost, subscribe
 from realtime.delivery.layers import StreamLayer, required_layer
 from realtime.delivery.publisher import BackendUnavailable
@@ -98,7 +98,7 @@ async def _run(stop: asyncio.Event, layer: StreamLayer) -> None:
         with contextlib.suppress(BackendUnavailable, TimeoutError):
             async with asyncio.timeout(_LEAVE_SECONDS):
                 await members.leave()
-        await disconnect()
+        await shared_thread.close()
 
 
 class _Engine:
@@ -247,7 +247,7 @@ class _Engine:
         return alerts
 
     async def _stored(self, commit: Commit) -> list[Alert]:
-        return await self._wait_out(partial(in_database(progress.write), commit))
+        return await self._wait_out(partial(shared_thread.run(progress.write), commit))
 
     # Setting aside ----------------------------------------------------------------------------
 
@@ -272,7 +272,7 @@ class _Engine:
     async def _note(self, problem: Problem) -> None:
         logger.error("%s; it is set aside", problem)
         with contextlib.suppress(IntegrityError):  # the rule was deleted meanwhile
-            await self._wait_out(partial(in_database(progress.note), problem))
+            await self._wait_out(partial(shared_thread.run(progress.note), problem))
 
     # Rules, engines, leftovers ----------------------------------------------------------------
 
@@ -298,9 +298,9 @@ class _Engine:
             again = resend(self.layer, patience=patience, published=PUBLISHING_SECONDS)
             await self._chore("sending alerts again", again)
             await self._chore("storing alerts late", store_late(self.layer))
-            await self._chore("escalating alerts", in_database(escalate)())
+            await self._chore("escalating alerts", shared_thread.run(escalate)())
             due = time.monotonic() - self._pruned > PRUNE_SECONDS
-            if due and not await self._chore("pruning alerts", in_database(prune)()):
+            if due and not await self._chore("pruning alerts", shared_thread.run(prune)()):
                 self._pruned = time.monotonic()
         except (BackendUnavailable, DatabaseError):
             self._settled = time.monotonic() + SETTLE_SECONDS
@@ -316,17 +316,17 @@ class _Engine:
 
     async def _read_rules(self) -> bool:
         """Follow what was changed; True if that may concern other symbols."""
-        fingerprint = await self._wait_out(in_database(progress.fingerprint))
+        fingerprint = await self._wait_out(shared_thread.run(progress.fingerprint))
         read = time.monotonic()
         # A user who was deactivated changes no rule.
         if fingerprint == self.fingerprint and read - self._read_at < REREAD_SECONDS:
             return False
         self._read_at = read
-        live = await self._wait_out(in_database(progress.live_revisions))
+        live = await self._wait_out(shared_thread.run(progress.live_revisions))
         gone = [id for id in self.book.rules if id not in live]
         known = {id: rule.revision for id, rule in self.book.rules.items()} | self._unreadable
         new = [id for id, revision in live.items() if known.get(id) != revision]
-        rules, problems = await self._wait_out(partial(in_database(progress.load_rules), new))
+        rules, problems = await self._wait_out(partial(shared_thread.run(progress.load_rules), new))
         for problem in problems:
             await self._note(problem)
             if problem.rule_id is not None:
@@ -360,7 +360,7 @@ class _Engine:
         for symbol in leaving:
             tracked = self.tracked.pop(symbol)
             if not self.book.channels(symbol):
-                forget = partial(in_database(progress.forget_symbol), symbol, tracked.fence)
+                forget = partial(shared_thread.run(progress.forget_symbol), symbol, tracked.fence)
                 await self._wait_out(forget)
         for symbol in symbols:
             known = self.tracked.get(symbol)
@@ -395,7 +395,7 @@ class _Engine:
         return await self._apart(symbol, self._take_up(symbol))
 
     async def _take_up(self, symbol: str) -> Tracked:
-        saved = await self._wait_out(partial(in_database(progress.load_symbol), symbol))
+        saved = await self._wait_out(partial(shared_thread.run(progress.load_symbol), symbol))
         saved = await self._begin(symbol, saved)
         tracked = self.tracked[symbol] = Tracked(self.layer, symbol, saved)
         for rule in self.book.of(symbol):
@@ -415,7 +415,9 @@ class _Engine:
             found[channel] = first_position(await self._wait_out(read), since)
         positions = with_channels(held, wanted, found)
         if saved is None:
-            await self._wait_out(partial(in_database(progress.begin_symbol), symbol, positions))
+            await self._wait_out(
+                partial(shared_thread.run(progress.begin_symbol), symbol, positions)
+            )
             return Saved(positions, {}, 0, {})
         return Saved(positions, saved.state, saved.fence, saved.rules)
 

@@ -15,7 +15,6 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from realtime.alerts import progress
-from realtime.alerts.database import in_database
 from realtime.aside import set_aside
 from realtime.broadcast import (
     Broadcast,
@@ -24,7 +23,7 @@ from realtime.broadcast import (
     abroadcast_many,
     alert_update,
 )
-from realtime.db import OUTAGES
+from realtime.db import OUTAGES, shared_thread
 from realtime.delivery import unstored
 from realtime.delivery.layers import StreamLayer
 from realtime.models import Alert
@@ -70,7 +69,7 @@ async def resend(
     now = timezone.now()
     before = now - timedelta(seconds=patience)
     published_before = now - timedelta(seconds=patience if published is None else published)
-    alerts = await in_database(progress.unsent)(before, published_before)
+    alerts = await shared_thread.run(progress.unsent)(before, published_before)
     if not alerts:
         return 0
     there: set[str] = set()
@@ -79,7 +78,7 @@ async def resend(
         there.update(update.alert_id for update in page.updates)
     sent = await send([alert for alert in alerts if alert.uid not in there])
     done = [alert.uid for alert in alerts if alert.uid in there] + sent
-    await in_database(progress.mark_sent)(done)
+    await shared_thread.run(progress.mark_sent)(done)
     return len(sent)
 
 
@@ -92,14 +91,14 @@ async def store_late(layer: StreamLayer) -> int:
     if not noted:
         return 0
     wanted = [uid for _, uid in noted.values()]
-    missing = set(wanted) - await in_database(progress.known)(wanted)
+    missing = set(wanted) - await shared_thread.run(progress.known)(wanted)
     found = {}
     for stream in {stream for stream, uid in noted.values() if uid in missing}:
         page = await layer.read_newest(stream, settings.REALTIME_HISTORY_LENGTH["alerts"])
         for update in page.updates:
             if update.alert_id in missing:
                 found[update.alert_id] = Broadcast(stream, update.body, update.alert_id)
-    await in_database(_store_late)(list(found.values()))
+    await shared_thread.run(_store_late)(list(found.values()))
     if lost := missing - found.keys():
         logger.warning("%d alerts were never stored: no stream holds them any more", len(lost))
     await unstored.forget(layer, list(noted))

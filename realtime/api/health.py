@@ -11,11 +11,11 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.utils.decorators import sync_and_async_middleware
 from redis.exceptions import RedisError
 
+from realtime.db import DatabaseThread
 from realtime.delivery.cluster import is_cluster
 from realtime.delivery.layers import shared_layer
 from realtime.delivery.server import is_draining
 from realtime.delivery.server_http import PROBES
-from realtime.predictions.database_thread import DatabaseThread
 
 Answer = tuple[int, dict[str, str]]
 Application = Callable[[Any, Any, Any], Awaitable[None]]

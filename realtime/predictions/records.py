@@ -22,9 +22,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from realtime import broadcast, protocol
-from realtime.db import reconnecting
+from realtime.db import DatabaseThread, reconnecting
 from realtime.models import PredictionScore, StoredPrediction
-from realtime.predictions.database_thread import DatabaseThread
 from realtime.predictions.fields import prediction_fields
 from realtime.predictions.outcomes import Wait
 from realtime.predictions.scores import Score

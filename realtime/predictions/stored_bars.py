@@ -5,8 +5,8 @@ import math
 from datetime import datetime, timedelta
 from typing import Final
 
+from realtime.db import DatabaseThread
 from realtime.models import Bar
-from realtime.predictions.database_thread import DatabaseThread
 from realtime.predictions.predictors import MIN_CLOSES
 from realtime.predictions.prices import RecentPrices, Series, mean_spacing
 

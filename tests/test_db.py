@@ -1,11 +1,13 @@
+"""Calls from an event loop in a thread that keeps its connection."""
+
 import threading
 
 import pytest
 from django.db import DatabaseError, connection
 
+from realtime import db
+from realtime.db import DatabaseThread
 from realtime.models import StoredPrediction
-from realtime.predictions import database_thread
-from realtime.predictions.database_thread import DatabaseThread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,7 +28,7 @@ async def test_calls_have_one_thread_and_one_connection() -> None:
     first, second = await thread.run(count)(), await thread.run(count)()
     assert first == second
     assert first[0].startswith("mine")
-    thread.close()
+    await thread.close()
 
 
 async def test_after_a_failure_there_is_a_new_connection() -> None:
@@ -36,12 +38,12 @@ async def test_after_a_failure_there_is_a_new_connection() -> None:
         await thread.run(broken)()
     assert await thread.run(lambda: connection.connection)() is None
     assert (await thread.run(count)())[0].startswith("mine")
-    thread.close()
+    await thread.close()
 
 
 async def test_a_connection_that_was_idle_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     thread = DatabaseThread("mine")
     await thread.run(count)()
-    monkeypatch.setattr(database_thread, "IDLE_SECONDS", -1.0)
+    monkeypatch.setattr(db, "IDLE_SECONDS", -1.0)
     assert await thread.run(lambda: connection.connection)() is None
-    thread.close()
+    await thread.close()
