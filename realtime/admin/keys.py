@@ -1,31 +1,25 @@
 """API keys in the Django admin: create (the key is shown once), rotate, revoke, look up."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince, timeuntil
 
 from realtime.access.revocation import key_changed
-from realtime.admin.forms import ApiKeyForm, RotateForm, symbols_name
+from realtime.admin.forms import ApiKeyForm, symbols_name
+from realtime.admin.secrets import SecretAdmin
 from realtime.connections import StatisticsUnavailable, connection_manager
 from realtime.models import KEY_LIMITS, ApiKey, ApiKeyQuerySet, may_publish
 from realtime.scopes import SCOPES, SYMBOL_SCOPES
 from realtime.users import field_lookups
-
-if TYPE_CHECKING:  # generic in the stubs only
-    _ModelAdmin = admin.ModelAdmin[ApiKey]
-else:
-    _ModelAdmin = admin.ModelAdmin
 
 _FACTS = (
     "key", "state", "live_connections",
@@ -65,7 +59,10 @@ class ScopeFilter(admin.SimpleListFilter):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(_ModelAdmin):
+class ApiKeyAdmin(SecretAdmin[ApiKey]):
+    shown_title = "API key"
+    rotate_title = "Rotate {}"
+    rotated = "Rotated."
     form = ApiKeyForm
     list_display = (
         "key", "name", "state", "live", "owner", "scope_list", "expiry", "last_used"
@@ -78,9 +75,6 @@ class ApiKeyAdmin(_ModelAdmin):
     search_help_text = "Visible part of the key (k3f9a2bc), name or owner"
     autocomplete_fields = ("owner",)
     actions = ("revoke_selected",)
-
-    class Media:
-        css = {"all": ["realtime/admin_keys.css"]}
 
     # The list --------------------------------------------------------------------------------
 
@@ -146,7 +140,7 @@ class ApiKeyAdmin(_ModelAdmin):
             self.message_user(request, "Those keys are revoked already.", messages.WARNING)
             return None
         if "confirmed" not in request.POST:
-            return self._page(request, "revoke", "Revoke API keys", keys=keys)
+            return self.page(request, "revoke", "Revoke API keys", keys=keys)
         self._revoke(request, keys)
         return None
 
@@ -156,9 +150,8 @@ class ApiKeyAdmin(_ModelAdmin):
         narrowed: tuple[str, ...] = (*(symbols_name(scope) for scope in SYMBOL_SCOPES), "origins")
         if obj is not None and not self.has_change_permission(request, obj):
             narrowed = ("symbols", "allowed_origins")  # shown without the form
-        facts = [name for name in _FACTS if hasattr(self, name) or getattr(obj, name, None)]
         return [
-            *([] if obj is None else [("Key", {"fields": facts})]),
+            *self.facts("Key", _FACTS, obj),
             (None, {"fields": ("owner", "name", "expires_at")}),
             ("What it may do", {"fields": ("scopes",)}),
             (
@@ -181,39 +174,15 @@ class ApiKeyAdmin(_ModelAdmin):
             return False
         return super().has_change_permission(request, obj)
 
-    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        initial: dict[str, Any] = {"owner": request.user.pk}
-        return {**initial, **super().get_changeform_initial_data(request)}
-
-    def add_view(
-        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        # The page after saving shows the key: there is nowhere else to go on to.
-        buttons = {"show_save_and_add_another": False, "show_save_and_continue": False}
-        return super().add_view(request, form_url, {**(extra_context or {}), **buttons})
-
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
-        if not change:
-            request.raw_key = obj.issue()  # type: ignore[attr-defined]
         if "publish" not in (form.initial.get("scopes") if change else ()):
             obj.grant_publish()
         super().save_model(request, obj, form, change)
 
-    def response_add(
-        self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
-    ) -> HttpResponse:
-        # Not a redirect: whatever carried the key to another page would have to store it.
-        return self._show(request, obj, request.raw_key, "created")  # type: ignore[attr-defined]
-
     # Rotate and revoke -----------------------------------------------------------------------
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view
-        return [
-            path("<path:object_id>/rotate/", view(self.rotate_view), name="realtime_apikey_rotate"),
-            path("<path:object_id>/revoke/", view(self.revoke_view), name="realtime_apikey_revoke"),
-            *super().get_urls(),
-        ]
+        return [self.page_url("revoke", self.revoke_view), *super().get_urls()]
 
     def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         form: Any = super().get_form(request, *args, **kwargs)
@@ -221,31 +190,17 @@ class ApiKeyAdmin(_ModelAdmin):
         return form
 
     def rotate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        key = self._changeable(request, object_id)
+        key = self.changeable(request, object_id)
         if "publish" in key.scopes and not may_publish(request.user):
-            raise PermissionDenied  # whoever rotates a key has it
-        form = RotateForm(request.POST or None)
-        if not form.is_valid():
-            return self._page(request, "rotate", f"Rotate {key}", key=key, form=form)
-        with transaction.atomic():
-            raw = key.rotate(form.cleaned_data["overlap"])
-            self.log_change(request, key, "Rotated.")
-        return self._show(request, key, raw, "rotated")
+            raise PermissionDenied  # an operator who rotates a key has it
+        return super().rotate_view(request, object_id)
 
     def revoke_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        key = self._changeable(request, object_id)
+        key = self.changeable(request, object_id)
         if request.method != "POST":
-            return self._page(request, "revoke", f"Revoke {key}", keys=[key])
+            return self.page(request, "revoke", f"Revoke {key}", keys=[key])
         self._revoke(request, [key])
         return HttpResponseRedirect(reverse("admin:realtime_apikey_changelist"))
-
-    def _changeable(self, request: HttpRequest, object_id: str) -> ApiKey:
-        key: ApiKey | None = self.get_object(request, unquote(object_id))
-        if key is None:
-            raise Http404
-        if not self.has_change_permission(request, key):
-            raise PermissionDenied
-        return key
 
     def _revoke(self, request: HttpRequest, keys: list[ApiKey]) -> None:
         with transaction.atomic():
@@ -255,22 +210,6 @@ class ApiKeyAdmin(_ModelAdmin):
                 key_changed(key)
         names = ", ".join(str(key) for key in keys)
         self.message_user(request, f"Revoked: {names}", messages.SUCCESS)
-
-    def _show(self, request: HttpRequest, key: ApiKey, raw: str, what: str) -> HttpResponse:
-        return self._page(request, "shown", f"API key {what}", key=key, raw=raw, what=what)
-
-    def _page(
-        self, request: HttpRequest, template: str, title: str, **context: Any
-    ) -> TemplateResponse:
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "media": self.media,
-            "title": title,
-            "action": request.POST.get("action", ""),
-            **context,
-        }
-        return TemplateResponse(request, f"admin/realtime/apikey/{template}.html", context)
 
 
 def _live_counts() -> dict[int, int] | None:

@@ -1,34 +1,29 @@
 """Webhooks in the Django admin: endpoints (the secret is shown once), and what was sent to them."""
 
 import json
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from realtime.admin.forms import RotateForm, WebhookEndpointForm
+from realtime.admin.forms import WebhookEndpointForm
+from realtime.admin.secrets import SecretAdmin
 from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from realtime.users import field_lookups
 from realtime.webhooks.events import send_test
 from realtime.webhooks.queue import disable, enable, resend
 
 if TYPE_CHECKING:  # generic in the stubs only
-    _EndpointAdmin = admin.ModelAdmin[WebhookEndpoint]
     _DeliveryAdmin = admin.ModelAdmin[WebhookDelivery]
     _Inline = admin.TabularInline[WebhookAttempt, WebhookDelivery]
 else:
-    _EndpointAdmin = _DeliveryAdmin = admin.ModelAdmin
+    _DeliveryAdmin = admin.ModelAdmin
     _Inline = admin.TabularInline
 
 Reason = WebhookEndpoint.Reason
@@ -36,7 +31,10 @@ _FACTS = ("state", "failing_since", "previous_expires_at", "created_at")
 
 
 @admin.register(WebhookEndpoint)
-class WebhookEndpointAdmin(_EndpointAdmin):
+class WebhookEndpointAdmin(SecretAdmin[WebhookEndpoint]):
+    shown_title = "Secret"
+    rotate_title = "Rotate the secret of {}"
+    rotated = "Rotated the secret."
     form = WebhookEndpointForm
     list_display = ("url", "description", "owner", "state", "event_list", "symbol_list")
     list_filter = ("enabled", "disabled_reason", "created_at")
@@ -44,9 +42,6 @@ class WebhookEndpointAdmin(_EndpointAdmin):
     search_fields = ("url", "description", *field_lookups("owner"))
     autocomplete_fields = ("owner",)
     actions = ("enable_selected", "disable_selected")
-
-    class Media:
-        css = {"all": ["realtime/admin_keys.css"]}
 
     @admin.display(description="Events")
     def event_list(self, endpoint: WebhookEndpoint) -> str:
@@ -87,9 +82,8 @@ class WebhookEndpointAdmin(_EndpointAdmin):
         wanted: tuple[str, ...] = ("event_names", "patterns")
         if obj is not None and not self.has_change_permission(request, obj):
             wanted = ("event_list", "symbol_list")  # shown without the form
-        facts = [name for name in _FACTS if hasattr(self, name) or getattr(obj, name, None)]
         return [
-            *([] if obj is None else [("Webhook", {"fields": facts})]),
+            *self.facts("Webhook", _FACTS, obj),
             (None, {"fields": ("owner", "url", "description", "enabled")}),
             ("What it gets", {"fields": wanted}),
         ]
@@ -97,22 +91,9 @@ class WebhookEndpointAdmin(_EndpointAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: WebhookEndpoint | None = None) -> Any:
         return () if obj is None else (*_FACTS, "owner", "event_list", "symbol_list")
 
-    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        initial: dict[str, Any] = {"owner": request.user.pk}
-        return {**initial, **super().get_changeform_initial_data(request)}
-
-    def add_view(
-        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        # The page after saving shows the secret: there is nowhere else to go on to.
-        buttons = {"show_save_and_add_another": False, "show_save_and_continue": False}
-        return super().add_view(request, form_url, {**(extra_context or {}), **buttons})
-
     def save_model(
         self, request: HttpRequest, obj: WebhookEndpoint, form: Any, change: bool
     ) -> None:
-        if not change:
-            request.raw_secret = obj.issue()  # type: ignore[attr-defined]
         wanted = obj.enabled
         if change and "enabled" in form.changed_data:
             obj.enabled = not wanted
@@ -122,36 +103,13 @@ class WebhookEndpointAdmin(_EndpointAdmin):
         elif not wanted and obj.enabled:
             disable(obj, Reason.OWNER)
 
-    def response_add(
-        self, request: HttpRequest, obj: WebhookEndpoint, post_url_continue: str | None = None
-    ) -> HttpResponse:
-        # Not a redirect: whatever carried the secret to another page would have to store it.
-        return self._show(request, obj, request.raw_secret, "created")  # type: ignore[attr-defined]
-
     def get_urls(self) -> list[URLPattern]:
-        view, name = self.admin_site.admin_view, "realtime_webhookendpoint"
-        return [
-            path("<path:object_id>/rotate/", view(self.rotate_view), name=f"{name}_rotate"),
-            path("<path:object_id>/test/", view(self.test_view), name=f"{name}_test"),
-            *super().get_urls(),
-        ]
-
-    def rotate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        endpoint = self._changeable(request, object_id)
-        form = RotateForm(request.POST or None)
-        if not form.is_valid():
-            title = f"Rotate the secret of {endpoint}"
-            return self._page(request, "rotate", title, endpoint=endpoint, form=form)
-        overlap: timedelta = form.cleaned_data["overlap"]
-        with transaction.atomic():
-            secret = endpoint.rotate(overlap)
-            self.log_change(request, endpoint, "Rotated the secret.")
-        return self._show(request, endpoint, secret, "rotated")
+        return [self.page_url("test", self.test_view), *super().get_urls()]
 
     def test_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        endpoint = self._changeable(request, object_id)
+        endpoint = self.changeable(request, object_id)
         if request.method != "POST":
-            return self._page(request, "test", f"Test {endpoint}", endpoint=endpoint)
+            return self.page(request, "test", f"Test {endpoint}", endpoint=endpoint)
         delivery = send_test(endpoint)
         if delivery is None:
             text = "Nothing was sent: the webhook is disabled, or its owner is not active."
@@ -160,32 +118,6 @@ class WebhookEndpointAdmin(_EndpointAdmin):
         else:
             page = reverse("admin:realtime_webhookdelivery_change", args=[delivery.pk])
         return HttpResponseRedirect(page)
-
-    def _changeable(self, request: HttpRequest, object_id: str) -> WebhookEndpoint:
-        endpoint: WebhookEndpoint | None = self.get_object(request, unquote(object_id))
-        if endpoint is None:
-            raise Http404
-        if not self.has_change_permission(request, endpoint):
-            raise PermissionDenied
-        return endpoint
-
-    def _show(
-        self, request: HttpRequest, endpoint: WebhookEndpoint, secret: str, what: str
-    ) -> HttpResponse:
-        title = f"Secret {what}"
-        return self._page(request, "shown", title, endpoint=endpoint, secret=secret, what=what)
-
-    def _page(
-        self, request: HttpRequest, template: str, title: str, **context: Any
-    ) -> TemplateResponse:
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "media": self.media,
-            "title": title,
-            **context,
-        }
-        return TemplateResponse(request, f"admin/realtime/webhookendpoint/{template}.html", context)
 
 
 class AttemptInline(_Inline):
