@@ -17,9 +17,9 @@ from typing import Final
 from asgiref.sync import sync_to_async
 
 from realtime.delivery.heartbeat import beating
+from realtime.delivery.history_scripts import LEASE_SECONDS
 from realtime.delivery.layers import RedisLoopLayer, current_layer, shared_layer
 from realtime.delivery.publisher import BackendUnavailable
-from realtime.limits.scripts import LEASE_SECONDS
 from realtime.streams import CHANNELS
 
 logger = logging.getLogger(__name__)

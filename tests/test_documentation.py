@@ -119,7 +119,7 @@ ROOMS = [
     },
     {"bars.candles"},
     {"protocol", "asyncapi"},
-    {"delivery", "limits.scripts", "limits.slots"},
+    {"delivery"},
     {"broadcast"},
     {"retry", "aside"},
     {"models", "connections", "webhook_addresses", "webhook_secrets"},

@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from realtime.api.authentication import IsUser, identity_of
 from realtime.api.base import ApiView, Choice, Pages, QuerySerializer
 from realtime.api.serializers import PROBLEMS, ProblemSerializer
-from realtime.limits.logins import count_in_minute
+from realtime.limits.shared_rates import count_in_minute
 from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from realtime.models.webhooks import DEFAULT_OVERLAP
 from realtime.users import one_at_a_time

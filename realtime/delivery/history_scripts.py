@@ -245,6 +245,10 @@ def era_key(prefix: str) -> str:
     return f"{prefix}:era"
 
 
+# Seconds for which a process counts as alive after it last said so.
+LEASE_SECONDS: Final = 10.0
+
+
 def lease_key(prefix: str, process: str) -> str:
     """A hash of numbers about one living process."""
     return f"{prefix}:process:{process}"

@@ -26,7 +26,6 @@ from realtime.delivery.publisher import (  # fmt: skip
     batches,
     take_answers,
 )
-from realtime.limits import scripts
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +60,6 @@ class Link:
         self._pool = create_pool(host)
         self.reading = asyncio.Semaphore(READ_AT_ONCE)
         self.read_script = self.redis.register_script(history_scripts.READ)
-        self.take_script = self.redis.register_script(scripts.TAKE)
-        self.keep_script = self.redis.register_script(scripts.KEEP)
-        self.count_script = self.redis.register_script(scripts.COUNT)
         self.read_after_script = self.redis.register_script(history_scripts.READ_AFTER)
         self.restart_script = self.redis.register_script(history_scripts.RESTART)
         # What is wanted; the future is done when Redis has confirmed it.
@@ -106,15 +102,6 @@ class Link:
                 pipeline.execute_command("EVALSHA", history_scripts.PUBLISH_SHA, *arguments)
             answers: list[Any] = await pipeline.execute(raise_on_error=False)
         return answers[1:]
-
-    def forget_result(self, *command: Any) -> None:
-        """Send a command whose loss does no harm."""
-
-        async def send() -> None:
-            with contextlib.suppress(RedisError, OSError):
-                await self.redis.execute_command(*command)
-
-        self.keep(send())
 
     def keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

@@ -1,7 +1,7 @@
 """Quotas: how much one key, user or address may do, over all processes where Redis is shared.
 
 - `policy`: which limits apply to whom, and what a refused client is told.
-- `rates`: events per minute and per second of one socket.
-- `slots`: open sockets, as leases; `scripts`: what Redis runs for them and for the rates.
+- `rates`: events per minute and per second of one socket; `shared_rates`: of all processes.
+- `slots`: open sockets, as leases; `scripts`: what Redis runs for them.
 - `logins`: how often an address may try a password.
 """

@@ -5,18 +5,13 @@ and a flood of them does not cost a flood of hashes.
 """
 
 import logging
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
-from django.core.cache import cache
-from redis.exceptions import RedisError
 
 from realtime.access.addresses import client_address
-from realtime.delivery.layers import shared_layer
-from realtime.limits.policy import WINDOW_SECONDS
-from realtime.limits.scripts import COUNT
+from realtime.limits.shared_rates import count_in_minute
 
 logger = logging.getLogger(__name__)
 
@@ -42,23 +37,3 @@ def count_login(meta: Mapping[str, Any]) -> int:
             address,
         )
     return wait
-
-
-def count_in_minute(name: str, limit: int) -> int:
-    """Count an event: 0, or the seconds until there may be another one."""
-    return math.ceil(_count(name, limit))
-
-
-def _count(name: str, limit: int) -> float:
-    layer = shared_layer()
-    if layer is not None:
-        key = f"{layer.prefix}:count:{name}"
-        try:
-            return (
-                float(layer.sync_client.eval(COUNT, 1, key, limit, int(WINDOW_SECONDS * 1000)))
-                / 1000
-            )
-        except (RedisError, OSError) as exc:
-            logger.warning("%s: counted by this process alone: %s", name.partition(":")[0], exc)
-    cache.add(name, 0, WINDOW_SECONDS)
-    return WINDOW_SECONDS if cache.incr(name) > limit else 0.0

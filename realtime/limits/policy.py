@@ -6,9 +6,7 @@ must not become ours.
 
 import enum
 import logging
-import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,13 +14,14 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from realtime.access.identity import Identity
-from realtime.delivery.layers import StreamLayer, shared_layer
+from realtime.delivery.layers import StreamLayer
 from realtime.delivery.publisher import BackendUnavailable
-from realtime.limits.scripts import PACE, Full, pace
+from realtime.limits.scripts import Full
+from realtime.limits.shared_rates import acount_in_minute, pay
+from realtime.limits.slots import slots_of
 
 logger = logging.getLogger(__name__)
 
-WINDOW_SECONDS: Final = 60.0
 # What a refused client waits, where only another client's leaving would help.
 RETRY_AFTER_MS: Final = 5_000
 
@@ -83,11 +82,6 @@ def message_rate(identity: Identity) -> tuple[float, int]:
     return (own, max(1, round(burst * own / rate))) if own else (rate, burst)
 
 
-# When the updates of each publisher are paid for, where no Redis is shared; under the lock.
-_paid_until: Final[dict[str, float]] = {}
-_paid_lock: Final = threading.Lock()
-
-
 def publish_rate(identity: Identity) -> int:
     """Updates a second that this one may publish over HTTP; 0: any number."""
     rate: int = identity.publish_per_second or settings.REALTIME_PUBLISH_PER_SECOND
@@ -104,20 +98,11 @@ def count_published(identity: Identity, number: int) -> float:
     if not rate:
         return 0.0
     who = f"user:{identity.user_id}" if identity.key_id is None else f"key:{identity.key_id}"
-    cost = number / rate
-    layer = shared_layer()
-    if layer is None:
-        with _paid_lock:
-            wait, _paid_until[who] = pace(_paid_until.get(who, 0.0), time.monotonic(), cost)
-        return wait
     try:
-        waiting = layer.sync_client.eval(
-            PACE, 1, f"{layer.prefix}:pace:{who}", int(cost * 1_000_000)
-        )
+        return pay(who, number / rate)
     except (RedisError, OSError) as exc:
         logger.warning("publish limit not checked: %s", exc)
         return 0.0
-    return float(waiting) / 1_000_000
 
 
 async def keep_slot(
@@ -126,20 +111,19 @@ async def keep_slot(
     """Count a socket that is open already; None if it may stay open under these limits."""
     if not limits:
         return None
-    try:
-        beyond = await layer.keep_slot(slot, limits, newest_first=newest_first)
-    except BackendUnavailable as exc:
-        logger.warning("connection limits not checked: %s", exc)
-        return None
-    return None if beyond is None else _refusal(beyond)
+    return await _checked(slots_of(layer).keep(slot, limits, newest_first=newest_first))
 
 
 async def take_slot(layer: StreamLayer, slot: str, limits: Mapping[str, int]) -> Refusal | None:
     """Count a new socket; None if there is room for it."""
     if not limits:
         return None
+    return await _checked(slots_of(layer).take(slot, limits))
+
+
+async def _checked(answer: Awaitable[Full | None]) -> Refusal | None:
     try:
-        full = await layer.take_slot(slot, limits)
+        full = await answer
     except BackendUnavailable as exc:
         logger.warning("connection limits not checked: %s", exc)
         return None
@@ -167,10 +151,14 @@ async def count_prediction(
         return 0.0  # behind a unix socket, where nobody says who that is
     who = f"ip:{address}" if identity.user_id is None else f"user:{identity.user_id}"
     limit = settings.REALTIME_PREDICTIONS_PER_MINUTE
+    return await _count(layer, "prediction", who, limit)
+
+
+async def _count(layer: StreamLayer, what: str, who: str, limit: int) -> float:
     try:
-        return await layer.count(f"predictions:{who}", limit, WINDOW_SECONDS)
+        return await acount_in_minute(layer, f"{what}s:{who}", limit)
     except BackendUnavailable as exc:
-        logger.warning("prediction limit not checked: %s", exc)
+        logger.warning("%s limit not checked: %s", what, exc)
         return 0.0
 
 
@@ -179,11 +167,7 @@ async def check_handshakes(layer: StreamLayer, address: str | None) -> Refusal |
     limit = settings.REALTIME_HANDSHAKES_PER_IP_PER_MINUTE
     if not limit or address is None:
         return None
-    try:
-        wait = await layer.count(f"handshakes:{address}", limit, WINDOW_SECONDS)
-    except BackendUnavailable as exc:
-        logger.warning("handshake limit not checked: %s", exc)
-        return None
+    wait = await _count(layer, "handshake", address, limit)
     if not wait:
         return None
     return Refusal(f"more than {limit} connections a minute from your address", int(wait * 1000))

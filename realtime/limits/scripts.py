@@ -1,6 +1,6 @@
-"""Counting who holds what over all processes: leases, not counters.
+"""The scripts that take and keep slots, in Redis for all processes: leases, not counters.
 
-A slot is one connection in the account of one subject (a key, a user, an address). It belongs to a
+A slot is one connection of one subject (a key, a user, an address). It belongs to a
 process, and is free again when that process dies without a word: its lease in Redis runs out, and
 its slots are not counted from then on.
 """
@@ -63,30 +63,6 @@ end
 return beyond
 """
 
-# KEYS: a counter. ARGV: limit, ms of the window. Returns 0, or the ms until there is room.
-COUNT: Final = """\
-local count = redis.call('INCR', KEYS[1])
-if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-if count <= tonumber(ARGV[1]) then return 0 end
-return math.max(1, redis.call('PTTL', KEYS[1]))
-"""
-
-# KEYS: until when the past events of somebody are paid for (µs). ARGV: what the new ones cost (µs).
-# Returns 0, or the µs to wait; then nothing was counted. `pace` says the same in Python.
-PACE: Final = """\
-local clock = redis.call('TIME')
-local now = clock[1] * 1000000 + clock[2]
-local paid = math.max(now, tonumber(redis.call('GET', KEYS[1]) or 0))
-local cost = tonumber(ARGV[1])
-local wait = paid - now - math.max(0, 1000000 - cost)
-if wait > 0 then return wait end
-local ends = paid + cost
-redis.call('SET', KEYS[1], string.format('%.0f', ends), 'PX', math.ceil((ends - now) / 1000) + 1)
-return 0
-"""
-
-# Seconds for which a process counts as alive after it last said so.
-LEASE_SECONDS: Final = 10.0
 # An account outlives this only if somebody takes a slot in it, or its holders renew theirs.
 ACCOUNT_MS: Final = 7_200_000
 RENEW_SECONDS: Final = 1_800.0
@@ -99,16 +75,6 @@ class Full:
     subject: str
     limit: int
     oldest: str
-
-
-def pace(paid: float, now: float, cost: float) -> tuple[float, float]:
-    """Seconds to wait (0: counted), and until when everything is paid for afterwards.
-
-    Up to one second may be owed; events that cost more than that begin with no debt.
-    """
-    paid = max(now, paid)
-    wait = paid - now - max(0.0, 1.0 - cost)
-    return (wait, paid) if wait > 0 else (0.0, paid + cost)
 
 
 def slots_key(prefix: str, subject: str) -> str:

@@ -18,6 +18,7 @@ from realtime.limits.policy import (
     keep_slot,
     take_slot,
 )
+from realtime.limits.slots import slots_of
 from realtime.protocol import CloseCode, ErrorCode, ProtocolError
 from realtime.session.connection import Connection
 
@@ -49,7 +50,7 @@ class Admission:
 
     def _free(self, slots: tuple[str, ...]) -> None:
         if self._layer is not None and slots:
-            self._layer.free_slot(self._connection.connection_id, slots)
+            slots_of(self._layer).free(self._connection.connection_id, slots)
 
     @property
     def address(self) -> str | None:

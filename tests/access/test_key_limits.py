@@ -12,9 +12,9 @@ from rest_framework.test import APIClient
 from realtime.access.authentication import authenticate
 from realtime.access.credentials import credential_from_token
 from realtime.access.revocation import key_changed
-from realtime.limits import policy
+from realtime.limits import shared_rates
 from realtime.limits.policy import message_rate
-from realtime.limits.scripts import pace
+from realtime.limits.shared_rates import pace
 from realtime.models import ApiKey
 from tests import personas
 from tests.clients import Open
@@ -27,7 +27,7 @@ UPDATE = {"type": "market_data_update", "symbol": "AAPL", "data": {"price": 149.
 
 @pytest.fixture(autouse=True)
 def _nothing_published(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(policy, "_paid_until", {})
+    monkeypatch.setattr(shared_rates, "_paid_until", {})
 
 
 def client_of(raw: str) -> APIClient:

@@ -7,8 +7,7 @@ updates get offsets, a history, and a way to sockets that passes no queue and no
 - `memory`: everything in one process.
 - `current`: the one that settings name, and which part of it the caller may use.
 - `redis`: what settings name; publishes without an event loop. `redis_loop`: its part in each event
-  loop, with `redis_histories` (streams), `redis_queues` (general channels), `redis_accounts` (who
-  holds what) and `redis_names`.
+  loop, with `redis_histories` (streams), `redis_queues` (general channels) and `redis_names`.
 """
 
 from realtime.delivery.layers.base import EXTENSION, Item, StreamLayer

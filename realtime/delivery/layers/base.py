@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 from channels.layers import BaseChannelLayer
 from django.conf import settings
@@ -13,10 +13,10 @@ from realtime.delivery.history_scripts import Published
 from realtime.delivery.process_layer import UPDATE, Local, Mailbox, Message
 from realtime.delivery.stream_state import Page, Start, StreamState
 from realtime.delivery.updates import Reader
-from realtime.limits.scripts import Full
 from realtime.protocol import Position
 from realtime.streams import Channel, Stream
 
+T = TypeVar("T")
 EXTENSION: Final = "streams"
 
 Item = tuple[Stream, bytes]
@@ -32,6 +32,7 @@ class StreamLayer(BaseChannelLayer):
         """`capacity` and `channel_capacity` as the specification has them."""
         super().__init__(expiry=expiry, **capacities)  # type: ignore[arg-type]  # not only int
         self.local = Local(self, self.get_capacity, expiry)
+        self._parts: dict[object, object] = {}
 
     # The extension "streams" ------------------------------------------------------------------
 
@@ -113,38 +114,17 @@ class StreamLayer(BaseChannelLayer):
     def on_reconnect(self, callback: Callable[[], None]) -> None:
         """Call when the backend is back: what was sent to groups meanwhile is lost."""
 
-    async def take_slot(self, slot: str, limits: Mapping[str, int]) -> Full | None:
-        """Take a slot in the account of every subject in `limits`; None if there was room in all.
-
-        Raises BackendUnavailable.
-        """
-        raise NotImplementedError
-
-    async def keep_slot(
-        self, slot: str, limits: Mapping[str, int], *, newest_first: bool
-    ) -> Full | None:
-        """Hold a slot in every account, full or not; Full: of one, this slot has to go.
-
-        Of more than its limit the newest go first, or the oldest. Raises BackendUnavailable.
-        """
-        raise NotImplementedError
-
-    def free_slot(self, slot: str, subjects: Sequence[str]) -> None:
-        """Give a slot back."""
-        raise NotImplementedError
+    def part(self, make: Callable[["StreamLayer"], T]) -> T:
+        """What `make` makes of this layer, once until `flush`: packages above keep theirs here."""
+        if make not in self._parts:
+            self._parts[make] = make(self)
+        return cast(T, self._parts[make])
 
     async def settle(self) -> None:
         """Wait, a second at most, until what this process says of itself is written."""
 
     async def execute(self, *command: str | bytes | float) -> Any:
         """Run a command on the first shard; None without Redis. Raises BackendUnavailable."""
-
-    async def count(self, name: str, limit: int, seconds: float) -> float:
-        """Count an event; 0 while there were at most `limit` in `seconds`, else seconds to wait.
-
-        Raises BackendUnavailable.
-        """
-        raise NotImplementedError
 
     def _linger(self, groups: Sequence[str]) -> None:
         """These groups have no members any more."""

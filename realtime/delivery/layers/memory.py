@@ -1,8 +1,7 @@
 """The channel layer in memory."""
 
-import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
@@ -13,7 +12,6 @@ from realtime.delivery.layers.base import Item, StreamLayer, update_of
 from realtime.delivery.process_layer import Local, Mailbox, Message, own_copy, require_message
 from realtime.delivery.stream_state import RECENT, Page
 from realtime.delivery.updates import Update
-from realtime.limits.scripts import Full
 from realtime.protocol import Position
 from realtime.streams import CHANNELS, Channel, Stream
 
@@ -27,8 +25,6 @@ class MemoryStreamLayer(StreamLayer):
         self.channel_capacity = self.compile_capacities(capacities)  # type: ignore[assignment]
         self._streams: dict[str, tuple[str, deque[Update]]] = {}
         self._era = history_scripts.new_epoch()
-        self._slots: dict[str, dict[str, None]] = {}
-        self._counts: dict[str, tuple[float, int]] = {}
         self.local.fanout.complete.update(CHANNELS)
 
     async def send(self, channel: str, message: Message) -> None:
@@ -123,45 +119,11 @@ class MemoryStreamLayer(StreamLayer):
         found = (Stream.from_group(group) for group, (_, kept) in self._streams.items() if kept)
         return [stream for stream in found if stream is not None and stream.channel == channel]
 
-    async def take_slot(self, slot: str, limits: Mapping[str, int]) -> Full | None:
-        for subject, limit in limits.items():
-            held = self._slots.setdefault(subject, {})
-            if len(held) >= limit:
-                return Full(subject, limit, next(iter(held), ""))
-        for subject in limits:
-            self._slots[subject][slot] = None
-        return None
-
-    async def keep_slot(
-        self, slot: str, limits: Mapping[str, int], *, newest_first: bool
-    ) -> Full | None:
-        beyond: Full | None = None
-        for subject, limit in limits.items():
-            held = self._slots.setdefault(subject, {})
-            held.setdefault(slot)
-            staying = list(held)[:limit] if newest_first else list(held)[-limit:]
-            if slot not in staying and beyond is None:
-                beyond = Full(subject, limit, "")
-        return beyond
-
-    def free_slot(self, slot: str, subjects: Sequence[str]) -> None:
-        for subject in subjects:
-            self._slots.get(subject, {}).pop(slot, None)
-
-    async def count(self, name: str, limit: int, seconds: float) -> float:
-        now = time.monotonic()
-        ends, number = self._counts.get(name, (0.0, 0))
-        if ends <= now:
-            ends, number = now + seconds, 0
-        self._counts[name] = (ends, number + 1)
-        return 0.0 if number < limit else ends - now
-
     async def flush(self) -> None:
         self.local.fanout.close()
         self._streams.clear()
         self._era = history_scripts.new_epoch()
-        self._slots.clear()
-        self._counts.clear()
+        self._parts.clear()
         self.local = Local(self, self.get_capacity, self.expiry)
         self.local.fanout.complete.update(CHANNELS)
 

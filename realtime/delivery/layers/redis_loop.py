@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from redis.exceptions import RedisError
@@ -18,8 +19,6 @@ from realtime.delivery.link import Link
 from realtime.delivery.process_layer import Local, Message, own_copy, require_message
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.stream_state import Page
-from realtime.limits.scripts import Full
-from realtime.limits.slots import Accounts
 from realtime.protocol import Position
 from realtime.streams import WILDCARD, Channel, Stream
 
@@ -63,13 +62,10 @@ class RedisLoopLayer(StreamLayer):
             self.names.prefix, self.links, self._channel_link, channel_layer.deserialize
         )
         self.histories = Histories(self.names, self._link)
-        self.accounts = self._accounts()
         self._lingering: dict[str, asyncio.TimerHandle] = {}
         self._reachable = False  # has this process' direct channel been subscribed to?
         self._on_reconnect: list[Callable[[], None]] = []
-
-    def _accounts(self) -> Accounts:
-        return Accounts(self.links[0], self.names.prefix, self.local.process)
+        self._on_lease: list[Callable[[], None]] = []
 
     # What arrives, called by the links --------------------------------------------------------
 
@@ -117,8 +113,6 @@ class RedisLoopLayer(StreamLayer):
 
     def link_up(self, link: Link) -> None:
         """Subscribed again: compare every stream with its history, and fill what was missed."""
-        if link is self.links[0]:
-            self.accounts.write_slots()
         self.queues.ask_all(self.local, link)
         for callback in self._on_reconnect:
             callback()
@@ -296,29 +290,45 @@ class RedisLoopLayer(StreamLayer):
     async def find_streams(self, channel: Channel) -> list[Stream]:
         return [each for link in self.links for each in await self.histories.find(link, channel)]
 
-    # Accounts ---------------------------------------------------------------------------------
-
-    async def take_slot(self, slot: str, limits: Mapping[str, int]) -> Full | None:
-        return await self.accounts.take_slot(slot, limits)
-
-    async def keep_slot(
-        self, slot: str, limits: Mapping[str, int], *, newest_first: bool
-    ) -> Full | None:
-        return await self.accounts.keep_slot(slot, limits, newest_first=newest_first)
-
-    def free_slot(self, slot: str, subjects: Sequence[str]) -> None:
-        self.accounts.free_slot(slot, subjects)
-
-    async def count(self, name: str, limit: int, seconds: float) -> float:
-        return await self.accounts.count(name, limit, seconds)
+    # This process, and what it keeps on the first shard ---------------------------------------
 
     async def write_lease(self, fields: Mapping[str, int], seconds: float) -> None:
         """Publish numbers about this process that expire with it; raises BackendUnavailable."""
-        await self.accounts.write_lease(fields, seconds)
+        process = self.local.process
+        key = history_scripts.lease_key(self.prefix, process)
+        index = history_scripts.lease_index(self.prefix)
+        try:
+            async with self.links[0].redis.pipeline(transaction=True) as pipeline:
+                pipeline.delete(key)
+                if fields:
+                    pipeline.hset(key, mapping=dict(fields))
+                    pipeline.pexpire(key, int(seconds * 1000))
+                    pipeline.zadd(index, {process: time.time() + seconds})
+                else:
+                    pipeline.zrem(index, process)
+                await pipeline.execute()
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+        for callback in self._on_lease:
+            callback()
+
+    def on_lease(self, callback: Callable[[], None]) -> None:
+        """Call whenever the lease was written, every few seconds."""
+        self._on_lease.append(callback)
 
     async def execute(self, *command: str | bytes | float) -> Any:
         try:
             return await self.links[0].redis.execute_command(*command)
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+
+    async def execute_all(self, commands: Iterable[Sequence[str | float]]) -> None:
+        """Run commands in one round trip; raises BackendUnavailable."""
+        pipeline = self.links[0].redis.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        try:
+            await pipeline.execute()
         except (RedisError, OSError) as exc:
             raise BackendUnavailable(exc) from exc
 
@@ -338,6 +348,6 @@ class RedisLoopLayer(StreamLayer):
         self._reachable = False
         self.local.fanout.close()
         self.local = Local(self, self.get_capacity, self.expiry)
-        self.accounts = self._accounts()
+        self._parts.clear()
         for link in self.links:
             await link.close()

@@ -1,4 +1,4 @@
-"""Accounts of connection limits outlive the hours in which nobody takes a slot."""
+"""Slots of connection limits outlive the hours in which nobody takes another one."""
 
 import asyncio
 from typing import Any
@@ -7,6 +7,7 @@ import pytest
 
 from realtime.connections import connection_manager
 from realtime.limits import scripts
+from realtime.limits.slots import RedisSlots, slots_of
 from tests.delivery.exchange import Make
 from tests.delivery.waiting import until
 from tests.processes import Valkey
@@ -26,7 +27,7 @@ async def test_an_account_is_renewed_by_those_who_hold_slots_in_it(
 ) -> None:
     layer = make()
     monkeypatch.setattr(scripts, "ACCOUNT_MS", 30_000)
-    await layer.take_slot("one", LIMITS)
+    await slots_of(layer.loop_layer).take("one", LIMITS)
     monkeypatch.undo()
     await layer.loop_layer.write_lease(COUNTS, 10)
     assert max(accounts(valkey).values()) <= 30_000
@@ -41,12 +42,12 @@ async def test_slots_count_again_after_their_account_was_lost(
 ) -> None:
     here, there = make(), make()
     for slot in ("one", "two"):
-        await here.take_slot(slot, LIMITS)
+        await slots_of(here.loop_layer).take(slot, LIMITS)
     valkey.client().delete(*accounts(valkey))
     monkeypatch.setattr(scripts, "RENEW_SECONDS", 0.0)
     await here.loop_layer.write_lease(COUNTS, 10)
     await until(lambda: len(accounts(valkey)) == 2)
-    full = await there.take_slot("three", LIMITS)
+    full = await slots_of(there.loop_layer).take("three", LIMITS)
     assert full is not None
     assert (full.subject, full.limit) == ("user:7", 2)
 
@@ -55,11 +56,13 @@ async def test_a_slot_that_is_given_back_while_others_are_renewed_stays_free(
     make: Make, valkey: Valkey
 ) -> None:
     layer = make()
+    slots = slots_of(layer.loop_layer)
+    assert isinstance(slots, RedisSlots)
     for number in range(3):
-        await layer.take_slot(str(number), {"user:7": 10})
-    layer.loop_layer.accounts.write_slots()
+        await slots.take(str(number), {"user:7": 10})
+    slots.write()
     for number in range(3):
-        layer.loop_layer.free_slot(str(number), ["user:7"])
+        slots.free(str(number), ["user:7"])
         await asyncio.sleep(0)
     await layer.loop_layer.settle()
     await until(lambda: accounts(valkey) == {})
@@ -73,10 +76,10 @@ async def test_open_sockets_renew_their_accounts(
     layer: Any = get_channel_layer()
     monkeypatch.setattr(scripts, "RENEW_SECONDS", 0.0)
     connection_manager.opened("alerts")
-    await layer.take_slot("one", LIMITS)
+    await slots_of(layer.loop_layer).take("one", LIMITS)
     for name in accounts(valkey):
         valkey.client().pexpire(name, 30_000)
     await until(lambda: min(accounts(valkey).values()) > 30_000)
     connection_manager.closed("alerts", None, (0, 0, 0))
-    layer.free_slot("one", list(LIMITS))
+    slots_of(layer.loop_layer).free("one", list(LIMITS))
     await until(lambda: accounts(valkey) == {})

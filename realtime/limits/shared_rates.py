@@ -1,0 +1,98 @@
+"""Rates over all processes: events in a minute, and what was published in a second."""
+
+import logging
+import math
+import threading
+import time
+from typing import Final
+
+from django.core.cache import cache
+from redis.exceptions import RedisError
+
+from realtime.delivery.layers import StreamLayer, shared_layer
+
+logger = logging.getLogger(__name__)
+
+WINDOW_SECONDS: Final = 60.0
+
+# KEYS: a counter. ARGV: limit, ms of the window. Returns 0, or the ms until there is room.
+_COUNT: Final = """\
+local count = redis.call('INCR', KEYS[1])
+if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+if count <= tonumber(ARGV[1]) then return 0 end
+return math.max(1, redis.call('PTTL', KEYS[1]))
+"""
+
+# KEYS: until when the past events of somebody are paid for (µs). ARGV: what the new ones cost (µs).
+# Returns 0, or the µs to wait; then nothing was counted. `pace` says the same in Python.
+_PACE: Final = """\
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local paid = math.max(now, tonumber(redis.call('GET', KEYS[1]) or 0))
+local cost = tonumber(ARGV[1])
+local wait = paid - now - math.max(0, 1000000 - cost)
+if wait > 0 then return wait end
+local ends = paid + cost
+redis.call('SET', KEYS[1], string.format('%.0f', ends), 'PX', math.ceil((ends - now) / 1000) + 1)
+return 0
+"""
+
+
+def count_in_minute(name: str, limit: int) -> int:
+    """Count an event: 0, or the seconds until there may be another one.
+
+    While Redis is away each process counts for itself.
+    """
+    layer = shared_layer()
+    if layer is not None:
+        command = _count_command(layer.prefix, name, limit)
+        try:
+            return math.ceil(float(layer.sync_client.execute_command(*command)) / 1000)
+        except (RedisError, OSError) as exc:
+            logger.warning("%s: counted by this process alone: %s", name.partition(":")[0], exc)
+    return math.ceil(_count_here(name, limit))
+
+
+async def acount_in_minute(layer: StreamLayer, name: str, limit: int) -> float:
+    """`count_in_minute` for asynchronous code; raises BackendUnavailable while Redis is away."""
+    wait = await layer.execute(*_count_command(layer.prefix, name, limit))
+    return _count_here(name, limit) if wait is None else float(wait) / 1000
+
+
+def _count_command(prefix: str, name: str, limit: int) -> tuple[str | int, ...]:
+    return "EVAL", _COUNT, 1, f"{prefix}:count:{name}", limit, int(WINDOW_SECONDS * 1000)
+
+
+def _count_here(name: str, limit: int) -> float:
+    cache.add(name, 0, WINDOW_SECONDS)
+    return WINDOW_SECONDS if cache.incr(name) > limit else 0.0
+
+
+# When the events of each payer are paid for, where no Redis is shared; under the lock.
+_paid_until: Final[dict[str, float]] = {}
+_paid_lock: Final = threading.Lock()
+
+
+def pay(who: str, cost: float) -> float:
+    """Count events that cost so many seconds: 0, or the seconds to wait; then not counted.
+
+    One second's worth may come at once. Events that cost more are let through when nothing is
+    owed, and what follows waits until they are paid for. Raises RedisError and OSError.
+    """
+    layer = shared_layer()
+    if layer is not None:
+        key = f"{layer.prefix}:pace:{who}"
+        return float(layer.sync_client.eval(_PACE, 1, key, int(cost * 1_000_000))) / 1_000_000
+    with _paid_lock:
+        wait, _paid_until[who] = pace(_paid_until.get(who, 0.0), time.monotonic(), cost)
+    return wait
+
+
+def pace(paid: float, now: float, cost: float) -> tuple[float, float]:
+    """Seconds to wait (0: counted), and until when everything is paid for afterwards.
+
+    Up to one second may be owed; events that cost more than that begin with no debt.
+    """
+    paid = max(now, paid)
+    wait = paid - now - max(0.0, 1.0 - cost)
+    return (wait, paid) if wait > 0 else (0.0, paid + cost)
