@@ -13,6 +13,9 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 import environ
 import psycopg
 import redis
+from django.core.exceptions import ImproperlyConfigured
+from django.db.utils import load_backend
+from kombu import Connection
 from kombu.transport import TRANSPORT_ALIASES
 
 ESCAPE: Final = "in a password write %23 for #, %3F for ?, %2F for / and %40 for @"
@@ -22,6 +25,14 @@ _MAIL_SCHEMES: Final = ("smtp", "smtps", "smtp+tls", "smtp+ssl")
 _TRUTH: Final = {"true": True, "1": True, "false": False, "0": False}
 # Django's own; libpq knows the others.
 _POSTGRES_OPTIONS: Final = {"assume_role", "isolation_level", "pool", "server_side_binding"}
+_POSTGRES_NUMBERS: Final = {
+    "connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count",
+    "tcp_user_timeout",
+}  # fmt: skip
+# What says where the server is; a service is in a file that may be written later.
+_POSTGRES_PLACES: Final = {"service", "host", "hostaddr", "port"}
+# A directory without a socket: the error of a connection to it names it.
+_NOWHERE: Final = "/proc/self/none"
 
 
 class BadAddress(ValueError):
@@ -70,6 +81,18 @@ def check_broker(urls: str) -> None:
         transport = parts.scheme.partition("+")[0]
         if "://" not in url or transport not in TRANSPORT_ALIASES:
             raise BadAddress("does not begin with a transport that Celery knows")
+        if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"/{0,2}\d*", parts.path):
+            raise BadAddress("names a database that is not a number")
+        _check_celery(url)
+
+
+def _check_celery(url: str) -> None:
+    try:
+        Connection(url)  # connects when it is used
+    except ImportError:
+        raise BadAddress("needs a package that cannot be imported: install it") from None
+    except Exception:
+        raise BadAddress("has an option that Celery does not know, or a bad value") from None
 
 
 def database(url: str) -> dict[str, Any]:
@@ -92,7 +115,12 @@ def database(url: str) -> dict[str, Any]:
             raise BadAddress("names a host: a path has three slashes before it, or four")
     else:
         _check_database_server(config, parts)
-    return _typed(config)
+    config = _typed(config)
+    try:
+        load_backend(engine)
+    except (ImproperlyConfigured, ImportError, OSError):
+        raise BadAddress("needs a driver that cannot be imported: install it") from None
+    return config
 
 
 def _check_database_server(config: dict[str, Any], parts: SplitResult) -> None:
@@ -102,11 +130,27 @@ def _check_database_server(config: dict[str, Any], parts: SplitResult) -> None:
     if not config["NAME"] and "service" not in options:
         raise BadAddress(f"names no database; {ESCAPE}")
     if config["ENGINE"].endswith(".postgresql"):
-        known = {name: value for name, value in options.items() if name not in _POSTGRES_OPTIONS}
-        try:
-            psycopg.conninfo.make_conninfo(**known)
-        except psycopg.Error:
-            raise BadAddress("has an option that PostgreSQL does not know") from None
+        _check_postgres(
+            {name: value for name, value in options.items() if name not in _POSTGRES_OPTIONS}
+        )
+
+
+def _check_postgres(options: dict[str, Any]) -> None:
+    """libpq looks at the values of all options before it looks for its server."""
+    for name in _POSTGRES_NUMBERS & options.keys():
+        if not re.fullmatch(r"-?\d{1,9}", str(options[name])):
+            raise BadAddress(f"has an option {name} that is not a whole number")
+    local = {name: value for name, value in options.items() if name not in _POSTGRES_PLACES}
+    try:
+        psycopg.conninfo.make_conninfo(**options)
+        text = psycopg.conninfo.make_conninfo(**local, host=_NOWHERE)
+    except psycopg.Error:
+        raise BadAddress("has an option that PostgreSQL does not know") from None
+    connection = psycopg.pq.PGconn.connect_start(text.encode())
+    found = connection.error_message
+    connection.finish()
+    if _NOWHERE.encode() not in found:
+        raise BadAddress("has an option with a value that PostgreSQL does not know")
 
 
 def _typed(config: dict[str, Any]) -> dict[str, Any]:

@@ -139,6 +139,7 @@ class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no t
         """A JSON object, empty by default. Its value is in no message: it may hold secrets."""
         try:
             value = json.loads(self.text(var) or "{}")
+            json.dumps(value, allow_nan=False)  # Python reads NaN and 1e999, too
         except (ValueError, RecursionError) as exc:
             raise ImproperlyConfigured(f"{var} is not JSON: {exc}") from None
         if not isinstance(value, dict):
