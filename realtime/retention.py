@@ -18,9 +18,9 @@ from django.utils import timezone
 
 from realtime.aside import set_aside
 from realtime.db import in_database
-from realtime.finite import days_before
 from realtime.models import Bar, StoredPrediction
 from realtime.retry import BAD_VALUES, Retry, Stopped, set_within
+from realtime.values import days_before
 
 logger = logging.getLogger(__name__)
 

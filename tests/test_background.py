@@ -68,7 +68,7 @@ async def test_a_bad_configuration_ends_all_of_them() -> None:
 
 
 def test_an_unknown_work_is_named() -> None:
-    with pytest.raises(CommandError, match="'nonsense' is none of record_bars, "):
+    with pytest.raises(CommandError, match="'nonsense' is not one of record_bars, "):
         call_command("run_background", "--only", "record_bars,nonsense")
 
 

@@ -21,9 +21,10 @@ from realtime.alerts.conditions import (
     Metric,
 )
 from realtime.alerts.rule_state import Rule, RuleState
-from realtime.alerts.watches import Series, Watch, Window, number, percent
+from realtime.alerts.watches import Series, Watch, Window, percent
 from realtime.bars.candles import corrected_id
 from realtime.streams import Channel
+from realtime.values import number
 
 AGE: Final[Mapping[str, Metric]] = {
     "market-data": Metric("age", "market-data"),

@@ -1,9 +1,9 @@
 """The inbox: every alert is stored before it is sent, until its reader has acknowledged it."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -15,9 +15,9 @@ from realtime.models import Alert, AlertAcknowledgement, WebhookDelivery, Webhoo
 from realtime.protocol import SEVERITIES, update_data, update_time
 from realtime.streams import InvalidSymbol, parse_symbol
 from realtime.users import user_id_of
+from realtime.values import batches
 from realtime.webhooks.events import emit, emit_to
 
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 # Unacknowledged alerts that a socket gets when it connects.
@@ -77,9 +77,9 @@ class Stored:
             self._take_back(sorted(self.uids & gone))
         sent = sorted(self.uids - gone)
         now = timezone.now()
-        for part in _batches(sent):
+        for part in batches(sent, _BATCH):
             Alert.objects.filter(uid__in=part, sent_at=None).update(sent_at=now)
-        for pks in _batches(self._deliveries_of(sent)):
+        for pks in batches(self._deliveries_of(sent), _BATCH):
             waiting = WebhookDelivery.objects.filter(pk__in=pks, next_attempt_at__gt=now, tries=0)
             waiting.update(next_attempt_at=now)
 
@@ -88,21 +88,18 @@ class Stored:
             # Not those that an engine has sent meanwhile.
             rows = Alert.objects.select_for_update().filter(sent_at=None)
             found = [
-                row for part in _batches(uids) for row in rows.filter(uid__in=part).only("uid")
+                row
+                for part in batches(uids, _BATCH)
+                for row in rows.filter(uid__in=part).only("uid")
             ]
-            for pks in _batches([row.pk for row in found]):
+            for pks in batches([row.pk for row in found], _BATCH):
                 Alert.objects.filter(pk__in=pks).delete()
-            for pks in _batches(self._deliveries_of([row.uid for row in found])):
+            for pks in batches(self._deliveries_of([row.uid for row in found]), _BATCH):
                 pending = WebhookDelivery.objects.filter(pk__in=pks)
                 pending.filter(status=WebhookDelivery.Status.PENDING).delete()
 
     def _deliveries_of(self, uids: Iterable[str]) -> list[int]:
         return [pk for uid in uids for pk in self._deliveries.get(uid, ())]
-
-
-def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for begin in range(0, len(items), _BATCH):
-        yield items[begin : begin + _BATCH]
 
 
 def _row(update: Broadcast) -> Alert:
@@ -148,10 +145,9 @@ def acknowledge(user: Any, uids: Sequence[str]) -> list[str]:
     """Note that a user has seen alerts; those of `uids` that are this user's, in their order."""
     found: dict[str, int] = {}
     uids = [uid for uid in uids if "\x00" not in uid]  # PostgreSQL cannot even be asked
-    for begin in range(0, len(uids), _BATCH):
-        alerts = Alert.objects.get_queryset().visible_to(user)
-        part = alerts.filter(uid__in=uids[begin : begin + _BATCH])
-        found.update(part.values_list("uid", "pk"))
+    alerts = Alert.objects.get_queryset().visible_to(user)
+    for part in batches(uids, _BATCH):
+        found.update(alerts.filter(uid__in=part).values_list("uid", "pk"))
     AlertAcknowledgement.objects.bulk_create(
         [AlertAcknowledgement(alert_id=pk, user_id=user.pk) for pk in found.values()],
         _BATCH,

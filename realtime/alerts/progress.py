@@ -29,6 +29,7 @@ from realtime.models import (
     WebhookEndpoint,
 )
 from realtime.protocol import Position
+from realtime.values import batches
 from realtime.webhooks.events import emit
 
 logger = logging.getLogger(__name__)
@@ -127,7 +128,7 @@ def load_rules(ids: Sequence[int]) -> tuple[list[Rule], list[Problem]]:
     """These rules, and what is wrong with those that cannot be read."""
     rules: list[Rule] = []
     problems: list[Problem] = []
-    for part in _batches(ids):
+    for part in batches(ids, _BATCH):
         for row in AlertRule.objects.filter(pk__in=part).order_by():
             try:
                 rules.append(rule_of(row))
@@ -210,7 +211,7 @@ def _write_states(symbols: Sequence[Moved]) -> None:
         for moved in symbols
         for (id, revision), data in moved.rules.items()
     ]
-    for part in _batches([row for row in rows if row.rule_id in existing]):
+    for part in batches([row for row in rows if row.rule_id in existing], _BATCH):
         AlertRuleState.objects.bulk_create(
             part,
             update_conflicts=True,
@@ -222,7 +223,7 @@ def _write_states(symbols: Sequence[Moved]) -> None:
 def _existing(ids: Iterable[int]) -> set[int]:
     return {
         id
-        for part in _batches(sorted(set(ids)))
+        for part in batches(sorted(set(ids)), _BATCH)
         for id in AlertRule.objects.filter(pk__in=part).values_list("pk", flat=True)
     }
 
@@ -233,7 +234,7 @@ def _store_alerts(drafts: Sequence[Draft]) -> list[Alert]:
     now = timezone.now()
     kept, notices = within_limit(_permitted(drafts, now), now)
     stored = Alert.objects.bulk_create([*(_alert(each, now) for each in kept), *notices], _BATCH)
-    for part in _batches(sorted({alert.rule_id for alert in stored if alert.rule_id})):
+    for part in batches(sorted({alert.rule_id for alert in stored if alert.rule_id}), _BATCH):
         AlertRule.objects.filter(pk__in=part).update(last_fired_at=now)
     if WebhookEndpoint.objects.filter(enabled=True).exists():
         for alert in stored:
@@ -245,7 +246,7 @@ def _permitted(drafts: Sequence[Draft], now: datetime) -> list[Draft]:
     """Those of rules that are still there and may still read what they tell."""
     rules = {
         rule.pk: rule
-        for part in _batches(sorted({each.rule_id for each in drafts}))
+        for part in batches(sorted({each.rule_id for each in drafts}), _BATCH)
         for rule in with_rights(part)
     }
     return [
@@ -277,7 +278,7 @@ def _alert(each: Draft, now: datetime) -> Alert:
 
 def mark_sent(uids: Sequence[str]) -> None:
     now = timezone.now()
-    for part in _batches(uids):
+    for part in batches(uids, _BATCH):
         Alert.objects.filter(uid__in=part, sent_at=None).update(sent_at=now)
 
 
@@ -295,15 +296,10 @@ def known(uids: Sequence[str]) -> set[str]:
     """Which of these alerts are stored."""
     return {
         uid
-        for part in _batches(uids)
+        for part in batches(uids, _BATCH)
         for uid in Alert.objects.filter(uid__in=part).values_list("uid", flat=True)
     }
 
 
 def _plain(positions: Mapping[str, Position]) -> dict[str, list[Any]]:
     return {name: [place.epoch, place.offset] for name, place in positions.items()}
-
-
-def _batches(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    for begin in range(0, len(items), _BATCH):
-        yield items[begin : begin + _BATCH]

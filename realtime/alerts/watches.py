@@ -193,14 +193,3 @@ def percent(value: float, base: float) -> float | None:
         return 0.0
     share = round((value / base - 1) * 100, 9)
     return share + 0.0 if math.isfinite(share) else None  # + 0.0: never -0
-
-
-def number(value: object) -> float | None:
-    """A finite number, else None."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        plain = float(value)
-    except OverflowError:
-        return None
-    return plain + 0.0 if math.isfinite(plain) else None  # + 0.0: never -0

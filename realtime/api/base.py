@@ -22,7 +22,7 @@ from rest_framework.views import APIView, exception_handler
 from realtime.access.tickets import TicketsUnavailable
 from realtime.broadcast import PublishFailed
 from realtime.connections import StatisticsUnavailable
-from realtime.finite import finite
+from realtime.values import finite
 
 logger = logging.getLogger(__name__)
 

@@ -25,8 +25,7 @@ from datetime import time as time_of_day
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from realtime.feeds.epoch import read_epoch
-from realtime.finite import total
+from realtime.values import in_utc, read_epoch, total
 
 INTERVALS: Final = {"1m": timedelta(minutes=1), "1d": timedelta(days=1)}
 # How far ahead of this machine's clock the clock of a market may be.
@@ -276,8 +275,7 @@ def _moment(value: object) -> datetime:
     try:
         if isinstance(value, str | datetime):
             moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-            # UTC is what is meant by everybody who leaves the zone out.
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+            return in_utc(moment)
         if isinstance(value, int | float) and not isinstance(value, bool):
             return read_epoch(value)[0]
     except (ValueError, OverflowError, OSError):

@@ -1,20 +1,18 @@
 """Bars and positions in the database: both in one transaction, so that nothing counts twice."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
-from typing import Final, TypeVar
+from typing import Final
 
 from django.db import IntegrityError, transaction
 
 from realtime.bars.candles import INTERVALS, VOID, BarKey, Candle
-from realtime.finite import LARGEST
 from realtime.models import Bar, RecordedPosition
 from realtime.protocol import Position
+from realtime.values import LARGEST, batches
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 # Symbols of which that was told.
 _too_large: Final[set[str]] = set()
@@ -58,7 +56,7 @@ def store(
     with transaction.atomic():
         _move(before, after)
         days = {key for key, candle in candles.items() if candle.of_minutes}
-        for keys in _batches(sorted(candles.keys() - days)):
+        for keys in batches(sorted(candles.keys() - days), _BATCH):
             held = _held(keys)
             _write({key: _joined(held.get(key), candles[key]) for key in keys})
         for key in days:  # after their minutes
@@ -83,7 +81,7 @@ def _of_minutes(key: BarKey) -> Candle:
 
 
 def _move(before: Mapping[str, Position], after: Mapping[str, Position]) -> None:
-    for symbols in _batches(sorted(after)):
+    for symbols in batches(sorted(after), _BATCH):
         rows = RecordedPosition.objects.select_for_update().filter(symbol__in=symbols)
         stored = {row.symbol: Position(row.epoch, row.offset) for row in rows.order_by("symbol")}
         for symbol in symbols:
@@ -148,8 +146,3 @@ def _bar(key: BarKey, candle: Candle) -> Bar:
         first_tick_at=candle.first,
         last_tick_at=candle.last,
     )
-
-
-def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for begin in range(0, len(items), _BATCH):
-        yield items[begin : begin + _BATCH]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Final
 
-from realtime.feeds.epoch import read_epoch
+from realtime.values import read_epoch
 
 # The day of a bar is that of its market: of the time as it is written, whatever the zone is.
 _WITH_TIME: Final = re.compile(

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from typing import Any, Protocol
 
 from realtime import protocol
-from realtime.finite import finite
+from realtime.values import finite
 
 
 @dataclass(frozen=True, slots=True)

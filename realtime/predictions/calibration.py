@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from statistics import NormalDist, fmean
 from typing import Any, Final
 
-from realtime.finite import finite, mean
 from realtime.predictions.scores import Outcome, Score, score_of
+from realtime.values import finite, mean
 
 # Nominal shares at which the report compares.
 LEVELS: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)

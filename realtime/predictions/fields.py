@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from realtime.broadcast import InvalidUpdate
+from realtime.values import in_utc
 
 # The names under which a value is looked for, the first one that is there counts.
 PRICE: Final = ("predicted_price", "prediction")
@@ -147,9 +148,7 @@ def _moment(data: Mapping[str, Any], name: str) -> datetime | None:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
         if not isinstance(moment, datetime):
             raise ValueError
-        if moment.tzinfo is None:
-            return moment.replace(tzinfo=UTC)
-        return moment.astimezone(UTC)
+        return in_utc(moment)
     except (ValueError, OverflowError):
         raise InvalidUpdate(
             f"prediction_data.{name}", f"{value!r} is not a time such as 2024-01-01T12:00:00Z"

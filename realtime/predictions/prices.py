@@ -10,7 +10,6 @@ there was one): `1m`. As long as that gives fewer than MIN_CLOSES minutes, or wi
 each update counts for itself: `update`.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -24,6 +23,7 @@ from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import Bar
 from realtime.predictions.fields import later
 from realtime.predictions.predictors import MIN_CLOSES
+from realtime.values import in_utc, number
 
 # Updates of a symbol that are looked at. `recent_updates` gives 300 at most, counted from the
 # newest when it answers: some may be published while it reads.
@@ -192,10 +192,7 @@ def mean_spacing(moments: Sequence[datetime | None]) -> timedelta:
 
 def _moment(text: str | None) -> datetime | None:
     try:
-        moment = datetime.fromisoformat(text or "")
-        if moment.tzinfo is None:
-            return moment.replace(tzinfo=UTC)
-        return moment.astimezone(UTC)
+        return in_utc(datetime.fromisoformat(text or ""))
     except (ValueError, OverflowError):
         return None
 
@@ -209,13 +206,8 @@ def _start(bar_date: str) -> datetime | None:
 
 def _price(value: object) -> float | None:
     """A finite number above zero as a float, else None."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        price = float(value)
-    except OverflowError:
-        return None
-    return price if 0 < price < math.inf else None
+    price = number(value)
+    return price if price is not None and price > 0 else None
 
 
 def _text(value: object) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from realtime.finite import finite, mean
+from realtime.values import finite, mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,8 +25,8 @@ from django.db.models import Exists, F, OuterRef, QuerySet
 from django.utils import timezone
 
 from realtime.aside import is_outage, set_aside
-from realtime.finite import days_before
 from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from realtime.values import days_before
 from realtime.webhook_secrets import SecretUnreadable
 from realtime.webhooks import schedule
 from realtime.webhooks.owners import tell_owner

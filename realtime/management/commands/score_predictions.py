@@ -20,6 +20,7 @@ from realtime.predictions.plots import PlotUnavailable, draw
 from realtime.predictions.predictors import Predictor, configured_predictor
 from realtime.protocol import MAX_HORIZON
 from realtime.streams import InvalidSymbol, parse_symbol
+from realtime.values import in_utc
 
 _EXAMPLES: Final = """\
 examples:
@@ -189,8 +190,7 @@ def _moment(text: str) -> datetime:
     try:
         if len(text) == len("2024-01-31"):
             return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        return in_utc(datetime.fromisoformat(text))
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text!r} is not a time like 2024-01-31") from None
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from realtime.finite import LARGEST, finite, mean, total
+from realtime.values import LARGEST, finite, mean, total
 
 HUGE = 1.7e308
 
