@@ -3,6 +3,11 @@
 Ordinary Channels to the reader: a consumer accepts, joins the groups of its streams and answers
 messages. With a channel layer of this project updates come to its socket directly; with any other
 one they come as `stream.update` events, without offsets and resume.
+
+- `socket`: the loop over the messages of a client, tasks and timers, errors, the end.
+- `base`: connects, and gives each message to its part of `realtime.session`.
+- `predictions`, `market_data`, `alerts`: what each endpoint adds.
+- `not_found`: every other path.
 """
 
 from realtime.consumers.alerts import AlertsConsumer

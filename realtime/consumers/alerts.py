@@ -20,6 +20,7 @@ from realtime.delivery.updates import Reader
 from realtime.models import Alert, AlertRule
 from realtime.protocol import ErrorCode, Position, ProtocolError
 from realtime.session.requests import Change, alert_streams, parse_streams
+from realtime.session.url import position_in_url
 from realtime.streams import ALERTS_ALL, WILDCARD, Stream
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class AlertsConsumer(RealtimeConsumer):
 
     async def wanted_streams(self) -> tuple[list[Stream], dict[str, Position]]:
         """Both. A position in the URL is in `all`: what `user` has missed the inbox knows."""
-        return alert_streams(self.identity), self.position_in_url(ALERTS_ALL)
+        return alert_streams(self.identity), position_in_url(ALERTS_ALL, self.scope)
 
     # The inbox --------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, assert_never
 
@@ -18,28 +17,28 @@ from realtime.access.live_sockets import (
     live_sockets,
     recheck,
 )
-from realtime.connections import TALLIED, connection_manager
+from realtime.connections import connection_manager
 from realtime.consumers.socket import SocketConsumer
 from realtime.db import in_database
 from realtime.delivery.heartbeat import Heartbeat, Pings, heartbeat
 from realtime.delivery.readers import RateLimitedReader
 from realtime.delivery.updates import Reader
 from realtime.limits.policy import max_subscriptions
-from realtime.protocol import CloseCode, ErrorCode, Position, ProtocolError, StreamInfo
+from realtime.protocol import CloseCode, ErrorCode, Position, ProtocolError
 from realtime.session.admission import Admission
+from realtime.session.answers import connected, limit_left, status
 from realtime.session.changes import Changes
 from realtime.session.credential import LiveCredential
 from realtime.session.pulse import Pulse
 from realtime.session.requests import Change
 from realtime.session.subscriptions import ANSWER, Membership
-from realtime.streams import Channel, InvalidSymbol, Stream, parse_symbol
-from realtime.version import VERSION
+from realtime.session.url import check_position, position_in_url, stream_in_url
+from realtime.streams import Channel, Stream
 
 # How many symbols of one `subscribe` or `unsubscribe` count as one message.
 SYMBOLS_PER_MESSAGE: Final = 10
 # Seconds for which nothing is read from a socket that has sent too much.
 MAX_PAUSE: Final = 1.0
-SERVER_ID: Final = uuid.uuid4().hex[:12]
 
 
 class RealtimeConsumer(SocketConsumer):
@@ -99,30 +98,17 @@ class RealtimeConsumer(SocketConsumer):
         await self.admission.check_handshakes()
         streams, since = await self.wanted_streams()
         if not self.identity.is_authenticated and not settings.REALTIME_ALLOW_ANONYMOUS:
-            self.credential.await_auth()  # which goes on from here
+            self.credential.expect_auth()  # which goes on from here
             return
         await self.welcome(streams, since)
 
     async def wanted_streams(self) -> tuple[list[Stream], dict[str, Position]]:
         """The streams that the URL names, and where it says the client stands in them."""
-        text = _symbol_in_path(self.scope)
-        if text is None:
-            return [], {}
         try:
-            stream = Stream(self.channel, parse_symbol(text))
-        except InvalidSymbol as exc:
-            await self.refuse(
-                ErrorCode.INVALID_SYMBOL, f"{text[:64]!r}: {exc.reason}", CloseCode.NOT_FOUND
-            )
-        return [stream], self.position_in_url(stream)
-
-    def position_in_url(self, stream: Stream) -> dict[str, Position]:
-        """`?epoch=&offset=`, which is for this stream."""
-        try:
-            position = protocol.position_from_query(self.scope["query_string"])
-        except ProtocolError:
-            position = protocol.UNKNOWN_POSITION  # `welcome` says what is wrong
-        return {} if position is None else {stream.symbol: position}
+            stream = stream_in_url(self.channel, self.scope)
+        except ProtocolError as exc:
+            await self.refuse(exc.code, exc.message, CloseCode.NOT_FOUND)
+        return ([], {}) if stream is None else ([stream], position_in_url(stream, self.scope))
 
     async def welcome(self, streams: Sequence[Stream], since: Mapping[str, Position]) -> None:
         """Check the scope, join the groups, say `connected`, send the snapshots."""
@@ -138,45 +124,18 @@ class RealtimeConsumer(SocketConsumer):
             self._live.add(self)
         else:
             await self.channel_layer.group_add(GROUP, self.channel_name)
-        await self.changes.begin(Change(streams, since=since), self._connected)
+        await self.changes.begin(
+            Change(streams, since=since), lambda infos: connected(self, self.members, infos)
+        )
         self._heartbeat = heartbeat(settings.REALTIME_HEARTBEAT_INTERVAL)
         self._heartbeat.add(self)
-        self._check_position(streams)
+        try:
+            check_position(streams, self.scope)
+        except ProtocolError as exc:
+            self.send_error(exc)
 
     def make_reader(self, stream: Stream, max_rate: float | None) -> Reader | None:
         return None if max_rate is None else RateLimitedReader(self.socket, max_rate)
-
-    def _check_position(self, streams: Sequence[Stream]) -> None:
-        """Behind `connected`: say it if the URL asks to resume what it cannot."""
-        try:
-            position = protocol.position_from_query(self.scope["query_string"])
-        except ProtocolError as exc:
-            self.send_error(exc)
-            return
-        if position is not None and not streams:
-            self.send_error(
-                ProtocolError(
-                    ErrorCode.INVALID_MESSAGE,
-                    "offset: the URL has no symbol that it could be of; send subscribe with since",
-                    details={"field": "offset"},
-                )
-            )
-
-    def _connected(self, infos: dict[str, StreamInfo]) -> protocol.Connected:
-        symbols = self.members.symbols
-        message = protocol.Connected(
-            channel=self.channel,
-            symbols=symbols,
-            connection_id=self.connection_id,
-            message=f"Connected to {self.channel}",
-            protocol=protocol.PROTOCOL_VERSION,
-            heartbeat_interval=settings.REALTIME_HEARTBEAT_INTERVAL,
-            authenticated=self.identity.is_authenticated,
-            streams=infos,
-        )
-        if len(symbols) == 1:
-            message.symbol = symbols[0]
-        return message
 
     # Its credential ---------------------------------------------------------------------------
 
@@ -254,7 +213,7 @@ class RealtimeConsumer(SocketConsumer):
             case protocol.Auth():
                 await self._on_auth(message)
             case protocol.StatusRequest():
-                self.socket.send_once(ANSWER, protocol.encode(self._status(message.id)))
+                self.socket.send_once(ANSWER, protocol.encode(self._status(message)))
             case protocol.RequestPrediction() | protocol.ConfigureAlerts() | protocol.Ack():
                 await self.receive_other(message)
             case _:
@@ -309,28 +268,8 @@ class RealtimeConsumer(SocketConsumer):
             connection_manager.count(f"closed:{int(code)}")
         await super().end(code, reason)
 
-    def _status(self, id: str | int | None) -> protocol.Status:
-        identity = self.identity
-        round_trip = self.pulse.round_trip
-        expires_at = identity.expires_at
-        message = protocol.Status(
-            channel=self.channel,
-            connection_id=self.connection_id,
-            symbols=self.members.symbols,
-            streams=self.members.positions(),
-            limits=self.limits(),
-            counters={
-                **dict(zip(TALLIED, self.tally(), strict=True)),
-                "waiting_bytes": self.socket.outbox.size,
-            },
-            rtt_ms=None if round_trip is None else round(round_trip * 1000, 3),
-            credential={
-                "kind": identity.kind,
-                "expires_at": None if expires_at is None else protocol.timestamp(expires_at),
-            },
-            server={"id": SERVER_ID, "version": VERSION},
-        )
-        return protocol.answering(message, id)
+    def _status(self, message: protocol.StatusRequest) -> protocol.Status:
+        return status(self, self.members, self.limits(), self.pulse.round_trip, message.id)
 
     def limits(self) -> dict[str, Any]:
         """Each limit of this socket, and how much of it is left."""
@@ -346,25 +285,8 @@ class RealtimeConsumer(SocketConsumer):
         }
 
 
-def _symbol_in_path(scope: Mapping[str, Any]) -> str | None:
-    """What stands where the URL has the symbol; None for nothing.
-
-    A slash at the end is tolerated. One that is percent-encoded belongs to the symbol, which only
-    the path as it was sent can tell; servers need not pass that on.
-    """
-    text: str | None = scope["url_route"]["kwargs"].get("symbol")
-    if not text:
-        return None
-    sent: bytes = scope.get("raw_path") or b"/"
-    return text[:-1] if text.endswith("/") and sent.endswith(b"/") else text
-
-
 def _cost(message: protocol.AnyClientMessage) -> int:
     """How many messages this one counts as."""
     if isinstance(message, protocol.Subscribe | protocol.Unsubscribe):
         return 1 + len(message.symbols or ()) // SYMBOLS_PER_MESSAGE
     return 1
-
-
-def limit_left(limit: int, left: int) -> dict[str, int]:
-    return {"limit": limit, "left": max(0, left)}

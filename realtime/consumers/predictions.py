@@ -7,12 +7,13 @@ from typing import Any
 from django.conf import settings
 
 from realtime import protocol
-from realtime.consumers.base import RealtimeConsumer, limit_left
+from realtime.consumers.base import RealtimeConsumer
 from realtime.limits.policy import count_prediction
 from realtime.limits.rates import Allowance
 from realtime.predictions.predictors import PredictionFailed
 from realtime.predictions.requests import request_prediction
 from realtime.protocol import ErrorCode, ProtocolError
+from realtime.session.answers import limit_left
 from realtime.session.requests import parse_streams
 from realtime.streams import WILDCARD
 

@@ -26,6 +26,9 @@ class Connection(Protocol):
     def make_reader(self, stream: Stream, max_rate: float | None) -> Reader | None:
         """What stands between the stream and the socket; None for nothing."""
 
+    def tally(self) -> tuple[int, int, int]:
+        """What was sent: see `delivery.heartbeat.Beating`."""
+
     def send_message(self, message: ServerMessage) -> None: ...
 
     def send_error(self, error: ProtocolError) -> None: ...

@@ -67,7 +67,7 @@ class LiveCredential:
 
     # `auth` -----------------------------------------------------------------------------------
 
-    def await_auth(self) -> None:
+    def expect_auth(self) -> None:
         """The client is anonymous and has to send `auth` soon."""
         self._connection.timer("auth", settings.REALTIME_AUTH_TIMEOUT, self._auth_missing)
 

@@ -1,0 +1,67 @@
+"""What a connection is told about itself: `connected` and `status`."""
+
+import uuid
+from typing import Any, Final
+
+from django.conf import settings
+
+from realtime import protocol
+from realtime.connections import TALLIED
+from realtime.protocol import StreamInfo
+from realtime.session.connection import Connection
+from realtime.session.subscriptions import Membership
+from realtime.version import VERSION
+
+SERVER_ID: Final = uuid.uuid4().hex[:12]
+
+
+def connected(
+    connection: Connection, members: Membership, infos: dict[str, StreamInfo]
+) -> protocol.Connected:
+    symbols = members.symbols
+    message = protocol.Connected(
+        channel=connection.channel,
+        symbols=symbols,
+        connection_id=connection.connection_id,
+        message=f"Connected to {connection.channel}",
+        protocol=protocol.PROTOCOL_VERSION,
+        heartbeat_interval=settings.REALTIME_HEARTBEAT_INTERVAL,
+        authenticated=connection.identity.is_authenticated,
+        streams=infos,
+    )
+    if len(symbols) == 1:
+        message.symbol = symbols[0]
+    return message
+
+
+def status(
+    connection: Connection,
+    members: Membership,
+    limits: dict[str, Any],
+    round_trip: float | None,
+    id: str | int | None,
+) -> protocol.Status:
+    identity = connection.identity
+    expires_at = identity.expires_at
+    message = protocol.Status(
+        channel=connection.channel,
+        connection_id=connection.connection_id,
+        symbols=members.symbols,
+        streams=members.positions(),
+        limits=limits,
+        counters={
+            **dict(zip(TALLIED, connection.tally(), strict=True)),
+            "waiting_bytes": connection.socket.outbox.size,
+        },
+        rtt_ms=None if round_trip is None else round(round_trip * 1000, 3),
+        credential={
+            "kind": identity.kind,
+            "expires_at": None if expires_at is None else protocol.timestamp(expires_at),
+        },
+        server={"id": SERVER_ID, "version": VERSION},
+    )
+    return protocol.answering(message, id)
+
+
+def limit_left(limit: int, left: int) -> dict[str, int]:
+    return {"limit": limit, "left": max(0, left)}

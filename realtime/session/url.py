@@ -1,0 +1,52 @@
+"""What the URL of a connection asks for: a stream, and where the client stands in it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from realtime import protocol
+from realtime.protocol import ErrorCode, Position, ProtocolError
+from realtime.streams import Channel, InvalidSymbol, Stream, parse_symbol
+
+
+def stream_in_url(channel: Channel, scope: Mapping[str, Any]) -> Stream | None:
+    """The stream that the path names; raises ProtocolError if that is not a symbol."""
+    text = _symbol_in_path(scope)
+    if text is None:
+        return None
+    try:
+        return Stream(channel, parse_symbol(text))
+    except InvalidSymbol as exc:
+        raise ProtocolError(ErrorCode.INVALID_SYMBOL, f"{text[:64]!r}: {exc.reason}") from None
+
+
+def position_in_url(stream: Stream, scope: Mapping[str, Any]) -> dict[str, Position]:
+    """`?epoch=&offset=`, which is for this stream."""
+    try:
+        position = protocol.position_from_query(scope["query_string"])
+    except ProtocolError:
+        position = protocol.UNKNOWN_POSITION  # `check_position` says what is wrong
+    return {} if position is None else {stream.symbol: position}
+
+
+def check_position(streams: Sequence[Stream], scope: Mapping[str, Any]) -> None:
+    """Raises ProtocolError if the URL asks to resume what cannot be resumed."""
+    position = protocol.position_from_query(scope["query_string"])
+    if position is not None and not streams:
+        raise ProtocolError(
+            ErrorCode.INVALID_MESSAGE,
+            "offset: the URL has no symbol that it could be of; send subscribe with since",
+            details={"field": "offset"},
+        )
+
+
+def _symbol_in_path(scope: Mapping[str, Any]) -> str | None:
+    """What stands where the URL has the symbol; None for nothing.
+
+    A slash at the end is tolerated. One that is percent-encoded belongs to the symbol, which only
+    the path as it was sent can tell; servers need not pass that on.
+    """
+    text: str | None = scope["url_route"]["kwargs"].get("symbol")
+    if not text:
+        return None
+    sent: bytes = scope.get("raw_path") or b"/"
+    return text[:-1] if text.endswith("/") and sent.endswith(b"/") else text
