@@ -79,8 +79,9 @@ class Columns:
 
     @property
     def unused_adjusted(self) -> list[str]:
-        """Columns that somebody may expect to be used."""
-        return [name for name in self.unused if "adj" in name.lower()]
+        """Columns that somebody may expect to be used: factors of splits only where no other is."""
+        words = ("adj",) if "adjusted close" in self.places else ("adj", "split")
+        return [name for name in self.unused if any(word in name.lower() for word in words)]
 
 
 def cells(line: str, delimiter: str) -> list[str]:

@@ -186,6 +186,16 @@ def test_what_is_used_and_what_is_not_can_be_told(tmp_path: Path) -> None:
     assert columns.unused_adjusted == ["adjOpen"]
 
 
+@pytest.mark.parametrize("name", ["Split Factor", "Stock Splits", "split_coefficient"])
+def test_a_column_of_splits_is_one_that_somebody_expects_to_be_used(
+    tmp_path: Path, name: str
+) -> None:
+    text = f"Date,Open,High,Low,Close,Volume,{name}\n2024-01-02,10,12,9,11,5,0\n"
+    assert read(tmp_path, text).columns.unused_adjusted == [name]
+    adjusted = text.replace(name, f"{name},Adj Close").replace("5,0", "5,0,11")
+    assert read(tmp_path, adjusted).columns.unused_adjusted == []
+
+
 @pytest.mark.parametrize("adjusted", ["-0.35", "0", "", "null", "nan", "abc", "-inf", "1e999"])
 def test_an_adjusted_close_that_says_nothing_costs_no_row(tmp_path: Path, adjusted: str) -> None:
     text = f"{ADJUSTED}2024-01-02,10,12,9,11,5,{adjusted}\n2024-01-03,10,12,9,11,5,11\n"
