@@ -10,11 +10,26 @@ from realtime.values import read_epoch
 
 # The day of a bar is that of its market: of the time as it is written, whatever the zone is.
 _WITH_TIME: Final = re.compile(
-    r"(\d{4}-\d\d-\d\d|\d{8})[T ]\d\d:?\d\d(?::?\d\d(?:[.,]\d+)?)?"
-    r" ?(?:Z|[+-]\d\d(?::?\d\d)?|[A-Za-z]+(?:/[A-Za-z_]+)*)?"
+    r"(?P<day>.+?)(?:T|,? +)(?P<hour>\d{1,2}):?(?P<minute>\d\d)(?::?(?P<second>\d\d)(?:[.,]\d+)?)?"
+    r" ?(?:(?P<half>[ap]\.?m\.?)(?![a-z]))?"
+    r" ?(?:Z|[+-](?P<zone>\d\d)(?::?\d\d)?|[a-z]+(?:/[a-z_]+)*)?",
+    re.IGNORECASE,
 )
 _YEAR_FIRST: Final = re.compile(r"(\d{4})[/.](\d{1,2})[/.](\d{1,2})")
-_YEAR_LAST: Final = re.compile(r"(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})(?:[ T].*)?")
+_YEAR_LAST: Final = re.compile(r"(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})")
+# A day whose month has its name, perhaps after the day of the week.
+_NAMED: Final = re.compile(
+    r"(?:(?:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?:day)?\.?,? +)?"
+    r"(?:(?P<day>\d{1,2})(?:st|nd|rd|th)?[ ./-]*(?P<month>[a-z]{3,9})\.?,?[ /-]*(?P<year>\d{4})"
+    r"|(?P<month2>[a-z]{3,9})[ ./-]*(?P<day2>\d{1,2})(?:st|nd|rd|th)?(?:,? +|[/-])(?P<year2>\d{4})"
+    r"|(?P<year3>\d{4})[ ./-]*(?P<month3>[a-z]{3,9})[ ./-]*(?P<day3>\d{1,2}))",
+    re.IGNORECASE,
+)
+_MONTHS: Final = (
+    "january", "february", "march", "april", "may", "june", "july", "august", "september",
+    "october", "november", "december",
+)  # fmt: skip
+_LONGEST: Final = 64
 _EPOCH: Final = re.compile(r"-?\d{9,19}(?:\.\d*)?")
 _THOUSANDS: Final = re.compile(r"\d{1,3}(?:([.,])\d{3})(?:\1\d{3})*")
 _UNITS: Final = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
@@ -26,7 +41,7 @@ _NOTHING: Final = re.compile(
 
 def day_first(texts: Iterable[str]) -> bool | None:
     """Do dates such as 31/01/2024 begin with the day? None: these could be read either way."""
-    matches = [match for text in texts if (match := _YEAR_LAST.fullmatch(text))]
+    matches = [match for text in texts if (match := _YEAR_LAST.fullmatch(_without_time(text)[0]))]
     if any(int(match[1]) > 12 for match in matches):
         return True
     return False if any(int(match[2]) > 12 for match in matches) else None
@@ -35,30 +50,66 @@ def day_first(texts: Iterable[str]) -> bool | None:
 def read_day(text: str, *, day_first: bool | None = None) -> date:
     """The day that a bar is of. `day_first` is what dates like 01/02/2024 need to be read."""
     try:
-        if match := _WITH_TIME.fullmatch(text):
-            return date.fromisoformat(match[1])
-        if match := _YEAR_FIRST.fullmatch(text):
-            return date(*map(int, match.groups()))
-        if match := _YEAR_LAST.fullmatch(text):
-            return _year_last(text, match, day_first)
-        if _EPOCH.fullmatch(text):
-            return read_epoch(float(text))[0].date()
-        return date.fromisoformat(text)
-    except _Ambiguous:
-        raise
+        day, time = _without_time(text)
+        found = _read_day(day, day_first)
+        if time is not None:
+            _check_time(time)
+        return found
+    except _Unreadable as exc:
+        raise ValueError(f"date: {text!r} {exc}") from None
     except (ValueError, OverflowError, OSError):
         raise ValueError(f"date: {text!r} is not a date like 2008-01-31") from None
 
 
-class _Ambiguous(ValueError):
-    pass
+def _read_day(text: str, day_first: bool | None) -> date:
+    if match := _YEAR_FIRST.fullmatch(text):
+        return date(*map(int, match.groups()))
+    if match := _YEAR_LAST.fullmatch(text):
+        return _year_last(match, day_first)
+    if match := _NAMED.fullmatch(text):
+        day, month, year = (
+            next(found for suffix in ("", "2", "3") if (found := match[name + suffix]))
+            for name in ("day", "month", "year")
+        )
+        return date(int(year), _month(month), int(day))
+    if _EPOCH.fullmatch(text):
+        return read_epoch(float(text))[0].date()
+    return date.fromisoformat(text)
 
 
-def _year_last(text: str, match: re.Match[str], day_first: bool | None) -> date:
+def _without_time(text: str) -> tuple[str, re.Match[str] | None]:
+    """The date in a cell, and how the time behind it was read; nothing of a text without end."""
+    if len(text) > _LONGEST:
+        return "", None
+    match = None if _NAMED.fullmatch(text) else _WITH_TIME.fullmatch(text)
+    return (text, None) if match is None else (match["day"], match)
+
+
+def _check_time(match: re.Match[str]) -> None:
+    """Raises _Unreadable for a time that no clock shows. A day may end at 24:00."""
+    hour, minute, second, zone = (
+        int(match[name] or 0) for name in ("hour", "minute", "second", "zone")
+    )
+    hours = range(1, 13) if match["half"] else range(24 + (minute == second == 0))
+    if hour not in hours or minute > 59 or second > 60 or zone > 14:
+        raise _Unreadable("has a time that no clock shows")
+
+
+def _month(name: str) -> int:
+    """By its name, or the beginning of it; raises ValueError."""
+    found = [n for n, month in enumerate(_MONTHS, 1) if month.startswith(name.lower())]
+    return found[0] if len(found) == 1 else int(name)
+
+
+class _Unreadable(ValueError):
+    """Says why."""
+
+
+def _year_last(match: re.Match[str], day_first: bool | None) -> date:
     first, second, year = map(int, match.group(1, 2, 3))
     if day_first is None and first != second:
-        raise _Ambiguous(
-            f"date: {text!r} may begin with the day or with the month; write {year}-{first:02}-"
+        raise _Unreadable(
+            f"may begin with the day or with the month; write {year}-{first:02}-"
             f"{second:02} or {year}-{second:02}-{first:02}"
         )
     return date(year, second, first) if day_first else date(year, first, second)

@@ -35,6 +35,10 @@ def bars(directory: Path, text: str | bytes, name: str = "ABC.csv") -> list[Bar]
         "2024-01-02 23:00:00-05:00", "2024-01-02T00:00:00.000Z", "2024-01-02 16:00",
         "2024-01-02 00:00:00 EST", "2024-01-02 00:00:00 America/New_York", "1704171600",
         "1704171600000", "1704171600000000", "1704171600000000000", "1704171600.0",
+        "Jan 02 2024", "Jan 2, 2024", "2-Jan-2024", "02 January 2024", "02JAN2024", "2024-Jan-02",
+        "Tue, 02 Jan 2024", "Tuesday, January 2nd, 2024", "2-Jan-2024 16:00:00",
+        "Jan 2, 2024 4:00 PM", "2024-01-02 4:00 PM", "2024-01-02 12:00:00 a.m. EST",
+        "2024-01-02 24:00",
     ],
 )  # fmt: skip
 def test_the_day_is_read_however_it_is_written(text: str) -> None:
@@ -42,11 +46,26 @@ def test_the_day_is_read_however_it_is_written(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "noon", "2024-13-01", "99999999999999999999", "1e9", "1/2/24"]
-)
+    "text", ["", "noon", "2024-13-01", "99999999999999999999", "1e9", "1/2/24", "Ju 2 2024",
+             "Foo 2 2024", "Jan 32 2024", "2-Jan-24", "2024-01-02 noon",
+             pytest.param("T1" * 50_000, id="long")]
+)  # fmt: skip
 def test_what_is_no_day_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a date like 2008-01-31"):
         read_day(text)
+
+
+@pytest.mark.parametrize(
+    "time", ["99:99:99", "25:00", "24:01", "16:60", "13:00 PM", "0:30 am", "16:00+99:00"]
+)
+@pytest.mark.parametrize("day", ["2024-01-15", "31/01/2024", "Jan 15, 2024"])
+def test_a_time_that_no_clock_shows_spoils_its_row_alone(
+    tmp_path: Path, day: str, time: str
+) -> None:
+    text = f'{HEADER}"{day} {time}",10,12,9,11,5\n2024-01-16,10,12,9,11,5\n'
+    file = read(tmp_path, text)
+    assert str(file.bad_rows[0]) == f"line 2: date: '{day} {time}' has a time that no clock shows"
+    assert [bar.day for bar in file.bars["ABC"]] == [date(2024, 1, 16)]
 
 
 @pytest.mark.parametrize(
