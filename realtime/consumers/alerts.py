@@ -54,7 +54,7 @@ class AlertsConsumer(RealtimeConsumer):
 
     async def became_known(self) -> None:
         mine = [stream for stream in alert_streams(self.identity) if stream.user_id is not None]
-        if any(stream.symbol not in self.members.streams for stream in mine):
+        if any(stream.symbol not in self.subscriptions.streams for stream in mine):
             self.shown.held = []
             await self.changes.make(Change(mine), None)
             await self._replay_inbox()
@@ -71,7 +71,7 @@ class AlertsConsumer(RealtimeConsumer):
         self.socket.hold()
         for uid, text in _newest_within(alerts, self.socket.outbox.limit // 2):
             if self.shown.is_new(uid):
-                self.members.replayed += 1
+                self.subscriptions.replayed += 1
                 self.socket.send(text)
         self.shown.release()
         self.socket.release()
@@ -116,7 +116,7 @@ class AlertsConsumer(RealtimeConsumer):
             config.rules = await self._save(definitions, message.id)
         self.config = protocol.AlertConfig(min_severity=config.min_severity, symbols=config.symbols)
         if self.numbered:
-            self.members.read_again(self.make_reader)
+            self.subscriptions.read_again(self.make_reader)
         answer = protocol.AlertsConfigured(config=config, message="Alerts configured")
         self.send_message(protocol.answering(answer, message.id))
 

@@ -31,7 +31,7 @@ from realtime.session.changes import Changes
 from realtime.session.credential import LiveCredential
 from realtime.session.pulse import Pulse
 from realtime.session.requests import Change
-from realtime.session.subscriptions import ANSWER, Membership
+from realtime.session.subscriptions import ANSWER, Subscriptions
 from realtime.session.url import check_position, position_in_url, stream_in_url
 from realtime.streams import Channel, Stream
 
@@ -49,7 +49,7 @@ class RealtimeConsumer(SocketConsumer):
     credential: LiveCredential
     admission: Admission
     # From `welcome` on.
-    members: Membership
+    subscriptions: Subscriptions
     changes: Changes
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -74,14 +74,14 @@ class RealtimeConsumer(SocketConsumer):
         if self._welcomed:
             self._welcomed = False
             connection_manager.closed(self.channel, self.identity.key_id, self.tally())
-            self.members.close()
+            self.subscriptions.close()
             self.admission.close()
         super().release()
 
     async def websocket_disconnect(self, message: Any) -> None:
         if self._welcomed and not self.numbered:
             # `detach` does this where the layer has it.
-            await self.members.leave(list(self.members.streams.values()))
+            await self.subscriptions.leave(list(self.subscriptions.streams.values()))
             await self.channel_layer.group_discard(GROUP, self.channel_name)
         await super().websocket_disconnect(message)
 
@@ -116,8 +116,8 @@ class RealtimeConsumer(SocketConsumer):
         await self.admission.take_slots()
         self._welcomed = True
         connection_manager.opened(self.channel, self.identity.key_id)
-        self.members = Membership(self.channel_layer, self.channel_name, self.socket)
-        self.changes = Changes(self, self.members)
+        self.subscriptions = Subscriptions(self.channel_layer, self.channel_name, self.socket)
+        self.changes = Changes(self, self.subscriptions)
         self.credential.watch_expiry()
         if self.stream_layer is not None:
             self._live = live_sockets(self.stream_layer)
@@ -125,7 +125,7 @@ class RealtimeConsumer(SocketConsumer):
         else:
             await self.channel_layer.group_add(GROUP, self.channel_name)
         await self.changes.begin(
-            Change(streams, since=since), lambda infos: connected(self, self.members, infos)
+            Change(streams, since=since), lambda infos: connected(self, self.subscriptions, infos)
         )
         self._heartbeat = heartbeat(settings.REALTIME_HEARTBEAT_INTERVAL)
         self._heartbeat.add(self)
@@ -258,10 +258,10 @@ class RealtimeConsumer(SocketConsumer):
         if not self.pulse.ping():
             self.spawn(self.end(CloseCode.HEARTBEAT_TIMEOUT, "no pong"))
             return
-        self.socket.send(self.members.ping(texts))
+        self.socket.send(self.subscriptions.ping(texts))
 
     def tally(self) -> tuple[int, int, int]:
-        return self.socket.sent, self.socket.outbox.folded, self.members.replayed
+        return self.socket.sent, self.socket.outbox.folded, self.subscriptions.replayed
 
     async def end(self, code: CloseCode, reason: str) -> None:
         if not self.ended:
@@ -269,14 +269,14 @@ class RealtimeConsumer(SocketConsumer):
         await super().end(code, reason)
 
     def _status(self, message: protocol.StatusRequest) -> protocol.Status:
-        return status(self, self.members, self.limits(), self.pulse.round_trip, message.id)
+        return status(self, self.subscriptions, self.limits(), self.pulse.round_trip, message.id)
 
     def limits(self) -> dict[str, Any]:
         """Each limit of this socket, and how much of it is left."""
-        subscriptions = max_subscriptions(self.identity)
+        most = max_subscriptions(self.identity)
         outbox = self.socket.outbox
         return {
-            "subscriptions": limit_left(subscriptions, subscriptions - len(self.members.streams)),
+            "subscriptions": limit_left(most, most - len(self.subscriptions.streams)),
             "messages": limit_left(self.credential.rate.burst, self.credential.rate.left),
             "invalid_messages_per_minute": limit_left(
                 self.invalid_messages.limit, self.invalid_messages.left

@@ -66,7 +66,7 @@ class PredictionsConsumer(RealtimeConsumer):
         return True
 
     def _requested_symbol(self, message: protocol.RequestPrediction) -> str:
-        symbols = self.members.symbols
+        symbols = self.subscriptions.symbols
         named = symbols if message.symbol is None else [message.symbol]
         if len(named) != 1 or named == [WILDCARD]:
             raise ProtocolError(
@@ -104,7 +104,7 @@ class PredictionsConsumer(RealtimeConsumer):
 
     async def prediction_outcome(self, event: Mapping[str, Any]) -> None:
         """Said to the group of its symbol, and to that of every symbol: once to each socket."""
-        if not event["every"] or event["symbol"] not in self.members.streams:
+        if not event["every"] or event["symbol"] not in self.subscriptions.streams:
             self.socket.send(event["text"].encode())
 
     def limits(self) -> dict[str, Any]:

@@ -9,16 +9,16 @@ from realtime import protocol
 from realtime.connections import TALLIED
 from realtime.protocol import StreamInfo
 from realtime.session.connection import Connection
-from realtime.session.subscriptions import Membership
+from realtime.session.subscriptions import Subscriptions
 from realtime.version import VERSION
 
 SERVER_ID: Final = uuid.uuid4().hex[:12]
 
 
 def connected(
-    connection: Connection, members: Membership, infos: dict[str, StreamInfo]
+    connection: Connection, subscriptions: Subscriptions, infos: dict[str, StreamInfo]
 ) -> protocol.Connected:
-    symbols = members.symbols
+    symbols = subscriptions.symbols
     message = protocol.Connected(
         channel=connection.channel,
         symbols=symbols,
@@ -36,7 +36,7 @@ def connected(
 
 def status(
     connection: Connection,
-    members: Membership,
+    subscriptions: Subscriptions,
     limits: dict[str, Any],
     round_trip: float | None,
     id: str | int | None,
@@ -46,8 +46,8 @@ def status(
     message = protocol.Status(
         channel=connection.channel,
         connection_id=connection.connection_id,
-        symbols=members.symbols,
-        streams=members.positions(),
+        symbols=subscriptions.symbols,
+        streams=subscriptions.positions(),
         limits=limits,
         counters={
             **dict(zip(TALLIED, connection.tally(), strict=True)),

@@ -12,7 +12,7 @@ from realtime.limits.policy import max_subscriptions
 from realtime.protocol import ErrorCode, ProtocolError, StreamInfo
 from realtime.session.connection import Connection
 from realtime.session.requests import Change, requested, to_leave
-from realtime.session.subscriptions import ANSWER, Answer, Membership
+from realtime.session.subscriptions import ANSWER, Answer, Subscriptions
 
 # Seconds that `connected` and `subscribed` wait for the channel layer. After that the socket is
 # served without, and hears the rest when the layer is back.
@@ -20,13 +20,13 @@ JOIN_PATIENCE: Final = 1.0
 
 
 class Changes:
-    """Of the subscriptions `members`."""
+    """Changes the subscriptions of one socket, and answers the client."""
 
-    __slots__ = ("_connection", "_last", "_members")
+    __slots__ = ("_connection", "_last", "_subscriptions")
 
-    def __init__(self, connection: Connection, members: Membership) -> None:
+    def __init__(self, connection: Connection, subscriptions: Subscriptions) -> None:
         self._connection = connection
-        self._members = members
+        self._subscriptions = subscriptions
         self._last: asyncio.Task[None] | None = None
 
     async def in_turn(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -44,8 +44,8 @@ class Changes:
 
     async def begin(self, change: Change, connected: Answer) -> None:
         """The first change, which `connected` answers: with positions, if they are known soon."""
-        if await self._members.join_groups(change, JOIN_PATIENCE):
-            self._members.apply(change, self._connection.make_reader, connected)
+        if await self._subscriptions.join_groups(change, JOIN_PATIENCE):
+            self._subscriptions.apply(change, self._connection.make_reader, connected)
         else:
             self._connection.send_message(connected({}))
             self._last = self._connection.spawn(self._join_later(change, None))
@@ -55,11 +55,11 @@ class Changes:
         change = requested(
             self._connection.channel,
             message,
-            self._members.streams,
+            self._subscriptions.streams,
             identity,
             max_subscriptions(identity),
         )
-        if change.max_rate is not None and not self._members.numbered:
+        if change.max_rate is not None and not self._subscriptions.numbered:
             raise ProtocolError(
                 ErrorCode.INVALID_MESSAGE,
                 "max_rate: the channel layer of this server cannot limit rates",
@@ -70,7 +70,7 @@ class Changes:
 
     async def make(self, change: Change, id: str | int | None) -> None:
         """Make a change and answer `subscribed`: now, or when the channel layer is back."""
-        if await self._members.join_groups(change, JOIN_PATIENCE):
+        if await self._subscriptions.join_groups(change, JOIN_PATIENCE):
             await self._finish(change, id)
         else:
             self._last = self._connection.spawn(self._join_later(change, id))
@@ -79,12 +79,12 @@ class Changes:
         joined = False
         while not joined:
             await asyncio.sleep(0.2)
-            joined = await self._members.join_groups(change, patience=60.0)
+            joined = await self._subscriptions.join_groups(change, patience=60.0)
         await self._finish(change, id)
 
     async def _finish(self, change: Change, id: str | int | None) -> None:
-        await self._members.leave(list(change.leave))
-        self._members.apply(
+        await self._subscriptions.leave(list(change.leave))
+        self._subscriptions.apply(
             change,
             self._connection.make_reader,
             lambda infos: self._answer(protocol.Subscribed, infos, id),
@@ -92,10 +92,10 @@ class Changes:
 
     async def unsubscribe(self, message: protocol.Unsubscribe) -> None:
         leaving = to_leave(
-            self._connection.channel, message.symbols, self._members.streams, message.id
+            self._connection.channel, message.symbols, self._subscriptions.streams, message.id
         )
-        await self._members.leave(leaving)
-        answer = self._answer(protocol.Unsubscribed, self._members.positions(), message.id)
+        await self._subscriptions.leave(leaving)
+        answer = self._answer(protocol.Unsubscribed, self._subscriptions.positions(), message.id)
         self._connection.socket.send_once(ANSWER, protocol.encode(answer))
 
     async def end_forbidden(self) -> None:
@@ -105,11 +105,11 @@ class Changes:
             return
         forbidden = [
             stream
-            for stream in self._members.streams.values()
+            for stream in self._subscriptions.streams.values()
             if not identity.allows(channel, stream.symbol)
         ]
         if forbidden:
-            await self._members.leave(forbidden)
+            await self._subscriptions.leave(forbidden)
             symbols = {stream.symbol: "forbidden" for stream in forbidden}
             self._connection.send_error(
                 ProtocolError(
@@ -123,7 +123,7 @@ class Changes:
     def _answer(
         self, kind: type[protocol.Subscribed], infos: dict[str, StreamInfo], id: str | int | None
     ) -> protocol.Subscribed:
-        symbols = self._members.symbols
+        symbols = self._subscriptions.symbols
         message = kind(channel=self._connection.channel, symbols=symbols, streams=infos)
         if len(symbols) == 1:
             message.symbol = symbols[0]

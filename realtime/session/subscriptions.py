@@ -36,7 +36,7 @@ ANSWER: Final[Topic] = ("answer", None)
 MAX_HEADS: Final = 500
 
 
-class Membership:
+class Subscriptions:
     """`streams` by symbol, in the order in which they were subscribed to."""
 
     __slots__ = (
