@@ -9,7 +9,6 @@ import asyncio
 import contextvars
 import logging
 import time
-import weakref
 from collections import deque
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
@@ -164,15 +163,9 @@ class LiveSockets:
             logger.error("a change of credentials failed", exc_info=task.exception())
 
 
-_live: "weakref.WeakKeyDictionary[StreamLayer, LiveSockets]" = weakref.WeakKeyDictionary()
-
-
 def live_sockets(layer: StreamLayer) -> LiveSockets:
     """The open sockets of a layer, in the running event loop."""
-    sockets = _live.get(layer)
-    if sockets is None:
-        sockets = _live[layer] = LiveSockets(layer)
-    return sockets
+    return layer.part(LiveSockets)
 
 
 def concerns(event: Mapping[str, Any], identity: Identity) -> bool:
