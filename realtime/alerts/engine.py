@@ -27,8 +27,8 @@ from realtime.alerts.engines import BEAT_SECONDS, Members
 from realtime.alerts.followed_symbol import Tracked, first_position, with_channels
 from realtime.alerts.inbox import PUBLISHING_SECONDS, escalate, prune
 from realtime.alerts.progress import Commit, Overtaken, Problem, Saved
-from realtime.alerts.rule_editing import GROUP
-from realtime.alerts.rule_index import Book
+from realtime.alerts.rule_editing import RULES_GROUP
+from realtime.alerts.rule_index import RuleIndex
 from realtime.alerts.sending import PATIENCE, resend, send, store_late
 from realtime.alerts.waiting import Waiting
 from realtime.aside import set_aside
@@ -111,7 +111,7 @@ class _Engine:
         self.aside = aside  # symbols, and until when
         self.layer = layer
         self.members = members
-        self.book = Book()
+        self.index = RuleIndex()
         self.tracked: dict[str, Tracked] = {}
         self.waiting = Waiting()
         self.arrived = asyncio.Event()
@@ -133,9 +133,9 @@ class _Engine:
         channel = await self.layer.new_channel()
         self.layer.attach(channel, lambda message: self._hear_of_rules())
         try:
-            await self._wait_out(partial(self.layer.group_add, GROUP, channel))
+            await self._wait_out(partial(self.layer.group_add, RULES_GROUP, channel))
             while not self.stop.is_set():
-                await self._keep_house()
+                await self._maintain()
                 await self._evaluate()
             await self._commit()
         finally:
@@ -197,7 +197,7 @@ class _Engine:
         symbol, channel = update.stream.symbol, update.stream.channel
         tracked = self.tracked.get(symbol)
         if tracked is None:
-            wanted = channel in self.book.channels(symbol) and not self._is_aside(symbol)
+            wanted = channel in self.index.channels(symbol) and not self._is_aside(symbol)
             if not wanted or not self.members.own(symbol):
                 return
             tracked = await self._adopt(symbol)
@@ -276,7 +276,7 @@ class _Engine:
 
     # Rules, engines, leftovers ----------------------------------------------------------------
 
-    async def _keep_house(self) -> None:
+    async def _maintain(self) -> None:
         if self.reading is not None and self.reading.done():
             self.reading.result()  # it ends only by failing: whoever runs this begins again
         now = time.monotonic()
@@ -323,8 +323,8 @@ class _Engine:
             return False
         self._read_at = read
         live = await self._wait_out(shared_thread.run(progress.live_revisions))
-        gone = [id for id in self.book.rules if id not in live]
-        known = {id: rule.revision for id, rule in self.book.rules.items()} | self._unreadable
+        gone = [id for id in self.index.rules if id not in live]
+        known = {id: rule.revision for id, rule in self.index.rules.items()} | self._unreadable
         new = [id for id, revision in live.items() if known.get(id) != revision]
         rules, problems = await self._wait_out(partial(shared_thread.run(progress.load_rules), new))
         for problem in problems:
@@ -337,7 +337,7 @@ class _Engine:
         for rule in rules:
             self._drop(rule.id)
             self._unreadable.pop(rule.id, None)
-            self.book.put(rule)
+            self.index.put(rule)
             for symbol, tracked in self.tracked.items():
                 if symbol in rule.definition.symbols or rule.definition.every_symbol:
                     tracked.put(rule)
@@ -345,7 +345,7 @@ class _Engine:
         return True
 
     def _drop(self, id: int) -> None:
-        if self.book.drop(id) is not None:
+        if self.index.drop(id) is not None:
             for tracked in self.tracked.values():
                 tracked.machine.drop(id)
 
@@ -359,20 +359,20 @@ class _Engine:
             await self._commit()
         for symbol in leaving:
             tracked = self.tracked.pop(symbol)
-            if not self.book.channels(symbol):
+            if not self.index.channels(symbol):
                 forget = partial(shared_thread.run(progress.forget_symbol), symbol, tracked.fence)
                 await self._wait_out(forget)
         for symbol in symbols:
             known = self.tracked.get(symbol)
-            if known is None or set(known.positions) != self.book.channels(symbol):
+            if known is None or set(known.positions) != self.index.channels(symbol):
                 if known is not None:
                     await self._commit()
                 await self._adopt(symbol)
         await self._follow(self._wanted_streams())
 
     async def _wanted_symbols(self) -> set[str]:
-        symbols = set(self.book.symbols)
-        for channel in self.book.wildcards:
+        symbols = set(self.index.symbols)
+        for channel in self.index.wildcards:
             streams = await self._wait_out(partial(self.layer.find_streams, channel))
             symbols.update(stream.symbol for stream in streams)
         return {
@@ -380,7 +380,7 @@ class _Engine:
         }
 
     def _wanted_streams(self) -> set[Stream]:
-        wildcards = self.book.wildcards
+        wildcards = self.index.wildcards
         streams = {Stream(channel, WILDCARD) for channel in wildcards}
         for symbol, tracked in self.tracked.items():
             streams.update(
@@ -398,20 +398,20 @@ class _Engine:
         saved = await self._wait_out(partial(shared_thread.run(progress.load_symbol), symbol))
         saved = await self._begin(symbol, saved)
         tracked = self.tracked[symbol] = Tracked(self.layer, symbol, saved)
-        for rule in self.book.of(symbol):
+        for rule in self.index.of(symbol):
             tracked.put(rule)
         await self._wait_out(tracked.catch_up)
         return tracked
 
     async def _begin(self, symbol: str, saved: Saved | None) -> Saved:
         """The symbol with a position in each channel that rules look at, stored if it is new."""
-        wanted = self.book.channels(symbol)
+        wanted = self.index.channels(symbol)
         held = {} if saved is None else saved.positions
         found: dict[str, Position] = {}
         for channel in wanted - set(held):
             length = settings.REALTIME_HISTORY_LENGTH[channel]
             read = partial(self.layer.read_newest, Stream(channel, symbol), length)
-            since = min(rule.since for rule in self.book.of(symbol))
+            since = min(rule.since for rule in self.index.of(symbol))
             found[channel] = first_position(await self._wait_out(read), since)
         positions = with_channels(held, wanted, found)
         if saved is None:

@@ -21,7 +21,7 @@ from realtime.alerts.conditions import (
     Metric,
 )
 from realtime.alerts.rule_state import Rule, RuleState
-from realtime.alerts.watches import Series, Watch, Window, percent
+from realtime.alerts.watches import MetricSeries, Watch, Window, percent
 from realtime.bars.candles import corrected_id
 from realtime.streams import Channel
 from realtime.values import number
@@ -37,7 +37,7 @@ NUMBERS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
+class TimedUpdate:
     """One update. `at`: when it was published, in milliseconds since 1970."""
 
     channel: Channel
@@ -76,7 +76,7 @@ class SymbolMachine:
         self.dirty: dict[int, RuleState] = {}
         self.failed: list[tuple[Rule, Exception]] = []
         self._step = 0
-        self._series: dict[Metric, Series] = {}
+        self._series: dict[Metric, MetricSeries] = {}
         self._windows: dict[int, Window] = {}
         # When the stream of each channel had its last update.
         self._last: dict[str, int] = dict(saved.get("last", {}))
@@ -133,17 +133,17 @@ class SymbolMachine:
                 for metric in metrics:
                     self._series.pop(metric, None)
 
-    def _metric(self, metric: Metric) -> Series:
+    def _metric(self, metric: Metric) -> MetricSeries:
         series = self._series.get(metric)
         if series is None:
-            series = self._series[metric] = Series()
+            series = self._series[metric] = MetricSeries()
             value = self._values.pop(_key(metric), None)
             if value is not None:
                 series.value, series.before = value
             self._feed(metric, series)
         return series
 
-    def _feed(self, metric: Metric, series: Series) -> None:
+    def _feed(self, metric: Metric, series: MetricSeries) -> None:
         """Prepare what gives the metric its values from now on."""
         match metric.name:
             case "price" | "volume" | "confidence" | "predicted_return" | "direction":
@@ -160,7 +160,7 @@ class SymbolMachine:
 
     # Time and updates -----------------------------------------------------------------------
 
-    def update(self, tick: Tick) -> list[Fired]:
+    def update(self, tick: TimedUpdate) -> list[Fired]:
         """Take an update: first what its time has made true, then what it says itself."""
         fired = self.advance(tick.at)
         self.now = max(self.now, tick.at)
@@ -208,7 +208,7 @@ class SymbolMachine:
                     touched[self.states[watch.rule_id]] = None
         return self._look_at(touched, timed=True)
 
-    def _take(self, tick: Tick) -> Iterable[Watch]:
+    def _take(self, tick: TimedUpdate) -> Iterable[Watch]:
         data = tick.data
         if tick.channel == "market-data":
             price, volume = number(data.get("price")), number(data.get("volume"))

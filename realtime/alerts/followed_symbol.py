@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 
-from realtime.alerts.evaluator import Fired, SymbolMachine, Tick
+from realtime.alerts.evaluator import Fired, SymbolMachine, TimedUpdate
 from realtime.alerts.firing import Draft, draft
 from realtime.alerts.progress import Moved, Saved
 from realtime.alerts.rule_state import Rule
@@ -89,7 +89,7 @@ class Tracked:
         at = milliseconds_of(update)
         position = Position(update.epoch, update.offset)
         before = self.positions[channel]
-        for fired in self.machine.update(Tick(channel, at, update.data)):
+        for fired in self.machine.update(TimedUpdate(channel, at, update.data)):
             # What time alone has brought about happened before this update.
             self._draft(fired, channel, before if fired.timed else position)
         self.positions[channel] = position

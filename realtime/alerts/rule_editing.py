@@ -25,8 +25,8 @@ from realtime.users import one_at_a_time
 logger = logging.getLogger(__name__)
 
 # The channel-layer group in which engines hear that rules have changed.
-GROUP: Final = "alert-rules"
-CHANGED: Final = "rules.changed"
+RULES_GROUP: Final = "alert-rules"
+RULES_CHANGED: Final = "rules.changed"
 
 
 class TooManyRules(Exception):
@@ -148,7 +148,7 @@ def announce() -> None:
     if layer is None:
         return
     try:
-        group_send_sync(layer, GROUP, {"type": CHANGED})
+        group_send_sync(layer, RULES_GROUP, {"type": RULES_CHANGED})
     except BackendUnavailable as exc:
         logger.warning("a change of alert rules was not announced: %s", exc)
 

@@ -7,7 +7,7 @@ from realtime.alerts.rule_state import Rule
 from realtime.streams import WILDCARD, Channel
 
 
-class Book:
+class RuleIndex:
     """Rules by id; `of(symbol)` are those that look at it."""
 
     def __init__(self) -> None:

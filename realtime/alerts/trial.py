@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from realtime import protocol
-from realtime.alerts.evaluator import NUMBERS, Fired, SymbolMachine, Tick
+from realtime.alerts.evaluator import NUMBERS, Fired, SymbolMachine, TimedUpdate
 from realtime.alerts.firing import EPOCH, alert_data
 from realtime.alerts.rule_state import Rule
 from realtime.alerts.rules import Definition, parse_rule
@@ -40,7 +40,7 @@ class Trial:
         self._with = _Tally(definition)
         self._without = _Tally(msgspec.structs.replace(definition, cooldown=0.0))
         self._symbol = ""
-        self._ticks: list[Tick] = []
+        self._ticks: list[TimedUpdate] = []
         self._updates = 0
         self._begin: int | None = None
         self._end: int | None = None
@@ -54,7 +54,7 @@ class Trial:
         for body in bodies:
             at = round(protocol.update_time(body).timestamp() * 1000)
             data = protocol.update_data(body)
-            self._ticks.append(Tick(channel, at, {name: data.get(name) for name in NUMBERS}))
+            self._ticks.append(TimedUpdate(channel, at, {name: data.get(name) for name in NUMBERS}))
 
     def bars(self, length: int, rows: Iterable[BarRow]) -> None:
         """Each as four updates: open, the extreme nearer to it, the other one, close."""
@@ -96,7 +96,7 @@ class _Tally:
         self._rule = Rule(0, 0, None, definition)
         self._newest: list[tuple[int, int, Fired]] = []
 
-    def play(self, symbol: str, ticks: Iterable[Tick]) -> None:
+    def play(self, symbol: str, ticks: Iterable[TimedUpdate]) -> None:
         machine = SymbolMachine(symbol)
         machine.put(self._rule)
         for tick in ticks:
@@ -115,11 +115,11 @@ class _Tally:
 
 def _of_bar(
     length: int, start: int, first: float, high: float, low: float, last: float, volume: Any
-) -> Iterator[Tick]:
+) -> Iterator[TimedUpdate]:
     nearer, other = sorted((low, high), key=lambda price: abs(price - first))
     for step, price in enumerate((first, nearer, other, last)):
         data = {"price": price, "volume": volume}
-        yield Tick("market-data", start + length * step // 4, data)
+        yield TimedUpdate("market-data", start + length * step // 4, data)
 
 
 def _time(moment: int) -> str:

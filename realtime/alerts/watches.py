@@ -21,7 +21,7 @@ from realtime.alerts.levels import Levels
 BUCKETS = 60
 
 
-class Series:
+class MetricSeries:
     """One number. `step`: of the last update which had it; `before`: the value before that."""
 
     __slots__ = ("_above", "_reached", "before", "step", "value")
@@ -107,7 +107,7 @@ class Watch:
         self.keeps = rearm is not None or self.latched
         self.on = False
 
-    def look(self, series: Series, step: int) -> bool:
+    def look(self, series: MetricSeries, step: int) -> bool:
         """Is the condition true at this step? Called once in a step."""
         value = series.value
         if value is None:
@@ -130,7 +130,7 @@ class Watch:
             return value < self.level
         return value <= self.back if self.upward else value >= self.back
 
-    def _has_crossed(self, series: Series, step: int) -> bool:
+    def _has_crossed(self, series: MetricSeries, step: int) -> bool:
         before, value = series.before, series.value
         if series.step != step or before is None or value is None:
             return False

@@ -51,7 +51,7 @@ class InvalidTick(ValueError):
         return f"{self.field}: {self.reason}"
 
 
-class Series(NamedTuple):
+class BarSeries(NamedTuple):
     """The prices of a symbol from one source."""
 
     symbol: str
@@ -333,14 +333,14 @@ class Candles:
 
     _pending: dict[BarKey, Candle] = field(default_factory=dict)
     # The bar that each series which names its bars has come to.
-    _newest: dict[Series, datetime] = field(default_factory=dict)
-    _seen: dict[Series, "OrderedDict[tuple[object, ...], None]"] = field(default_factory=dict)
+    _newest: dict[BarSeries, datetime] = field(default_factory=dict)
+    _seen: dict[BarSeries, "OrderedDict[tuple[object, ...], None]"] = field(default_factory=dict)
 
     def add(self, symbol: str, price: Price) -> bool:
         """Count one update; False if it repeats another one."""
         if not self.see(symbol, price):
             return False
-        series = Series(symbol, price.source)
+        series = BarSeries(symbol, price.source)
         if price.bar_date is not None:
             start = datetime.combine(price.bar_date, _MIDNIGHT)
             candle = bar_candle(price)
@@ -354,7 +354,7 @@ class Candles:
         """Remember an update without counting it; False if it was here before."""
         if price.identity is None or price.bar_date is not None:
             return True
-        seen = self._seen.setdefault(Series(symbol, price.source), OrderedDict())
+        seen = self._seen.setdefault(BarSeries(symbol, price.source), OrderedDict())
         if price.identity in seen:
             return False
         seen[price.identity] = None
@@ -362,7 +362,7 @@ class Candles:
             seen.popitem(last=False)
         return True
 
-    def _aged(self, series: Series, start: datetime, candle: Candle) -> Candle:
+    def _aged(self, series: BarSeries, start: datetime, candle: Candle) -> Candle:
         """Fresh, if it opens a bar that this run of its source has not had yet."""
         newest = self._newest.get(series)
         # As differences: a week before the year 1 there is no date.
@@ -372,12 +372,12 @@ class Candles:
         # The first one after a restart of this process may go on with a bar that is half stored.
         return candle if newest is None else replace(candle, fresh=True)
 
-    def _join(self, series: Series, interval: str, start: datetime, candle: Candle) -> None:
+    def _join(self, series: BarSeries, interval: str, start: datetime, candle: Candle) -> None:
         key = BarKey(series.symbol, interval, series.source, start)
         pending = self._pending.get(key)
         self._pending[key] = candle if pending is None else pending.joined(candle)
 
-    def rebuild(self, series: Series, start: datetime, candle: Candle | None) -> None:
+    def rebuild(self, series: BarSeries, start: datetime, candle: Candle | None) -> None:
         """Put this in the place of a minute's bar, and make the bar of its day of its minutes."""
         minute = BarKey(series.symbol, "1m", series.source, start)
         self._pending[minute] = VOID if candle is None else replace(candle, fresh=True)

@@ -19,16 +19,16 @@ from django.db import Error as DatabaseError
 
 from realtime.bars.candles import (
     BarKey,
+    BarSeries,
     Candle,
     Candles,
     InvalidTick,
     Price,
-    Series,
     corrected_id,
     corrected_price,
     read_price,
 )
-from realtime.bars.store import Overtaken, load_positions, store
+from realtime.bars.store import StaleCheckpoint, load_positions, store
 from realtime.cancelling import cancel, run_until
 from realtime.db import in_database
 from realtime.delivery.follow import Lost, subscribe
@@ -66,7 +66,7 @@ async def _record(stop: asyncio.Event, begin: "Callable[[], _Session]") -> None:
             await begin().run()
         except Stopped:
             return
-        except Overtaken as exc:
+        except StaleCheckpoint as exc:
             logger.warning("%s; going on from there", exc)
             await set_within(stop, _OVERTAKEN_SECONDS)
 
@@ -85,7 +85,7 @@ class _Session:
     positions: dict[str, Position] = field(default_factory=dict)
 
     async def run(self) -> None:
-        """Read and write until `stop`; raises Overtaken and Stopped."""
+        """Read and write until `stop`; raises StaleCheckpoint and Stopped."""
         self.stored = await self._wait_out(in_database(load_positions))
         self.positions = dict(self.stored)
         reading = asyncio.create_task(self._read())
@@ -165,7 +165,7 @@ class _Session:
         found = minute_of(id, source, said, self.now(), whole=whole)
         if found is None:
             raise InvalidTick("corrects", f"its history does not hold the minute of trade {id}")
-        self.candles.rebuild(Series(update.stream.symbol, source), *found)
+        self.candles.rebuild(BarSeries(update.stream.symbol, source), *found)
 
     def _remember(self, update: Update) -> None:
         """One that is in the bars already, so that its repetition is known as such."""
@@ -185,14 +185,14 @@ class _Session:
     # Writing ----------------------------------------------------------------------------------
 
     async def _flush(self) -> None:
-        """Write what was gathered; raises Overtaken and Stopped."""
+        """Write what was gathered; raises StaleCheckpoint and Stopped."""
         after = _changed(self.stored, self.positions)
         if not after:
             return
         candles = self.candles.take()
         try:
             await self._store(candles, after)
-        except (Overtaken, Stopped):
+        except (StaleCheckpoint, Stopped):
             raise
         except Exception:  # of one of them, and perhaps of that one alone
             for symbol, place in after.items():
@@ -205,7 +205,7 @@ class _Session:
         own = {key: candle for key, candle in candles.items() if key.symbol == symbol}
         try:
             await self._store(own, {symbol: place})
-        except (Overtaken, Stopped):
+        except (StaleCheckpoint, Stopped):
             raise
         except Exception as exc:
             self._tell(symbol, type(exc).__name__, "bars of %s cannot be stored: %r", exc)

@@ -24,7 +24,7 @@ _VALUES: Final = (
 )  # fmt: skip
 
 
-class Overtaken(Exception):
+class StaleCheckpoint(Exception):
     """Raised when the stored positions are not those that the bars were gathered from.
 
     Another recorder is at work, or a transaction was committed and its answer lost.
@@ -51,7 +51,7 @@ def store(
     """Join parts of bars to the stored ones, and move the positions of their symbols.
 
     `before` has the positions that are stored, as far as the caller knows, `after` the new ones.
-    Raises Overtaken, and then has changed nothing.
+    Raises StaleCheckpoint, and then has changed nothing.
     """
     with transaction.atomic():
         _move(before, after)
@@ -86,7 +86,7 @@ def _move(before: Mapping[str, Position], after: Mapping[str, Position]) -> None
         stored = {row.symbol: Position(row.epoch, row.offset) for row in rows.order_by("symbol")}
         for symbol in symbols:
             if stored.get(symbol) != before.get(symbol):
-                raise Overtaken(symbol)
+                raise StaleCheckpoint(symbol)
         moved = [
             RecordedPosition(symbol=symbol, epoch=after[symbol].epoch, offset=after[symbol].offset)
             for symbol in symbols
@@ -94,7 +94,7 @@ def _move(before: Mapping[str, Position], after: Mapping[str, Position]) -> None
         try:
             RecordedPosition.objects.bulk_create([row for row in moved if row.symbol not in stored])
         except IntegrityError as exc:  # somebody else's first row, a moment ago
-            raise Overtaken(symbols[0]) from exc
+            raise StaleCheckpoint(symbols[0]) from exc
         RecordedPosition.objects.bulk_update(
             [row for row in moved if row.symbol in stored], ["epoch", "offset"]
         )

@@ -45,7 +45,7 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class FreshnessChange:
     """A stream went stale (quiet for longer than expected, or unreachable), or is fresh again.
 
     `reason` is empty for a stream that is quiet, `backend_unavailable` while nothing can arrive.
@@ -58,14 +58,14 @@ class Status:
     reason: str = ""
 
 
-Item = Update | Lost | Status
+StreamEvent = Update | Lost | FreshnessChange
 
 
 class _Reader:
     """Queues what streams deliver, until it is too much; `positions` then say where to go on."""
 
     def __init__(self, positions: dict[Stream, Position], *, updates: bool, states: bool) -> None:
-        self.items: deque[Item] = deque()
+        self.items: deque[StreamEvent] = deque()
         self.overflowed = False
         self.arrived = asyncio.Event()
         self._positions = positions
@@ -123,11 +123,11 @@ async def subscribe(
     """
     async with aclosing(_follow(streams, since, updates=True, states=False)) as items:
         async for item in items:
-            if not isinstance(item, Status):
+            if not isinstance(item, FreshnessChange):
                 yield item
 
 
-async def follow_status(streams: Sequence[Stream]) -> AsyncGenerator[Status, None]:
+async def follow_status(streams: Sequence[Stream]) -> AsyncGenerator[FreshnessChange, None]:
     """When a stream goes stale or comes back, without its updates, which then cost next to nothing.
 
     A stream that is stale already when the reading begins is reported too. The same state may be
@@ -135,7 +135,7 @@ async def follow_status(streams: Sequence[Stream]) -> AsyncGenerator[Status, Non
     """
     async with aclosing(_follow(streams, None, updates=False, states=True)) as items:
         async for item in items:
-            if isinstance(item, Status):
+            if isinstance(item, FreshnessChange):
                 yield item
 
 
@@ -145,7 +145,7 @@ async def _follow(
     *,
     updates: bool,
     states: bool,
-) -> AsyncGenerator[Item, None]:
+) -> AsyncGenerator[StreamEvent, None]:
     layer = required_layer()
     positions = dict(since or {})
     knows_all = since is not None
@@ -165,7 +165,7 @@ async def _follow(
             reader.arrived.clear()
             while reader.items:
                 item = reader.items.popleft()
-                if not isinstance(item, Status):
+                if not isinstance(item, FreshnessChange):
                     before = positions.get(item.stream)
                     positions[item.stream] = _position(item)
                     if isinstance(item, Lost) and _nothing(item, before):
@@ -296,10 +296,10 @@ def _within(known: Stream, stream: Stream) -> bool:
     return known == stream or (stream.wildcard and known.channel == stream.channel)
 
 
-def _status(stream: Stream, text: bytes) -> Status:
+def _status(stream: Stream, text: bytes) -> FreshnessChange:
     message = parse_stream_status(text)
     last = message.last_update
-    return Status(
+    return FreshnessChange(
         stream=stream,
         stale=message.state == "stale",
         last_update=None if last is None else datetime.fromisoformat(last),

@@ -17,7 +17,7 @@ from websockets.http11 import Request
 from websockets.protocol import Protocol
 
 from realtime.delivery.frames import PARTS_AT_ONCE, PARTS_PER_SECOND, PacedProtocol
-from realtime.delivery.sockets import EXTENSION, PreparedSocket
+from realtime.delivery.sockets import PREPARED_EXTENSION, PreparedSocket
 from realtime.protocol import CloseCode, Error, ErrorCode, ServerShutdown, encode
 
 # Above this many bytes in the transport's buffer updates go to the outbox, where they fold.
@@ -70,7 +70,7 @@ class PreparedProtocol(PacedProtocol):
 
     async def run_asgi(self) -> None:
         extensions: dict[str, Any] = self.scope["extensions"]
-        extensions[EXTENSION] = self
+        extensions[PREPARED_EXTENSION] = self
         await super().run_asgi()
 
     def handle_ping(self) -> None:

@@ -22,7 +22,7 @@ from realtime.streams import Stream
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 # The key in scope["extensions"] under which a server offers its prepared transport.
-EXTENSION: Final = "ara.prepared"
+PREPARED_EXTENSION: Final = "ara.prepared"
 # How much is taken from the outbox for one write. Small enough that a slow reader's waiting
 # updates still fold, large enough that one system call carries many.
 WRITE_BYTES: Final = 65536
@@ -405,7 +405,7 @@ def open_socket(
     scope: Mapping[str, Any], send: Send, limit: int, on_overflow: Callable[[], None]
 ) -> Socket:
     """The fastest way of sending that the server offers for this connection."""
-    peer = (scope.get("extensions") or {}).get(EXTENSION)
+    peer = (scope.get("extensions") or {}).get(PREPARED_EXTENSION)
     if peer is not None:
         return PreparedSocket(peer, limit, on_overflow, cork_of(asyncio.get_running_loop()))
     return AsgiSocket(send, limit, on_overflow)

@@ -20,7 +20,14 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedOK, WebSocketException
 
 from realtime.feeds.alpaca_messages import Trades, read_moment
-from realtime.feeds.connections import ConnectionLost, Names, Seen, merged, reconnecting, slashed
+from realtime.feeds.connections import (
+    ConnectionLost,
+    Seen,
+    SymbolNames,
+    merged,
+    reconnecting,
+    slashed,
+)
 from realtime.feeds.csv_bars import FeedError
 from realtime.feeds.doubt import Doubt
 from realtime.feeds.ticks import Correction, Tick
@@ -66,7 +73,7 @@ class AlpacaFeed:
             raise FeedError(
                 "--source alpaca needs ALPACA_API_KEY and ALPACA_SECRET_KEY in the environment"
             )
-        names = Names.of(symbols, self.names, slashed)
+        names = SymbolNames.of(symbols, self.names, slashed)
         crypto = [name for name in names.theirs.values() if "/" in name]
         shares = [name for name in names.theirs.values() if "/" not in name]
         paths = {f"/v2/{self.feed}": shares, CRYPTO: crypto}
@@ -81,7 +88,7 @@ class AlpacaFeed:
                 yield tick
 
     def _source(
-        self, path: str, wanted: list[str], names: Names, seen: Seen
+        self, path: str, wanted: list[str], names: SymbolNames, seen: Seen
     ) -> AsyncGenerator[Tick | Correction, None]:
         def connection() -> AsyncGenerator[Tick | Correction, None]:
             return self._connection(path, wanted, names, seen)
@@ -89,7 +96,7 @@ class AlpacaFeed:
         return reconnecting(f"Alpaca ({path})", connection, sleep=self.sleep)
 
     async def _connection(
-        self, path: str, wanted: list[str], names: Names, seen: Seen
+        self, path: str, wanted: list[str], names: SymbolNames, seen: Seen
     ) -> AsyncGenerator[Tick | Correction, None]:
         """Trades of one connection; raises ConnectionLost and FeedError."""
         try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
-from realtime.feeds.connections import Names
+from realtime.feeds.connections import SymbolNames
 from realtime.feeds.doubt import Doubt
 from realtime.feeds.sale_conditions import is_price
 from realtime.feeds.ticks import Correction, Tick
@@ -18,7 +18,7 @@ from realtime.feeds.ticks import Correction, Tick
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Item = Mapping[str, Any]
+AlpacaMessage = Mapping[str, Any]
 # What exchanges of the USA call clearly erroneous differs by this much or more. A correction by
 # less is of a size, a condition or some cents: prices and bars stay as they were told.
 _ERRONEOUS: Final = 0.03
@@ -28,11 +28,11 @@ _ERRONEOUS: Final = 0.03
 class Trades:
     """The trades of one connection."""
 
-    names: Names
+    names: SymbolNames
     source: str
     doubt: Doubt
 
-    def read(self, item: Item) -> list[Tick | Correction]:
+    def read(self, item: AlpacaMessage) -> list[Tick | Correction]:
         """What a message of the stream has to tell."""
         match item.get("T"):
             case "t":
@@ -44,19 +44,19 @@ class Trades:
                 return self._understood(self._corrected, item) or []
         return []
 
-    def missed(self, item: Item) -> Tick | Correction | None:
+    def missed(self, item: AlpacaMessage) -> Tick | Correction | None:
         """A trade as REST tells of it, also of one that was taken back meanwhile."""
         if item.get("u") in ("canceled", "incorrect"):
             return self._understood(self._gone, item)
         return self.tick(item)
 
-    def tick(self, item: Item) -> Tick | None:
+    def tick(self, item: AlpacaMessage) -> Tick | None:
         """None for one that does not say what the price is now."""
         if not _counts(item.get("c"), item.get("z")):
             return None
         return self._understood(self._tick, item)
 
-    def _tick(self, item: Item) -> Tick:
+    def _tick(self, item: AlpacaMessage) -> Tick:
         return Tick(
             symbol=self.names.ours[item["S"]],
             price=float(item["p"]),
@@ -66,15 +66,15 @@ class Trades:
             id=_id(item, item["i"]),
         )
 
-    def _gone(self, item: Item) -> Correction:
+    def _gone(self, item: AlpacaMessage) -> Correction:
         return Correction(self.names.ours[item["S"]], _id(item, item["i"]), self.source)
 
-    def _cancelled(self, item: Item) -> list[Tick | Correction]:
+    def _cancelled(self, item: AlpacaMessage) -> list[Tick | Correction]:
         gone = self._gone(item)
         released = self.doubt.withdraw(gone.symbol, gone.id)
         return [gone] if released is None else [*released]
 
-    def _corrected(self, item: Item) -> list[Tick | Correction]:
+    def _corrected(self, item: AlpacaMessage) -> list[Tick | Correction]:
         symbol, id = self.names.ours[item["S"]], _id(item, item["oi"])
         before, price, volume = float(item["op"]), float(item["cp"]), float(item["cs"])
         counts = _counts(item.get("cc"), item.get("z"))
@@ -90,7 +90,7 @@ class Trades:
             return [Correction(symbol, id, self.source)]
         return [Correction(symbol, id, self.source, price, volume)]
 
-    def _understood(self, read: Callable[[Item], T], item: Item) -> T | None:
+    def _understood(self, read: Callable[[AlpacaMessage], T], item: AlpacaMessage) -> T | None:
         try:
             return read(item)
         except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as exc:
@@ -102,7 +102,7 @@ def _counts(conditions: object, tape: object) -> bool:
     return is_price(conditions if isinstance(conditions, list) else None, tape)
 
 
-def _id(item: Item, number: object) -> str:
+def _id(item: AlpacaMessage, number: object) -> str:
     """Ids are unique for one venue only."""
     venue = item.get("x")
     return f"{venue}{number}" if venue else str(number)

@@ -14,7 +14,14 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeVar
 
 from realtime.bars.candles import FUTURE
-from realtime.feeds.connections import ConnectionLost, Names, Seen, merged, reconnecting, slashed
+from realtime.feeds.connections import (
+    ConnectionLost,
+    Seen,
+    SymbolNames,
+    merged,
+    reconnecting,
+    slashed,
+)
 from realtime.feeds.csv_bars import FeedError
 from realtime.feeds.sale_conditions import is_market_price
 from realtime.feeds.ticks import Tick
@@ -59,7 +66,7 @@ class CcxtFeed:
         self, symbols: Sequence[str], after: Mapping[str, datetime] | None = None
     ) -> AsyncGenerator[Tick, None]:
         """Ticks as they come; raises FeedError. `after` leaves out older tickers."""
-        names = Names.of(symbols, self.names, slashed)
+        names = SymbolNames.of(symbols, self.names, slashed)
         # Seconds of work: it knows a hundred exchanges.
         pro, errors = await asyncio.to_thread(_load)
         exchange = _make(pro, self.exchange, self.config)
@@ -99,7 +106,7 @@ class _Session:
     feed: CcxtFeed
     exchange: Any
     errors: Any
-    names: Names
+    names: SymbolNames
     newest: dict[str, datetime]  # of each symbol's tickers
     seen: Seen
 

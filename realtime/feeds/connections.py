@@ -131,7 +131,7 @@ async def merged(sources: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[T
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class SymbolNames:
     """What a market calls our symbols: `theirs` by ours, `ours` by theirs."""
 
     theirs: Mapping[str, str]
@@ -140,7 +140,7 @@ class Names:
     @classmethod
     def of(
         cls, symbols: Sequence[str], overrides: Mapping[str, str], rule: Callable[[str], str]
-    ) -> "Names":
+    ) -> "SymbolNames":
         """By the market's rule, or as overridden; raises FeedError if two would be one."""
         theirs = {symbol: overrides.get(symbol) or rule(symbol) for symbol in symbols}
         ours: dict[str, str] = {}

@@ -40,7 +40,7 @@ class FeedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class DailyBar:
     """One trading day. Prices in the share's currency, volume in shares; None: not known."""
 
     day: date
@@ -68,7 +68,7 @@ class BadRow:
 class BarFile:
     """`bars` by symbol in the order of their days, split-adjusted; `bad_rows` were left out."""
 
-    bars: Mapping[str, Sequence[Bar]]
+    bars: Mapping[str, Sequence[DailyBar]]
     bad_rows: Sequence[BadRow]
     columns: Columns
 
@@ -105,14 +105,14 @@ def read_bars(path: Path) -> BarFile:
 # Splits -------------------------------------------------------------------------------------------
 
 
-def split_adjusted(bars: Sequence[Bar]) -> list[Bar]:
+def split_adjusted(bars: Sequence[DailyBar]) -> list[DailyBar]:
     """The same bars in the share units of the last one, where the file tells of splits.
 
     A two-for-one split halves the traded price without any loss to anybody; unadjusted it looks
     like a crash of 50 % to a chart, an alert rule and a predictor. A bar whose prices are then
     beyond what a float holds is left out.
     """
-    adjusted: list[Bar | None] = []
+    adjusted: list[DailyBar | None] = []
     factor = Fraction(1)
     following: float | None = None
     for bar, ratio in zip(reversed(bars), reversed(_ratios(bars)), strict=True):
@@ -124,7 +124,7 @@ def split_adjusted(bars: Sequence[Bar]) -> list[Bar]:
     return [bar for bar in reversed(adjusted) if bar is not None]
 
 
-def _ratios(bars: Sequence[Bar]) -> list[float | None]:
+def _ratios(bars: Sequence[DailyBar]) -> list[float | None]:
     """Adjusted close by close of each bar.
 
     Where days without an adjusted close lie around a split, it came with the jump in the prices
@@ -141,7 +141,7 @@ def _ratios(bars: Sequence[Bar]) -> list[float | None]:
     return ratios
 
 
-def _jump(bars: Sequence[Bar], change: float) -> int:
+def _jump(bars: Sequence[DailyBar], change: float) -> int:
     """How many of these bars came before a split."""
     misses = [
         abs(math.log(after.open) - math.log(before.close) + math.log(change))
@@ -171,7 +171,7 @@ def _split(change: float) -> Fraction:
     return Fraction(change)
 
 
-def _divided(bar: Bar, factor: Fraction) -> Bar | None:
+def _divided(bar: DailyBar, factor: Fraction) -> DailyBar | None:
     try:
         prices = [
             float(Fraction(price) / factor) for price in (bar.open, bar.high, bar.low, bar.close)
@@ -226,8 +226,8 @@ class _Table:
             symbol = _symbol_of(path)
         return cls(columns, rows, symbol)
 
-    def parse(self) -> tuple[dict[str, dict[date, Bar]], list[BadRow]]:
-        bars: dict[str, dict[date, Bar]] = {}
+    def parse(self) -> tuple[dict[str, dict[date, DailyBar]], list[BadRow]]:
+        bars: dict[str, dict[date, DailyBar]] = {}
         bad_rows: list[BadRow] = []
         fields = list(self._fields())
         first = day_first(row["date"] for row in fields)
@@ -255,9 +255,9 @@ class _Table:
                 continue
 
 
-def _bar(row: Mapping[str, str], first: bool | None, comma: bool) -> Bar:
+def _bar(row: Mapping[str, str], first: bool | None, comma: bool) -> DailyBar:
     return _fitted(
-        Bar(
+        DailyBar(
             day=read_day(row["date"], day_first=first),
             volume=read_volume(row["volume"], decimal_comma=comma),
             adjusted_close=_adjusted(row.get("adjusted close", ""), comma),
@@ -295,7 +295,7 @@ def _parsed(name: str, problem: str) -> str:
         ) from exc
 
 
-def _fitted(bar: Bar) -> Bar:
+def _fitted(bar: DailyBar) -> DailyBar:
     """The bar with open and close between low and high, which noise may have moved them out of."""
     low, high = min(bar.low, bar.open, bar.close), max(bar.high, bar.open, bar.close)
     if bar.low - low > _NOISE * bar.low:

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 from typing import Final
 
-from realtime.feeds.csv_bars import Bar, FeedError
+from realtime.feeds.csv_bars import DailyBar, FeedError
 from realtime.feeds.ticks import Tick
 
 SOURCE: Final = "replay"
@@ -48,7 +48,7 @@ class Replay:
     `loop`: begin again at the end. `clock` (seconds) and `sleep` are for tests.
     """
 
-    bars: Mapping[str, Sequence[Bar]]
+    bars: Mapping[str, Sequence[DailyBar]]
     rate: float = 2.0
     speed: float | None = None
     start: date | None = None
@@ -119,7 +119,7 @@ class Replay:
 Lap = Iterator[tuple[float | None, Tick]]
 
 
-def new_lap(bars: Mapping[str, Sequence[Bar]], start: date) -> Lap:
+def new_lap(bars: Mapping[str, Sequence[DailyBar]], start: date) -> Lap:
     """The backfill of every symbol, then all bars from `start` on."""
     for symbol in bars:
         yield from _backfill(symbol, bars[symbol], start, None)
@@ -127,7 +127,7 @@ def new_lap(bars: Mapping[str, Sequence[Bar]], start: date) -> Lap:
 
 
 def of_this_lap(
-    bars: Mapping[str, Sequence[Bar]], start: date, after: Mapping[str, datetime]
+    bars: Mapping[str, Sequence[DailyBar]], start: date, after: Mapping[str, datetime]
 ) -> Mapping[str, datetime]:
     """`after` without the symbols that are at the end of a lap while others begin the next one."""
     ended = {
@@ -142,7 +142,7 @@ def of_this_lap(
 
 
 def resumed_lap(
-    bars: Mapping[str, Sequence[Bar]], start: date, after: Mapping[str, datetime]
+    bars: Mapping[str, Sequence[DailyBar]], start: date, after: Mapping[str, datetime]
 ) -> Lap:
     """The rest of a lap of which each symbol's ticks up to `after[symbol]` are published.
 
@@ -168,7 +168,7 @@ def resumed_lap(
             yield (place if tick.timestamp >= newest else None), tick
 
 
-def _backfill(symbol: str, bars: Sequence[Bar], before: date, after: datetime | None) -> Lap:
+def _backfill(symbol: str, bars: Sequence[DailyBar], before: date, after: datetime | None) -> Lap:
     past = [index for index, bar in enumerate(bars) if bar.day < before]
     for index in past[-BACKFILL_BARS:]:
         tick = bar_tick(symbol, bars, index, _LAST_STEP, backfill=True)
@@ -176,7 +176,7 @@ def _backfill(symbol: str, bars: Sequence[Bar], before: date, after: datetime | 
             yield None, tick
 
 
-def _live(bars: Mapping[str, Sequence[Bar]], start: date) -> Lap:
+def _live(bars: Mapping[str, Sequence[DailyBar]], start: date) -> Lap:
     """Day by day, and within a step the symbols one after the other, evenly spread."""
     places = {symbol: {bar.day: n for n, bar in enumerate(bars[symbol])} for symbol in bars}
     days = sorted({day for known in places.values() for day in known if day >= start})
@@ -189,7 +189,7 @@ def _live(bars: Mapping[str, Sequence[Bar]], start: date) -> Lap:
 
 
 def bar_tick(
-    symbol: str, bars: Sequence[Bar], index: int, step: int, *, backfill: bool = False
+    symbol: str, bars: Sequence[DailyBar], index: int, step: int, *, backfill: bool = False
 ) -> Tick:
     """The tick of one step (0 to 3) of a bar; the last one has the whole bar."""
     bar = bars[index]
@@ -210,7 +210,7 @@ def bar_tick(
     )
 
 
-def prices_of(bar: Bar) -> tuple[float, float, float, float]:
+def prices_of(bar: DailyBar) -> tuple[float, float, float, float]:
     """A bar's prices in the order in which they are played."""
     if bar.high - bar.open < bar.open - bar.low:
         return bar.open, bar.high, bar.low, bar.close

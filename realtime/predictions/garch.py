@@ -75,7 +75,7 @@ class _Died(Exception):
     """Raised when the worker's output ended."""
 
 
-class Worker:
+class WorkerProcess:
     """One process, asked by one thread at a time."""
 
     def __init__(self) -> None:
@@ -181,6 +181,6 @@ class Worker:
                 self._end()
 
 
-_worker: Final = Worker()
+_worker: Final = WorkerProcess()
 # It would end by itself; this is for those whom Python would tell that it has not yet.
 atexit.register(_worker.close)

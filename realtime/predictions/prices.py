@@ -34,7 +34,7 @@ _MINUTE: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class PriceSeries:
     """Closes of equal spacing, oldest first; the last one may be that of a bar still open.
 
     `as_of`: when the last price was current, on its market's clock. `spacing`: how long a step
@@ -129,18 +129,18 @@ class RecentPrices:
         """When the last price was current, on its market's clock; now if it does not say."""
         return _moment(self.timestamp) or datetime.now(UTC)
 
-    def series(self, bars: Sequence[tuple[datetime, float]] = ()) -> Series:
+    def series(self, bars: Sequence[tuple[datetime, float]] = ()) -> PriceSeries:
         """The closes, after those of stored bars (start and close, oldest first) before them."""
         if self.bar_date is not None:
             closes = tuple(close for _, close in bars) + tuple(self.closes)
             spacing = mean_spacing([start for start, _ in bars] + self.moments)
-            return Series(closes, Bar.Interval.DAY.value, self.as_of, spacing, self.source)
+            return PriceSeries(closes, Bar.Interval.DAY.value, self.as_of, spacing, self.source)
         minutes = {**dict(bars), **self.minutes()}
         if len(minutes) >= MIN_CLOSES:
             closes = tuple(minutes[start] for start in sorted(minutes))
-            return Series(closes, Bar.Interval.MINUTE.value, self.as_of, _MINUTE, self.source)
+            return PriceSeries(closes, Bar.Interval.MINUTE.value, self.as_of, _MINUTE, self.source)
         spacing = mean_spacing(self.moments)
-        return Series(tuple(self.closes), "update", self.as_of, spacing, self.source)
+        return PriceSeries(tuple(self.closes), "update", self.as_of, spacing, self.source)
 
     def minutes(self) -> dict[datetime, float]:
         """The last price of each minute, by its first moment; only of updates that tell theirs."""

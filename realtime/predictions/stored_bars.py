@@ -8,7 +8,7 @@ from typing import Final
 from realtime.db import DatabaseThread
 from realtime.models import Bar
 from realtime.predictions.predictors import MIN_CLOSES
-from realtime.predictions.prices import RecentPrices, Series, mean_spacing
+from realtime.predictions.prices import PriceSeries, RecentPrices, mean_spacing
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ FILLED: Final = 501
 Closes = list[tuple[datetime, float]]  # start and close, oldest first
 
 
-async def filled_series(symbol: str, prices: RecentPrices) -> Series:
+async def filled_series(symbol: str, prices: RecentPrices) -> PriceSeries:
     """The series of a symbol's prices, with bars of the same source where it is short.
 
     A stream without prices gives those of the source whose bars were written last. A database
@@ -42,7 +42,7 @@ async def filled_series(symbol: str, prices: RecentPrices) -> Series:
     return found or held
 
 
-def _fill(symbol: str, prices: RecentPrices, most: int) -> Series | None:
+def _fill(symbol: str, prices: RecentPrices, most: int) -> PriceSeries | None:
     """None: there are no bars that could come before."""
     if not prices.closes:
         return _stored_series(symbol)
@@ -59,7 +59,7 @@ thread: Final = DatabaseThread("read-bars")
 _afill = thread.run(_fill)
 
 
-def _stored_series(symbol: str) -> Series | None:
+def _stored_series(symbol: str) -> PriceSeries | None:
     for interval in (Bar.Interval.DAY, Bar.Interval.MINUTE):
         bars = Bar.objects.filter(symbol=symbol, interval=interval)
         newest = bars.order_by("-updated_at").first()
@@ -71,10 +71,10 @@ def _stored_series(symbol: str) -> Series | None:
     return None
 
 
-def _series_of(interval: Bar.Interval, source: str, bars: Closes) -> Series:
+def _series_of(interval: Bar.Interval, source: str, bars: Closes) -> PriceSeries:
     starts = [start for start, _ in bars]
     daily = interval is Bar.Interval.DAY
-    return Series(
+    return PriceSeries(
         tuple(close for _, close in bars),
         interval.value,
         starts[-1],

@@ -1,8 +1,8 @@
 """Child processes that are started again when they die, and never outlive this process.
 
-All of them are in the process group of one more child, the warden, which runs this file. It
+All of them are in the process group of one more child, the watchdog, which runs this file. It
 reads from a pipe whose other end this process has. When this process dies, by SIGKILL too, the
-kernel closes the pipe and the warden ends the group. The group is not the terminal's: a Ctrl-C
+kernel closes the pipe and the watchdog ends the group. The group is not the terminal's: a Ctrl-C
 reaches this process alone, which then stops the others in order.
 """
 
@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Final
 
 _STOP_SECONDS: Final = 10.0
-_WARDEN_GRACE_SECONDS: Final = 2.0
+_WATCHDOG_GRACE_SECONDS: Final = 2.0
 _FIRST_DELAY: Final = 0.5
 _MAX_DELAY: Final = 30.0
 # A program that ran this long was well: its next restart is as quick as the first one.
@@ -61,7 +61,7 @@ class Supervisor:
         self._say = say
         self._children: list[_Child] = []
         self._impatient = False
-        self._warden = subprocess.Popen(
+        self._watchdog = subprocess.Popen(
             [sys.executable, "-I", "-S", __file__], stdin=subprocess.PIPE, process_group=0
         )
 
@@ -78,13 +78,13 @@ class Supervisor:
         for child in self._children:
             if child.restart_at is None:
                 if child.process.poll() is not None:
-                    self._bury(child, now)
+                    self._plan_restart(child, now)
             elif now >= child.restart_at:
                 child.process = self._spawn(child.program)
                 child.started = now
                 child.restart_at = None
 
-    def _bury(self, child: _Child, now: float) -> None:
+    def _plan_restart(self, child: _Child, now: float) -> None:
         well = now - child.started > WELL_SECONDS
         child.deaths = 1 if well else child.deaths + 1
         delay = restart_delay(child.deaths)
@@ -100,7 +100,7 @@ class Supervisor:
             cwd=self._cwd,
             env=self._environment,
             stdin=subprocess.DEVNULL,
-            process_group=self._warden.pid,
+            process_group=self._watchdog.pid,
         )
 
     def hurry(self) -> None:
@@ -116,13 +116,13 @@ class Supervisor:
             if self._impatient or time.monotonic() > deadline:
                 break
             time.sleep(0.05)
-        # The whole group: the programs' own children, too, and the warden with them.
+        # The whole group: the programs' own children, too, and the watchdog with them.
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._warden.pid, signal.SIGKILL)
-        for process in (self._warden, *(child.process for child in self._children)):
+            os.killpg(self._watchdog.pid, signal.SIGKILL)
+        for process in (self._watchdog, *(child.process for child in self._children)):
             process.wait()
-        if self._warden.stdin is not None:
-            self._warden.stdin.close()
+        if self._watchdog.stdin is not None:
+            self._watchdog.stdin.close()
 
     def __enter__(self) -> "Supervisor":
         return self
@@ -147,12 +147,12 @@ def _outcome(returncode: int) -> str:
 
 
 def _watch() -> None:
-    """The warden: end this process group once the pipe is closed."""
+    """The watchdog: end this process group once the pipe is closed."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sys.stdin.buffer.read()
     os.killpg(0, signal.SIGTERM)
-    time.sleep(_WARDEN_GRACE_SECONDS)
+    time.sleep(_WATCHDOG_GRACE_SECONDS)
     os.killpg(0, signal.SIGKILL)
 
 

@@ -30,7 +30,7 @@ from realtime.values import days_before
 from realtime.webhook_secrets import SecretUnreadable
 from realtime.webhooks import schedule
 from realtime.webhooks.owners import tell_owner
-from realtime.webhooks.sender import Letter, Outcome
+from realtime.webhooks.sender import AttemptResult, WebhookRequest
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Job:
     tries: int
     created_at: datetime
     send_before: datetime
-    letter: Letter
+    request: WebhookRequest
 
 
 def lease() -> timedelta:
@@ -188,11 +188,11 @@ def _job(delivery: WebhookDelivery, endpoint: WebhookEndpoint, attempt: WebhookA
         created_at=delivery.created_at,
         # A worker that was suspended for longer must not begin: another one may have.
         send_before=attempt.started_at + lease() / 3,
-        letter=Letter(endpoint.url, delivery.webhook_id, delivery.body.encode(), secrets),
+        request=WebhookRequest(endpoint.url, delivery.webhook_id, delivery.body.encode(), secrets),
     )
 
 
-def finish(job: Job, outcome: Outcome) -> None:
+def finish(job: Job, outcome: AttemptResult) -> None:
     """Note what came of an attempt, and what follows from it."""
     now = timezone.now()
     with transaction.atomic():
@@ -216,7 +216,7 @@ def _held(job: Job) -> QuerySet[WebhookDelivery]:
     return WebhookDelivery.objects.filter(pk=job.delivery_id, claim=job.claim)
 
 
-def _succeeded(job: Job, outcome: Outcome, now: datetime) -> None:
+def _succeeded(job: Job, outcome: AttemptResult, now: datetime) -> None:
     endpoint = WebhookEndpoint.objects.filter(pk=job.endpoint_id, failing_since__isnull=False)
     endpoint.update(failing_since=None)
     # Also one that somebody else sends again meanwhile: the receiver has it.
@@ -225,7 +225,7 @@ def _succeeded(job: Job, outcome: Outcome, now: datetime) -> None:
     )
 
 
-def _failed(job: Job, outcome: Outcome, now: datetime) -> None:
+def _failed(job: Job, outcome: AttemptResult, now: datetime) -> None:
     # The endpoint before its delivery, everywhere: who takes them the other way round waits for us
     # while we wait for it.
     endpoints = WebhookEndpoint.objects.select_for_update(no_key=True)

@@ -34,7 +34,7 @@ _MOST_ADDRESSES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class AttemptResult:
     """What came of an attempt: an answer with its `code`, or the `problem` that prevented one."""
 
     code: int | None = None
@@ -48,7 +48,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class WebhookRequest:
     """What is to be sent. `secrets`: all that sign, the newest first."""
 
     url: str
@@ -72,7 +72,7 @@ class Letter:
 
 
 class Sender:
-    """Sends letters, any number at a time. `timeout`: seconds for all of one, the lookup included.
+    """Sends requests, any number at a time. `timeout`: seconds for all of one, the lookup included.
 
     A transport and no client of httpx: it follows no redirect, keeps no cookie, reads no proxy,
     .netrc or certificate from the environment, and opens a connection for each request.
@@ -89,37 +89,37 @@ class Sender:
     async def aclose(self) -> None:
         await self._transport.aclose()
 
-    async def send(self, letter: Letter, now: datetime) -> Outcome:
+    async def send(self, request: WebhookRequest, now: datetime) -> AttemptResult:
         """The outcome of one attempt; never raises for anything that the receiver does."""
-        if not letter.secrets:
-            return Outcome(problem=Problem.SECRET)
+        if not request.secrets:
+            return AttemptResult(problem=Problem.SECRET)
         deadline = asyncio.get_running_loop().time() + self.timeout
         try:
             async with asyncio.timeout_at(deadline):
-                target = parse_url(letter.url)
+                target = parse_url(request.url)
                 addresses = await resolve(target)
-                response = await self._post(target, addresses, letter, now)
+                response = await self._post(target, addresses, request, now)
         except (InvalidUrl, AddressRefused):
-            return Outcome(problem=Problem.ADDRESS)
+            return AttemptResult(problem=Problem.ADDRESS)
         except NameNotResolved:
-            return Outcome(problem=Problem.NAME)
+            return AttemptResult(problem=Problem.NAME)
         except (TimeoutError, httpx.TimeoutException):
-            return Outcome(problem=Problem.TIMEOUT)
+            return AttemptResult(problem=Problem.TIMEOUT)
         except httpx.ConnectError:
-            return Outcome(problem=Problem.CONNECT)
+            return AttemptResult(problem=Problem.CONNECT)
         except (httpx.HTTPError, httpx.InvalidURL):
-            return Outcome(problem=Problem.ANSWER)
+            return AttemptResult(problem=Problem.ANSWER)
         async with _closing(response):
-            return Outcome(
+            return AttemptResult(
                 code=response.status_code,
                 body=await _beginning(response, deadline),
                 retry_after=parse_retry_after(response.headers.get("retry-after"), now),
             )
 
     async def _post(
-        self, target: Target, addresses: Sequence[str], letter: Letter, now: datetime
+        self, target: Target, addresses: Sequence[str], request: WebhookRequest, now: datetime
     ) -> httpx.Response:
-        headers = {"host": target.authority, **letter.headers(now)}
+        headers = {"host": target.authority, **request.headers(now)}
         extensions: dict[str, object] = {"timeout": {"connect": _CONNECT_SECONDS}}
         if target.address is None:
             # The name is what the certificate must be for, though the address is connected to.
@@ -127,24 +127,24 @@ class Sender:
         *others, last = addresses[:_MOST_ADDRESSES]
         for address in others:
             with suppress(httpx.ConnectError, httpx.ConnectTimeout):
-                return await self._post_to(address, target, letter, headers, extensions)
-        return await self._post_to(last, target, letter, headers, extensions)
+                return await self._post_to(address, target, request, headers, extensions)
+        return await self._post_to(last, target, request, headers, extensions)
 
     async def _post_to(
         self,
         address: str,
         target: Target,
-        letter: Letter,
+        request: WebhookRequest,
         headers: dict[str, str],
         extensions: dict[str, object],
     ) -> httpx.Response:
         url = httpx.URL(
             scheme=target.scheme, host=address, port=target.port, raw_path=target.path.encode()
         )
-        request = httpx.Request(
-            "POST", url, headers=headers, content=letter.body, extensions=extensions
+        post = httpx.Request(
+            "POST", url, headers=headers, content=request.body, extensions=extensions
         )
-        return await self._transport.handle_async_request(request)
+        return await self._transport.handle_async_request(post)
 
 
 def trusted_authorities() -> ssl.SSLContext:

@@ -17,7 +17,7 @@ from django.db import IntegrityError, transaction
 from realtime.aside import set_aside
 from realtime.cancelling import run_until
 from realtime.db import in_database
-from realtime.delivery.follow import Status, follow_status
+from realtime.delivery.follow import FreshnessChange, follow_status
 from realtime.models import Silence
 from realtime.protocol import timestamp
 from realtime.retry import Retry, Stopped
@@ -53,7 +53,7 @@ async def _watch(retry: Retry) -> None:
         pass
 
 
-def tell(status: Status, tolerance: timedelta = _SAME) -> bool:
+def tell(status: FreshnessChange, tolerance: timedelta = _SAME) -> bool:
     """Emit the event of a stream that went quiet, unless this silence was told of before.
 
     Two silences that begin within `tolerance` are one.

@@ -22,7 +22,7 @@ from realtime.db import in_database
 from realtime.models import WebhookAttempt
 from realtime.retry import Retry, Stopped
 from realtime.webhooks.queue import Job, claim, finish, prune
-from realtime.webhooks.sender import Outcome, Sender
+from realtime.webhooks.sender import AttemptResult, Sender
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ GRACE: Final = 3.0
 ONCE: Final = 60.0
 PRUNE_EVERY: Final = 3600.0
 
-INTERRUPTED: Final = Outcome(problem=WebhookAttempt.Problem.INTERRUPTED)
+INTERRUPTED: Final = AttemptResult(problem=WebhookAttempt.Problem.INTERRUPTED)
 
 
 async def run_webhooks(stop: asyncio.Event) -> None:
@@ -109,12 +109,12 @@ class _Worker:
         try:
             now = timezone.now()
             if now < job.send_before:
-                outcome = await sender.send(job.letter, now)
+                outcome = await sender.send(job.request, now)
         except asyncio.CancelledError:
             pass  # the worker ends, and that is noted
         except Exception:
             logger.exception("webhook delivery %d", job.delivery_id)
-            outcome = Outcome(problem=WebhookAttempt.Problem.ANSWER)
+            outcome = AttemptResult(problem=WebhookAttempt.Problem.ANSWER)
         # Stopped: the lease ends by itself, and another worker goes on.
         with suppress(Stopped), set_aside(f"webhook delivery {job.delivery_id}"):
             await self._retry.until_done(lambda: in_database(finish)(job, outcome))

@@ -9,7 +9,7 @@ import pytest
 
 from realtime import protocol
 from realtime.alerts.conditions import Condition, Leaf
-from realtime.alerts.evaluator import SymbolMachine, Tick
+from realtime.alerts.evaluator import SymbolMachine, TimedUpdate
 from realtime.alerts.firing import CHANNEL_OF, alert_data
 from realtime.alerts.messages import NUMBER_FIELDS
 from realtime.alerts.rule_state import Rule
@@ -97,7 +97,7 @@ def test_every_condition_fires_as_the_oracle_says(kind: str) -> None:
     machine.put(Rule(1, 1, None, parse_rule(rule_of(kind))))
     oracle = Oracle({1: rule_of(kind)})
     for channel, at, data in updates_of(kind):
-        fired = machine.update(Tick(channel, at, data))
+        fired = machine.update(TimedUpdate(channel, at, data))
         assert len(fired) == len(oracle.update("AAPL", channel, at, data))
         assert len(fired) == (at == updates_of(kind)[-1][1])
     data = alert_data(fired[0])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime.alerts.evaluator import Fired, SymbolMachine, Tick
+from realtime.alerts.evaluator import Fired, SymbolMachine, TimedUpdate
 from realtime.alerts.rule_state import Rule
 from realtime.alerts.rules import parse_rule
 from tests.alerts.oracle import Firing, Oracle
@@ -30,7 +30,7 @@ def prices(symbol: SymbolMachine, *values: float, every: int = 1000) -> list[int
     return [
         place
         for place, price in enumerate(values)
-        for _ in symbol.update(Tick("market-data", begin + place * every, {"price": price}))
+        for _ in symbol.update(TimedUpdate("market-data", begin + place * every, {"price": price}))
     ]
 
 
@@ -64,7 +64,7 @@ def test_the_machine_fires_as_the_oracle_says_also_across_restarts(
         if place in restarts:
             symbol = reloaded(symbol, saved, parsed)
         expected = oracle.update("AAPL", channel, at, data)
-        actual = [firing(fired) for fired in symbol.update(Tick(channel, at, data))]
+        actual = [firing(fired) for fired in symbol.update(TimedUpdate(channel, at, data))]
         assert sorted(actual) == sorted(expected), (place, moments[: place + 1])
     end = max(at for _, at, _ in moments) + 400_000
     expected = oracle.pass_until(end)
@@ -129,7 +129,7 @@ def test_the_way_back_from_a_trade_that_is_taken_back_is_no_move() -> None:
     symbol = machine({"conditions": [move]}, {"conditions": [{"type": "volume_above", "value": 0}]})
     assert prices(symbol, 150, 15) == []
     data = {"price": 150, "volume": 0, "corrects": {"trade_id": "D2"}}
-    assert symbol.update(Tick("market-data", symbol.now + 1000, data)) == []
+    assert symbol.update(TimedUpdate("market-data", symbol.now + 1000, data)) == []
     assert prices(symbol, 151, 160) == [1]
 
 
@@ -144,7 +144,11 @@ def test_a_stream_is_stale_once_and_again_after_it_was_fresh() -> None:
 def test_a_direction_flip_is_told_each_time() -> None:
     symbol = machine({"conditions": [{"type": "direction_flip"}]})
     fired = [
-        bool(symbol.update(Tick("predictions", BEGIN, {"predicted_price": p, "last_price": 100})))
+        bool(
+            symbol.update(
+                TimedUpdate("predictions", BEGIN, {"predicted_price": p, "last_price": 100})
+            )
+        )
         for p in (101, 102, 99, 101, 100, 102)
     ]
     assert fired == [False, False, True, True, False, False]
@@ -154,7 +158,7 @@ def test_an_event_and_a_state_must_meet_in_one_update() -> None:
     crossing = {"type": "crosses_above", "value": 150}
     symbol = machine({"conditions": [crossing, {"type": "volume_above", "value": 10}]})
     fired = [
-        bool(symbol.update(Tick("market-data", BEGIN, {"price": price, "volume": volume})))
+        bool(symbol.update(TimedUpdate("market-data", BEGIN, {"price": price, "volume": volume})))
         for price, volume in ((149, 5), (151, 5), (152, 20), (149, 20), (151, 20))
     ]
     assert fired == [False, False, False, False, True]
@@ -180,21 +184,21 @@ def test_an_expired_rule_is_quiet() -> None:
 @pytest.mark.parametrize("price", ["151", None, True, [151], 10**400])
 def test_a_price_that_is_no_number_is_passed_over(price: Any) -> None:
     symbol = machine({"conditions": [ABOVE]})
-    assert symbol.update(Tick("market-data", BEGIN, {"price": price})) == []
+    assert symbol.update(TimedUpdate("market-data", BEGIN, {"price": price})) == []
 
 
 def test_a_rule_that_was_dropped_is_quiet() -> None:
     symbol = machine({"conditions": [ABOVE]}, {"conditions": [{"type": "above", "value": 160}]})
     symbol.drop(0)
     assert [
-        fired.rule.id for fired in symbol.update(Tick("market-data", BEGIN, {"price": 170}))
+        fired.rule.id for fired in symbol.update(TimedUpdate("market-data", BEGIN, {"price": 170}))
     ] == [1]
 
 
 def test_numbers_of_the_moment_come_with_what_fires() -> None:
     symbol = machine({"conditions": [ABOVE]})
-    symbol.update(Tick("predictions", BEGIN, {"predicted_price": 160, "confidence": 0.9}))
-    [fired] = symbol.update(Tick("market-data", BEGIN, {"price": 151, "volume": 7}))
+    symbol.update(TimedUpdate("predictions", BEGIN, {"predicted_price": 160, "confidence": 0.9}))
+    [fired] = symbol.update(TimedUpdate("market-data", BEGIN, {"price": 151, "volume": 7}))
     assert fired.numbers == {
         "price": 151.0, "volume": 7.0, "confidence": 0.9, "predicted_price": 160.0,
     }  # fmt: skip

@@ -11,7 +11,7 @@ from channels.db import database_sync_to_async
 from django.utils import timezone
 
 from realtime.alerts import inbox
-from realtime.alerts.evaluator import Tick
+from realtime.alerts.evaluator import TimedUpdate
 from realtime.alerts.firing import draft
 from realtime.alerts.messages import render
 from realtime.alerts.rule_editing import save_rule
@@ -119,7 +119,7 @@ def test_prices_too_far_apart_for_a_percentage_are_no_move(values: tuple[float, 
 
 def test_a_number_of_minus_nothing_is_nothing() -> None:
     symbol = machine({"conditions": [{"type": "below", "value": 1}]})
-    [fired] = symbol.update(Tick("market-data", BEGIN, {"price": -0.0, "volume": -0.0}))
+    [fired] = symbol.update(TimedUpdate("market-data", BEGIN, {"price": -0.0, "volume": -0.0}))
     assert draft(fired, "market-data", Position("e", 1)).data["message"] == "AAPL: price below 1"
     assert [str(number) for number in fired.numbers.values()] == ["0.0", "0.0"]
 
@@ -131,7 +131,7 @@ def test_a_number_that_a_format_makes_infinite_is_not_known() -> None:
 def test_a_rule_that_cannot_be_evaluated_is_left_out_alone() -> None:
     hours = {"start": "09:00", "end": "10:00", "timezone": "America/New_York"}
     symbol = machine({"conditions": [ABOVE], "active_hours": hours}, {"conditions": [ABOVE]})
-    [fired] = symbol.update(Tick("market-data", LAST_SECOND, {"price": 151}))
+    [fired] = symbol.update(TimedUpdate("market-data", LAST_SECOND, {"price": 151}))
     assert fired.rule.id == 1
     assert [rule.id for rule, _ in symbol.failed] == [0]
 

@@ -11,7 +11,7 @@ from channels.db import database_sync_to_async
 from django.test import Client
 from django.utils import timezone
 
-from realtime.alerts.evaluator import Tick
+from realtime.alerts.evaluator import TimedUpdate
 from realtime.alerts.firing import alert_data
 from realtime.broadcast import abroadcast_market_data, abroadcast_prediction_update
 from realtime.models import AlertRule, ApiKey
@@ -81,8 +81,8 @@ async def test_a_socket_has_rules_on_the_channels_that_it_reads(
 def test_an_alert_tells_the_numbers_of_its_channels_alone() -> None:
     symbol = machine({"conditions": [ABOVE], "message": "{price} {confidence}"})
     prediction = {"predicted_price": 160, "confidence": 0.9, "last_price": 150}
-    symbol.update(Tick("predictions", BEGIN, prediction))
-    [fired] = symbol.update(Tick("market-data", BEGIN, {"price": 151, "volume": 7}))
+    symbol.update(TimedUpdate("predictions", BEGIN, prediction))
+    [fired] = symbol.update(TimedUpdate("market-data", BEGIN, {"price": 151, "volume": 7}))
     data = alert_data(fired)
     assert data["message"] == "151 n/a"
     assert data.keys().isdisjoint({"confidence", "predicted_price", "predicted_return"})
@@ -96,8 +96,10 @@ def test_a_return_on_the_last_market_price_is_a_number_of_both_channels(
     condition: Any, told: set[str]
 ) -> None:
     symbol = machine({"conditions": [condition]})
-    symbol.update(Tick("market-data", BEGIN, {"price": 100}))
-    [fired] = symbol.update(Tick("predictions", BEGIN, {"predicted_price": 160, "confidence": 0.9}))
+    symbol.update(TimedUpdate("market-data", BEGIN, {"price": 100}))
+    [fired] = symbol.update(
+        TimedUpdate("predictions", BEGIN, {"predicted_price": 160, "confidence": 0.9})
+    )
     data = alert_data(fired)
     assert fired.channels == told
     assert "price" not in data

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime.bars.candles import BarKey, Candle, Candles, InvalidTick, read_price
-from realtime.feeds.csv_bars import Bar
+from realtime.feeds.csv_bars import DailyBar
 from realtime.feeds.replay import bar_tick
 
 NOW = datetime(2024, 1, 2, 12, 0, tzinfo=UTC)
@@ -116,11 +116,11 @@ def test_parts_taken_at_any_time_join_to_the_whole(cuts: list[int], seed: int) -
 # Updates that name their bar --------------------------------------------------------------------
 
 
-def day_bar(day: date, base: float = 100.0) -> Bar:
-    return Bar(day, base, base + 10, base - 10, base + 5, 1000)
+def day_bar(day: date, base: float = 100.0) -> DailyBar:
+    return DailyBar(day, base, base + 10, base - 10, base + 5, 1000)
 
 
-def played(*bars: Bar) -> list[dict[str, Any]]:
+def played(*bars: DailyBar) -> list[dict[str, Any]]:
     return [
         bar_tick("BTC-USD", bars, n, step).as_data() for n in range(len(bars)) for step in range(4)
     ]

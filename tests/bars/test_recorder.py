@@ -241,7 +241,7 @@ def test_parts_of_a_bar_are_joined_in_the_database() -> None:
 
 def test_positions_that_somebody_moved_leave_the_bars_alone() -> None:
     store.store(part(1), {}, {"BTC-USD": Position("E", 1)})
-    with pytest.raises(store.Overtaken, match="the position of BTC-USD was moved"):
+    with pytest.raises(store.StaleCheckpoint, match="the position of BTC-USD was moved"):
         store.store(part(2), {}, {"BTC-USD": Position("E", 2)})
     assert Bar.objects.get(interval="1m").volume == 1
 

@@ -15,7 +15,7 @@ from typing import Any
 import django
 import websockets
 
-from realtime.alerts.evaluator import SymbolMachine, Tick
+from realtime.alerts.evaluator import SymbolMachine, TimedUpdate
 from realtime.alerts.rule_state import Rule
 from realtime.alerts.rules import parse_rule
 from realtime.broadcast import abroadcast_many, market_data_update
@@ -68,12 +68,12 @@ def evaluate(rules: int = RULES, updates: int = UPDATES) -> Metrics:
         level = 100 * (1 + chance.uniform(0.002, 0.5) * (1 if up else -1))
         raw = {"symbols": ["AAPL"], "conditions": [{"type": kind, "value": level}]}
         machine.put(Rule(number, 1, None, parse_rule(raw)))
-    machine.update(Tick("market-data", 0, {"price": 100.0}))
+    machine.update(TimedUpdate("market-data", 0, {"price": 100.0}))
     times = []
     price = 100.0
     for at in range(1, updates + 1):
         price = min(100.15, max(99.85, price + chance.gauss(0, 0.05)))
-        tick = Tick("market-data", at, {"price": price, "volume": 1.0})
+        tick = TimedUpdate("market-data", at, {"price": price, "volume": 1.0})
         began = time.perf_counter()
         fired = machine.update(tick)
         times.append((time.perf_counter() - began) * 1e6)

@@ -181,7 +181,7 @@ def test_a_secret_of_any_kind_keeps_no_delivery_from_others(secret: str) -> None
     write("realtime_webhookendpoint", bad.pk, "sealed_secret", secret)
     for hook in (bad, good):
         event(hook)
-    jobs = {job.endpoint_id: job.letter.secrets for job in queue.claim(10)}
+    jobs = {job.endpoint_id: job.request.secrets for job in queue.claim(10)}
     assert jobs[bad.pk] == []
     assert len(jobs[good.pk]) == 1
 

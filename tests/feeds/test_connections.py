@@ -14,7 +14,7 @@ from pytest_django import Settings
 from realtime.feeds.connections import (
     CallableFeed,
     ConnectionLost,
-    Names,
+    SymbolNames,
     merged,
     reconnecting,
     slashed,
@@ -146,7 +146,7 @@ async def test_what_came_before_the_error_is_not_lost() -> None:
 
 
 def test_names_go_both_ways_and_may_be_overridden() -> None:
-    names = Names.of(["BTC-USD", "AAPL"], {"BTC-USD": "XBT/USD"}, slashed)
+    names = SymbolNames.of(["BTC-USD", "AAPL"], {"BTC-USD": "XBT/USD"}, slashed)
     assert names.theirs == {"BTC-USD": "XBT/USD", "AAPL": "AAPL"}
     assert names.ours["XBT/USD"] == "BTC-USD"
 

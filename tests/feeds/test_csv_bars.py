@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from realtime.feeds.csv_bars import STOCKS, Bar, FeedError, read_bars, split_adjusted
+from realtime.feeds.csv_bars import STOCKS, DailyBar, FeedError, read_bars, split_adjusted
 
 HEADER = "Ticker,Date,Open,High,Low,Close,Volume\n"
 GOOD = "AAPL,2008-01-02,10,12,9,11,1000\n"
@@ -25,7 +25,7 @@ def csv_file(tmp_path: Path) -> Write:
 
 def test_a_row_becomes_a_bar(csv_file: Write) -> None:
     bars = read_bars(csv_file(HEADER + GOOD)).bars
-    assert bars == {"AAPL": [Bar(date(2008, 1, 2), 10.0, 12.0, 9.0, 11.0, 1000)]}
+    assert bars == {"AAPL": [DailyBar(date(2008, 1, 2), 10.0, 12.0, 9.0, 11.0, 1000)]}
 
 
 def test_columns_stand_in_any_order_and_case(csv_file: Write) -> None:
@@ -132,8 +132,8 @@ def test_a_dividend_is_left_in_the_prices() -> None:
 
 
 def test_a_reverse_split_multiplies_what_lies_before() -> None:
-    before = Bar(date(2008, 1, 2), 1.0, 1.0, 1.0, 1.0, 1000, adjusted_close=10.0)
-    after = Bar(date(2008, 1, 3), 10.0, 10.0, 10.0, 10.0, 100, adjusted_close=10.0)
+    before = DailyBar(date(2008, 1, 2), 1.0, 1.0, 1.0, 1.0, 1000, adjusted_close=10.0)
+    after = DailyBar(date(2008, 1, 3), 10.0, 10.0, 10.0, 10.0, 100, adjusted_close=10.0)
     first, second = split_adjusted([before, after])
     assert (first.close, first.volume) == (10.0, 100)
     assert second == after

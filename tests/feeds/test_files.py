@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from realtime.feeds.cells import read_day, read_number, read_volume
-from realtime.feeds.csv_bars import Bar, BarFile, FeedError, read_bars
+from realtime.feeds.csv_bars import BarFile, DailyBar, FeedError, read_bars
 from realtime.feeds.replay import Replay, bar_tick
 
 HEADER = "Date,Open,High,Low,Close,Volume\n"
@@ -19,7 +19,7 @@ def read(directory: Path, text: str | bytes, name: str = "ABC.csv") -> BarFile:
     return read_bars(path)
 
 
-def bars(directory: Path, text: str | bytes, name: str = "ABC.csv") -> list[Bar]:
+def bars(directory: Path, text: str | bytes, name: str = "ABC.csv") -> list[DailyBar]:
     file = read(directory, text, name)
     assert not file.bad_rows, file.bad_rows
     return list(file.bars["ABC"])
@@ -128,12 +128,12 @@ def test_a_volume_beyond_a_float_is_refused() -> None:
 
 def test_a_semicolon_file_has_decimal_commas(tmp_path: Path) -> None:
     text = "Date;Open;High;Low;Close;Volume\n2024-01-02;10,5;12,25;9,75;11,0;1.000\n"
-    assert bars(tmp_path, text) == [Bar(date(2024, 1, 2), 10.5, 12.25, 9.75, 11.0, 1000)]
+    assert bars(tmp_path, text) == [DailyBar(date(2024, 1, 2), 10.5, 12.25, 9.75, 11.0, 1000)]
 
 
 def test_a_semicolon_file_may_have_points(tmp_path: Path) -> None:
     text = "Date;Open;High;Low;Close;Volume\n2024-01-02;10.5;12.25;9.75;11.0;100.125\n"
-    assert bars(tmp_path, text) == [Bar(date(2024, 1, 2), 10.5, 12.25, 9.75, 11.0, 100)]
+    assert bars(tmp_path, text) == [DailyBar(date(2024, 1, 2), 10.5, 12.25, 9.75, 11.0, 100)]
 
 
 # Lines and columns --------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ def test_columns_are_known_by_their_common_names(tmp_path: Path, header: str) ->
     ],
 )
 def test_lines_that_programs_add_are_passed_over(tmp_path: Path, text: str | bytes) -> None:
-    assert bars(tmp_path, text) == [Bar(date(2024, 1, 2), 10.0, 12.0, 9.0, 11.0, 5)]
+    assert bars(tmp_path, text) == [DailyBar(date(2024, 1, 2), 10.0, 12.0, 9.0, 11.0, 5)]
 
 
 def test_symbols_side_by_side_are_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime.feeds.csv_bars import STOCKS, Bar, FeedError, read_bars
+from realtime.feeds.csv_bars import STOCKS, DailyBar, FeedError, read_bars
 from realtime.feeds.replay import BACKFILL_BARS, LEAD_BARS, Replay
 from realtime.feeds.ticks import Tick
 from tests.feeds.clock import Clock
@@ -18,10 +18,11 @@ def day(number: int) -> date:
     return FIRST + timedelta(days=number)
 
 
-def bars(count: int, begin: int = 0) -> list[Bar]:
+def bars(count: int, begin: int = 0) -> list[DailyBar]:
     """Bars of consecutive days; the prices of day n lie around 100 + n."""
     return [
-        Bar(day(n), 100.0 + n, 103.0 + n, 98.0 + n, 101.0 + n, 1003) for n in range(begin, count)
+        DailyBar(day(n), 100.0 + n, 103.0 + n, 98.0 + n, 101.0 + n, 1003)
+        for n in range(begin, count)
     ]
 
 
@@ -43,7 +44,7 @@ async def lap(replay: Replay, symbols: Iterable[str] = ("AAPL",)) -> list[Tick]:
     return [tick async for tick in replay.ticks(list(symbols))]
 
 
-def replay(clock: Clock, held: dict[str, list[Bar]], **options: object) -> Replay:
+def replay(clock: Clock, held: dict[str, list[DailyBar]], **options: object) -> Replay:
     return Replay(bars=held, clock=clock, sleep=clock.sleep, **options)  # type: ignore[arg-type]
 
 
@@ -58,7 +59,7 @@ async def test_a_bar_is_played_as_open_extremes_and_close(clock: Clock) -> None:
 
 
 async def test_the_extreme_nearer_to_the_open_comes_first(clock: Clock) -> None:
-    bar = Bar(day(0), 10.0, 10.5, 8.0, 9.0, 4)
+    bar = DailyBar(day(0), 10.0, 10.5, 8.0, 9.0, 4)
     ticks = await first_ticks(replay(clock, {"AAPL": [bar]}), 4)
     assert [tick.price for tick in ticks] == [10.0, 10.5, 8.0, 9.0]
 

@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from realtime import broadcast
 from realtime.broadcast import Broadcast, PublishFailed
-from realtime.feeds.csv_bars import Bar, FeedError
+from realtime.feeds.csv_bars import DailyBar, FeedError
 from realtime.feeds.replay import Replay
 from realtime.feeds.runner import FeedRunner
 from realtime.predictions.predictors import Prediction
@@ -27,10 +27,11 @@ DAYS = 60
 LAP = 2 * 30 + 2 * 30 * 4
 
 
-def bars(count: int = DAYS) -> list[Bar]:
+def bars(count: int = DAYS) -> list[DailyBar]:
     """No two neighbouring closes are equal, no two neighbouring bars either."""
     return [
-        Bar(FIRST + timedelta(n), 100.0, 110.0, 90.0, 100.0 + n % 5, 1000 + n) for n in range(count)
+        DailyBar(FIRST + timedelta(n), 100.0, 110.0, 90.0, 100.0 + n % 5, 1000 + n)
+        for n in range(count)
     ]
 
 
@@ -256,7 +257,7 @@ async def test_a_feed_that_fails_says_so(recorder: Recorder) -> None:
 async def test_a_tick_that_must_not_be_published_does_not_stop_the_rest(
     recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    broken = Bar(FIRST, 100.0, float("inf"), 90.0, 100.0, 1000)
+    broken = DailyBar(FIRST, 100.0, float("inf"), 90.0, 100.0, 1000)
     feed = replay(bars={"AAPL": [broken, *bars()[1:]]}, start=FIRST)
     await runner(recorder, feed, symbols=["AAPL"]).run()
     assert len(recorder.market) == DAYS * 4 - 2

@@ -18,7 +18,7 @@ from tests.conftest import STRICT
 if find_spec("arch") is None and not STRICT:
     pytest.skip("arch is not installed", allow_module_level=True)
 from realtime.predictions import garch
-from realtime.predictions.garch import MIN_CLOSES, Worker, garch_t
+from realtime.predictions.garch import MIN_CLOSES, WorkerProcess, garch_t
 
 SEED = 2026
 
@@ -78,13 +78,13 @@ def test_prices_that_do_not_vary_are_told() -> None:
 
 
 @pytest.fixture
-def worker() -> Worker:
+def worker() -> WorkerProcess:
     """The one of this process: another one would take seconds to start."""
     return garch._worker
 
 
 def test_a_worker_that_was_killed_is_started_again(
-    worker: Worker, closes: dict[str, list[float]]
+    worker: WorkerProcess, closes: dict[str, list[float]]
 ) -> None:
     known = closes["IBM"][:300]
     before = worker.quantiles("IBM", known, 5, [0.5])
@@ -96,7 +96,7 @@ def test_a_worker_that_was_killed_is_started_again(
 
 
 def test_a_worker_that_hangs_is_given_up_in_time(
-    worker: Worker, closes: dict[str, list[float]], settings: Settings
+    worker: WorkerProcess, closes: dict[str, list[float]], settings: Settings
 ) -> None:
     known = closes["IBM"][:300]
     worker.quantiles("IBM", known, 5, [0.5])
@@ -110,7 +110,7 @@ def test_a_worker_that_hangs_is_given_up_in_time(
     assert process.poll() == -signal.SIGKILL
 
 
-def test_who_waits_for_others_too_long_is_told(worker: Worker, settings: Settings) -> None:
+def test_who_waits_for_others_too_long_is_told(worker: WorkerProcess, settings: Settings) -> None:
     settings.REALTIME_PREDICTION_TIMEOUT = 0.05
     failed: list[PredictionFailed] = []
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from realtime import broadcast, models
 from realtime.bars.recorder import run_recorder
-from realtime.feeds.csv_bars import Bar
+from realtime.feeds.csv_bars import DailyBar
 from realtime.feeds.replay import Replay
 from realtime.feeds.runner import FeedRunner
 from realtime.models import StoredPrediction
@@ -25,7 +25,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 HORIZON = 3
 POISON = 123456.0
 BARS = [
-    Bar(date(2008, 1, 1) + timedelta(n), 100.0, 110.0, 90.0, 100.0 + n % 7, 1000) for n in range(80)
+    DailyBar(date(2008, 1, 1) + timedelta(n), 100.0, 110.0, 90.0, 100.0 + n % 7, 1000)
+    for n in range(80)
 ]
 # 50 bars of four ticks: a lap of five seconds.
 RATE = 40.0

@@ -14,14 +14,18 @@ from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from realtime.webhooks import owners, queue
 from realtime.webhooks.queue import Job, claim, disable, enable, finish, lease, prune, resend
-from realtime.webhooks.sender import Outcome
+from realtime.webhooks.sender import AttemptResult
 from tests import personas
 from tests.webhooks.conftest import endpoint, event
 
 pytestmark = pytest.mark.django_db
 Problem = WebhookAttempt.Problem
 Reason = WebhookEndpoint.Reason
-OK, ERROR, SILENCE = Outcome(code=200), Outcome(code=500), Outcome(problem=Problem.TIMEOUT)
+OK, ERROR, SILENCE = (
+    AttemptResult(code=200),
+    AttemptResult(code=500),
+    AttemptResult(problem=Problem.TIMEOUT),
+)
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def due_now(row: WebhookDelivery) -> None:
     WebhookDelivery.objects.filter(pk=row.pk).update(next_attempt_at=timezone.now())
 
 
-def again(row: WebhookDelivery, outcome: Outcome) -> None:
+def again(row: WebhookDelivery, outcome: AttemptResult) -> None:
     due_now(row)
     finish(one_job(), outcome)
     row.refresh_from_db()
@@ -51,10 +55,10 @@ def again(row: WebhookDelivery, outcome: Outcome) -> None:
 
 def test_a_job_is_what_was_written(hook: WebhookEndpoint) -> None:
     row = event(hook)
-    letter = one_job().letter
-    assert (letter.url, letter.webhook_id) == (hook.url, row.webhook_id)
-    assert letter.body == row.body.encode()
-    assert letter.secrets == hook.secrets(timezone.now())
+    request = one_job().request
+    assert (request.url, request.webhook_id) == (hook.url, row.webhook_id)
+    assert request.body == row.body.encode()
+    assert request.secrets == hook.secrets(timezone.now())
 
 
 def test_what_one_worker_has_no_other_gets(hook: WebhookEndpoint) -> None:
@@ -77,7 +81,7 @@ def test_the_work_of_a_dead_worker_is_due_when_its_lease_has_ended(hook: Webhook
     due_now(row)
     alive = one_job()
     assert (alive.delivery_id, alive.tries) == (dead.delivery_id, 2)
-    assert alive.letter.webhook_id == dead.letter.webhook_id
+    assert alive.request.webhook_id == dead.request.webhook_id
 
 
 def test_who_lost_its_lease_changes_nothing_by_a_failure(hook: WebhookEndpoint) -> None:
@@ -157,7 +161,7 @@ def test_an_endpoint_that_fails_is_asked_one_thing_at_a_time(hook: WebhookEndpoi
 def test_a_success_is_the_end_of_it(hook: WebhookEndpoint) -> None:
     row = event(hook)
     WebhookEndpoint.objects.update(failing_since=ago(days=4))
-    finish(one_job(), Outcome(code=204, body="thanks"))
+    finish(one_job(), AttemptResult(code=204, body="thanks"))
     row.refresh_from_db()
     hook.refresh_from_db()
     assert (row.status, row.response_code, row.claim) == ("delivered", 204, "")
@@ -182,13 +186,13 @@ def test_a_failure_is_tried_again_ten_times_and_given_up(hook: WebhookEndpoint) 
 
 def test_a_receiver_is_left_alone_for_as_long_as_it_asks(hook: WebhookEndpoint) -> None:
     row = event(hook)
-    again(row, Outcome(code=429, retry_after=timedelta(hours=3)))
+    again(row, AttemptResult(code=429, retry_after=timedelta(hours=3)))
     assert row.next_attempt_at > timezone.now() + timedelta(hours=2.9)
 
 
 def test_an_interrupted_attempt_is_none(hook: WebhookEndpoint) -> None:
     row = event(hook)
-    finish(one_job(), Outcome(problem=Problem.INTERRUPTED))
+    finish(one_job(), AttemptResult(problem=Problem.INTERRUPTED))
     row.refresh_from_db()
     hook.refresh_from_db()
     assert (row.tries, row.claim, hook.failing_since) == (0, "", None)
@@ -203,7 +207,7 @@ def test_410_disables_and_tells_the_owner(
     row = event(hook)
     event(hook, next_attempt_at=timezone.now() + timedelta(hours=1))
     with django_capture_on_commit_callbacks(execute=True):
-        again(row, Outcome(code=410))
+        again(row, AttemptResult(code=410))
     hook.refresh_from_db()
     assert (hook.enabled, hook.disabled_reason) == (False, "gone")
     assert [row.status for row in hook.deliveries.all()] == ["failed", "failed"]
@@ -288,8 +292,10 @@ def test_what_was_under_way_when_its_endpoint_was_disabled_does_not_come_back(
     assert claim(10) == []
 
 
-@pytest.mark.parametrize("outcome", [OK, ERROR, Outcome(code=410)])
-def test_an_endpoint_may_be_deleted_meanwhile(hook: WebhookEndpoint, outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", [OK, ERROR, AttemptResult(code=410)])
+def test_an_endpoint_may_be_deleted_meanwhile(
+    hook: WebhookEndpoint, outcome: AttemptResult
+) -> None:
     event(hook)
     job = one_job()
     hook.delete()
@@ -307,7 +313,7 @@ def test_one_that_was_given_up_is_sent_again_with_its_id(hook: WebhookEndpoint) 
     row = event(hook, status="failed", tries=10)
     assert resend(WebhookDelivery.objects.filter(pk=row.pk)) == 1
     job = one_job()
-    assert (job.letter.webhook_id, job.tries) == (row.webhook_id, 1)
+    assert (job.request.webhook_id, job.tries) == (row.webhook_id, 1)
 
 
 def test_what_is_pending_or_of_a_disabled_endpoint_is_not_resent(
@@ -333,7 +339,7 @@ def test_a_secret_that_cannot_be_read_is_a_problem_and_no_crash(
 ) -> None:
     event(hook)
     settings.SECRET_KEY = "another one " * 5
-    assert one_job().letter.secrets == []
+    assert one_job().request.secrets == []
 
 
 def test_looking_for_work_costs_one_query_while_there_is_none(

@@ -14,7 +14,7 @@ from django.conf import settings as django_settings
 
 from realtime.models import WebhookEvent
 from realtime.webhook_secrets import new_secret
-from realtime.webhooks.sender import Letter, Sender
+from realtime.webhooks.sender import Sender, WebhookRequest
 from tests.documents import block, section
 from tests.processes import START_SECONDS, STOP_SECONDS, free_port
 
@@ -64,7 +64,9 @@ async def test_the_receiver_takes_what_is_sent_once_and_refuses_what_is_forged(
     sender = Sender(timeout=10.0)
     codes = []
     for webhook_id, secret in (("a", SECRET), ("a", SECRET), ("b", new_secret()), ("c", SECRET)):
-        outcome = await sender.send(Letter(url, webhook_id, body, [secret]), datetime.now(UTC))
+        outcome = await sender.send(
+            WebhookRequest(url, webhook_id, body, [secret]), datetime.now(UTC)
+        )
         codes.append(outcome.code)
     await sender.aclose()
     assert codes == [204, 204, 400, 204]

@@ -21,7 +21,7 @@ from django.conf import settings as django_settings
 from realtime import webhook_addresses as addresses
 from realtime.models import WebhookAttempt
 from realtime.webhook_secrets import new_secret
-from realtime.webhooks.sender import Letter, Outcome, Sender, trusted_authorities
+from realtime.webhooks.sender import AttemptResult, Sender, WebhookRequest, trusted_authorities
 from tests.processes import free_port
 from tests.webhooks.receiver import PATIENCE, Answer, Receiver, drip, hang, raw, status
 from tests.webhooks.test_addresses import answer_with
@@ -67,16 +67,16 @@ async def impatient(trust: ssl.SSLContext) -> AsyncIterator[Sender]:
     await sender.aclose()
 
 
-async def send(sender: Sender, url: str, **fields: Any) -> Outcome:
-    letter = Letter(url, "msg_1", b'{"type":"test"}', fields.pop("secrets", [SECRET]))
-    return await sender.send(letter, datetime.now(UTC))
+async def send(sender: Sender, url: str, **fields: Any) -> AttemptResult:
+    request = WebhookRequest(url, "msg_1", b'{"type":"test"}', fields.pop("secrets", [SECRET]))
+    return await sender.send(request, datetime.now(UTC))
 
 
 async def test_a_receiver_verifies_the_signature_and_answers(
     sender: Sender, receiver: Receiver
 ) -> None:
     outcome = await send(sender, f"{receiver.url}?a=%20b")
-    assert outcome == Outcome(code=200)
+    assert outcome == AttemptResult(code=200)
     assert outcome.success
     assert receiver.verify(SECRET) == [{"type": "test"}]
     (request,) = receiver.received
@@ -140,7 +140,7 @@ async def test_the_first_kilobyte_of_the_answer_is_kept(sender: Sender, receiver
 async def test_an_endless_answer_ends_after_a_kilobyte(sender: Sender, receiver: Receiver) -> None:
     receiver.answers = [raw(OK, b"\r\n", then=drip(b"x" * 1000))]
     began = time.monotonic()
-    assert await send(sender, receiver.url) == Outcome(code=200, body="x" * 1024)
+    assert await send(sender, receiver.url) == AttemptResult(code=200, body="x" * 1024)
     assert time.monotonic() - began < sender.timeout
 
 
@@ -169,7 +169,7 @@ async def test_a_status_that_came_counts_although_the_body_does_not(
     impatient: Sender, receiver: Receiver
 ) -> None:
     receiver.answers = [raw(OK, b"content-length: 100\r\n\r\nsome", then=hang)]
-    assert await send(impatient, receiver.url) == Outcome(code=200, body="some")
+    assert await send(impatient, receiver.url) == AttemptResult(code=200, body="some")
 
 
 @pytest.mark.parametrize(
@@ -193,11 +193,11 @@ async def test_what_is_no_answer_is_no_success(
 
 async def test_nobody_there(sender: Sender) -> None:
     outcome = await send(sender, f"http://127.0.0.1:{free_port()}/")
-    assert outcome == Outcome(problem=Problem.CONNECT)
+    assert outcome == AttemptResult(problem=Problem.CONNECT)
 
 
 async def test_without_a_secret_nothing_is_sent(sender: Sender, receiver: Receiver) -> None:
-    assert await send(sender, receiver.url, secrets=[]) == Outcome(problem=Problem.SECRET)
+    assert await send(sender, receiver.url, secrets=[]) == AttemptResult(problem=Problem.SECRET)
     assert receiver.connections == 0
 
 
@@ -217,7 +217,7 @@ async def test_a_receiver_inside_hears_nothing(
     if host == "hooks.test":
         answer_with(monkeypatch, ["127.0.0.1"])
     outcome = await send(sender, f"http://{host}:{receiver.port}/")
-    assert outcome == Outcome(problem=Problem.ADDRESS)
+    assert outcome == AttemptResult(problem=Problem.ADDRESS)
     assert receiver.connections == 0
 
 
@@ -272,7 +272,7 @@ async def test_a_slow_name_server_holds_up_no_other_name(
 
 async def test_an_unknown_name(monkeypatch: pytest.MonkeyPatch, sender: Sender) -> None:
     answer_with(monkeypatch, [])
-    assert await send(sender, "https://nowhere.test/") == Outcome(problem=Problem.NAME)
+    assert await send(sender, "https://nowhere.test/") == AttemptResult(problem=Problem.NAME)
 
 
 async def test_a_proxy_of_the_environment_hears_nothing(
@@ -333,7 +333,7 @@ async def send_with_tls(
     *,
     host: str = "hooks.test",
     trusted: bool = True,
-) -> tuple[Outcome, Receiver]:
+) -> tuple[AttemptResult, Receiver]:
     settings.REALTIME_WEBHOOK_ALLOWED_HOSTS = [host]
     answer_with(monkeypatch, ["127.0.0.1"])
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -358,7 +358,7 @@ async def test_a_certificate_of_another_name_is_refused(
     monkeypatch: pytest.MonkeyPatch, settings: type[django_settings], certificate: Path
 ) -> None:
     outcome, receiver = await send_with_tls(monkeypatch, settings, certificate, host="other.test")
-    assert outcome == Outcome(problem=Problem.CONNECT)
+    assert outcome == AttemptResult(problem=Problem.CONNECT)
     assert receiver.received == []
 
 
@@ -366,5 +366,5 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(
     monkeypatch: pytest.MonkeyPatch, settings: type[django_settings], certificate: Path
 ) -> None:
     outcome, receiver = await send_with_tls(monkeypatch, settings, certificate, trusted=False)
-    assert outcome == Outcome(problem=Problem.CONNECT)
+    assert outcome == AttemptResult(problem=Problem.CONNECT)
     assert receiver.received == []

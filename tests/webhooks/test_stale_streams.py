@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from realtime.broadcast import abroadcast_market_data, abroadcast_prediction_update
 from realtime.delivery import staleness as delivery
-from realtime.delivery.follow import Status
+from realtime.delivery.follow import FreshnessChange
 from realtime.models import Silence, WebhookDelivery, WebhookEndpoint
 from realtime.streams import Stream
 from realtime.webhooks.stale_streams import run_freshness, tell
@@ -110,8 +110,8 @@ async def test_a_stream_that_goes_on_is_none() -> None:
         assert await silences() == []
 
 
-def status(last: datetime, stream: Stream = AAPL) -> Status:
-    return Status(stream, stale=True, last_update=last, expected_every=5.0)
+def status(last: datetime, stream: Stream = AAPL) -> FreshnessChange:
+    return FreshnessChange(stream, stale=True, last_update=last, expected_every=5.0)
 
 
 @pytest.mark.usefixtures("_endpoint")
