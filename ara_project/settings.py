@@ -61,6 +61,7 @@ MIDDLEWARE = [
     "realtime.api.health.answer_probes",
     "realtime.pages.guard_pages",
     "django.middleware.security.SecurityMiddleware",
+    "ara_project.static.read_files",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
