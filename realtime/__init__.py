@@ -1,0 +1,19 @@
+"""ARA Realtime: predictions, market data and alerts, pushed to WebSocket clients.
+
+The order of the rooms is in docs/explanation/architecture.md. The modules that are no package:
+
+- `broadcast`: publishes updates; everything that publishes goes through it.
+- `protocol`: the wire: every message, the close and error codes. `asyncapi`: the same as a
+  document.
+- `streams`: channels, symbols and the groups that carry them. `scopes`: what a credential may do
+  there.
+- `routing`: which consumer serves which path. `middleware`: tells the consumers who is connecting.
+- `urls`: the paths of HTTP. `views`, `pages`: the dashboard, and the headers of pages.
+- `connections`: how many sockets are open, over all processes.
+- `tasks`: publishing and periodic work as Celery tasks. `retention`: deletes old rows.
+- `checks`: what `manage.py check` reports. `apps`: registers it with Django.
+- `db`: the database outside of requests. `users`: users of any model.
+- `aside`: work on one row that must not stop that on others. `retry`, `cancelling`: backoff, tasks.
+- `values`, `shapes`: numbers, times and JSON from outside, checked. `version`: of this release.
+- `webhook_addresses`, `webhook_secrets`: what the models and the sender of webhooks share.
+"""

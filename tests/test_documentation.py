@@ -204,3 +204,13 @@ def test_nobody_imports_the_consumers_but_the_routing() -> None:
     for path in MODULES:
         if path.name != "routing.py" and "consumers" not in path.parts:
             assert "consumers" not in set(imports(path)), path.name
+
+
+PACKAGES = sorted({path.parent for path in MODULES} - {COMMANDS})
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_docstring_of_a_package_names_its_modules(package: Path) -> None:
+    text = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+    modules = {path.stem for path in package.glob("*.py")} - {"__init__"}
+    assert modules <= set(re.findall(r"`(\w+)`", text))

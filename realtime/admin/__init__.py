@@ -1,4 +1,9 @@
-"""The Django admin: a module for each area; importing it registers its pages."""
+"""The Django admin: a module for each area; importing it registers its pages.
+
+- `keys`, `webhooks`: rows with a secret. `secrets`: the pages that show it once. `forms`: their
+  forms.
+- `alerts`, `bars`, `predictions`: what is stored. `site`: its name. `login`: a limit of tries.
+"""
 
 from realtime.admin import alerts, bars, keys, login, predictions, site, webhooks
 

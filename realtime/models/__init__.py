@@ -1,4 +1,9 @@
-"""What the database keeps: a module for each area."""
+"""What the database keeps: a module for each area.
+
+- `keys`: API keys. `rights`: who may publish. `webhooks`: endpoints, deliveries and attempts.
+- `alerts`: rules, their state and the inbox. `predictions`: with outcomes and scores.
+- `bars`: of a minute and a day. `silences`: what was told of quiet streams.
+"""
 
 from realtime.models.alerts import (
     Alert,

@@ -1,0 +1,6 @@
+"""Events for the URLs of users: written in a transaction, sent later.
+
+- `events`: writes an event for each endpoint that wants it. `stale_streams`: streams that go quiet.
+- `queue`: the deliveries as a queue. `worker`: takes from it. `sender`: one signed request.
+- `schedule`: when a delivery is tried again. `owners`: tells owners of a disabled endpoint.
+"""
