@@ -54,7 +54,7 @@ def split(url: str, schemes: Sequence[str] = ()) -> SplitResult:
             f"has no valid host and port, or options that are not name=value; {ESCAPE}"
         )
     if parts.fragment or "@" in parts.path + parts.query:
-        raise BadAddress(f"has # or @ where it means nothing; {ESCAPE}")
+        raise BadAddress(f"has a # or @ that must be escaped; {ESCAPE}")
     if schemes and (parts.scheme not in schemes or not parts.hostname):
         raise BadAddress(f"does not begin with {' or '.join(f'{name}://' for name in schemes)}")
     return parts

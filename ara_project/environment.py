@@ -65,7 +65,7 @@ class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no t
         try:
             return self.parse_value(value, cast)
         except (ValueError, TypeError):
-            kind = getattr(cast, "__name__", "value of its kind")
+            kind = getattr(cast, "__name__", "value of its type")
             raise ImproperlyConfigured(f"{var} cannot be read as a {kind}") from None
 
     def text(self, var: str, *, default: str = "") -> str:

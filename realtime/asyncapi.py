@@ -65,7 +65,7 @@ _QUERY: Final = {
     "token": "A JWT or an API key.",
     "ticket": "A one-use ticket.",
     "epoch": "With `offset`: resume here. On `/ws/alerts` it is that of the stream `all`.",
-    "offset": "The last one that the client has.",
+    "offset": "The last offset that the client has.",
 }
 
 

@@ -462,7 +462,7 @@ class _Record:
             if unsent:
                 logger.error("alerts that were not sent stay in the inbox: %s", exc)
             else:
-                logger.warning("alerts were sent, and it could not be noted: %s", exc)
+                logger.warning("alerts were sent, but this could not be recorded: %s", exc)
 
     def _note(self) -> None:
         """Let somebody else store what was sent: who is away would never see it."""
@@ -480,7 +480,7 @@ class _Record:
                 later = True
         logger.error(
             "alerts were sent but not stored%s: %s", ", which the alert engine does later" if later
-            else ", for who is away", self._failure,
+            else ", for users who are away", self._failure,
         )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def check_secret_key() -> Iterator[CheckMessage]:
         )
     elif settings.SECRET_KEY.startswith("django-insecure-"):
         yield Error(
-            "SECRET_KEY is one that Django made as an example.",
+            "SECRET_KEY is an example made by Django.",
             hint="Leave SECRET_KEY unset on one machine, or set 50 random characters.",
             id="realtime.E002",
         )
@@ -81,7 +81,7 @@ def check_tokens() -> Iterator[CheckMessage]:
         )
     if lifetime >= options["REFRESH_TOKEN_LIFETIME"]:
         yield Warning(
-            "An access token lives as long as the refresh token, which is then good for nothing.",
+            "An access token lives as long as the refresh token, which then has no use.",
             hint="Set JWT_REFRESH_SECONDS to more than JWT_ACCESS_SECONDS.",
             id="realtime.W002",
         )
@@ -101,7 +101,7 @@ def check_hosts_and_origins() -> Iterator[CheckMessage]:
         except ValidationError as exc:
             yield Error(
                 redact(f"REALTIME_ALLOWED_ORIGINS: {exc.messages[0]}"),
-                hint="No page of it can connect as long as this matches nothing.",
+                hint="An entry that matches nothing lets no page connect.",
                 id="realtime.E004",
             )
 
@@ -154,7 +154,9 @@ def check_names() -> Iterator[CheckMessage]:
             nearest = difflib.get_close_matches(name, known, n=1)
             yield Warning(
                 f"{name} is set in the environment but is not a known setting.",
-                hint=f"Did you mean {nearest[0]}?" if nearest else "README lists the settings.",
+                hint=f"Did you mean {nearest[0]}?"
+                if nearest
+                else "The settings reference in docs/ lists them all.",
                 id="realtime.W008",
             )
 
@@ -181,7 +183,7 @@ def check_logs_are_redacted() -> Iterator[CheckMessage]:
     for name, options in logging.get("handlers", {}).items():
         if not redacting & set(options.get("filters", ())):
             yield Warning(
-                f"LOGGING: the handler {name!r} writes tokens and keys as they come.",
+                f"LOGGING: the handler {name!r} writes tokens and keys unredacted.",
                 hint="Give it the filter realtime.access.redact.RedactFilter.",
                 id="realtime.W004",
             )
@@ -211,13 +213,13 @@ def check_examples() -> Iterator[CheckMessage]:
     ):
         if _EXAMPLE_KEY in keys:
             yield Error(
-                f"{name} has README's example: anybody can forge JSON Web Tokens.",
+                f"{name} is the example of the documentation: anybody can forge JSON Web Tokens.",
                 hint="Set 50 random characters, the same ones on every machine.",
                 id="realtime.E010",
             )
     if settings.DATABASES["default"].get("PASSWORD") == _EXAMPLE_PASSWORD:
         yield Warning(
-            "The password in DATABASE_URL is README's example.",
+            "The password in DATABASE_URL is the example of the documentation.",
             hint="Give the database's user a password that nobody can guess.",
             id="realtime.W010",
         )
@@ -274,7 +276,7 @@ def check_open_doors() -> Iterator[CheckMessage]:
         return
     if settings.REALTIME_ALLOW_ANONYMOUS:
         yield Warning(
-            "Everybody who reaches this server may read all predictions, market data and alerts.",
+            "Anybody who can reach this server may read all predictions, market data and alerts.",
             hint="Set REALTIME_ALLOW_ANONYMOUS=false, or silence this if they are public.",
             id="realtime.W006",
         )

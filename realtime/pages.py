@@ -96,7 +96,7 @@ def refuse_filter(request: HttpRequest, exc: Exception) -> HttpResponse | None:
     listed = str(match.url_name).endswith(("_changelist", "autocomplete"))
     if not listed or not isinstance(exc, ValueError | OverflowError | DataError):
         return None
-    return HttpResponse("No list has such values.", status=400, content_type="text/plain")
+    return HttpResponse("No list has values like these.", status=400, content_type="text/plain")
 
 
 def _problem(parameter: tuple[str, Any]) -> str | None:
@@ -104,7 +104,7 @@ def _problem(parameter: tuple[str, Any]) -> str | None:
     if name.endswith("regex"):  # SQLite matches in Python, however long it takes
         return f"{name[:100]}: lists are not filtered by regular expressions."
     if len(value) > MAX_LENGTH and name not in _ADDRESSES:
-        return f"{name[:100]}: {len(value)} characters; there may be {MAX_LENGTH}."
+        return f"{name[:100]}: {len(value)} characters; the limit is {MAX_LENGTH}."
     if len(value.split()) > MAX_WORDS and name in ("q", "term"):
         return f"{name}: search for {MAX_WORDS} words at most."
     return None

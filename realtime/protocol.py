@@ -51,9 +51,12 @@ class CloseCode(enum.IntEnum):
         "Connection limit reached, or a flood of pings and pongs; `error.retry_after_ms` says when "
         "to try again.",
     )
-    INTERNAL_ERROR = 4500, "Our fault, or a credential that cannot be checked just now."
+    INTERNAL_ERROR = (
+        4500,
+        "A fault of the server, or a credential that cannot be checked at the moment.",
+    )
     HEARTBEAT_TIMEOUT = 4504, "No `pong` for two heartbeat intervals."
-    SLOW_CONSUMER = 4508, "More than REALTIME_OUTBOX_BYTES waited for a reader that does not read."
+    SLOW_CONSUMER = 4508, "More than REALTIME_OUTBOX_BYTES waited for a client that does not read."
     # Sent by the ASGI server.
     MESSAGE_TOO_BIG = 1009, "More than REALTIME_MAX_MESSAGE_BYTES in one message."
     SERVICE_RESTART = 1012, "The server stops; `server_shutdown` said when to come back."
@@ -93,7 +96,7 @@ class ErrorCode(enum.StrEnum):
         "No prediction could be made: `details.reason` says why.",
     )
     SLOW_CONSUMER = "slow_consumer", "This socket is read too slowly. 4508 follows."
-    INTERNAL_ERROR = "internal_error", "Our fault; the log of the server has the reason."
+    INTERNAL_ERROR = "internal_error", "A fault of the server; its log has the reason."
 
 
 class ProtocolError(Exception):

@@ -26,7 +26,7 @@ class SecretUnreadable(Exception):
 
     def __str__(self) -> str:
         return (
-            "The secret was kept under another SECRET_KEY. Name that one in SECRET_KEY_FALLBACKS, "
+            "The secret was encrypted with another SECRET_KEY. Name it in SECRET_KEY_FALLBACKS, "
             "or rotate the secret."
         )
 

@@ -91,14 +91,14 @@ async def test_a_command_in_a_second_process_reaches_a_client(
     update = await client.until(kind)
     assert update["data"] == data
     assert said.count("\n") == 1
-    assert f"offset {update['offset']}, heard by 1 process\n" in said
+    assert f"offset {update['offset']}, received by 1 process\n" in said
     await client.leave()
 
 
 @uvicorn
 def test_a_command_says_when_nobody_is_subscribed(server: LiveServer) -> None:
     said = server.manage("broadcast_market_data", "LONELY", "{}")
-    assert said == "market-data LONELY: offset 1, kept for later; nobody is subscribed now\n"
+    assert said == "market-data LONELY: offset 1, kept for later; there are no subscribers now\n"
 
 
 @uvicorn
@@ -115,7 +115,7 @@ async def test_an_alert_for_one_user_reaches_nobody_else(server: LiveServer) -> 
     said = await asyncio.to_thread(
         server.manage, "send_alert", '{"message": "filled"}', "--user", "carol"
     )
-    assert "alerts user: offset 1, heard by 1" in said
+    assert "alerts user: offset 1, received by 1" in said
     alert = await carol.until("alert")
     assert (alert["audience"], alert["data"]) == ("user", {"message": "filled"})
     await bob.assert_quiet()
@@ -177,10 +177,10 @@ def test_a_bad_argument_is_named_in_one_line(
 @pytest.mark.parametrize(
     ("user", "reason"),
     [
-        ("nobody", "--user: nobody has the username 'nobody'"),
-        ("9999", "--user: nobody has the ID '9999'"),
-        ("9" * 30, "--user: nobody has the ID '999"),
-        ("", "--user: nobody has the username ''"),
+        ("nobody", "--user: no user has the username 'nobody'"),
+        ("9999", "--user: no user has the ID '9999'"),
+        ("9" * 30, "--user: no user has the ID '999"),
+        ("", "--user: no user has the username ''"),
     ],
 )
 def test_an_unknown_user_is_named(redis_layer: None, user: str, reason: str) -> None:
@@ -191,7 +191,7 @@ def test_an_unknown_user_is_named(redis_layer: None, user: str, reason: str) -> 
 def test_a_time_that_is_a_guess_is_told(redis_layer: None, stdin: Callable[[str], None]) -> None:
     data = '{"price": 1, "timestamp": 1732900000000000}'
     _, err, failure = run("broadcast_market_data", "AAPL", data)
-    assert "data.timestamp: 1732900000000000 is taken for microseconds since 1970" in err
+    assert "data.timestamp: 1732900000000000 is read as microseconds since 1970" in err
     stdin(f"{data}\n{data}\n")
     out, _, failure = run("broadcast_market_data", "AAPL")
     assert "2 updates published, 2 with a warning" in out
@@ -359,7 +359,7 @@ def test_a_bad_line_is_named_and_the_rest_is_published(server: LiveServer) -> No
         assert report.startswith(f"line {number}: {reason}") or reason in report
     assert summary == (
         f"CommandError: 3 updates published, {len(expected)} of {len(BAD_LINES)} lines refused; "
-        "what is wrong with them is said above."
+        "the errors are listed above."
     )
     assert result.returncode == 1
     assert server.manage("broadcast_market_data", "LINES", "{}").startswith(
@@ -435,7 +435,7 @@ def test_a_terminal_is_told_what_is_expected(server_environment: dict[str, str])
     try:
         assert process.stderr is not None
         assert process.stderr.readline() == (
-            'Reading from the terminal, one update a line: {"symbol": "AAPL", "data": {...}} '
+            'Reading from the terminal, one update per line: {"symbol": "AAPL", "data": {...}} '
             "(Ctrl-D ends, --help has examples)\n"
         )
         os.write(terminal, b'{"symbol": "AAPL", "data": {}}\n\x04')

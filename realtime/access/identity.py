@@ -40,7 +40,7 @@ class Identity:
     key_id: int | None = None
     session_id: str | None = None
     secret_hash: str | None = field(default=None, repr=False)
-    # The key's own limits; 0: as set for the server. See limits/policy.py.
+    # The key's own limits; 0: the server's limit. See limits/policy.py.
     max_connections: int = 0
     max_subscriptions: int = 0
     messages_per_second: int = 0

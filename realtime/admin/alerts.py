@@ -68,12 +68,14 @@ class DefinitionField(forms.JSONField):
 class AlertRuleForm(_ModelForm):
     """The definition as JSON; what is wrong with it is said with its field."""
 
-    name = forms.CharField(max_length=100, required=False, help_text="Empty: what the rule says.")
+    name = forms.CharField(
+        max_length=100, required=False, help_text="Empty: the conditions in words."
+    )
     definition = DefinitionField(
         initial=EXAMPLE,
         widget=forms.Textarea(attrs={"rows": 14, "cols": 80}),
         help_text="symbols, conditions, match, severity, message, for, cooldown, once, "
-        "active_hours, expires_at: see “Alerts” in README.",
+        "active_hours, expires_at: see “Alert rules” in the documentation.",
     )
 
     class Meta:
@@ -105,7 +107,11 @@ class AlertRuleForm(_ModelForm):
 
 class DryRunForm(forms.Form):
     past = forms.ChoiceField(
-        choices=[("history", "what the streams hold"), ("1m", "minute bars"), ("1d", "daily bars")]
+        choices=[
+            ("history", "updates held by the streams"),
+            ("1m", "minute bars"),
+            ("1d", "daily bars"),
+        ]
     )
 
 

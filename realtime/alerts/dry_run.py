@@ -57,7 +57,7 @@ class TooMuch(Exception):
     """Raised for rules that take too long to be tried."""
 
     def __str__(self) -> str:
-        return "takes too long to be tried; name fewer symbols, or fewer conditions"
+        return "takes too long; name fewer symbols, or fewer conditions"
 
 
 async def try_out(
@@ -87,9 +87,9 @@ _lock: Final = threading.Lock()
 def _place(user_id: Hashable) -> Iterator[None]:
     with _lock:
         if user_id in _running:
-            raise Busy("a dry run of yours is under way; wait for its answer")
+            raise Busy("you have a dry run in progress; wait for its answer")
         if len(_running) >= MAX_AT_ONCE:
-            raise Busy("others try their rules at the moment")
+            raise Busy("other users are running dry runs; try again")
         _running.add(user_id)
     try:
         yield

@@ -79,7 +79,7 @@ class Tracked:
         lost = page.offset - known - len(missed)
         if lost > 0:
             logger.warning(
-                "%d updates of %s after offset %d are not held any more: alert rules lack them",
+                "%d updates of %s after offset %d are no longer held: alert rules missed them",
                 lost, stream.group, known,
             )  # fmt: skip
         return missed

@@ -39,7 +39,7 @@ def check_template(template: str) -> None:
             continue
         if name not in TEXT_FIELDS and name not in NUMBER_FIELDS:
             known = ", ".join((*TEXT_FIELDS, *NUMBER_FIELDS))
-            raise InvalidTemplate(f"unknown field {name[:40]!r}; there are {known}")
+            raise InvalidTemplate(f"unknown field {name[:40]!r}; known fields: {known}")
         if conversion or (spec and (name in TEXT_FIELDS or not _SPEC.fullmatch(spec))):
             raise InvalidTemplate(
                 f"{name}: cannot be formatted like this; numbers take a format such as .2f or ,.0f"

@@ -41,7 +41,7 @@ Fingerprint = tuple[int, int, int]
 
 
 class Overtaken(Exception):
-    """Raised when a symbol was moved by somebody else; nothing was written."""
+    """Raised when a symbol was moved by another process; nothing was written."""
 
     def __init__(self, symbol: str) -> None:
         super().__init__(symbol)
@@ -261,7 +261,7 @@ def _emit(alert: Alert) -> None:
     try:
         emit("alert_triggered", data, symbol=alert.symbol or None, user_id=alert.owner_id)
     except InvalidUpdate as exc:  # REALTIME_MAX_MESSAGE_BYTES is smaller than it
-        logger.error("alert %s is not told to webhooks: %s", alert.uid, exc)
+        logger.error("alert %s is not sent to webhooks: %s", alert.uid, exc)
 
 
 def _alert(each: Draft, now: datetime) -> Alert:

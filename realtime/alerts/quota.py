@@ -56,7 +56,7 @@ def _notice(owner: Any, limit: int, minute: datetime, now: datetime) -> list[Ale
     until = protocol.timestamp(minute + timedelta(minutes=1))
     data = {
         "type": "alert_limit",
-        "message": f"More than {limit} alerts in this minute: rules fire again from {until} on",
+        "message": f"More than {limit} alerts in this minute: rules fire again from {until}",
         "severity": "high",
         "limit": limit,
         "until": until,

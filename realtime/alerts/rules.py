@@ -143,7 +143,9 @@ def _written_out(raw: Mapping[str, Any]) -> dict[str, Any]:
         if rearm is not None and len(conditions) == 1 and isinstance(conditions[0], dict):
             conditions[0].setdefault("rearm", rule.pop("rearm"))
     if "rearm" in rule:
-        raise InvalidRule("rearm", "with several conditions, write it into the one that it is for")
+        raise InvalidRule(
+            "rearm", "with several conditions, put it into the condition that it applies to"
+        )
     return rule
 
 
@@ -181,7 +183,7 @@ _CHOICES: Final = choices_of(Definition, *get_args(Node), type=TYPES)
 
 def _symbols(texts: list[str]) -> list[str]:
     if not 1 <= len(texts) <= MAX_SYMBOLS:
-        raise InvalidRule("symbols", f"must name 1 to {MAX_SYMBOLS} symbols, or * for every one")
+        raise InvalidRule("symbols", f"must name 1 to {MAX_SYMBOLS} symbols, or * for every symbol")
     symbols: dict[str, None] = {}
     for index, text in enumerate(texts):
         try:
@@ -212,7 +214,7 @@ def _check_node(node: Node, path: str, depth: int, rule: Definition) -> None:
     if problem is not None:
         raise InvalidRule(f"{path}.{problem[0]}", problem[1])
     if isinstance(node, DirectionFlip) and rule.hold:
-        raise InvalidRule("for", f"{path} is true at one update only, so it cannot hold")
+        raise InvalidRule("for", f"{path} is true for a single update only, so it cannot hold")
 
 
 def _check_options(rule: Definition) -> None:

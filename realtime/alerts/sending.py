@@ -100,7 +100,7 @@ async def store_late(layer: StreamLayer) -> int:
                 found[update.alert_id] = Broadcast(stream, update.body, update.alert_id)
     await shared_thread.run(_store_late)(list(found.values()))
     if lost := missing - found.keys():
-        logger.warning("%d alerts were never stored: no stream holds them any more", len(lost))
+        logger.warning("%d alerts were never stored: no stream holds them any longer", len(lost))
     await unstored.forget(layer, list(noted))
     return len(found)
 

@@ -67,7 +67,9 @@ class AlertRuleSerializer(serializers.Serializer[Any]):
 
     def get_fields(self) -> Any:
         # `for` is a word of Python's, too.
-        seconds = serializers.FloatField(required=False, help_text="Seconds it must hold.")
+        seconds = serializers.FloatField(
+            required=False, help_text="Seconds for which the conditions must hold."
+        )
         return {**super().get_fields(), "for": seconds}
 
     def to_representation(self, instance: AlertRule) -> dict[str, Any]:
@@ -165,7 +167,9 @@ class AlertRuleView(_OwnRules, generics.RetrieveUpdateDestroyAPIView[AlertRule])
         try:
             definition = definition_of(self.get_object()).as_data()
         except InvalidRule as exc:
-            raise ValidationError({"rule": [f"Cannot be read, so replace it: {exc}"]}) from exc
+            raise ValidationError(
+                {"rule": [f"This rule cannot be read; replace it: {exc}"]}
+            ) from exc
         merged = {**definition, **request.data}
         merged = {name: value for name, value in merged.items() if value is not None}
         return self._change(_definition(merged, request))
@@ -277,7 +281,9 @@ class AlertsQuerySerializer(QuerySerializer):
     """Filters, joined by "and"."""
 
     unacknowledged = serializers.BooleanField(required=False, help_text="Only those.")
-    severity = serializers.CharField(required=False, help_text="One, or several: `high,critical`.")
+    severity = serializers.CharField(
+        required=False, help_text="One value, or several: `high,critical`."
+    )
     symbol = serializers.CharField(required=False)
     since = serializers.DateTimeField(required=False)
     cursor = serializers.CharField(required=False)
@@ -285,7 +291,7 @@ class AlertsQuerySerializer(QuerySerializer):
     def validate_severity(self, text: str) -> list[str]:
         names = [name.strip() for name in text.split(",")]
         if not set(names) <= set(SEVERITIES):
-            raise serializers.ValidationError(f"There are {', '.join(SEVERITIES)}.")
+            raise serializers.ValidationError(f"Must be one of {', '.join(SEVERITIES)}.")
         return names
 
     def validate_symbol(self, text: str) -> str:
@@ -333,7 +339,7 @@ class AckView(ApiView):
 
     @extend_schema(
         operation_id="acknowledge_alerts",
-        summary="Acknowledge alerts; the answer has those that are mine",
+        summary="Acknowledge alerts; the answer has the ids of the user's alerts",
         request=AckSerializer,
         responses={200: AckSerializer, **PROBLEMS},
     )

@@ -86,7 +86,7 @@ class QuerySerializer(Serializer[Any]):
         if unknown:
             known = ", ".join([*self.fields, *self.known_elsewhere])
             raise ValidationError(
-                {str(name): [f"Unknown parameter; there are {known}."] for name in unknown}
+                {str(name): [f"Unknown parameter; known parameters: {known}."] for name in unknown}
             )
         return attrs
 

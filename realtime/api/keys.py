@@ -68,7 +68,7 @@ class RotateSerializer(serializers.Serializer[Any]):
         default=0,
         min_value=0,
         max_value=int(MAX_OVERLAP.total_seconds()),
-        help_text="How long the old secret works too.",
+        help_text="How long the old secret keeps working.",
     )
 
 

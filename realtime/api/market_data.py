@@ -29,10 +29,10 @@ class BarsQuerySerializer(QuerySerializer):
         required=False,
         allow_blank=True,
         max_length=64,
-        help_text="Where prices come from: `replay`. Absent: the source that was recorded last.",
+        help_text="Where prices come from: `replay`. Default: the source that was recorded last.",
     )
     before = serializers.DateTimeField(
-        required=False, help_text="Bars that begin before this time only: `2024-01-01T12:00:00Z`."
+        required=False, help_text="Only bars that begin before this time: `2024-01-01T12:00:00Z`."
     )
 
 

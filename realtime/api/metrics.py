@@ -26,27 +26,27 @@ Family = type[CounterMetricFamily] | type[GaugeMetricFamily]
 
 # Name in a lease -> kind, name, help, and by how much the number is divided for its unit.
 _OF_PROCESSES: Final[Mapping[str, tuple[Family, str, str, int]]] = {
-    "sent": (CounterMetricFamily, "ara_messages_sent", "Messages given to sockets.", 1),
+    "sent": (CounterMetricFamily, "ara_messages_sent", "Messages sent to sockets.", 1),
     "folded": (
         CounterMetricFamily, "ara_updates_folded",
-        "Updates that a newer one replaced while the peer did not read.", 1,
+        "Updates replaced by a newer one while the client did not read.", 1,
     ),
     "replayed": (
         CounterMetricFamily, "ara_updates_replayed", "Missed updates replayed to clients.", 1,
     ),
     "lost": (
         CounterMetricFamily, "ara_updates_lost",
-        "Updates that were gone from the history before the process had them.", 1,
+        "Updates that left the history before the process received them.", 1,
     ),
     "late_us": (
         GaugeMetricFamily, "ara_event_loop_delay_seconds",
-        "How late the newest timer was: what a busy process adds to each update.", 1_000_000,
+        "How late timers fire: the delay that a busy process adds to each update.", 1_000_000,
     ),
     "cpu_us": (
-        CounterMetricFamily, "ara_process_cpu_seconds", "Processor time that was used.", 1_000_000,
+        CounterMetricFamily, "ara_process_cpu_seconds", "Processor time used.", 1_000_000,
     ),
     "memory_bytes": (
-        GaugeMetricFamily, "ara_process_resident_memory_bytes", "Memory that is in use.", 1,
+        GaugeMetricFamily, "ara_process_resident_memory_bytes", "Resident memory.", 1,
     ),
 }  # fmt: skip
 
@@ -55,7 +55,9 @@ class _Numbers(Collector):
     """Reads everything again for each request; raises StatisticsUnavailable."""
 
     def collect(self) -> Iterator[Metric]:
-        info = GaugeMetricFamily("ara_info", "1, with the version.", labels=["version"])
+        info = GaugeMetricFamily(
+            "ara_info", "Always 1; the label is the version.", labels=["version"]
+        )
         info.add_metric([VERSION], 1)
         yield info
         yield from _of_project()
@@ -86,8 +88,8 @@ def _of_processes(activity: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]
                 metric.add_metric([process], numbers[name] / unit)
         yield metric
     for prefix, title, text, label in (
-        ("opened:", "ara_connections_opened", "WebSockets that were welcomed.", "channel"),
-        ("closed:", "ara_connections_closed", "WebSockets that we closed, by code.", "code"),
+        ("opened:", "ara_connections_opened", "WebSockets accepted.", "channel"),
+        ("closed:", "ara_connections_closed", "WebSockets closed by the server, by code.", "code"),
     ):
         counter = CounterMetricFamily(title, text, labels=["process", label])
         for process, numbers in activity.items():
@@ -100,11 +102,15 @@ def _of_processes(activity: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]
 def _of_webhooks() -> Iterator[Metric]:
     pending = WebhookDelivery.objects.filter(status=WebhookDelivery.Status.PENDING)
     yield GaugeMetricFamily(
-        "ara_webhook_deliveries_pending", "Webhooks to be sent, or sent again.", pending.count()
+        "ara_webhook_deliveries_pending",
+        "Webhook deliveries that wait to be sent, or sent again.",
+        pending.count(),
     )
     late = pending.filter(next_attempt_at__lte=timezone.now() - OVERDUE, endpoint__enabled=True)
     yield GaugeMetricFamily(
-        "ara_webhook_deliveries_overdue", "Those that no worker has taken in time.", late.count()
+        "ara_webhook_deliveries_overdue",
+        "Webhook deliveries that no worker has taken in time.",
+        late.count(),
     )
 
 

@@ -7,7 +7,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 @csrf_exempt
 def not_found(request: HttpRequest) -> JsonResponse:
-    hint = "no path here ends with a slash" if request.path_info.endswith("/") else ""
-    documents = f"{reverse('api:docs')} lists what there is"
-    detail = f"Nothing is here: {hint or documents}."
+    hint = "paths do not end with a slash" if request.path_info.endswith("/") else ""
+    documents = f"{reverse('api:docs')} lists all paths"
+    detail = f"Not found: {hint or documents}."
     return JsonResponse({"detail": detail}, status=404)

@@ -29,7 +29,7 @@ def _parsed(symbol: str) -> str:
 
 
 class SymbolsQuerySerializer(QuerySerializer):
-    symbol = serializers.CharField(required=False, help_text="One, or several: `AAPL,MSFT`.")
+    symbol = serializers.CharField(required=False, help_text="One value, or several: `AAPL,MSFT`.")
 
     def validate_symbol(self, text: str) -> list[str]:
         symbols = [_parsed(symbol.strip()) for symbol in text.split(",")]
@@ -49,7 +49,7 @@ class PredictionsQuerySerializer(ScoresQuerySerializer):
         required=False,
         allow_null=True,
         default=None,
-        help_text="With or without an outcome.",
+        help_text="Only predictions with an outcome, or only those without.",
     )
     since = serializers.DateTimeField(required=False, help_text="Made at this time or later.")
     until = serializers.DateTimeField(required=False, help_text="Made before this time.")

@@ -116,7 +116,7 @@ def _publish(updates: list[Broadcast], identity: Identity) -> list[Publication]:
     wait = count_published(identity, len(updates))
     if wait:
         limit = publish_rate(identity)
-        raise Throttled(wait, f"More than {limit} updates a second; nothing was published.")
+        raise Throttled(wait, f"More than {limit} updates per second; nothing was published.")
     return broadcast_many(updates)
 
 

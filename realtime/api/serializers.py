@@ -32,7 +32,7 @@ class UpdateSerializer(serializers.Serializer[Any]):
 
     type = Choice(choices=UPDATE_TYPES)
     symbol = serializers.CharField(
-        required=False, help_text="For every type but `alert`; there it belongs into `data`."
+        required=False, help_text="For every type except `alert`, whose symbol belongs in `data`."
     )
     # `Serializer.data` is shadowed for declared fields by DRF itself: the metaclass takes them out.
     data = serializers.DictField(  # type: ignore[assignment]
@@ -41,7 +41,7 @@ class UpdateSerializer(serializers.Serializer[Any]):
     user_id = UserIdField(
         required=False,
         allow_null=True,
-        help_text="For `alert` only: the one user who gets it, by primary key. Absent: everybody.",
+        help_text="For `alert` only: primary key of the user who receives it. Default: all users.",
     )
 
     def validate_symbol(self, symbol: str) -> str:
@@ -55,11 +55,11 @@ class UpdateSerializer(serializers.Serializer[Any]):
         if unknown:
             known = ", ".join(self.fields)
             raise serializers.ValidationError(
-                {str(name): [f"Unknown field; there are {known}."] for name in unknown}
+                {str(name): [f"Unknown field; known fields: {known}."] for name in unknown}
             )
         alert = attrs["type"] == "alert"
         if alert and "symbol" in attrs:
-            raise serializers.ValidationError({"symbol": ["Belongs into data for an alert."]})
+            raise serializers.ValidationError({"symbol": ["For an alert, put this into data."]})
         if not alert and "symbol" not in attrs:
             raise serializers.ValidationError({"symbol": ["This field is required."]})
         if not alert and "user_id" in attrs:
@@ -72,16 +72,19 @@ class PublicationSerializer(serializers.Serializer[Any]):
 
     channel = serializers.CharField()
     stream = serializers.CharField(help_text="The symbol; for alerts `all` or `user`.")
-    epoch = serializers.CharField(help_text="One life of the stream: its numbering began with it.")
+    epoch = serializers.CharField(
+        help_text="The name of the stream's numbering; a new one begins when Redis loses its data."
+    )
     offset = serializers.IntegerField(help_text="The update's number in the stream.")
     receivers = serializers.IntegerField(help_text="Server processes that received it.")
     stored = serializers.BooleanField(
-        required=False, help_text="Of an alert: is it in the inbox, for clients that are away?"
+        required=False,
+        help_text="For an alert: whether it is in the inbox, for clients that are away.",
     )
     warnings = serializers.DictField(
         child=serializers.CharField(),
         required=False,
-        help_text="By field of `data`: published, and still something is wrong with it.",
+        help_text="By field of `data`: problems that did not prevent publication.",
     )
 
 

@@ -41,8 +41,10 @@ class TokenSerializer(serializers.Serializer[Any]):
 
 
 class TokensSerializer(serializers.Serializer[Any]):
-    access = serializers.CharField(help_text="Opens everything, for some minutes.")
-    refresh = serializers.CharField(help_text="Exchanged for the next two, once.")
+    access = serializers.CharField(help_text="Access token, valid for some minutes.")
+    refresh = serializers.CharField(
+        help_text="Refresh token, exchanged once for the next two tokens."
+    )
 
 
 class TicketSerializer(serializers.Serializer[Any]):
@@ -136,7 +138,7 @@ class ObtainTokenView(_TokenView):
 @extend_schema_view(
     post=extend_schema(
         operation_id="refresh_token",
-        summary="Refresh: new access and refresh tokens; the one sent works no more",
+        summary="Refresh: new access and refresh tokens; the token sent no longer works",
         request=RefreshSerializer,
         responses={200: TokensSerializer, 401: ProblemSerializer},
     )
@@ -148,7 +150,7 @@ class RefreshTokenView(_TokenView):
 @extend_schema_view(
     post=extend_schema(
         operation_id="verify_token",
-        summary="Is a token good: ours, not expired, of a login and a user that are active?",
+        summary="Verify a token: signed here, not expired, and its login and user active",
         request=TokenSerializer,
         responses={200: None, 401: ProblemSerializer},
     )
@@ -160,7 +162,7 @@ class VerifyTokenView(_TokenView):
 @extend_schema_view(
     post=extend_schema(
         operation_id="blacklist_token",
-        summary="Log out: no token of this login works any more",
+        summary="Log out: the tokens of this login stop working",
         request=RefreshSerializer,
         responses={200: None, 401: ProblemSerializer},
     )
@@ -174,7 +176,7 @@ class LogOutEverywhereView(ApiView):
 
     @extend_schema(
         operation_id="log_out_everywhere",
-        summary="Log out everywhere: no token of mine works any more",
+        summary="Log out everywhere: all tokens of the user stop working",
         request=None,
         responses={204: None, 401: ProblemSerializer, 403: ProblemSerializer},
     )

@@ -71,7 +71,7 @@ class RotateWebhookSerializer(serializers.Serializer[Any]):
         default=int(DEFAULT_OVERLAP.total_seconds()),
         min_value=0,
         max_value=int(MAX_OVERLAP.total_seconds()),
-        help_text="How long the old secret signs, too.",
+        help_text="How long the old secret is used for signing as well.",
     )
 
 
@@ -247,7 +247,7 @@ class TestWebhookView(_OwnWebhooks):
 class WebhookDeliveriesView(_OwnWebhooks):
     @extend_schema(
         operation_id="list_webhook_deliveries",
-        summary="What was sent to a webhook, the newest first",
+        summary="Deliveries to a webhook, newest first",
         parameters=[DeliveriesQuerySerializer],
         responses={200: DeliverySerializer(many=True), **_PROBLEMS},
     )
@@ -290,7 +290,7 @@ class ResendDeliveryView(_OwnWebhooks):
 class ResendFailedView(_OwnWebhooks):
     @extend_schema(
         operation_id="resend_failed_webhook_deliveries",
-        summary="Send again what was given up since a time",
+        summary="Resend deliveries that were given up since a time",
         request=ResendFailedSerializer,
         responses={202: ResentSerializer, **_PROBLEMS, 429: ProblemSerializer},
     )

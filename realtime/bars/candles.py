@@ -207,12 +207,12 @@ def doubts(data: Mapping[str, Any], now: datetime) -> dict[str, str]:
         if corrected_id(data) is not None:
             corrected_price(data["corrects"])
     except InvalidTick as exc:
-        return {exc.field: f"{exc.reason}, so this update is in no bar"}
+        return {exc.field: f"{exc.reason}, so this update does not count towards a bar"}
     stamp = data.get("timestamp")
     if isinstance(stamp, int | float) and not isinstance(stamp, bool):
         unit = read_epoch(stamp)[1]
         if unit in ("microseconds", "nanoseconds"):
-            return {"timestamp": f"{stamp} is taken for {unit} since 1970"}
+            return {"timestamp": f"{stamp} is read as {unit} since 1970"}
     return {}
 
 

@@ -129,7 +129,7 @@ class _Session:
 
     def _lost(self, lost: Lost) -> None:
         logger.warning(
-            "updates %d to %d of %s are not held any more: its bars lack them",
+            "updates %d to %d of %s are no longer held: they are missing from its bars",
             lost.first, lost.last, lost.stream.symbol,
         )  # fmt: skip
         self.positions[lost.stream.symbol] = Position(lost.epoch, lost.last)
@@ -144,10 +144,17 @@ class _Session:
         except Stopped:
             raise
         except InvalidTick as exc:
-            self._tell(update.stream.symbol, exc.field, "an update of %s is in no bar: %s", exc)
+            self._tell(
+                update.stream.symbol,
+                exc.field,
+                "an update of %s does not count towards a bar: %s",
+                exc,
+            )
         except Exception as exc:  # whatever a publisher can think of: the others go on
             kind = type(exc).__name__
-            self._tell(update.stream.symbol, kind, "an update of %s is in no bar: %r", exc)
+            self._tell(
+                update.stream.symbol, kind, "an update of %s does not count towards a bar: %r", exc
+            )
         self.positions[update.stream.symbol] = Position(update.epoch, update.offset)
 
     async def _correct(self, update: Update, id: str) -> None:

@@ -35,7 +35,7 @@ class StaleCheckpoint(Exception):
         self.symbol = symbol
 
     def __str__(self) -> str:
-        return f"the position of {self.symbol} was moved by somebody else"
+        return f"the position of {self.symbol} was moved by another process"
 
 
 def load_positions() -> dict[str, Position]:

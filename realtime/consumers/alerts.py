@@ -142,7 +142,7 @@ class AlertsConsumer(RealtimeConsumer):
             reason = f"a dry run tries {MAX_TRIED} rules at most"
             raise _invalid("config.rules", reason, message.id)
         if self._trying is not None and not self._trying.done():
-            raise _busy("a dry run of this socket is under way; wait for its answer", 1, message.id)
+            raise _busy("this socket has a dry run in progress; wait for its answer", 1, message.id)
         self._trying = self.spawn(self.guarded(lambda: self._dry_run(message, definitions)))
 
     async def _dry_run(

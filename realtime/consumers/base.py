@@ -232,7 +232,7 @@ class RealtimeConsumer(SocketConsumer):
         self.send_error(
             ProtocolError(
                 ErrorCode.RATE_LIMITED,
-                f"more than {self.credential.rate.rate:g} messages a second",
+                f"more than {self.credential.rate.rate:g} messages per second",
                 retry=True,
                 retry_after_ms=retry_after_ms,
                 id=message.id,

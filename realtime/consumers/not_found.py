@@ -12,7 +12,7 @@ class NotFoundConsumer(SocketConsumer):
         await self.accept()
         await self.refuse(
             ErrorCode.INVALID_MESSAGE,
-            "no such endpoint; there are /ws/predictions/{symbol}, /ws/market-data/{symbol} and "
+            "no such endpoint; try /ws/predictions/{symbol}, /ws/market-data/{symbol} or "
             "/ws/alerts",
             CloseCode.NOT_FOUND,
         )

@@ -39,7 +39,7 @@ class PredictionsConsumer(RealtimeConsumer):
             wait = self.requests.wait
             raise ProtocolError(
                 ErrorCode.RATE_LIMITED,
-                f"{self.requests.limit} predictions a minute; wait {wait:.0f} s",
+                f"{self.requests.limit} predictions per minute; wait {wait:.0f} s",
                 retry=True,
                 retry_after_ms=int(wait * 1000) + 1,
                 id=message.id,
@@ -71,7 +71,7 @@ class PredictionsConsumer(RealtimeConsumer):
         if len(named) != 1 or named == [WILDCARD]:
             raise ProtocolError(
                 ErrorCode.INVALID_MESSAGE,
-                "symbol: name one, and not *; this connection has not exactly one of its own",
+                "symbol: name one symbol (not *), since this connection has no single one",
                 details={"field": "symbol"},
                 id=message.id,
             )

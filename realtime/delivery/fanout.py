@@ -312,12 +312,12 @@ class Fanout:
         if lost:
             worst = max(lost, key=lambda group: lost[group])
             logger.warning(
-                "%d updates of %d streams are lost, %d of %s",
+                "%d updates of %d streams are lost, %d of them of %s",
                 sum(lost.values()), len(lost), lost[worst], worst,
             )  # fmt: skip
         if len(losses) > len(lost):
             logger.warning(
-                "%d streams have a new epoch, and lack nothing of it: Redis has begun anew",
+                "%d streams have a new epoch, and nothing of it is missing: Redis has started over",
                 len(losses) - len(lost),
             )
 

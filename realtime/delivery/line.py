@@ -93,7 +93,7 @@ class Line:
         now = time.monotonic()
         if now - self._told_at > _QUIET_SECONDS:
             logger.warning(
-                "%d HTTP requests are in work and %d wait: further ones get 503 "
+                "%d HTTP requests are being handled and %d wait: further ones get 503 "
                 "(REALTIME_HTTP_CONCURRENCY)", self.working, len(self._waiting),
             )  # fmt: skip
         self._told_at = now

@@ -296,7 +296,7 @@ class Link:
 def _tell_away(exc: Exception) -> None:
     if isinstance(exc, NoPermissionError):
         logger.warning(
-            "Redis refuses a subscription (%s): see README, A user of Redis, for its rights; "
+            "Redis refuses a subscription (%s): its user lacks rights (docs/how-to/production.md); "
             "sockets stay open, trying again",
             exc,
         )

@@ -220,7 +220,7 @@ class BoundedProtocol(HttpToolsProtocol):
         elif not line_of(self.loop).enter(self, lambda thread: self._work(cycle, app, thread)):
             self._refuse(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                "Too many requests are in work; try again.",
+                "Too many requests are being handled; try again.",
                 "retry-after: 1\r\n",
             )
 

@@ -31,7 +31,7 @@ CLOSE_SECONDS: Final = 5.0
 
 _TOO_MANY_PARTS: Final = Error(
     code=ErrorCode.RATE_LIMITED,
-    message=f"more than {PARTS_PER_SECOND} pings and pongs a second",
+    message=f"more than {PARTS_PER_SECOND} pings and pongs per second",
     retry=True,
     retry_after_ms=1000 * PARTS_AT_ONCE // PARTS_PER_SECOND,
 )

@@ -240,7 +240,7 @@ class _Session:
         if newest is not None and moment <= newest:
             return None  # sent again at the beginning of a connection
         if moment > datetime.now(UTC) + FUTURE:
-            raise ValueError("it is of the future")
+            raise ValueError("its time is in the future")
         self.newest[symbol] = moment
         return Tick(
             symbol=symbol,

@@ -94,7 +94,7 @@ def read_bars(path: Path) -> BarFile:
         raise FeedError(f"{path} cannot be read: {exc}") from exc
     if not bars:
         found = f"; {bad_rows[0]}" if bad_rows else ""
-        raise FeedError(f"{path} holds no usable row{found}")
+        raise FeedError(f"{path} has no usable row{found}")
     ordered = {
         symbol: split_adjusted(sorted(days.values(), key=lambda bar: bar.day))
         for symbol, days in bars.items()

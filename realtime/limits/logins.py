@@ -31,7 +31,7 @@ def count_login(meta: Mapping[str, Any]) -> int:
     wait = count_in_minute(f"logins:{address}", limit)
     if wait:
         logger.warning(
-            "more than %d logins a minute from %s; if that is a proxy of yours, name it in "
+            "more than %d logins per minute from %s; if that is your proxy, name it in "
             "REALTIME_TRUSTED_PROXIES",
             limit,
             address,

@@ -170,4 +170,4 @@ async def check_handshakes(layer: StreamLayer, address: str | None) -> Refusal |
     wait = await _count(layer, "handshake", address, limit)
     if not wait:
         return None
-    return Refusal(f"more than {limit} connections a minute from your address", int(wait * 1000))
+    return Refusal(f"more than {limit} connections per minute from your address", int(wait * 1000))

@@ -81,7 +81,7 @@ class PublishCommand(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not broadcast.reaches_other_processes():
             raise CommandError(
-                "CHANNEL_LAYERS lives in this process only: nobody would receive the update. "
+                "CHANNEL_LAYERS lives in this process only: no client would receive the update. "
                 "Use realtime.delivery.layers.RedisStreamLayer."
             )
         target = self.target(options)
@@ -101,7 +101,7 @@ class PublishCommand(BaseCommand):
         for name, reason in publications[0].warnings.items():
             self.stderr.write(f"data.{name}: {reason}")
         if publications[0].stored is False:
-            raise CommandError("It was sent, but not stored for those who are away.")
+            raise CommandError("It was sent, but not stored for users who are away.")
 
     def _publish_lines(self, target: Any, options: dict[str, Any]) -> None:
         if sys.stdin is None:
@@ -110,7 +110,7 @@ class PublishCommand(BaseCommand):
         try:
             if sys.stdin.isatty():
                 self.stderr.write(
-                    f"Reading from the terminal, one update a line: {self.line_format(options)} "
+                    f"Reading from the terminal, one update per line: {self.line_format(options)} "
                     "(Ctrl-D ends, --help has examples)",
                     str,  # as it is: red is for what went wrong
                 )
@@ -120,7 +120,7 @@ class PublishCommand(BaseCommand):
             self.stderr.write(f"Interrupted. {tally}.")
             sys.exit(_INTERRUPTED)
         if tally.refused or tally.unstored:
-            raise CommandError(f"{tally}; what is wrong with them is said above.")
+            raise CommandError(f"{tally}; the errors are listed above.")
         self.stdout.write(f"{tally}.")
 
     def _publish_batch(self, target: Any, lines: list[bytes], tally: "_Tally") -> None:
@@ -204,11 +204,11 @@ def _longest_line() -> int:
 
 
 def _told(publication: Publication) -> str:
-    """`market-data AAPL: offset 17, heard by 2 processes`: servers, and what runs beside them."""
+    """`market-data AAPL: offset 17, received by 2 processes`: servers and workers."""
     name = f"{publication.stream.channel} {publication.stream.symbol}"
     if publication.offset is None:
         return f"{name}: sent"  # a channel layer that numbers nothing
     if not publication.receivers:
-        return f"{name}: offset {publication.offset}, kept for later; nobody is subscribed now"
+        return f"{name}: offset {publication.offset}, kept for later; there are no subscribers now"
     processes = "process" if publication.receivers == 1 else "processes"
-    return f"{name}: offset {publication.offset}, heard by {publication.receivers} {processes}"
+    return f"{name}: offset {publication.offset}, received by {publication.receivers} {processes}"

@@ -30,7 +30,7 @@ class AlertRule(models.Model):
         related_name="alert_rules",
         null=True,
         blank=True,
-        help_text="Who gets the alerts. Empty: everybody.",
+        help_text="The user who receives the alerts. Empty: all users.",
     )
     # The key by which it was made or changed last, also when that is deleted; see alerts/rights.py.
     key = models.ForeignKey(
@@ -155,7 +155,7 @@ class Alert(models.Model):
         related_name="alerts",
         null=True,
         blank=True,
-        help_text="Empty: for everybody.",
+        help_text="Empty: for all users.",
     )
     rule = models.ForeignKey(
         AlertRule, on_delete=models.SET_NULL, related_name="alerts", null=True, blank=True

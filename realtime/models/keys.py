@@ -80,7 +80,7 @@ def validate_symbols(value: object) -> None:
 
 def _limit_field(help_text: str) -> "models.PositiveIntegerField[int, int]":
     return models.PositiveIntegerField(
-        default=0, blank=True, help_text=f"{help_text} 0: as set for the server."
+        default=0, blank=True, help_text=f"{help_text} 0: the server's limit."
     )
 
 
@@ -199,7 +199,10 @@ class ApiKey(models.Model):
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_keys"
     )
-    name = models.CharField(max_length=100, help_text="What uses this key: “Trading desk, Berlin”.")
+    name = models.CharField(
+        max_length=100,
+        help_text="The program or person that uses this key: “Trading desk, Berlin”.",
+    )
     prefix = models.CharField(max_length=_VISIBLE_LENGTH, unique=True, editable=False)
     hash = models.CharField(max_length=128, editable=False)
     scopes = models.JSONField(default=list, validators=[validate_scopes])

@@ -107,7 +107,7 @@ class WebhookEndpoint(models.Model):
         """Why an endpoint is disabled."""
 
         OWNER = "owner", "by its owner"
-        GONE = "gone", "it answered 410 Gone"
+        GONE = "gone", "the receiver answered 410 Gone"
         FAILING = "failing", "five days without a success"
 
     owner = models.ForeignKey(
@@ -283,5 +283,5 @@ class WebhookAttempt(models.Model):
         if self.problem in ("", self.Problem.INTERRUPTED):
             return str(self.get_problem_display())
         if self.problem == self.Problem.SECRET:
-            return "The secret is not readable any more. Rotate it."
+            return "The secret can no longer be read. Rotate it."
         return NO_ANSWER

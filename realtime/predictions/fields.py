@@ -41,12 +41,12 @@ def prediction_fields(data: Mapping[str, Any], now: datetime) -> dict[str, Any]:
         )  # fmt: skip
     if (lower is None) != (upper is None):
         missing = LOWER[0] if lower is None else UPPER[0]
-        raise InvalidUpdate(f"prediction_data.{missing}", "is missing; give both bounds or none")
+        raise InvalidUpdate(f"prediction_data.{missing}", "is missing; give both bounds or neither")
     if lower is not None and upper is not None and not lower <= price <= upper:
         field = LOWER[0] if lower > price else UPPER[0]
         raise InvalidUpdate(
             f"prediction_data.{field}",
-            f"the bounds {lower:g} to {upper:g} do not hold the predicted price {price:g}",
+            f"the bounds {lower:g} to {upper:g} do not enclose the predicted price {price:g}",
         )
     valid_until = _moment(data, "valid_until") or later(as_of, horizon * STEPS[step])
     if valid_until < as_of:

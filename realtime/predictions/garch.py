@@ -96,7 +96,7 @@ class WorkerProcess:
         deadline = time.monotonic() + settings.REALTIME_PREDICTION_TIMEOUT
         request = {"closes": list(closes), "horizon": horizon, "levels": list(levels)}
         if not self._lock.acquire(timeout=settings.REALTIME_PREDICTION_TIMEOUT):
-            raise PredictionFailed(f"others are predicted before {symbol}", kind="timeout")
+            raise PredictionFailed(f"other symbols are computed before {symbol}", kind="timeout")
         try:
             answer = self._ask(request, deadline)
         except TimeoutError:

@@ -120,7 +120,7 @@ async def stored_data(
         # Whatever the driver raises, now or later; it is for our log.
         storing.add_done_callback(lambda late: late.cancelled() or late.exception())
         logger.warning(
-            "a prediction for %s is published but not stored, so no outcome will name it: %s: %s",
+            "a prediction for %s is published but not stored, so it will have no outcome: %s: %s",
             symbol, type(exc).__name__, exc,
         )  # fmt: skip
         return prediction_data

@@ -136,7 +136,7 @@ class Admission:
         self._connection.send_last(
             ProtocolError(
                 ErrorCode.CONNECTION_LIMIT,
-                "a newer connection took the place of this one",
+                "a newer connection has replaced this one",
                 retry_after_ms=RETRY_AFTER_MS,
             )
         )

@@ -59,7 +59,7 @@ class LiveCredential:
     async def _refuse_unchecked(self, id: str | int | None = None) -> NoReturn:
         await self._connection.refuse(
             ErrorCode.INTERNAL_ERROR,
-            "credentials cannot be checked just now; try again",
+            "credentials cannot be checked at the moment; try again",
             CloseCode.INTERNAL_ERROR,
             id=id,
             retry_after_ms=RETRY_AFTER_MS,
@@ -112,7 +112,7 @@ class LiveCredential:
         """The credential was changed to this; None if it is not accepted any more."""
         if identity is None:
             await self._connection.refuse(
-                ErrorCode.INVALID_TOKEN, "The credential does not work any more. Obtain a new one."
+                ErrorCode.INVALID_TOKEN, "The credential is no longer valid. Obtain a new one."
             )
         self._adopt(identity)
         self.watch_expiry()

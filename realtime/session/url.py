@@ -34,7 +34,7 @@ def check_position(streams: Sequence[Stream], scope: Mapping[str, Any]) -> None:
     if position is not None and not streams:
         raise ProtocolError(
             ErrorCode.INVALID_MESSAGE,
-            "offset: the URL has no symbol that it could be of; send subscribe with since",
+            "offset: the URL has no symbol for it; send subscribe with since",
             details={"field": "offset"},
         )
 

@@ -17,7 +17,7 @@ def tell_owner(endpoint: WebhookEndpoint) -> None:
     reason = WebhookEndpoint.Reason(endpoint.disabled_reason).label
     message = (
         f"The webhook {endpoint} was disabled: {reason}. Enable it when its receiver works "
-        "again; what was not delivered can be resent."
+        "again; events that were not delivered can be resent."
     )
     logger.warning("webhook endpoint %d was disabled: %s", endpoint.pk, reason)
     data = {

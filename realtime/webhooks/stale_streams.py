@@ -78,7 +78,7 @@ def tell(status: FreshnessChange, tolerance: timedelta = _SAME) -> bool:
             )
     except IntegrityError:
         return False  # another watcher was faster
-    logger.info("%s of %s is quiet since %s", stream.channel, stream.symbol, timestamp(last))
+    logger.info("%s of %s has been quiet since %s", stream.channel, stream.symbol, timestamp(last))
     return True
 
 

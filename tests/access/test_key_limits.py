@@ -49,7 +49,7 @@ def test_publishing_is_limited_by_the_key(each_layer: str) -> None:
     assert answer.status_code == 429
     assert answer["Retry-After"] == "1"
     assert answer.json()["detail"] == (
-        "More than 3 updates a second; nothing was published. Expected available in 1 second."
+        "More than 3 updates per second; nothing was published. Expected available in 1 second."
     )
 
 
@@ -109,7 +109,7 @@ async def test_messages_are_limited_by_the_key(
     client = await connect(f"/ws/market-data/AAPL?token={raw}")
     kinds = [(await client.ask("status"))["type"] for _ in range(3)]
     assert kinds == ["status", "status", "error"]
-    assert client.seen[-1]["message"] == "more than 1 messages a second"
+    assert client.seen[-1]["message"] == "more than 1 messages per second"
 
 
 async def test_an_edited_limit_holds_on_the_open_socket(

@@ -169,7 +169,7 @@ def test_the_page_of_the_document_loads_nothing_from_elsewhere() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "way_out"), [("nothing", "/api/v1/docs lists"), ("publish/", "ends with a slash")]
+    ("path", "way_out"), [("nothing", "/api/v1/docs lists"), ("publish/", "end with a slash")]
 )
 def test_a_path_that_is_none_is_told_in_json(path: str, way_out: str) -> None:
     answer = Client(enforce_csrf_checks=True).post(f"/api/v1/{path}")

@@ -56,12 +56,20 @@ def test_an_alert_says_whether_it_was_stored() -> None:
 @pytest.mark.parametrize(
     ("data", "field", "reason"),
     [
-        ({"timestamp": 1_732_900_000_000_000}, "timestamp", "is taken for microseconds since 1970"),
-        ({"timestamp": 1.7329e18}, "timestamp", "is taken for nanoseconds since 1970"),
-        ({"timestamp": 10**30}, "timestamp", "so this update is in no bar"),
-        ({"timestamp": "9999-01-01T00:00:00Z"}, "timestamp", "is in the future, so this update is"),
-        ({"price": "149.5"}, "price", "'149.5' is not a number, so this update is in no bar"),
-        ({"volume": -1}, "volume", "-1 is negative, so this update is in no bar"),
+        ({"timestamp": 1_732_900_000_000_000}, "timestamp", "is read as microseconds since 1970"),
+        ({"timestamp": 1.7329e18}, "timestamp", "is read as nanoseconds since 1970"),
+        ({"timestamp": 10**30}, "timestamp", "so this update does not count towards a bar"),
+        (
+            {"timestamp": "9999-01-01T00:00:00Z"},
+            "timestamp",
+            "is in the future, so this update does not",
+        ),
+        (
+            {"price": "149.5"},
+            "price",
+            "'149.5' is not a number, so this update does not count towards a bar",
+        ),
+        ({"volume": -1}, "volume", "-1 is negative, so this update does not count towards a bar"),
     ],
 )
 def test_the_answer_says_what_is_wrong_with_what_was_published(

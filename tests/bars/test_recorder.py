@@ -125,7 +125,7 @@ async def test_what_is_lost_for_good_is_told(
     await publish(10, 50)
     async with recording():
         await until_volume(30)
-    assert "updates 11 to 40 of BTC-USD are not held any more" in caplog.text
+    assert "updates 11 to 40 of BTC-USD are no longer held" in caplog.text
 
 
 @pytest.mark.usefixtures("layer")
@@ -178,7 +178,12 @@ async def test_what_is_no_price_is_told_once_and_left_out(
     async with recording():
         await abroadcast_many([*bad, market_data_update("BTC-USD", trade(9))])
         await until_volume(1)
-    assert caplog.text.count("an update of BTC-USD is in no bar: price: -1 is not above zero") == 1
+    assert (
+        caplog.text.count(
+            "an update of BTC-USD does not count towards a bar: price: -1 is not above zero"
+        )
+        == 1
+    )
     assert await volume() == 1
 
 

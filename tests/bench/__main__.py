@@ -70,7 +70,7 @@ def parse_options() -> argparse.Namespace:
     options.only = sorted(options.only.replace(",", ""))
     for letter in options.only:
         if letter not in LETTERS:
-            parser.error(f"--only: {letter} is none of {', '.join(LETTERS)}")
+            parser.error(f"--only: {letter} is not one of {', '.join(LETTERS)}")
     return options
 
 

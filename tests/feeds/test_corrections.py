@@ -213,7 +213,10 @@ async def test_one_whose_minute_is_not_held_any_more_is_told(
         )
         await abroadcast_many([market_data_update("AAPL", {**data, "trade_id": "7"})])
         await until_bar(volume=7.0)
-    assert "an update of AAPL is in no bar: corrects: its history does not hold" in caplog.text
+    assert (
+        "an update of AAPL does not count towards a bar: corrects: its history does not hold"
+        in caplog.text
+    )
     await get_channel_layer().flush()  # type: ignore[union-attr]
 
 
@@ -231,7 +234,7 @@ async def test_a_bad_correction_is_told_and_moves_no_bar(
             (said,) = await abroadcast_many([market_data_update("AAPL", {"corrects": corrects})])
             assert ("corrects" in said.warnings) is (id == "1")
         await until_bar(low=10.0, high=11.0, volume=2.0)
-    assert "an update of AAPL is in no bar: corrects: " in caplog.text
+    assert "an update of AAPL does not count towards a bar: corrects: " in caplog.text
     held = await broadcast.recent_updates("market-data", "AAPL")
     assert gathered(held).closes == [10.0, 11.0]
 

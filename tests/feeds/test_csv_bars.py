@@ -82,8 +82,8 @@ def test_a_bad_row_is_named_and_the_rest_is_played(tmp_path: Path, row: str, rea
     [
         ("", "lacks the column date, open, high, low, close, volume"),
         ("Ticker,Date,Open,High,Low,Price,Volume\n" + GOOD, "lacks the column close"),
-        (HEADER, "holds no usable row"),
-        (HEADER + "AAPL,x,1,1,1,1,1\n", "holds no usable row; line 2: date: 'x'"),
+        (HEADER, "has no usable row"),
+        (HEADER + "AAPL,x,1,1,1,1,1\n", "has no usable row; line 2: date: 'x'"),
     ],
 )
 def test_a_file_with_nothing_to_play_is_refused(csv_file: Write, text: str, reason: str) -> None:

@@ -241,5 +241,5 @@ def test_a_predictor_that_cannot_be_loaded_is_named(settings: Settings) -> None:
 
 
 def test_a_channel_layer_that_reaches_nobody_is_refused() -> None:
-    with pytest.raises(CommandError, match="nobody would receive the feed"):
+    with pytest.raises(CommandError, match="no client would receive the feed"):
         call_command("run_feed")

@@ -7,7 +7,7 @@ from realtime.management.publishing import SymbolCommand
 
 class Command(SymbolCommand):
     help = (
-        "Publish market data of a symbol to everybody who is subscribed to it. Without JSON, read "
+        "Publish market data of a symbol to all its subscribers. Without JSON, read "
         "JSON lines from standard input."
     )
     argument = "market_data"
@@ -15,11 +15,11 @@ class Command(SymbolCommand):
 examples:
   python %(prog)s AAPL '{"price": 149.5, "volume": 1000000}'
 
-standard input, one update a line, published as they come:
+standard input, one update per line, published as they arrive:
   echo '{"price": 149.5}' | python %(prog)s AAPL
   echo '{"symbol": "AAPL", "data": {"price": 149.5}}' | python %(prog)s
 
-A line that is refused is named on standard error, the others are published, and the exit code is 1.
+A refused line is reported on standard error, the others are published, and the exit code is 1.
 """
 
     def build(self, target: str, data: JsonObject) -> Broadcast:

@@ -13,7 +13,7 @@ from realtime.predictions.records import store_prediction
 
 class Command(SymbolCommand):
     help = (
-        "Publish a prediction for a symbol to everybody who is subscribed to it. Without JSON, "
+        "Publish a prediction for a symbol to all its subscribers. Without JSON, "
         "read JSON lines from standard input."
     )
     argument = "prediction_data"
@@ -21,14 +21,14 @@ class Command(SymbolCommand):
 examples:
   python %(prog)s AAPL '{"predicted_price": 150.25, "confidence": 0.85}'
 
-standard input, one update a line, published as they come:
+standard input, one update per line, published as they arrive:
   echo '{"predicted_price": 150.25}' | python %(prog)s AAPL
   echo '{"symbol": "AAPL", "data": {"predicted_price": 150.25}}' | python %(prog)s
 
 stored as well, so that it has an outcome:
   python %(prog)s --record AAPL '{"predicted_price": 150.25, "horizon": 5, "model": "mine"}'
 
-A line that is refused is named on standard error, the others are published, and the exit code is 1.
+A refused line is reported on standard error, the others are published, and the exit code is 1.
 """
 
     recording = False
@@ -36,7 +36,9 @@ A line that is refused is named on standard error, the others are published, and
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
-            "--record", action="store_true", help="store it, too: it gets an id and an outcome"
+            "--record",
+            action="store_true",
+            help="also store it, so that it gets an id and an outcome",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

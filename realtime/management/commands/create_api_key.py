@@ -18,10 +18,10 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("owner", type=utf8, help="user name of the owner")
-        parser.add_argument("name", help="what uses the key")
+        parser.add_argument("name", help="the program or person that uses the key")
         parser.add_argument(
             "--scope", action="append", choices=SCOPES, dest="scopes",
-            help="what it may do, several times for several (default: receive all channels)",
+            help="a scope of the key; may be repeated (default: receive all channels)",
         )  # fmt: skip
         parser.add_argument(
             "--symbols", action="append", type=symbols, default=[], metavar="SCOPE=PATTERN,…",
@@ -37,10 +37,12 @@ class Command(BaseCommand):
         for name in KEY_LIMITS:
             parser.add_argument(
                 f"--{name.replace('_', '-')}", type=int, default=0, metavar="N",
-                help="limit of this key; 0: as set for the server (default)",
+                help="limit of this key; 0: the server's limit (default)",
             )  # fmt: skip
         parser.add_argument(
-            "--json", action="store_true", help="print the key, as `secret`, with its facts"
+            "--json",
+            action="store_true",
+            help="print a JSON object with the key, as `secret`, and its properties",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

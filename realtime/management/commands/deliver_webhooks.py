@@ -13,7 +13,7 @@ from realtime.webhooks.worker import deliver_due, run_webhooks
 
 class Command(BackgroundCommand):
     help = (
-        "Send events to webhooks, and again where that failed. Any number of these processes share "
+        "Send events to webhooks, and send failed ones again. Any number of these processes share "
         "the work; one that is killed is replaced by the others within a minute."
     )
 

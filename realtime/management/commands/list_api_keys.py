@@ -19,7 +19,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--owner", type=utf8, help="only the keys of this user")
         parser.add_argument("--status", choices=ApiKey.Status.values, help="only these")
-        parser.add_argument("--json", action="store_true", help="a JSON list, with all facts")
+        parser.add_argument(
+            "--json", action="store_true", help="print a JSON list with all properties"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         keys = ApiKey.objects.get_queryset().select_related("owner")

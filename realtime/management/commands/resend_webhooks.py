@@ -14,7 +14,7 @@ from realtime.webhooks.queue import resend
 
 class Command(BaseCommand):
     help = (
-        "Have events that were given up sent again, with the ids that they had. "
+        "Send events that were given up again, with the same ids. "
         "Those of disabled endpoints are left as they are."
     )
 

@@ -10,7 +10,7 @@ from realtime.management.keys import find_key, utf8
 
 
 class Command(BaseCommand):
-    help = "Revoke API keys, for good. All of them or, if one does not exist, none."
+    help = "Revoke API keys, for good. If one of them does not exist, none is revoked."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -24,4 +24,4 @@ class Command(BaseCommand):
                 revoked = key.revoke()
                 # Also for one that was revoked before: a process may not have heard of it.
                 key_changed(key)
-                self.stdout.write(f"{'Revoked' if revoked else 'Was revoked already'}: {key}")
+                self.stdout.write(f"{'Revoked' if revoked else 'Already revoked'}: {key}")

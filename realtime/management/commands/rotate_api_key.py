@@ -16,7 +16,7 @@ class Command(BaseCommand):
         parser.add_argument("key", type=utf8, help="visible part: ara_k3f9a2bc")
         parser.add_argument(
             "--overlap", type=duration, default=timedelta(days=1), metavar="DURATION",
-            help="how long the old secret works too: 0, 12h, 7d (default: 1d)",
+            help="how long the old secret keeps working: 0, 12h, 7d (default: 1d)",
         )  # fmt: skip
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -26,5 +26,5 @@ class Command(BaseCommand):
         raw = key.rotate(options["overlap"])
         self.stdout.write(raw)
         until = key.previous_expires_at
-        old = f"works until {until:%Y-%m-%d %H:%M %Z}" if until else "does not work any more"
+        old = f"works until {until:%Y-%m-%d %H:%M %Z}" if until else "no longer works"
         self.stderr.write(f"Rotated {key}. The old secret {old}. Keep the new one now.")

@@ -10,7 +10,7 @@ from realtime.management.background import BackgroundCommand
 class Command(BackgroundCommand):
     help = (
         "Evaluate alert rules on market data and predictions, store what fires and send it. "
-        "Continues where it stood; several such processes share the symbols."
+        "Continues where it stopped; several such processes share the symbols."
     )
 
     async def run(self, stop: asyncio.Event, **options: Any) -> None:

@@ -28,7 +28,7 @@ class Command(BackgroundCommand):
     help = (
         "Do the work of several commands in one process: "
         f"{', '.join(WORKS)}. Each of them is also a command of its own, for machines that have "
-        "more to do; what fails is started again by itself. Ends on SIGTERM or SIGINT."
+        "more to do; work that fails is started again automatically. Ends on SIGTERM or SIGINT."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

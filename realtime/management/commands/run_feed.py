@@ -44,7 +44,9 @@ class Command(BaseCommand):
             "(default: REALTIME_FEED, else replay)",
         )
         parser.add_argument(
-            "--symbols", type=_symbols, help="AAPL,MSFT (of a replay, default: all of its file)"
+            "--symbols",
+            type=_symbols,
+            help="AAPL,MSFT (default for a replay: all symbols of its file)",
         )
         replay = parser.add_argument_group("replay")
         pace = replay.add_mutually_exclusive_group()
@@ -54,14 +56,17 @@ class Command(BaseCommand):
         pace.add_argument(
             "--speed",
             type=float,
-            help="instead of --rate: how many times faster than it was the time goes by "
+            help="instead of --rate: how many times faster than real time "
             "(86400: a day in a second)",
         )
         replay.add_argument(
             "--start", type=_day, help="first day to play, 2008-01-02; also where a loop begins"
         )
         replay.add_argument(
-            "--csv", type=Path, default=STOCKS, help="daily bars, .csv or .csv.gz, instead of ours"
+            "--csv",
+            type=Path,
+            default=STOCKS,
+            help="daily bars, .csv or .csv.gz, instead of the bundled ones",
         )
         turns = replay.add_mutually_exclusive_group()
         turns.add_argument(
@@ -78,7 +83,7 @@ class Command(BaseCommand):
             type=_names,
             default={},
             metavar="OURS=THEIRS",
-            help="what the market calls our symbols: BTC-USD=BTC/USDT,ETH-USD=ETH/USDT "
+            help="the market's names of the symbols: BTC-USD=BTC/USDT,ETH-USD=ETH/USDT "
             "(default: a dash becomes a slash)",
         )
         predictions = parser.add_argument_group("predictions")
@@ -101,7 +106,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not broadcast.reaches_other_processes():
             raise CommandError(
-                "CHANNEL_LAYERS lives in this process only: nobody would receive the feed. "
+                "CHANNEL_LAYERS lives in this process only: no client would receive the feed. "
                 "Use realtime.delivery.layers.RedisStreamLayer."
             )
         try:

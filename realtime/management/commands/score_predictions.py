@@ -57,7 +57,9 @@ class Command(BaseCommand):
         )  # fmt: skip
         group.add_argument("--seed", type=int, default=1, help="chooses the origins (default: 1)")
         group.add_argument("--predictor", help="dotted path (default: REALTIME_PREDICTOR)")
-        group.add_argument("--csv", type=Path, default=STOCKS, help="daily bars (default: ours)")
+        group.add_argument(
+            "--csv", type=Path, default=STOCKS, help="file of daily bars (default: the bundled one)"
+        )
         group.add_argument("--stored", action="store_true", help="stored daily bars, not a file")
         group.add_argument("--source", default="replay", help="of stored bars (default: replay)")
 
@@ -87,7 +89,7 @@ class Command(BaseCommand):
             missing = [symbol for symbol in chosen if symbol not in closes]
             if missing:
                 known = ", ".join(sorted(closes)) or "none"
-                raise CommandError(f"no bars of {', '.join(missing)}; there are {known}")
+                raise CommandError(f"no bars of {', '.join(missing)}; known fields: {known}")
             closes = {symbol: closes[symbol] for symbol in chosen}
             horizon, count = options["horizon"], options["origins"]
             origins = choose_origins(closes, count, horizon=horizon, seed=options["seed"])

@@ -15,7 +15,7 @@ from realtime.users import InvalidUserId, UserId, has_numbers, read_user_id, use
 
 class Command(PublishCommand):
     help = (
-        "Send an alert to everybody on /ws/alerts, or to the sockets of one user. Without JSON, "
+        "Send an alert to all users on /ws/alerts, or to the sockets of one user. Without JSON, "
         "read JSON lines from standard input."
     )
     argument = "alert_data"
@@ -24,10 +24,10 @@ examples:
   python %(prog)s '{"message": "Price exceeded $150", "symbol": "AAPL", "severity": "high"}'
   python %(prog)s '{"message": "Your order was filled"}' --user alice
 
-standard input, the data of one alert a line, all of them to --user if that is given:
+standard input, the data of one alert per line, all of them to --user if that is given:
   echo '{"message": "Market closed", "severity": "low"}' | python %(prog)s
 
-A line that is refused is named on standard error, the others are sent, and the exit code is 1.
+A refused line is reported on standard error, the others are sent, and the exit code is 1.
 """
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -50,7 +50,7 @@ A line that is refused is named on standard error, the others are sent, and the 
             return user_id_of(_find_user(text).pk)
         except (get_user_model().DoesNotExist, InvalidUserId):
             what = "ID" if has_numbers() and text.isdecimal() else "username"
-            raise CommandError(f"--user: nobody has the {what} {text!r}") from None
+            raise CommandError(f"--user: no user has the {what} {text!r}") from None
         except DatabaseError as exc:
             raise CommandError(f"--user: the database did not answer: {exc}") from exc
 

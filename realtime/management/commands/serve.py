@@ -19,7 +19,7 @@ from realtime.standalone import valkey
 class Command(BaseCommand):
     help = (
         "Serve HTTP and WebSockets in production. Starts the embedded Valkey if REDIS_URL is not "
-        "set. SIGTERM says goodbye to every socket, spread over REALTIME_DRAIN_SECONDS."
+        "set. On SIGTERM it closes all sockets, spread over REALTIME_DRAIN_SECONDS."
     )
     requires_system_checks = "__all__"
 

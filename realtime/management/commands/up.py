@@ -52,9 +52,9 @@ def _port(text: str) -> int:
 class Command(BaseCommand):
     help = (
         "Start everything on this machine: the database's migrations, the embedded Valkey (unless "
-        "REDIS_URL is set), the web server, what works beside it (run_background), the replay of "
+        "REDIS_URL is set), the web server, the background work (run_background), the replay of "
         "real market data and a Celery worker. "
-        "What dies is started again; Ctrl-C stops all of it."
+        "A process that dies is started again; Ctrl-C stops everything."
     )
     # `migrate` runs them; twice would only cost time.
     requires_system_checks: list[str] = []
@@ -129,7 +129,7 @@ class Command(BaseCommand):
 def _tick(supervisor: Supervisor, web: Program) -> None:
     supervisor.tick()
     if supervisor.deaths(web.name) >= _MAX_DEATHS:
-        raise CommandError("The web server does not start; its own words are above.")
+        raise CommandError("The web server does not start; its output is above.")
     time.sleep(_TICK_SECONDS)
 
 

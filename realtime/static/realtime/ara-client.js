@@ -181,7 +181,7 @@ function defaultUrl(channel) {
 function checkedToken(token) {
   if (typeof token !== "string") throw new TypeError("A token is a string.");
   if (!/^[A-Za-z0-9._~+-]*$/.test(token)) {
-    throw new RangeError("A token has only letters, digits and . _ ~ + - in it.");
+    throw new RangeError("A token consists of letters, digits and . _ ~ + - only.");
   }
   return token;
 }

@@ -56,7 +56,7 @@ export class ConnectionTile {
     client.addEventListener("authenticated", () => this.#warn(""));
     client.addEventListener("gap", ({ detail }) => {
       const lost = detail.to_offset - detail.from_offset + 1;
-      const what = lost > 0 ? `${lost} updates are lost for good` : "the numbering began again";
+      const what = lost > 0 ? `${lost} updates are lost for good` : "the numbering has begun again";
       this.#warn(`${detail.symbol}: ${what}; the newest update is shown.`, NOTE_MS);
     });
     client.addEventListener("server_shutdown", () => this.#warn("The server is about to restart."));

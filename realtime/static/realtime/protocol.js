@@ -75,7 +75,7 @@ const ADVICE = new Map([
   [CloseCode.NOT_FOUND, "Check the address of the server."],
   [CloseCode.LIMIT_EXCEEDED, "Close other pages that are connected, then reconnect."],
   [CloseCode.INTERNAL_ERROR, "The log of the server says why."],
-  [CloseCode.HEARTBEAT_TIMEOUT, "The server heard nothing from this page for too long."],
+  [CloseCode.HEARTBEAT_TIMEOUT, "The server has not heard from this page for too long."],
   [CloseCode.SLOW_CONSUMER, "This page could not keep up with the updates."],
   [CloseCode.MESSAGE_TOO_BIG, "A message of this page was too big."],
   [CloseCode.SERVICE_RESTART, "The server restarts; it is back in a moment."],
@@ -107,7 +107,7 @@ export function parseSymbol(text) {
   if (symbol.length > 32) throw new RangeError("A symbol has at most 32 characters.");
   if (!/^[A-Z0-9^][A-Z0-9.\-_=^:/]*$/.test(symbol)) {
     throw new RangeError(
-      "A symbol has only A-Z 0-9 . - _ = ^ : / in it, and starts with a letter, digit or ^.",
+      "A symbol consists of A-Z 0-9 . - _ = ^ : / only, and starts with a letter, digit or ^.",
     );
   }
   return symbol;
