@@ -31,6 +31,7 @@ from tests.processes import (  # fmt: skip
     free_port,
     process_environment,
     run_manage,
+    start_live_server,
 )
 
 Start = Callable[..., LiveServer]
@@ -410,3 +411,17 @@ def test_it_may_hold_as_many_sockets_as_the_system_lets_it() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "True"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_URL", "redis://127.0.0.1:1/0"),
+        ("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/none"),
+    ],
+)
+def test_what_does_not_answer_at_the_start_is_told(tmp_path: Path, name: str, value: str) -> None:
+    server = start_live_server("uvicorn", tmp_path, {name: value})
+    server.stop()
+    assert f"({name}) does not answer: /readyz says 503 until it does" in server.log
+    assert "hunter2" not in server.log

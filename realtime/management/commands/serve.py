@@ -11,7 +11,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
+from redis.exceptions import RedisError
 
+from realtime.delivery.layers import shared_layer
 from realtime.delivery.server import run
 from realtime.standalone import valkey
 
@@ -39,6 +41,7 @@ class Command(BaseCommand):
             raise CommandError("--workers must be at least 1")
         _require_free(host, port)
         self._warn_of_missing_tables()
+        self._warn_of_redis()
         with hold_valkey():
             self.stdout.write(f"Serving on http://{host}:{port}/ with {workers} worker(s)")
             self.stdout.flush()  # a log file would receive it only when the server ends
@@ -50,13 +53,29 @@ class Command(BaseCommand):
 
     def _warn_of_missing_tables(self) -> None:
         """No error: during a deployment the new code may start before its migrations have run."""
-        with contextlib.suppress(DatabaseError):  # it is away: /readyz says so
+        try:
             migrations = MigrationExecutor(connection)
             if migrations.migration_plan(migrations.loader.graph.leaf_nodes()):
                 self.stderr.write(
                     "The database lacks tables of this version: run python manage.py migrate"
                 )
+        except DatabaseError:
+            self._warn_of("The database", "DATABASE_URL")
         connection.close()
+
+    def _warn_of_redis(self) -> None:
+        if settings.EMBEDDED_VALKEY:
+            return
+        try:
+            layer = shared_layer()
+            for client in layer.sync_clients if layer is not None else ():
+                client.ping()
+        except (RedisError, OSError):
+            self._warn_of("Redis", "REDIS_URL")
+
+    def _warn_of(self, backend: str, setting: str) -> None:
+        """No error: the server works as soon as it is back."""
+        self.stderr.write(f"{backend} ({setting}) does not answer: /readyz says 503 until it does")
 
 
 def _require_free(host: str, port: int) -> None:
