@@ -17,9 +17,12 @@ def main() -> None:
             "  .venv/bin/pip install --require-hashes -r requirements.lock\n"
             "and use .venv/bin/python."
         ) from exc
+    from django.conf import settings
     from django.core.exceptions import ImproperlyConfigured
 
     try:
+        if sys.argv[1:2] == ["shell"] and not any("--settings" in word for word in sys.argv):
+            _ = settings.INSTALLED_APPS  # Django's shell goes on without settings that are bad
         execute_from_command_line(sys.argv)
         sys.stdout.flush()
     except ImproperlyConfigured as exc:

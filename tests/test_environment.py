@@ -216,7 +216,7 @@ def test_a_blank_broker_is_the_default(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("command", [["check"], ["serve", "--port", "0"]])
+@pytest.mark.parametrize("command", [["check"], ["serve", "--port", "0"], ["shell", "-c", "1"]])
 @pytest.mark.parametrize(
     ("name", "value"),
     [
