@@ -105,7 +105,7 @@ def test_a_command_says_when_nobody_is_subscribed(server: LiveServer) -> None:
 async def test_an_alert_for_one_user_reaches_nobody_else(server: LiveServer) -> None:
     code = (
         "from tests.personas import *;"
-        "print(token(newcomer(carol()))); key, raw = bob_key(scopes=['alerts']);"
+        "print(token(newcomer(carol(id=4711)))); key, raw = bob_key(scopes=['alerts']);"
         "newcomer(key.owner); print(raw)"
     )  # fmt: skip
     tokens = (await asyncio.to_thread(server.shell, code)).split()

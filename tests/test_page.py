@@ -390,6 +390,8 @@ async def test_a_public_alert_is_announced_without_a_word_about_its_audience(
 ) -> None:
     await visit.open(fed_server.port)
     await visit.live()
+    await publish(send_alert, {"message": "the history was read"})
+    await expect(visit.alert("the history was read")).to_be_visible()
     data = {"message": "for all", "symbol": "IBM", "severity": "high"}
     await publish(send_alert, data)
     said = visit.page.locator("[data-announcer]")
