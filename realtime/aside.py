@@ -24,9 +24,9 @@ _REMEMBERED: Final = 1000
 
 @contextmanager
 def set_aside(about: str, then: Callable[[], object] | None = None) -> Iterator[None]:
-    """What fails in here is told once and passed over; `then` sees to it that it is not met again.
+    """A failure in here is logged once and skipped; `then` ensures that it is not met again.
 
-    An outage is nobody's fault: it is raised. Not for a part of a transaction, which PostgreSQL
+    An outage is raised. Not for a part of a transaction, which PostgreSQL
     ends with the first error.
     """
     try:

@@ -1,12 +1,13 @@
 """The functions that publish.
 
-Who may call them: any code of this project that runs on the server side: views, management
+Any code of this project that runs on the server side may call them: views, management
 commands, Celery tasks, feeds. They check what they are given, not who asks; an entry point that a
 stranger can reach (the REST API) checks the `publish` scope first.
 
 In synchronous code a call has published when it returns, or raises. Inside `transaction.atomic()`
-it publishes on commit: nobody hears of rows that roll back. Inside a running event loop the same
-call starts at once and returns something to await; the `a…` functions are the plain coroutines.
+it publishes on commit: clients never hear of rows that roll back. Inside a running event loop the
+same call starts at once and returns something to await; the `a…` functions are the plain
+coroutines.
 """
 
 import asyncio
@@ -106,12 +107,12 @@ class Broadcast:
 
 
 class Publication:
-    """What became of one update; `await` it in asynchronous code.
+    """The result of publishing one update; `await` it in asynchronous code.
 
     `offset`, `epoch` and `receivers` (server processes that heard it) are known once it was
     published; before (inside a transaction, or not yet awaited) they are None.
-    `stored`: is this alert in an inbox, for who is away? None of what is stored in none.
-    `warnings`, by field of the data: it was published, and still something is wrong with it.
+    `stored`: is this alert in an inbox, for clients that are away? None for other updates.
+    `warnings`, by field of the data: problems that did not prevent publication.
     """
 
     __slots__ = ("_result", "_stored", "_task", "stream", "warnings")
@@ -465,7 +466,7 @@ class _Record:
                 logger.warning("alerts were sent, but this could not be recorded: %s", exc)
 
     def _note(self) -> None:
-        """Let somebody else store what was sent: who is away would never see it."""
+        """Let an engine store the alerts that were sent, for users who are away."""
         missing = [
             (item.stream, item.alert_id)
             for index, item in self._alerts.items()
@@ -529,7 +530,7 @@ def _layer() -> BaseChannelLayer:
 
 
 def reaches_other_processes() -> bool:
-    """False with a layer that lives in one process: a command that publishes would reach nobody."""
+    """False with a layer of one process: a command that publishes would reach no client."""
     name = type(_layer()).__name__
     return not isinstance(_layer(), MemoryStreamLayer) and name != "InMemoryChannelLayer"
 

@@ -1,4 +1,4 @@
-"""What Django's `check` says about settings that work and are not what anybody wants.
+"""System checks: settings that work but are unsafe or unwanted.
 
 `manage.py check` and every start: what is wrong anywhere. `manage.py check --deploy`: also what is
 right on one's own machine and wrong on the internet. A value that cannot be at all stops the

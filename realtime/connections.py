@@ -171,7 +171,7 @@ class ConnectionManager:
         return self.get_counts().get(name, 0)
 
     def get_channels(self) -> list[str]:
-        """The channels that somebody is connected to, in alphabetical order."""
+        """The channels that have a socket, in alphabetical order."""
         return sorted(self.get_counts())
 
     def get_counts(self) -> dict[str, int]:
@@ -235,7 +235,7 @@ class ConnectionManager:
                 leases[lease.server or f"loop {number}"] = lease.fields()
         return leases
 
-    # Not thread-sensitive: these touch Redis only, and must not wait for somebody's view.
+    # Not thread-sensitive: these touch Redis only, and must not wait for a view.
 
     async def aget_connection_count(self, channel: str | None = None) -> int:
         """`get_connection_count` for asynchronous code."""

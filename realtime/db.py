@@ -1,6 +1,6 @@
 """The database outside of requests: in commands, workers, feeds, and from an event loop.
 
-Django looks after a connection when a request begins and ends. Elsewhere nobody does: one that
+Django looks after a connection when a request begins and ends. Elsewhere nothing does: one that
 its server has closed (a restart, a failover, a proxy that was tired of it) stays where it is, and
 every query on it fails, for the rest of the process.
 """

@@ -21,7 +21,7 @@ class TokenAuthMiddleware:
 
     A bad credential is not refused here: before the accept a browser sees nothing but 1006.
     `auth_error` is then the text for the client, and the consumer accepts, sends `error`
-    `invalid_token` and closes 4401. `auth_unavailable` says that nobody knows whether it is good:
+    `invalid_token` and closes 4401. `auth_unavailable` says that it could not be checked:
     the database or Redis does not answer. Without a credential the client is ANONYMOUS, without
     error.
     """

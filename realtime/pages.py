@@ -1,4 +1,4 @@
-"""What browsers are told about pages of ours, and what their lists are not asked for."""
+"""Security headers of our pages, and filters that their lists refuse."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -89,7 +89,7 @@ async def _bound_search_async(
 
 
 def refuse_filter(request: HttpRequest, exc: Exception) -> HttpResponse | None:
-    """400 for a filter of a list that somebody wrote by hand: a year 0, a NUL, 30 digits."""
+    """400 for a filter of a list that was written by hand: a year 0, a NUL, 30 digits."""
     match = request.resolver_match
     if match is None or "admin" not in match.app_names or not request.GET:
         return None

@@ -1,4 +1,4 @@
-"""What the database forgets: old predictions, and old bars of a minute. Bars of a day are kept.
+"""Deletes old predictions, and old bars of a minute. Bars of a day are kept.
 
 Scores stay, since they are of the last outcomes whatever becomes of the rows.
 """

@@ -1,4 +1,4 @@
-"""What can be subscribed to: channel and symbol, and the channel-layer group that carries it.
+"""Streams: channel and symbol, and the channel-layer group that carries them.
 
 A *stream* is one channel and one symbol; it numbers its updates 1, 2, 3, ... The group name of a
 stream is what consumers pass to `group_add` and publishers to `group_send`.

@@ -10,9 +10,9 @@ lost arrives twice, with two offsets; one that was retried arrives after newer o
 last attempt failed, or whose worker was killed, does not arrive. Put a timestamp into data whose
 order matters.
 
-What has waited for a worker for longer than UPDATE_SECONDS (an alert: ALERT_SECONDS) is given up,
-as it would arrive as the newest; `apply_async(…, expires=…)` says otherwise. Each one that is given
-up is a line in the worker's log.
+A task that has waited for a worker for longer than UPDATE_SECONDS (an alert: ALERT_SECONDS) is
+dropped, as it would arrive as the newest; `apply_async(…, expires=…)` says otherwise. Each one that
+is given up is a line in the worker's log.
 """
 
 import logging
@@ -104,7 +104,7 @@ def prepare_predictor(**kwargs: Any) -> None:
 
 @shared_task(ignore_result=True)
 def compute_prediction(symbol: str, horizon: int, channel: str) -> None:
-    """What `request_prediction` asks a worker with REALTIME_PREDICTION_RUNNER=celery."""
+    """Run for `request_prediction` with REALTIME_PREDICTION_RUNNER=celery."""
     async_to_sync(requests.answer)(symbol, horizon, channel)
 
 

@@ -44,7 +44,7 @@ def parse_user_id(value: object) -> UserId:
 
 
 def read_user_id(text: str) -> UserId:
-    """`parse_user_id` of what somebody typed, where every key is a text; raises InvalidUserId."""
+    """`parse_user_id` of typed text, where every key is a text; raises InvalidUserId."""
     whole = has_numbers() and text.isdecimal() and len(text) <= _DIGITS
     return parse_user_id(int(text) if whole else text)
 
@@ -65,7 +65,7 @@ def field_lookups(prefix: str, *, email: bool = True) -> tuple[str, ...]:
 
 @contextmanager
 def one_at_a_time(user_id: Any) -> Iterator[None]:
-    """A transaction in which nobody else counts what this user has, or adds to it."""
+    """A transaction in which no other one counts what this user has, or adds to it."""
     users = get_user_model()._default_manager.select_for_update(no_key=True)
     with transaction.atomic():
         users.filter(pk=user_id).order_by().values_list("pk", flat=True).first()

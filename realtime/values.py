@@ -68,7 +68,7 @@ def in_utc(moment: datetime) -> datetime:
 def read_epoch(stamp: float) -> tuple[datetime, str]:
     """A number of any of UNITS since 1970, and which one it is of; its size tells.
 
-    Raises ValueError, OverflowError or OSError for what is no time.
+    Raises ValueError, OverflowError or OSError for anything that is not a time.
     """
     for unit in UNITS:
         if abs(stamp) <= _LARGEST_EPOCH:

@@ -167,7 +167,7 @@ async def _look_up(host: str, port: int) -> list[tuple[Any, ...]]:
     future: asyncio.Future[list[tuple[Any, ...]]] = loop.create_future()
 
     def settle(result: list[tuple[Any, ...]] | Exception) -> None:
-        if future.done():  # nobody waits any more
+        if future.done():  # no caller waits any more
             return
         if isinstance(result, Exception):
             future.set_exception(result)

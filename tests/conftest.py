@@ -17,7 +17,7 @@ STRICT = os.environ.get("STRICT") == "1"
 MEMORY = "realtime.delivery.layers.MemoryStreamLayer"
 REDIS = "realtime.delivery.layers.RedisStreamLayer"
 
-# A machine that is busy is no failure.
+# A busy machine must not look like a failure.
 hypothesis.settings.register_profile("ara", deadline=None)
 hypothesis.settings.load_profile("ara")
 

@@ -62,7 +62,7 @@ def run(name: str, *arguments: str, **options: Any) -> tuple[str, str, str]:
 
 
 async def from_new_process(client: Socket, kind: str) -> dict[str, Any]:
-    """The next message of a kind; whoever causes it may still have to start."""
+    """The next message of a kind; the process that sends it may still have to start."""
     for _ in range(int(START_SECONDS / PATIENCE)):
         with contextlib.suppress(TimeoutError):
             return await client.until(kind)
@@ -291,7 +291,7 @@ async def test_a_slow_pipe_is_live(server: LiveServer, pipe: asyncio.subprocess.
         # The next line is written when this one has arrived.
         update = await from_new_process(client, "market_data_update")
         assert update["data"] == {"n": number}
-    # Half a line is no line, until the pipe ends.
+    # Half a line is not published until the pipe ends.
     pipe.stdin.write(b'{"symbol": "SLOW", "data": {"n": 4}}')
     pipe.stdin.write_eof()
     assert (await client.until("market_data_update"))["data"] == {"n": 4}

@@ -1,4 +1,4 @@
-"""What can drift from its twin: tables from settings and commands, links, imports."""
+"""Documentation that could drift from the code: settings, commands, links, imports."""
 
 import ast
 import os
@@ -21,6 +21,36 @@ COMMANDS = ROOT / "realtime" / "management" / "commands"
 
 def test_the_readme_stays_short() -> None:
     assert README.read_text().count("\n") <= 250
+
+
+# Idiom that a native writer would not use, and that hides the subject of a sentence.
+UNENGLISH = [
+    r"\banew\b",
+    r"\b[Ww]hoever\b",
+    r"\bfor ever\b",
+    r"\b(?:by|to|for|of) who\b",
+    r"(?<!there )(?<!There )\bis (?:no|none)\b(?! longer\b| more than\b)",
+]
+
+
+def written_here() -> list[Path]:
+    """Text of this project: neither vendored, nor made by Django, nor quoted."""
+    names = ["*.py", "*.md", "*.html", "*.js", "*.mjs"]
+    foreign = [":!*/migrations/*", ":!tests/customer_document.md", ":!tests/asyncapi"]
+    command = ["git", "ls-files", "-z", *names, *foreign]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).exists()]
+
+
+@pytest.mark.parametrize("pattern", UNENGLISH)
+def test_the_english_is_idiomatic(pattern: str) -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in written_here()
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if re.search(pattern, line)
+    ]
+    assert found == []
 
 
 def test_every_page_is_in_the_navigation() -> None:

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def processes_of_session(session: int) -> list[int]:
-    """Whoever runs in it; ended ones that nobody has waited for yet do not count."""
+    """Its processes; ended ones that have not been waited for yet do not count."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):

@@ -35,7 +35,7 @@ def client_address(
 
 
 def _forwarded(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[_Address | None]:
-    """What proxies have written, the nearest first; None for what is no address."""
+    """What proxies have written, the nearest first; None for anything that is not an address."""
     joined = b",".join(value for name, value in headers if name == b"x-forwarded-for")
     for text in reversed(joined.decode("latin-1").split(",")):
         if text.strip():
@@ -58,7 +58,7 @@ def _parse(text: str) -> _Address | None:
 
 
 def _counted(address: _Address | None) -> str | None:
-    """IPv6 by its /64: one subscriber has all of one, so single addresses would limit nobody."""
+    """IPv6 by its /64: one subscriber has all of one, so limits on addresses would be void."""
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((address, 64), strict=False).network_address)
     return None if address is None else str(address)

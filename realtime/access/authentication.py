@@ -360,7 +360,7 @@ def _note_uses(keys: Collection[ApiKey]) -> None:
     try:
         reconnecting(ApiKey.objects.touch)(keys, timezone.now())
     except DatabaseError as exc:
-        # The credentials are good, and somebody waits for an answer.
+        # The credentials are good, and a client waits for an answer.
         visible = ", ".join(key.visible for key in keys)
         reason = " ".join(str(exc).split())
         logger.warning("Could not note the use of %s: %s", visible, reason)

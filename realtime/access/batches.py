@@ -42,7 +42,7 @@ class Batches(Generic[Question, Answer]):
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-                # Who has left meanwhile needs no answer.
+                # A client that has left meanwhile needs no answer.
                 batch = [(question, future) for question, future in batch if not future.done()]
                 if batch:
                     await self._serve(batch)

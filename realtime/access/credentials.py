@@ -1,7 +1,7 @@
 """Finds the credential that a client sent, without asking whether it is any good.
 
 Nothing here raises, whatever the bytes: text that does not look like a credential is ignored, and a
-malformed one is a Credential that nobody will accept.
+malformed one is a Credential that is never accepted.
 """
 
 from collections.abc import Iterable, Sequence

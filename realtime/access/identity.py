@@ -1,4 +1,4 @@
-"""Who a client is and what it may do; how a credential proves it is in authentication.py."""
+"""A client's identity and rights; how a credential proves them is in authentication.py."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

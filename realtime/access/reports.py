@@ -11,7 +11,7 @@ from realtime.access.redact import redact
 
 
 class RedactingFilter(SafeExceptionReporterFilter):
-    """Django's own looks at names: `EMAIL_URL` and `hosts` are none of a password."""
+    """Django's own filter looks at names, and `EMAIL_URL` and `hosts` do not suggest a password."""
 
     def cleanse_setting(self, key: Any, value: Any) -> Any:
         cleansed = super().cleanse_setting(key, value)

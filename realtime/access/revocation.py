@@ -19,7 +19,7 @@ from realtime.users import user_id_of
 
 
 def key_changed(key: ApiKey) -> None:
-    """A key is revoked, rotated, edited or deleted: after the commit nobody trusts the old one."""
+    """A key is revoked, rotated, edited or deleted: after the commit the old one is refused."""
     transaction.on_commit(partial(_changed, credential_id=credential_id_of_key(key)))
 
 
@@ -126,7 +126,7 @@ def _groups_of_user_changed(
     if not reverse and action in _DONE:
         user_changed(instance.pk)
     elif reverse and (action in _DONE or action == "pre_clear"):
-        # Of a group that loses all of its users nobody says afterwards who they were.
+        # When a group loses all of its users, nothing says afterwards which they were.
         members = _members(instance) if action == "pre_clear" else pk_set or ()
         for user_id in members:
             user_changed(user_id)

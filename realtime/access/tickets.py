@@ -91,7 +91,7 @@ def issue(grant: Mapping[str, Any]) -> str:
 def redeem(ticket: str) -> dict[str, Any] | None:
     """What the ticket stands for, once over all processes; raises TicketsUnavailable.
 
-    None for a ticket that is unknown, used or expired: nobody can tell which.
+    None for a ticket that is unknown, used or expired: the three cannot be told apart.
     """
     store, key = _place_of(ticket)
     try:

@@ -117,8 +117,8 @@ class SessionRefreshToken(RefreshToken):
     def blacklist(self) -> BlacklistedToken:
         """Called for the token that rotation replaces: this one only, its session goes on.
 
-        Raises TokenError if somebody was faster: of those who use a token at once one gets the
-        next, and not each of them a login of its own.
+        Raises TokenError if another request was faster: of several that use a token at once, one
+        gets the next token, and the others do not get logins of their own.
         """
         self.outstand()
         with transaction.atomic():

@@ -86,7 +86,7 @@ class StoredPredictionAdmin(_ReadOnly, _PredictionAdmin):
     search_fields = ("=symbol",)
     search_help_text = "A symbol: AAPL"
     list_per_page = 50
-    # Counting millions of rows for every page helps nobody.
+    # Counting millions of rows for every page is a waste.
     show_full_result_count = False
 
 

@@ -1,4 +1,4 @@
-"""What a rule can ask about a symbol, one class for each `type` of condition. Pure.
+"""The conditions of rules about a symbol, one class for each `type`. Pure.
 
 A condition watches one *metric*, a number that updates of the symbol change, and compares it with
 one level: that is what lets rules be indexed.

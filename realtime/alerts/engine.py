@@ -1,11 +1,11 @@
 """The engine: follows the streams that rules name, evaluates, stores what fires, and sends it.
 
-What fires is committed with the positions of the streams before it is sent, so a process that is
-killed anywhere goes on without leaving anything out or doing anything twice. Several engines share
+Alerts are committed with the positions of the streams before they are sent, so a process that is
+killed anywhere continues without omitting or repeating anything. Several engines share
 the symbols among them.
 
-What cannot be evaluated or stored is set aside by itself, a rule or a symbol, and everything else
-goes on: only what a backend that is away brings about is waited out.
+A rule or symbol that cannot be evaluated or stored is set aside alone, and everything else
+continues: only the failures of a backend that is away are waited out.
 """
 
 import asyncio
@@ -152,7 +152,7 @@ class _Engine:
     # Evaluating -------------------------------------------------------------------------------
 
     async def _evaluate(self) -> None:
-        """What has arrived, or what is due; then a commit if anything fired."""
+        """Evaluate updates that have arrived, or times that are due; commit if anything fired."""
         if self.waiting:
             await asyncio.sleep(0)  # what reads must have its turns
         else:
@@ -278,7 +278,7 @@ class _Engine:
 
     async def _maintain(self) -> None:
         if self.reading is not None and self.reading.done():
-            self.reading.result()  # it ends only by failing: whoever runs this begins again
+            self.reading.result()  # it ends only by failing: the caller begins again
         now = time.monotonic()
         moved = False
         if now - self._beaten >= BEAT_SECONDS:
@@ -308,7 +308,7 @@ class _Engine:
         return changed
 
     async def _chore(self, name: str, work: Awaitable[T]) -> T | None:
-        """What nobody waits for: when it fails, rules fire all the same."""
+        """Work that no client waits for: when it fails, rules fire all the same."""
         done: list[T] = []
         with set_aside(name):
             done.append(await work)

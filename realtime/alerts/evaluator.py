@@ -2,7 +2,7 @@
 
 Time is that of the updates: their `timestamp` on the wire, when they were published. What happens
 between two updates (a `for` that is over, a stream that went stale) happens at its own time, as if
-somebody had looked just then; so it does not matter when, and how often, updates are processed.
+it had been evaluated just then; so it does not matter when, and how often, updates are processed.
 An update touches the rules between the value before and the new one, and no others.
 """
 
@@ -213,7 +213,7 @@ class SymbolMachine:
         if tick.channel == "market-data":
             price, volume = number(data.get("price")), number(data.get("volume"))
             if corrected_id(data) is not None:
-                # The way back from a price that was none is no move, and nothing was traded.
+                # The way back from an invalid price is not a move, and nothing was traded.
                 volume = None
                 for window in self._windows.values():
                     window.clear()

@@ -58,9 +58,9 @@ def draft(fired: Fired, channel: str, position: Position) -> Draft:
 
 
 def alert_data(fired: Fired) -> dict[str, Any]:
-    """`data` of the alert: what its message may name, and which rule it is.
+    """`data` of the alert: the fields of its message, and the rule.
 
-    Of the numbers those of channels that the rule reads: whoever gets it may read no others.
+    It has only numbers of channels that the rule reads: the recipient may not read others.
     """
     rule, definition = fired.rule, fired.rule.definition
     time = protocol.timestamp(EPOCH + timedelta(milliseconds=fired.at))

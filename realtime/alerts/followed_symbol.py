@@ -39,7 +39,7 @@ class Tracked:
         saved = self._saved.pop((rule.id, rule.revision), None)
         try:
             self.machine.put(rule, saved)
-        except Exception as exc:  # a state that somebody else has written
+        except Exception as exc:  # a state that another program has written
             self.machine.fail(rule, exc)
 
     # Updates ----------------------------------------------------------------------------------

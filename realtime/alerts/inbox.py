@@ -33,7 +33,7 @@ def store(updates: Sequence[Broadcast]) -> "Stored":
     """Store alerts that are about to be sent; see REALTIME_ALERT_STORE.
 
     Returns what is called when they have been sent, with those that could not be. One for a user
-    that does not exist is nobody's, and is not stored.
+    that does not exist has no owner, and is not stored.
     """
     rows = [_row(update) for update in updates if update.alert_id is not None]
     owners = {row.owner_id for row in rows if row.owner_id is not None}
@@ -63,8 +63,8 @@ def _tell_webhooks(row: Alert) -> list[int]:
 class Stored:
     """Alerts on their way, `uids`. Called with those that could not be sent, it ends that.
 
-    If nobody calls it, as the process was killed, an engine sends them (see `sending`), and their
-    webhooks become due by themselves.
+    If it is never called, as the process was killed, an engine sends them (see `sending`), and
+    their webhooks become due by themselves.
     """
 
     def __init__(self, uids: Set[str], deliveries: Mapping[str, Sequence[int]]) -> None:
@@ -157,7 +157,7 @@ def acknowledge(user: Any, uids: Sequence[str]) -> list[str]:
 
 
 def escalate() -> int:
-    """Tell the webhooks of alerts that nobody has acknowledged in time; how many were due.
+    """Tell the webhooks of alerts that were not acknowledged in time; how many were due.
 
     Any number of processes may ask at once: each alert is taken by one of them, in the transaction
     that writes its delivery.

@@ -1,4 +1,4 @@
-"""What an engine reads from the database, and the one transaction by which it commits.
+"""The engine's reads from the database, and the one transaction by which it commits.
 
 States of rules, positions in the streams and fired alerts are written together. `fence` keeps two
 engines from committing the same part of a stream: the second one finds it moved.

@@ -1,6 +1,6 @@
 """How many alerts of rules are stored for one user in a minute of the clock, at most.
 
-What is beyond REALTIME_ALERTS_PER_USER_PER_MINUTE is neither stored nor sent, and the user is told
+Alerts beyond REALTIME_ALERTS_PER_USER_PER_MINUTE are neither stored nor sent; the user is told
 once in that minute.
 """
 

@@ -1,4 +1,4 @@
-"""What a rule may read for its owner: asked when it is made, and again whenever it fires.
+"""The channels that a rule may read for its owner, checked when it is made and when it fires.
 
 A rule reads as the credential by which it was made or changed last. That of a user reads whatever
 users may read; that of a key what the key may read at this moment, so a key that is revoked, has

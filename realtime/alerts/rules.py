@@ -65,7 +65,7 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
     active_hours: ActiveHours | None = None
     expires_at: datetime | None = None
     paused: bool = False
-    # Of a webhook endpoint of the owner: told if nobody acknowledges the alert in time.
+    # Of a webhook endpoint of the owner: told if the alert is not acknowledged in time.
     escalate_to: int | None = None
     escalate_after: Annotated[float, Meta(ge=1, le=MAX_SECONDS)] | None = None
 

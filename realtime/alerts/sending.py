@@ -29,7 +29,7 @@ from realtime.delivery.layers import StreamLayer
 from realtime.models import Alert
 from realtime.streams import ALERTS_ALL, Stream, user_alerts
 
-# Seconds after which an alert that somebody has stored and not sent is anybody's to send.
+# Seconds after which any engine may send an alert that was stored and not sent.
 PATIENCE: Final = 3.0
 # Alerts that are stored late in one transaction.
 _LATE_AT_ONCE: Final = 300
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 async def send(alerts: Sequence[Alert]) -> list[str]:
-    """Publish alerts that nobody can have published yet; the uids of those that are.
+    """Publish alerts that no process can have published yet; the uids of those that are.
 
     Those that were not confirmed stay unsent in the database: `resend` looks after them. One that
     cannot be sent at all is logged and counts as sent: trying again would not help.
@@ -64,7 +64,7 @@ async def resend(
 ) -> int:
     """Send what was left behind; how many. Raises BackendUnavailable and DatabaseError.
 
-    `published`: the patience with those who publish alerts, who may still be about to send theirs.
+    `published`: the patience with publishers of alerts that may still be about to send theirs.
     """
     now = timezone.now()
     before = now - timedelta(seconds=patience)

@@ -1,6 +1,6 @@
 """The process in which rules are tried on the past: `python -m` this, and nothing else.
 
-It costs as much time and memory as a rule can make it cost, so it is none of the web server's. Its
+It costs as much time and memory as a rule can make it cost, so it runs outside the web server. Its
 standard input are pickled calls, each a name and arguments, in this order for every rule: `rule`,
 then `symbol` with `updates` or `bars` for each of its symbols, then `report`, which is answered
 with a line of JSON. It ends when its standard input does. No Django here.
@@ -129,7 +129,7 @@ def _time(moment: int) -> str:
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_SECONDS, MAX_SECONDS + 1))
-    os.nice(10)  # whoever is served comes first
+    os.nice(10)  # clients come first
     trial = Trial({"symbols": ["*"], "conditions": [{"type": "above", "value": 0}]})
     while True:
         try:

@@ -155,8 +155,8 @@ class Window:
     def add(self, price: float, now: int) -> Mapping[MetricName, float]:
         """Take a price; percent from the lowest up to it, and from the highest down to it.
 
-        A price so far from the others that the percentage is not a finite number is no move, and
-        is not remembered: what follows is compared with the prices before it.
+        A price so far from the others that the percentage is not a finite number does not count as
+        a move and is not remembered: what follows is compared with the prices before it.
         """
         oldest = (now - self._length) // self._step
         while self._buckets and self._buckets[0][0] < oldest:

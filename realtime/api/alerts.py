@@ -35,7 +35,7 @@ MAX_IDS: Final = 1000
 
 
 class OwnsAlerts(HasScope):
-    """A user with the scope `alerts`: nobody else has rules or an inbox."""
+    """A user with the scope `alerts`: other clients have no rules and no inbox."""
 
     scope = "alerts"
 

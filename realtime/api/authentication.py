@@ -42,7 +42,7 @@ class CredentialAuthentication(BaseAuthentication):
 
 
 def identity_of(request: Request) -> Identity:
-    """Who asks: by credential, or by the session of a logged-in user."""
+    """Identifies the client: by credential, or by the session of a logged-in user."""
     if isinstance(request.auth, Identity):
         return request.auth
     return identity_of_user(request.user)

@@ -1,4 +1,4 @@
-"""What every view of ours does with bodies and errors that no view can foresee."""
+"""The base of our views: bodies, and errors that no view can foresee."""
 
 import logging
 import os
@@ -100,7 +100,7 @@ class QuerySerializer(Serializer[Any]):
 
 
 class Pages(CursorPagination):
-    """Pages that follow a cursor, also one that nobody was given."""
+    """Pages that follow a cursor, also one that was made up."""
 
     ordering: Any = ("-created_at", "-id")
 
@@ -151,7 +151,7 @@ class ApiView(APIView):
         return super().initialize_request(request, *args, **kwargs)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """What one credential is answered is nobody else's, nor a cache's."""
+        """Answers to one credential are for that client alone, not for a cache."""
         response.setdefault("Cache-Control", "private, no-store")
         patch_vary_headers(response, ("Authorization", "X-API-Key", "Cookie"))
         return super().finalize_response(request, response, *args, **kwargs)

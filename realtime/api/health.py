@@ -1,4 +1,4 @@
-"""What a load balancer asks: is the process alive, and can it serve?"""
+"""Probes of load balancers: is the process alive, and can it serve?"""
 
 import asyncio
 import json

@@ -117,7 +117,7 @@ class KeyView(_OwnKeys, generics.RetrieveUpdateDestroyAPIView[ApiKey]):
             raise PermissionDenied("A revoked key cannot be changed. Create a new one.")
         serializer = ApiKeySerializer(key, data=request.data, partial=True)
         serializer.is_valid(raise_exception=True)
-        # Who may not publish may not widen what an operator granted either.
+        # A user who may not publish may not widen what an operator granted either.
         _check_publish(request, [*key.scopes, *serializer.validated_data.get("scopes", [])])
         for name, value in serializer.validated_data.items():
             setattr(key, name, value)

@@ -43,7 +43,7 @@ class ConnectionsView(ApiView):
 
 
 def _allowed(streams: Mapping[str, list[str]], identity: Identity) -> dict[str, list[str]]:
-    """Those of the channels that this one may read: none of a channel is no channel."""
+    """The streams that this client may read; channels without any are left out."""
     readable = {
         channel: [symbol for symbol in symbols if identity.allows(channel, symbol)]
         for channel, symbols in streams.items()

@@ -11,7 +11,7 @@ The rules:
 - Two ticks of one source with the same `trade_id` are one; without an id, two with the same
   `timestamp`, price and volume. An update without a `timestamp` of its own repeats nothing.
 - An update with `corrects` takes back the trade with that `trade_id`, or says what it should have
-  been: its minute is made anew of the others, and its day of its minutes. It is no tick itself.
+  been: its minute is rebuilt from the others, and its day from its minutes. It is not a tick.
 - A source with `bar_date` that goes back by more than RESTART starts over (the next lap of a
   replay): it writes the same bars once more, as if they had not been there.
 """

@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 CHANNEL: Final[Channel] = "market-data"
 FLUSH_SECONDS: Final = 1.0
-# Seconds until the positions are read again after somebody else has moved them.
+# Seconds until the positions are read again after another process has moved them.
 _OVERTAKEN_SECONDS: Final = 1.0
 
 
@@ -158,7 +158,7 @@ class _Session:
         self.positions[update.stream.symbol] = Position(update.epoch, update.offset)
 
     async def _correct(self, update: Update, id: str) -> None:
-        """Make the bars anew that hold a trade which did not happen, or not so.
+        """Rebuild the bars that hold a trade which was cancelled or corrected.
 
         Raises InvalidTick.
         """

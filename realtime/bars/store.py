@@ -93,7 +93,7 @@ def _move(before: Mapping[str, Position], after: Mapping[str, Position]) -> None
         ]
         try:
             RecordedPosition.objects.bulk_create([row for row in moved if row.symbol not in stored])
-        except IntegrityError as exc:  # somebody else's first row, a moment ago
+        except IntegrityError as exc:  # another process wrote the first row a moment ago
             raise StaleCheckpoint(symbols[0]) from exc
         RecordedPosition.objects.bulk_update(
             [row for row in moved if row.symbol in stored], ["epoch", "offset"]

@@ -42,7 +42,7 @@ MAX_PAUSE: Final = 1.0
 
 
 class RealtimeConsumer(SocketConsumer):
-    """What the three endpoints share: connecting, messages, heartbeat, status."""
+    """The common part of the three endpoints: connecting, messages, heartbeat, status."""
 
     channel: ClassVar[Channel]
     # From `connect` on.
@@ -167,7 +167,7 @@ class RealtimeConsumer(SocketConsumer):
         await self.changes.in_turn(self.changes.end_forbidden)
 
     async def credential_changed(self, identity: Identity | None) -> None:
-        """What the credential is now, after somebody changed it: see access/live_sockets.py."""
+        """The credential as it is now, after a change: see access/live_sockets.py."""
         await self.guarded(lambda: self._apply_credential(identity))
 
     async def _apply_credential(self, identity: Identity | None) -> None:
@@ -222,8 +222,8 @@ class RealtimeConsumer(SocketConsumer):
     async def _held_up(self, message: protocol.AnyClientMessage) -> bool:
         """Whether the message comes too soon: then it is answered, and the next one read later.
 
-        What is not read fills the client's own buffers. Answered at once, a flood would take as
-        much of the server's time as the client has.
+        Input that is not read fills the client's own buffers. Answered at once, a flood would take
+        as much of the server's time as the client has.
         """
         wait = self.credential.rate.take(_cost(message))
         if not wait:

@@ -241,7 +241,7 @@ class Fanout:
     def _apply(self, state: StreamState, page: Page, *, first_look: bool) -> None:
         """Deliver what a page has beyond the state; name what it lacks."""
         if first_look and state.epoch == NO_EPOCH:
-            # Nobody here has a position yet: those who wait for one get the newest as a snapshot.
+            # No reader here has a position yet: readers that wait for one get a snapshot.
             state.epoch, state.offset, state.forks = page.epoch, page.offset, page.forks
             if page.offset:
                 self._bear(state)
@@ -322,7 +322,7 @@ class Fanout:
             )
 
     def _told(self, state: StreamState) -> list[Reader]:
-        """Who knows the epoch of a stream: who asked for it, and others since its first update."""
+        """Readers that know the epoch: those that asked for the stream, others after an update."""
         return self._audience(state) if state.born else list(state.readers.values())
 
     def resync_all(self, groups: Iterable[str]) -> None:
@@ -456,7 +456,7 @@ class Fanout:
             self._trimmed = max(1, min(self._trimmed, self._born))
 
     def forget_unborn(self, group: str) -> bool:
-        """Forget a stream that has no updates and that nobody reads; False if it is not one."""
+        """Forget a stream that has neither updates nor readers; False if it is not one."""
         state = self.streams.get(group)
         if state is None or state.born or state.readers or not state.settled:
             return False

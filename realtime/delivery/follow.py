@@ -116,10 +116,10 @@ async def subscribe(
 ) -> AsyncGenerator[Update | Lost, None]:
     """Updates of the streams, in order and without a hole, from `since` (or now) on.
 
-    However far back a position is: what is held comes, and Lost for what is not. A stream without
-    a position in `since` begins with its newest update; one of a `*`, where `since` is given and
-    be it empty, is new and begins with its first. Ends when the caller stops iterating. Raises
-    ImproperlyConfigured with a channel layer that has no streams.
+    However far back a position is, held updates come, and Lost stands for the others. A stream
+    without a position in `since` begins with its newest update. With `*` and a `since`, even an
+    empty one, such a stream is new and begins with its first update. Ends when the caller stops
+    iterating. Raises ImproperlyConfigured with a channel layer that has no streams.
     """
     async with aclosing(_follow(streams, since, updates=True, states=False)) as items:
         async for item in items:
@@ -221,9 +221,9 @@ def _begin_new_ones(
 async def _missed(
     layer: StreamLayer, streams: Sequence[Stream], positions: dict[Stream, Position]
 ) -> AsyncGenerator[Update | Lost, None]:
-    """What the streams had since the positions, which follow, up to about the head.
+    """The updates after the positions, up to about the head; the positions follow.
 
-    A socket that missed this much gets a snapshot. Who reads in here wants all that is held.
+    A socket that missed this much gets a snapshot; a reader in here wants all that is held.
     """
     known = [stream for stream in positions if any(_within(stream, each) for each in streams)]
     for stream in known:

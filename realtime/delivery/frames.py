@@ -1,4 +1,4 @@
-"""What a WebSocket client sends to `manage.py serve`: parsed slice by slice, and counted.
+"""The frames that clients send to `manage.py serve`: parsed slice by slice, and counted.
 
 uvicorn parses all that the kernel has at once, which may be forty thousand empty pings.
 """
@@ -129,7 +129,7 @@ class PacedProtocol(WebSocketsSansIOProtocol):
     def _drop(self, data: bytes) -> None:
         """Behind our close nothing is parsed; the peer's own close frame ends the connection."""
         self._bytes_after_close += len(data)
-        if self._bytes_after_close > BYTES_AFTER_CLOSE:  # a flood, and nobody reads it
+        if self._bytes_after_close > BYTES_AFTER_CLOSE:  # a flood, which is not read
             self.transport.abort()
         else:
             self._look_for_close(data)

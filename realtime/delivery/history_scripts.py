@@ -22,7 +22,7 @@ MARK: Final = b"\xc1"
 
 # The epoch that a stream without updates will have. Its readers must know that, or they could not
 # say later which numbering their offset belongs to; and nothing is stored for them: anybody may ask
-# for a stream that nobody will ever publish. So it follows from what is known: the stream, the run
+# for a stream that is never published. So it follows from what is known: the stream, the run
 # of this Redis, and the era, one key for all streams. A stream that is found to have lived before
 # ends the era, since it must not have its old epoch again.
 UNBORN: Final = """\
@@ -172,7 +172,7 @@ return {meta[1], head, entries, meta[3] or ''}
 
 # Further ARGV: most.
 # Returns epoch, offset, the first `most` entries after the known offset, and the epochs before; if
-# the known epoch is none of them, from the first one that is held.
+# the known epoch is not among them, from the first entry that is held.
 READ_AFTER: Final = (
     _READ
     + """\

@@ -1,11 +1,11 @@
-"""What waits for one socket. Pure: no socket, no loop, no clock.
+"""The updates that wait for one socket. Pure: no socket, no loop, no clock.
 
 Texts leave in the order in which they came, with one exception: while an update of a stream waits,
 a newer one of the same stream takes its place in the queue and says how many it `folded`. Taking
 the *older* one's place keeps every `ping` behind the updates that its `heads` speak of.
 
 What the server sends of its own accord, one of a kind and stream (`put_once`), is not counted: a
-reader of thousands of streams is no slow one because they all begin at once.
+reader of thousands of streams is not slow just because they all begin at once.
 """
 
 from collections import deque

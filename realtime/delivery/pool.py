@@ -38,7 +38,7 @@ def _faithful(connection_class: type[Any]) -> type[Any]:
             before = task.cancelling() if task is not None else 0
             await super().send_packed_command(*args, **kwargs)
             if task is not None and task.cancelling() > before:
-                await self.disconnect(nowait=True)  # nobody waits for the answer
+                await self.disconnect(nowait=True)  # no caller waits for the answer
                 raise asyncio.CancelledError
 
     return Faithful

@@ -78,7 +78,7 @@ class Mailbox:
 
     @property
     def waiting(self) -> int:
-        """Messages that nobody has received yet, expired ones among them."""
+        """Messages that have not been received yet, expired ones among them."""
         return 0 if self.queue is None else self.queue.qsize()
 
     def drop_expired(self) -> None:

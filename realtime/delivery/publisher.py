@@ -97,7 +97,7 @@ class SyncPublisher:
         try:
             with self._connection() as connection:
                 # Every time, it is 1 KB: asking first and repeating all of it would publish
-                # updates twice when somebody else loads the script in between.
+                # updates twice when another client loads the script in between.
                 connection.send_command("SCRIPT", "LOAD", history_scripts.PUBLISH)
                 scripts = 0
                 for arguments in batches(items):
@@ -122,7 +122,7 @@ class SyncPublisher:
         try:
             yield connection
         except BaseException:
-            # There may be answers on the way that nobody waits for.
+            # There may be answers on the way that no caller waits for.
             connection.disconnect()
             raise
         finally:

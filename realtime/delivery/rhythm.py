@@ -22,7 +22,7 @@ DECAY: Final = 0.95
 class Rhythm:
     """`expected`: seconds within which the next update should come; None: not known, or never.
 
-    `fixed` is an interval that somebody set. Without it the interval is learned: MARGIN times the
+    `fixed` is an interval from the settings. Without it the interval is learned: MARGIN times the
     longest recent spacing, within `floor` and `ceiling`. A stream whose own spacing is longer than
     `ceiling` has no rhythm: nothing is expected of it.
     """

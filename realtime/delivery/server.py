@@ -38,7 +38,7 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         if self.config.workers > 1:
-            # A worker whose supervisor was killed would serve on, with nobody to stop it.
+            # A worker whose supervisor was killed would serve on, with nothing to stop it.
             if self._parent is None:
                 self._parent = os.getppid()
             elif os.getppid() != self._parent:

@@ -75,7 +75,7 @@ class PreparedProtocol(PacedProtocol):
 
     def handle_ping(self) -> None:
         pong = self.conn.data_to_send()
-        # Who does not read needs no answer, and must not fill memory with them.
+        # A peer that does not read needs no answers, and must not fill memory with them.
         if not self.paused:
             self.transport.write(b"".join(pong))
 
@@ -183,7 +183,7 @@ class PreparedProtocol(PacedProtocol):
         self.close_sent = True
         if self.socket is not None:
             self.socket.ended = True
-        while not self.queue.empty():  # whoever asked cannot be answered any more
+        while not self.queue.empty():  # these requests can no longer be answered
             self.queue.get_nowait()
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.transport.write(b"".join(self.conn.data_to_send()))

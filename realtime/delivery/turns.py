@@ -1,4 +1,4 @@
-"""What clients send is parsed a little per turn of the event loop, for all connections together.
+"""Clients' input is parsed a little per turn of the event loop, for all connections together.
 
 One read from the kernel may hold forty thousand frames, or chunks of a body, of a few bytes each.
 Parsed at once, they stop everybody for half a second. So would the snapshots of thousands of

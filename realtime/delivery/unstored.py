@@ -1,7 +1,7 @@
 """Alerts that are on their streams and in no inbox: the database did not take them in time.
 
-Who sent one notes its id in Redis, and whoever runs the alert rules stores it when the database is
-back. The alert itself is read from its stream.
+The sender notes its id in Redis, and the alert engine stores it when the database is back. The
+alert itself is read from its stream.
 """
 
 import time

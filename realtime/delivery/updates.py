@@ -116,11 +116,11 @@ class FirstUpdate(Update):
 
 
 class Reader(Protocol):
-    """What a stream delivers to: a socket, a rate-limited subscription, an iterator."""
+    """Receives the updates of a stream: a socket, a rate-limited subscription, an iterator."""
 
     @property
     def owner(self) -> object:
-        """Who reads by this. One that reads a symbol and every symbol gets each update once."""
+        """The reader behind this. One that reads a symbol and `*` gets each update once."""
 
     def deliver(self, update: Update) -> None:
         """Take the next update. Must not raise and must not block."""

@@ -2,7 +2,7 @@
 
 The protocol: https://docs.alpaca.markets/docs/streaming-market-data. The server greets, the client
 sends its keys and what it wants; every message is a JSON list of objects with their kind in `T`.
-What was traded while there was no connection is fetched from the REST API, with the same ids.
+Trades missed while there was no connection are fetched from the REST API, with the same ids.
 """
 
 import asyncio

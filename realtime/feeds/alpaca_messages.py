@@ -1,4 +1,4 @@
-"""What Alpaca's messages about trades mean. Pure but for its log.
+"""Alpaca's messages about trades, as ticks and corrections. Pure but for its log.
 
 https://docs.alpaca.markets/docs/real-time-stock-pricing-data: `t` is a trade, `x` takes one back,
 `c` corrects one. Over REST a trade that was taken back has `u`.

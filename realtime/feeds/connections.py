@@ -1,4 +1,4 @@
-"""What feeds of live markets share: connections that break, names of symbols, an own feed."""
+"""The common part of live feeds: connections that break, names of symbols, user feeds."""
 
 import asyncio
 import inspect

@@ -155,7 +155,7 @@ def _tells_split(change: float | None) -> TypeGuard[float]:
 
 
 def _quotient(one: float | None, other: float | None) -> float | None:
-    """None where one is not known, and where it is no positive float."""
+    """None where one is not known, and where it is not a positive float."""
     quotient = one / other if one and other else 0.0
     return quotient if 0 < quotient < math.inf else None
 

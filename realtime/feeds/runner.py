@@ -119,7 +119,7 @@ class FeedRunner:
             ours = [data for data in held if data.get("source") == self.feed.source]
             self._ids[symbol].extend(data["trade_id"] for data in ours if "trade_id" in data)
             prices = gathered(ours)
-            # A time in the future is nobody's progress: all that comes would be older.
+            # A time in the future is not progress: all later ticks would be older.
             if prices.closes and prices.as_of <= datetime.now(UTC) + FUTURE:
                 self._prices[symbol] = prices
                 after[symbol] = prices.as_of
@@ -204,7 +204,7 @@ class FeedRunner:
                 corrected_price(corrects)
                 data = self._prices[tick.symbol].corrected_data(corrects)
             else:
-                return None  # nobody has heard of that trade
+                return None  # that trade was never published
             update = broadcast.market_data_update(tick.symbol, data)
             return _Outgoing(tick, arrival, data, update)
         except (InvalidTick, InvalidUpdate) as exc:

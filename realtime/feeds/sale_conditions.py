@@ -1,13 +1,13 @@
 """Which trades say what the price is now, by their conditions. Pure.
 
 US shares: after the specifications of the two tapes (CTS for tapes A and B, UTP for tape C), which
-Alpaca's bars follow, too: what is no price of this moment does not move the last price. Two kinds
-stay, though they move no *consolidated* last price: odd lots (`I`), which are most trades of an
-expensive share, at the prices of the market; and trades before and after the session (`T`), without
-which there would be none then.
+Alpaca's bars follow, too: a trade whose price is not current does not move the last price. Two
+kinds stay, though they move no *consolidated* last price: odd lots (`I`), which are most trades of
+an expensive share, at the prices of the market; and trades before and after the session (`T`),
+without which there would be none then.
 
 Crypto: what was agreed upon beside the order book (blocks), settled by an exchange with itself
-(insurance fund, auto-deleveraging), or only refers to a price is none.
+(insurance fund, auto-deleveraging), or only refers to a price does not count.
 """
 
 from collections.abc import Iterable, Mapping

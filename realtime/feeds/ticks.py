@@ -1,4 +1,4 @@
-"""What every feed yields, and what it becomes on the wire. Pure."""
+"""The ticks that every feed yields, and their form on the wire. Pure."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,10 +70,10 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """A trade that was told of did not happen, or not so: with `price` and `volume`, with these.
+    """A published trade was cancelled, or corrected: then `price` and `volume` are the right ones.
 
-    `id` is that of the Tick. Nobody hears of the right price as a new one: the last price goes back
-    to that of the newest other trade, and bars are made anew.
+    `id` is that of the Tick. The right price is not published as a new one: the last price goes
+    back to that of the newest other trade, and bars are rebuilt.
     """
 
     symbol: str

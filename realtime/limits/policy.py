@@ -144,11 +144,11 @@ async def count_prediction(
 ) -> float:
     """Count a prediction that a client requests: 0, or the seconds until it may.
 
-    Over all sockets of its user, or of its address. A new socket is no new minute.
+    Over all sockets of its user, or of its address. A new socket does not begin a new minute.
     """
     address = None if identity.user_id is not None else find_address()
     if identity.user_id is None and address is None:
-        return 0.0  # behind a unix socket, where nobody says who that is
+        return 0.0  # behind a unix socket, where the address is unknown
     who = f"ip:{address}" if identity.user_id is None else f"user:{identity.user_id}"
     limit = settings.REALTIME_PREDICTIONS_PER_MINUTE
     return await _count(layer, "prediction", who, limit)

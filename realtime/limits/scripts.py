@@ -63,7 +63,7 @@ end
 return beyond
 """
 
-# An account outlives this only if somebody takes a slot in it, or its holders renew theirs.
+# An account outlives this only if a slot is taken in it, or its holders renew theirs.
 ACCOUNT_MS: Final = 7_200_000
 RENEW_SECONDS: Final = 1_800.0
 

@@ -1,4 +1,4 @@
-"""What the commands for API keys share: arguments, look-up, and how a key is shown."""
+"""The common part of the commands for API keys: arguments, look-up, and output."""
 
 import argparse
 import re
@@ -66,7 +66,7 @@ def symbols(text: str) -> tuple[str, list[str]]:
 
 def find_key(text: str) -> ApiKey:
     """The key by its visible part (`ara_k3f9a2bc`, `k3f9a2bc`) or whole; raises CommandError."""
-    # Of a whole key only the visible part is used: somebody may have pasted a leaked one.
+    # Of a whole key only the visible part is used: the user may have pasted a leaked one.
     prefix = text.removeprefix("ara_").partition("_")[0]
     key = ApiKey.objects.select_related("owner").filter(prefix=prefix).first()
     if key is None:

@@ -1,4 +1,4 @@
-"""What the three publishing commands share: JSON from an argument, or lines of standard input.
+"""The common part of the publishing commands: JSON from an argument, or lines of stdin.
 
     manage.py broadcast_market_data AAPL '{"price": 149.5}'      one update
     quotes | manage.py broadcast_market_data                      one update a line, as they come

@@ -265,7 +265,7 @@ class ApiKey(models.Model):
         return frozenset(self.scopes) - {"publish"}
 
     def grant_publish(self) -> None:
-        """Whoever may decide so has just given this key its scopes; the caller saves."""
+        """A person with the right to do so has given this key its scopes; the caller saves."""
         self.publish_granted = "publish" in self.scopes and not may_publish(self.owner)
 
     def _owner_publishes(self) -> bool:
@@ -318,7 +318,7 @@ class ApiKey(models.Model):
         return self.status_at(timezone.now())
 
     def revoke(self) -> bool:
-        """From now on nobody gets in with this key; False when it was revoked already."""
+        """The key stops working; False when it was revoked already."""
         now = timezone.now()
         changed = (
             type(self).objects.filter(pk=self.pk, revoked_at__isnull=True).update(revoked_at=now)

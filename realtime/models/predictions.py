@@ -51,7 +51,7 @@ class StoredPrediction(models.Model):
     as_of = models.DateTimeField()
     valid_until = models.DateTimeField()
     created_at = models.DateTimeField(default=timezone.now)
-    # By a client: it is that client's alone, news to nobody else.
+    # By a client: it is for that client alone.
     requested = models.BooleanField(default=False, db_default=False, editable=False)
     # When to look for the outcome next; empty: it is not looked for (any more).
     check_at = models.DateTimeField(null=True, blank=True, default=timezone.now)

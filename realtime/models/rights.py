@@ -1,4 +1,4 @@
-"""Who may publish: a superuser, and who has the permission, by itself or by a group."""
+"""The right to publish: superusers, and users with the permission, given directly or by group."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What was told of streams that went quiet."""
+"""The streams that went quiet, as far as webhooks were told."""
 
 from django.db import models
 

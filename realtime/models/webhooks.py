@@ -211,7 +211,7 @@ class WebhookDelivery(models.Model):
     tries = models.PositiveSmallIntegerField(default=0)
     # When it is due. While a worker holds it, when it is due again should the worker die.
     next_attempt_at = models.DateTimeField(default=timezone.now)
-    # Of the worker that sends it just now; empty: nobody.
+    # Of the worker that sends it just now; empty: none does.
     claim = models.CharField(max_length=32, blank=True, editable=False)
     response_code = models.PositiveSmallIntegerField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)

@@ -1,4 +1,4 @@
-"""What of a prediction's data is stored: the fields of StoredPrediction. Pure.
+"""The fields of StoredPrediction, from a prediction's data. Pure.
 
 Predictions come from the predictor here and from anywhere else, with the names of the customer's
 document (`predicted_price`, `confidence`, `timestamp`) or shorter ones (`prediction`).

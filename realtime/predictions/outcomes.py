@@ -65,7 +65,7 @@ class Wait:
         if self.step == "update":
             return None
         if not self.of_the_present:
-            return self.made_at  # nobody knows how fast a replay is
+            return self.made_at  # the speed of a replay is not known
         return later(self.as_of, self.horizon * STEPS[self.step])
 
     def next_look(self, now: datetime) -> datetime | None:

@@ -168,8 +168,8 @@ def gathered(updates: Iterable[Mapping[str, Any]]) -> RecentPrices:
 async def market_data(symbol: str, limit: int) -> list[dict[str, Any]]:
     """The newest `data` objects of a symbol, oldest first; raises PublishFailed.
 
-    A history that cannot be read is a channel layer that cannot be published to, either: whoever
-    does both has one error to wait out.
+    A layer whose history cannot be read cannot be published to either, so a caller that does both
+    has one error to wait out.
     """
     try:
         return await broadcast.recent_updates("market-data", symbol, limit)

@@ -54,8 +54,8 @@ _reading: "Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Se
 async def request_prediction(symbol: str, horizon: int = 1) -> Data:
     """The data of a prediction from the prices published so far, stored already.
 
-    Who asks for a symbol and horizon that is being computed gets that result. Nobody waits longer
-    than REALTIME_PREDICTION_TIMEOUT seconds. Raises InvalidSymbol and PredictionFailed.
+    A request for a symbol and horizon that are being computed shares that result. No request waits
+    longer than REALTIME_PREDICTION_TIMEOUT seconds. Raises InvalidSymbol and PredictionFailed.
     """
     key = parse_symbol(symbol), checked_horizon(horizon)
     task = _under_way.get(key)

@@ -1,8 +1,8 @@
 """Resolving predictions: outcomes into the database, scores with them, and word to the sockets.
 
 Any number of resolvers may run. A prediction is resolved by one conditional UPDATE, in the
-transaction that moves the score and writes the webhook deliveries; what that finds resolved
-already was somebody else's. The sockets are told after the commit, and then the row says so: a
+transaction that moves the score and writes the webhook deliveries; if that finds it resolved,
+another resolver was faster. The sockets are told after the commit, and then the row says so: a
 resolver that was killed in between, or could not reach Redis, leaves a row that the next pass
 announces. So an outcome counts once; the word of it comes once, or after such an accident
 perhaps twice.
@@ -37,7 +37,7 @@ from realtime.webhooks.events import emit
 BATCH: Final = 200
 # Seconds between two passes that find nothing to do.
 EVERY: Final = 1.0
-# What was resolved so long ago and is not announced, nobody is about to announce any more.
+# An outcome resolved so long ago and not announced was left behind by its resolver.
 FORGOTTEN: Final = timedelta(seconds=30)
 
 
@@ -148,7 +148,7 @@ def _store_each(
 def _store(
     symbol: str, model: str, found: Sequence[tuple[StoredPrediction, float]], now: datetime
 ) -> list[StoredPrediction]:
-    """Write outcomes and the score; returns those that nobody else had written."""
+    """Write outcomes and the score; returns those that no other resolver had written."""
     with transaction.atomic():
         # Taken before anything else: who comes second counts the outcomes of the first, too.
         PredictionScore.objects.get_or_create(symbol=symbol, model=model)

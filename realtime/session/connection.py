@@ -1,4 +1,4 @@
-"""What the parts of a session ask of the connection that they belong to."""
+"""The interface of the connection, as the parts of a session use it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine

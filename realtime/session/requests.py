@@ -1,4 +1,4 @@
-"""What one socket is subscribed to: checks of a request before anything changes.
+"""Checks of a subscription request, before anything changes.
 
 Pure: no socket, no channel layer. A request that is wrong in one symbol changes nothing.
 """

@@ -98,7 +98,7 @@ def _ensure_key(owner: Any, saved: str | None) -> str:
     key = ApiKey.objects.find(saved) if saved else None
     if saved and key is not None and key.status == ApiKey.Status.ACTIVE:
         return saved
-    # One whose text is lost: only a hash of it is kept, so nobody can use it any more.
+    # One whose text is lost: only a hash of it is kept, so it can no longer be used.
     for lost in ApiKey.objects.filter(owner=owner, name=KEY_NAME, revoked_at__isnull=True):
         lost.revoke()
     _, raw = ApiKey.objects.create_key(owner, KEY_NAME, scopes=SCOPES)

@@ -1,4 +1,4 @@
-"""The embedded Valkey: one real server per data directory, alive while somebody holds it.
+"""The embedded Valkey: one real server per data directory, alive while a process holds it.
 
     with embedded.hold(settings.VALKEY_DIR):
         ...  # clients connect to embedded.socket_path(settings.VALKEY_DIR)
@@ -11,8 +11,8 @@ process dies, by SIGKILL too: they are never stale, as pid files are.
     server.lock    exclusive, by valkey-server, which inherits it from the guard
     start.lock     exclusive, held inside hold(): one start at a time
 
-Four times a second the guard asks for holders.lock exclusively. Once it gets it, nobody holds the
-server: it stops Valkey and exits, and keeps the lock until then, so that a holder who arrives
+Four times a second the guard asks for holders.lock exclusively. Once it gets it, no process holds
+the server: it stops Valkey and exits, and keeps the lock until then, so that a holder who arrives
 meanwhile waits, finds no guard and starts a new one. guard.lock free and server.lock taken is a
 Valkey whose guard was killed: the next start shuts it down, which keeps its data.
 
@@ -118,7 +118,7 @@ class Holder:
 
 
 def hold(directory: Path) -> Holder:
-    """Hold the server of this directory, starting it when nobody else has; it answers on return.
+    """Hold the server of this directory, starting it if it is not running; it answers on return.
 
     Raises EmbeddedServerError, with the end of Valkey's log, when it is not up within 10 seconds.
     """
@@ -189,7 +189,7 @@ def _launch_guard(directory: Path, guard: int, deadline: float) -> bool:
         if log.exists() and log.stat().st_size > _MAX_LOG_BYTES:
             log.replace(log.with_suffix(".log.1"))
         with open(log, "ab", opener=private_opener) as output:
-            # Returns at once: the guard forks away from it, so that nobody has to wait for it.
+            # Returns at once: the guard forks away from it, so that no process has to wait for it.
             # Its own session keeps a Ctrl-C in the terminal away from it and from Valkey.
             launcher = subprocess.run(
                 [sys.executable, "-I", "-S", __file__, *arguments, str(server)],
@@ -222,7 +222,7 @@ def _binary() -> str:
 
 
 def _guard(directory: Path, socket_file: str, binary: str, server_lock: int) -> None:
-    """Run valkey-server, again when it dies, until nobody holds it or SIGTERM."""
+    """Run valkey-server, again when it dies, until no process holds it or SIGTERM."""
     holders = _open_lock(directory / "holders.lock")
     quick_deaths = 0
     while quick_deaths < _QUICK_DEATHS:
@@ -273,7 +273,7 @@ def _stop(server: "subprocess.Popen[bytes]") -> None:
 
 
 def _ask(socket_file: Path, command: bytes) -> bytes:
-    """One inline command and the beginning of its answer; empty when nobody answers."""
+    """One inline command and the beginning of its answer; empty when there is no answer."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(1.0)
         try:

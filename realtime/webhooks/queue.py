@@ -5,7 +5,7 @@ the time when it is due again behind its lease. Another worker finds nothing due
 dies, the lease ends and the delivery is due again by itself. What a worker does after that is kept
 in the log, and does not change the delivery unless it was a success.
 
-On PostgreSQL an endpoint is locked while somebody claims from it, and others skip it. On SQLite
+On PostgreSQL an endpoint is locked while a worker claims from it, and others skip it. On SQLite
 there is one writer at a time. In both, the UPDATE that claims repeats the conditions.
 """
 
@@ -212,14 +212,14 @@ def finish(job: Job, outcome: AttemptResult) -> None:
 
 
 def _held(job: Job) -> QuerySet[WebhookDelivery]:
-    """The delivery, unless its lease ended and somebody else has it."""
+    """The delivery, unless its lease ended and another worker has it."""
     return WebhookDelivery.objects.filter(pk=job.delivery_id, claim=job.claim)
 
 
 def _succeeded(job: Job, outcome: AttemptResult, now: datetime) -> None:
     endpoint = WebhookEndpoint.objects.filter(pk=job.endpoint_id, failing_since__isnull=False)
     endpoint.update(failing_since=None)
-    # Also one that somebody else sends again meanwhile: the receiver has it.
+    # Also one that another worker sends again meanwhile: the receiver has it.
     WebhookDelivery.objects.filter(pk=job.delivery_id).update(
         status=Status.DELIVERED, claim="", response_code=outcome.code, finished_at=now
     )

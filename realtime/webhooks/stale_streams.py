@@ -1,7 +1,7 @@
 """The watch over all streams: a `stream_stale` event, once for each time that one goes quiet.
 
-The server processes tell their own sockets (`realtime.delivery.staleness`); this tells whoever is
-not connected, whether or not anybody reads the stream.
+The server processes tell their own sockets (`realtime.delivery.staleness`); this tells receivers
+that are not connected, whether or not the stream has readers.
 """
 
 import asyncio

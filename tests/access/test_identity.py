@@ -367,7 +367,7 @@ async def queries_of(token: str) -> int:
     await sync_to_async(context.__enter__)()
     await aauthenticate(credential_from_token(token, "query"))
     await sync_to_async(context.__exit__)(None, None, None)
-    # In that thread again: a context reads the connection of whoever asks.
+    # In that thread again: a context reads the connection of its caller.
     return await sync_to_async(context.__len__)()
 
 

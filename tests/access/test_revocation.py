@@ -1,4 +1,4 @@
-"""Whoever changes a credential, and however, its open sockets hear of it."""
+"""Every change of a credential reaches its open sockets, whichever way it is made."""
 
 from collections.abc import Callable
 from types import SimpleNamespace

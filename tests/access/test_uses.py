@@ -1,4 +1,4 @@
-"""When a key was last used is noted, and a database that cannot is no reason to refuse it."""
+"""The last use of a key is noted; if the database fails to, the key works all the same."""
 
 import pytest
 from django.db import connection

@@ -66,7 +66,7 @@ def parse_options() -> argparse.Namespace:
     options = parser.parse_args()
     for name in options.servers.split(","):
         if name not in KINDS:
-            parser.error(f"--servers: {name} is none of {', '.join(KINDS)}")
+            parser.error(f"--servers: {name} is not one of {', '.join(KINDS)}")
     options.only = sorted(options.only.replace(",", ""))
     for letter in options.only:
         if letter not in LETTERS:

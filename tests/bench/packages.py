@@ -1,4 +1,4 @@
-"""Rivals that are no requirement of this project, installed into var/bench/ on first use."""
+"""Rivals that this project does not require, installed into var/bench/ on first use."""
 
 import shutil
 import subprocess

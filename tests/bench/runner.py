@@ -45,7 +45,7 @@ WORKLOADS: dict[str, Workload] = {
     "h": attacks,
 }
 LETTERS = "abcdefgh"
-# Who is left out where the others say it already, or where it would take minutes.
+# Servers that are left out: others show the same, or they would take minutes.
 LEFT_OUT: dict[str, Sequence[str]] = {
     "a": (),
     "b": ("channels", "channels-redis", "loop"),

@@ -1,4 +1,4 @@
-"""Alerts for who was away: replayed once, until they are acknowledged."""
+"""Alerts for clients that were away: replayed once, until they are acknowledged."""
 
 from types import SimpleNamespace
 from typing import Any

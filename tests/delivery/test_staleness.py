@@ -259,7 +259,7 @@ async def stale_in_the_statistics(symbol: str) -> bool:
 
 
 async def check_newcomers(server: LiveServer, status: dict[str, Any]) -> None:
-    """Whoever joins or resumes now is told, behind `connected` and the snapshot."""
+    """A client that joins or resumes now is told, after `connected` and the snapshot."""
     joined = await Socket.open(f"{server.ws}/ws/market-data/STOPS")
     told = await joined.until("stream_status")
     kinds = [message["type"] for message in joined.seen]

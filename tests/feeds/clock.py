@@ -31,7 +31,7 @@ class Clock:
 
     async def _turn(self) -> None:
         while self._sleepers:
-            # A few turns of the loop, in which whoever woke last may act and sleep again.
+            # A few turns of the loop, in which the last task to wake may act and sleep again.
             for _ in range(10):
                 await asyncio.sleep(0)
             if self._sleepers:

@@ -145,7 +145,7 @@ async def test_what_was_traded_without_a_connection_is_fetched(binance: Binance)
         binance.recent = trades
         await binance.cut()
         await sent(binance, [trades[4]], connection=2)
-        # From the last one on; what comes twice is left out by whoever publishes.
+        # From the last one on; repeated trades are left out by the publisher.
         assert [tick.id for tick in await rest] == ["2", "3", "4", "5", "5"]
 
 
@@ -168,7 +168,7 @@ async def test_a_bad_message_does_not_stop_the_rest(binance: Binance, bad: Any) 
 
 
 async def test_a_message_that_kills_the_reader_costs_a_connection(binance: Binance) -> None:
-    """ccxt's reader dies of what is no JSON, and says nothing; only the silence tells."""
+    """ccxt's reader dies silently of text that is not JSON; only the silence tells."""
     async with aclosing(feed(binance, sleep=soon, silence=1.0).ticks(["BTC-USD"])) as ticks:
         found = asyncio.create_task(take(ticks, 1))
         await sent(binance, ["<html>maintenance</html>"])

@@ -34,7 +34,7 @@ FIRST = date(2008, 1, 1)
 
 @pytest.fixture
 def prices(tmp_path: Path) -> Path:
-    """Forty days of ABC, and a line that is none."""
+    """Forty days of ABC, and a line that is not a row."""
     rows = [f"{FIRST + timedelta(n)},10,12,9,{10 + n % 3},100" for n in range(40)]
     path = tmp_path / "ABC.csv"
     path.write_text("\n".join(["Date,Open,High,Low,Close,Volume", *rows[:5], "oops", *rows[5:]]))

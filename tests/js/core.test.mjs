@@ -87,12 +87,12 @@ test("the replay closes a gap, and its end is not applied twice", () => {
   assert.deepEqual(verdicts, ["replay", "replay", "replay", "replay", "apply", "drop"]);
 });
 
-test("a jump that folding covers is no gap", () => {
+test("a jump that folding covers is not a gap", () => {
   assert.equal(joined().take("AAPL", { offset: 9, folded: 3 }), "apply");
   assert.equal(joined().take("AAPL", { offset: 9, folded: 2 }), "gap");
 });
 
-test("a jump that a filter covers is no gap", () => {
+test("a jump that a filter covers is not a gap", () => {
   const positions = joined({ all: { epoch: "e", offset: 5 } });
   assert.equal(positions.take("all", { offset: 9, filtered: 3 }), "apply");
 });

@@ -53,7 +53,7 @@ test("prices have two decimals, and more below 1", () => {
   assert.equal(format.price(0), "0.00");
 });
 
-test("what is no number is a dash", () => {
+test("a value that is not a number is a dash", () => {
   const { price, change, volume, share, milliseconds } = format;
   for (const shown of [price, change, volume, share, milliseconds]) {
     assert.equal(shown(undefined), "–");
@@ -79,7 +79,7 @@ test("shares, volumes, horizons and times are short", () => {
   assert.equal(format.date("2004-05-03"), "3 May 2004");
 });
 
-test("a text that is no time is shown as it is", () => {
+test("a text that is not a time is shown as it is", () => {
   assert.equal(format.timeOfDay("soon"), "soon");
   assert.equal(format.timeOfDay(undefined), "");
 });
@@ -97,7 +97,7 @@ test("symbols are upper-cased", () => {
   }
 });
 
-test("what is no symbol is refused with the rule", () => {
+test("a text that is not a symbol is refused with the rule", () => {
   assert.throws(() => parseSymbol("  "), /Enter a symbol/);
   assert.throws(() => parseSymbol("A B"), /A-Z 0-9/);
   assert.throws(() => parseSymbol("-A"), /starts with/);

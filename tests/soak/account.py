@@ -79,7 +79,7 @@ class Strict(Checker):
         super().feed(message)
 
     def trail(self, name: str) -> str:
-        """The last messages about a stream, for whoever looks for the cause of a violation."""
+        """The last messages about a stream, to find the cause of a violation."""
         found = []
         for moment, message in self._trail:
             if message.get("symbol") == name:

@@ -141,7 +141,7 @@ def raw(*parts: bytes, then: Answer = lambda handler: None) -> Answer:
 
 
 def drip(text: bytes) -> Answer:
-    """These bytes for ever, one piece every 20 ms."""
+    """These bytes without end, one piece every 20 ms."""
 
     def answer(handler: _Handler) -> None:
         while not handler.server.receiver.closing.wait(0.02):

@@ -1,4 +1,4 @@
-"""The event of a stream that goes quiet: once for each silence, whoever is killed meanwhile."""
+"""The event of a stream that goes quiet: once for each silence, even if processes are killed."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What the channel layers of this project have in common, and what they offer beyond Channels."""
+"""The base of this project's channel layers, and what they offer beyond Channels."""
 
 import asyncio
 import math
@@ -23,7 +23,7 @@ Item = tuple[Stream, bytes]
 
 
 class StreamLayer(BaseChannelLayer):
-    """What the two backends have in common; one instance belongs to one event loop."""
+    """The common part of the two backends; one instance belongs to one event loop."""
 
     extensions = ["groups", "flush", EXTENSION]
     prefix = "asgi"  # of keys in Redis

@@ -1,4 +1,4 @@
-"""What groups and streams are called in Redis, and what of them can be read there."""
+"""The names of groups and streams in Redis, and which of them can be read there."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""`manage.py revoke_api_key`: nobody gets in with these keys any more."""
+"""`manage.py revoke_api_key`: these keys stop working."""
 
 from typing import Any
 

@@ -107,7 +107,7 @@ class Command(BaseCommand):
             self._say("stopping")
 
     def _wait_until_it_answers(self, supervisor: Supervisor, web: Program, port: int) -> bool:
-        """False when somebody has stopped the command meanwhile."""
+        """False when the command has been stopped meanwhile."""
         deadline = time.monotonic() + _START_SECONDS
         while not self._stopping:
             _tick(supervisor, web)
