@@ -1,3 +1,3 @@
 """The version that `status` and the schema name; pyproject.toml has the same (a test compares)."""
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from realtime.version import VERSION
 from tests.documents import README, rows, section
 from tests.processes import ROOT
 
@@ -51,6 +52,12 @@ def test_the_english_is_idiomatic(pattern: str) -> None:
         if re.search(pattern, line)
     ]
     assert found == []
+
+
+def test_the_version_is_the_newest_of_the_changelog() -> None:
+    versions = re.findall(r"^## (\d\S+) \(", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert versions[0] == VERSION
+    assert f'version = "{VERSION}"' in (ROOT / "pyproject.toml").read_text()
 
 
 def test_every_page_is_in_the_navigation() -> None:
