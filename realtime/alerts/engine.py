@@ -4,6 +4,10 @@ Alerts are committed with the positions of the streams before they are sent, so 
 killed anywhere continues without omitting or repeating anything. Several engines share
 the symbols among them.
 
+One user's rule may concern thousands of symbols. They are taken up, committed and left in slices,
+with a turn for everything else after each: narrow rules before wide ones, users with few firings
+before those with many.
+
 A rule or symbol that cannot be evaluated or stored is set aside alone, and everything else
 continues: only the failures of a backend that is away are waited out.
 """
@@ -13,9 +17,12 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Final, TypeVar
 
 from django.conf import settings
@@ -26,9 +33,10 @@ from realtime.alerts import progress
 from realtime.alerts.engines import BEAT_SECONDS, Members
 from realtime.alerts.followed_symbol import Tracked, first_position, with_channels
 from realtime.alerts.inbox import PUBLISHING_SECONDS, escalate, prune
-from realtime.alerts.progress import Commit, Overtaken, Problem, Saved
+from realtime.alerts.progress import NEW, Commit, Overtaken, Problem, Saved
 from realtime.alerts.rule_editing import RULES_GROUP
 from realtime.alerts.rule_index import RuleIndex
+from realtime.alerts.rule_state import Rule
 from realtime.alerts.sending import PATIENCE, resend, send, store_late
 from realtime.alerts.waiting import Waiting
 from realtime.aside import set_aside
@@ -52,6 +60,12 @@ MAX_WAITING: Final = 5000
 BATCH: Final = 1000
 # Seconds of evaluating before the next commit: the lease is to be renewed meanwhile.
 BATCH_SECONDS: Final = 0.3
+# Symbols in one transaction: SQLite has one writer, and others wait for it.
+SLICE: Final = 30
+# Seconds of taking symbols up, or of committing, before everything else has its turn.
+SLICE_SECONDS: Final = 0.05
+# Seconds between two changes of what is read, while there are symbols to be taken up.
+FOLLOW_SECONDS: Final = 1.0
 # Seconds between two commits while nothing fires: what was not committed is evaluated again.
 FLUSH_SECONDS: Final = 0.5
 # Seconds between two looks for changed rules, beside those that are announced.
@@ -117,15 +131,22 @@ class _Engine:
         self.arrived = asyncio.Event()
         self.room = asyncio.Event()
         self.rules_changed = True
+        self.wanted: set[str] = set()
+        # Symbols to be taken up, or left, or whose rules have changed; those of narrow rules first.
+        self.unsettled: OrderedDict[str, None] = OrderedDict()
         self.sent: list[str] = []
         self.streams: set[Stream] = set()
         self.reading: asyncio.Task[None] | None = None
+        self.joining: asyncio.Task[set[Stream]] | None = None
+        self.channels: list[str] = []  # those that hold what is read, or will be
+        self.moved = False  # are there other streams to be read?
         self.fingerprint: progress.Fingerprint | None = None
         self.retry = Retry(stop, outages=(DatabaseError, BackendUnavailable))
         self._unreadable: dict[int, int] = {}  # revisions of rules that cannot be read, by id
         self._flushed = self._polled = self._beaten = -1000.0
         self._settled = 0.0
         self._pruned = -PRUNE_SECONDS
+        self._followed = -FOLLOW_SECONDS
         self._read_at = 0.0
 
     async def run(self) -> None:
@@ -136,10 +157,15 @@ class _Engine:
             await self._wait_out(partial(self.layer.group_add, RULES_GROUP, channel))
             while not self.stop.is_set():
                 await self._maintain()
+                await self._settle_some()
+                await self._follow()
                 await self._evaluate()
-            await self._commit()
+            await self._commit_all()
         finally:
+            if self.joining is not None:
+                await cancel(self.joining)
             await self._stop_reading()
+            self._release(tuple(self.channels))
             self.layer.detach(channel)
 
     def _hear_of_rules(self) -> None:
@@ -153,7 +179,7 @@ class _Engine:
 
     async def _evaluate(self) -> None:
         """Evaluate updates that have arrived, or times that are due; commit if anything fired."""
-        if self.waiting:
+        if self.waiting or self.unsettled:
             await asyncio.sleep(0)  # what reads must have its turns
         else:
             self.arrived.clear()
@@ -168,19 +194,17 @@ class _Engine:
             grace = BUSY_GRACE_SECONDS if self.waiting else GRACE_SECONDS
             now = int((time.time() - grace) * 1000)
             for tracked in tuple(self.tracked.values()):
-                if tracked.symbol in self.waiting:
+                if tracked.symbol in self.waiting or not tracked.is_due(now):
                     continue
                 try:
-                    tracked.advance(now)
+                    if self._in_line(tracked):
+                        tracked.advance(now)
                 except Exception as exc:
                     await self._set_aside(tracked.symbol, exc)
-        fired = False
         for tracked in tuple(self.tracked.values()):
-            fired = fired or bool(tracked.drafts)
             for rule, cause in tracked.failed():
                 await self._note(Problem(tracked.symbol, rule.id, cause))
-        if fired or time.monotonic() - self._flushed > FLUSH_SECONDS:
-            await self._commit()
+        await self._commit()
 
     def _patience(self) -> float:
         """Seconds until something is due."""
@@ -196,13 +220,18 @@ class _Engine:
         """Evaluate an update; those before it that did not come take their turns first."""
         symbol, channel = update.stream.symbol, update.stream.channel
         tracked = self.tracked.get(symbol)
-        if tracked is None:
-            wanted = channel in self.index.channels(symbol) and not self._is_aside(symbol)
-            if not wanted or not self.members.own(symbol):
-                return
-            tracked = await self._adopt(symbol)
         if tracked is not None:
-            await self._apart(symbol, self._evaluate_one(tracked, update, looked))
+            # Else it is taken up soon, and this found in its history.
+            if self._in_line(tracked):
+                await self._apart(symbol, self._evaluate_one(tracked, update, looked))
+        elif (
+            channel in self.index.channels(symbol)
+            and not self._is_aside(symbol)
+            and self.members.own(symbol)
+        ):
+            self.wanted.add(symbol)
+            self.unsettled[symbol] = None
+            self.unsettled.move_to_end(symbol, last=False)
 
     async def _evaluate_one(self, tracked: Tracked, update: Update, looked: bool) -> None:
         missing = []
@@ -216,15 +245,47 @@ class _Engine:
     # Committing -------------------------------------------------------------------------------
 
     async def _commit(self) -> None:
-        """Store what has changed, then send what has fired; raises Overtaken."""
-        self._flushed = time.monotonic()
-        changed = [tracked for tracked in self.tracked.values() if tracked.changed]
-        if not changed and not self.sent:
-            return
-        alerts = await self._write(changed)
-        self.sent = await send(alerts) if alerts else []
+        """Store what has fired and, if it is time, what else has changed; raises Overtaken.
 
-    async def _write(self, changed: list[Tracked]) -> list[Alert]:
+        In slices, for some time: what is left has its turn after the next updates.
+        """
+        part = self._fired()
+        now = time.monotonic()
+        if now - self._flushed > FLUSH_SECONDS:
+            self._flushed = now
+            quiet = (each for each in self.tracked.values() if each.changed and not each.drafts)
+            part += sorted(quiet, key=lambda tracked: tracked.committed_at)
+            if self.sent and not part:
+                await self._store(())
+        for begin in range(0, len(part), SLICE):
+            await self._store(part[begin : begin + SLICE])
+            if time.monotonic() - now > SLICE_SECONDS:
+                break
+
+    def _fired(self) -> list[Tracked]:
+        """What has fired, and first that of the users of whose rules few have."""
+        fired = [tracked for tracked in self.tracked.values() if tracked.drafts]
+        owners = Counter(draft.owner_id for tracked in fired for draft in tracked.drafts)
+        return sorted(
+            fired, key=lambda tracked: min(owners[draft.owner_id] for draft in tracked.drafts)
+        )
+
+    async def _commit_all(self) -> None:
+        while changed := [each for each in self.tracked.values() if each.changed]:
+            await self._store(changed[:SLICE])
+        if self.sent:
+            await self._store(())
+
+    async def _store(self, changed: Sequence[Tracked]) -> None:
+        """One transaction, then what has fired is sent; then as much time for other writers."""
+        began = time.monotonic()
+        alerts = await self._write(changed)
+        took = time.monotonic() - began
+        self.sent = await send(alerts) if alerts else []
+        if len(changed) == SLICE:
+            await asyncio.sleep(min(took, SLICE_SECONDS))
+
+    async def _write(self, changed: Sequence[Tracked]) -> list[Alert]:
         parts = [Commit([tracked.moved()], list(tracked.drafts)) for tracked in changed]
         try:
             alerts = await self._stored(Commit.of(parts, self.sent))
@@ -237,7 +298,7 @@ class _Engine:
             tracked.committed()
         return alerts
 
-    async def _write_each(self, changed: list[Tracked], parts: list[Commit]) -> list[Alert]:
+    async def _write_each(self, changed: Sequence[Tracked], parts: list[Commit]) -> list[Alert]:
         alerts = await self._stored(Commit(sent=self.sent))
         for tracked, part in zip(changed, parts, strict=True):
             stored = await self._apart(tracked.symbol, self._stored(part))
@@ -289,6 +350,7 @@ class _Engine:
             moved = await self._read_rules() or moved
         if moved:
             await self._choose_symbols()
+            self.moved = True
 
     async def _beat(self) -> bool:
         try:
@@ -332,43 +394,34 @@ class _Engine:
             if problem.rule_id is not None:
                 gone.append(problem.rule_id)
                 self._unreadable[problem.rule_id] = live[problem.rule_id]
-        for id in gone:
-            self._drop(id)
+        changed = [rule for id in gone if (rule := self.index.drop(id)) is not None]
         for rule in rules:
-            self._drop(rule.id)
+            if (before := self.index.drop(rule.id)) is not None:
+                changed.append(before)
             self._unreadable.pop(rule.id, None)
             self.index.put(rule)
-            for symbol, tracked in self.tracked.items():
-                if symbol in rule.definition.symbols or rule.definition.every_symbol:
-                    tracked.put(rule)
         self.fingerprint = fingerprint
+        self._unsettle([*changed, *rules])
         return True
 
-    def _drop(self, id: int) -> None:
-        if self.index.drop(id) is not None:
-            for tracked in self.tracked.values():
-                tracked.machine.drop(id)
+    def _unsettle(self, rules: Sequence[Rule]) -> None:
+        """The symbols of these rules are to be settled, those of narrow ones before all others."""
+        named = sorted(
+            (rule.definition.symbols for rule in rules if not rule.definition.every_symbol),
+            key=len,
+        )
+        first = OrderedDict.fromkeys(symbol for symbols in named for symbol in symbols)
+        every = any(rule.definition.every_symbol for rule in rules)
+        self.unsettled = first | self.unsettled | dict.fromkeys(self.tracked if every else ())
 
     # Symbols ----------------------------------------------------------------------------------
 
     async def _choose_symbols(self) -> None:
-        """Follow the symbols that rules name and that are this engine's; leave the others."""
-        symbols = await self._wanted_symbols()
-        leaving = [symbol for symbol in self.tracked if symbol not in symbols]
-        if leaving:
-            await self._commit()
-        for symbol in leaving:
-            tracked = self.tracked.pop(symbol)
-            if not self.index.channels(symbol):
-                forget = partial(shared_thread.run(progress.forget_symbol), symbol, tracked.fence)
-                await self._wait_out(forget)
-        for symbol in symbols:
-            known = self.tracked.get(symbol)
-            if known is None or set(known.positions) != self.index.channels(symbol):
-                if known is not None:
-                    await self._commit()
-                await self._adopt(symbol)
-        await self._follow(self._wanted_streams())
+        """Which symbols are to be followed: those that rules name and that are this engine's."""
+        self.wanted = await self._wanted_symbols()
+        for symbol in (*self.tracked, *self.wanted):
+            if self._is_misplaced(symbol):
+                self.unsettled.setdefault(symbol)
 
     async def _wanted_symbols(self) -> set[str]:
         symbols = set(self.index.symbols)
@@ -379,57 +432,160 @@ class _Engine:
             symbol for symbol in symbols if self.members.own(symbol) and not self._is_aside(symbol)
         }
 
-    def _wanted_streams(self) -> set[Stream]:
-        wildcards = self.index.wildcards
-        streams = {Stream(channel, WILDCARD) for channel in wildcards}
-        for symbol, tracked in self.tracked.items():
-            streams.update(
-                Stream(_channel(name), symbol)
-                for name in tracked.positions
-                if name not in wildcards
-            )
-        return streams
+    def _is_misplaced(self, symbol: str) -> bool:
+        """Is it to be taken up (with other channels, perhaps) or left?"""
+        tracked = self.tracked.get(symbol)
+        if symbol not in self.wanted:
+            return tracked is not None
+        return tracked is None or set(tracked.positions) != self.index.channels(symbol)
 
-    async def _adopt(self, symbol: str) -> Tracked | None:
-        """Take a symbol up where the last commit left it, unless that fails; raises Stopped."""
-        return await self._apart(symbol, self._take_up(symbol))
+    def _in_line(self, tracked: Tracked) -> bool:
+        """Let a symbol have its rules as they are now; False if it has other channels."""
+        if tracked.symbol not in self.unsettled:
+            return True
+        if self._is_misplaced(tracked.symbol):
+            return False
+        tracked.follow(self.index.of(tracked.symbol))
+        del self.unsettled[tracked.symbol]
+        return True
 
-    async def _take_up(self, symbol: str) -> Tracked:
-        saved = await self._wait_out(partial(shared_thread.run(progress.load_symbol), symbol))
-        saved = await self._begin(symbol, saved)
+    async def _settle_some(self) -> None:
+        began = time.monotonic()
+        while self.unsettled and time.monotonic() - began < SLICE_SECONDS:
+            await self._settle(list(islice(self.unsettled, SLICE)))
+
+    async def _settle(self, part: Sequence[str]) -> None:
+        """Take these symbols up, leave them, or give them their rules as they are now."""
+        misplaced = [symbol for symbol in part if self._is_misplaced(symbol)]
+        self.moved = self.moved or bool(misplaced)
+        held = [self.tracked[symbol] for symbol in misplaced if symbol in self.tracked]
+        if any(tracked.changed for tracked in held):
+            await self._store([tracked for tracked in held if tracked.changed])
+        await self._leave([symbol for symbol in misplaced if symbol not in self.wanted])
+        arriving = [symbol for symbol in misplaced if symbol in self.wanted]
+        late = set(arriving) - set(await self._take_up(arriving))
+        for symbol in part:
+            if symbol not in late:
+                self.unsettled.pop(symbol, None)
+                if (tracked := self.tracked.get(symbol)) is not None:
+                    tracked.follow(self.index.of(symbol))
+
+    async def _leave(self, symbols: Sequence[str]) -> None:
+        left = [self.tracked.pop(symbol) for symbol in symbols if symbol in self.tracked]
+        unnamed = {
+            tracked.symbol: tracked.fence
+            for tracked in left
+            if not self.index.channels(tracked.symbol)
+        }
+        if unnamed:
+            await self._wait_out(partial(shared_thread.run(progress.forget_symbols), unnamed))
+
+    async def _take_up(self, symbols: Sequence[str]) -> Sequence[str]:
+        """Take symbols up where the last commit left them; those for which there was time.
+
+        One that fails is set aside. Raises Stopped.
+        """
+        if not symbols:
+            return ()
+        try:
+            found = await self._begin(symbols)
+        except (Stopped, Overtaken):
+            raise
+        except Exception as exc:
+            if len(symbols) > 1:
+                return [each for symbol in symbols for each in await self._take_up([symbol])]
+            await self._set_aside(symbols[0], exc)
+            return symbols
+        for symbol, saved in found.items():
+            await self._apart(symbol, self._catch_up(symbol, saved))
+        return list(found)
+
+    async def _catch_up(self, symbol: str, saved: Saved) -> None:
         tracked = self.tracked[symbol] = Tracked(self.layer, symbol, saved)
-        for rule in self.index.of(symbol):
-            tracked.put(rule)
+        tracked.follow(self.index.of(symbol))
         await self._wait_out(tracked.catch_up)
-        return tracked
 
-    async def _begin(self, symbol: str, saved: Saved | None) -> Saved:
-        """The symbol with a position in each channel that rules look at, stored if it is new."""
+    async def _begin(self, symbols: Sequence[str]) -> dict[str, Saved]:
+        """Symbols with a position in each channel that rules look at, stored if they are new."""
+        began = time.monotonic()
+        held = await self._wait_out(partial(shared_thread.run(progress.load_symbols), symbols))
+        found: dict[str, Saved] = {}
+        for symbol in symbols:
+            if found and time.monotonic() - began > SLICE_SECONDS:
+                break
+            saved = held.get(symbol, NEW)
+            positions = await self._positions(symbol, saved.positions)
+            found[symbol] = replace(saved, positions=positions)
+        new = {symbol: saved.positions for symbol, saved in found.items() if symbol not in held}
+        if new:
+            await self._wait_out(partial(shared_thread.run(progress.begin_symbols), new))
+        return found
+
+    async def _positions(self, symbol: str, held: Mapping[str, Position]) -> dict[str, Position]:
         wanted = self.index.channels(symbol)
-        held = {} if saved is None else saved.positions
         found: dict[str, Position] = {}
         for channel in wanted - set(held):
             length = settings.REALTIME_HISTORY_LENGTH[channel]
             read = partial(self.layer.read_newest, Stream(channel, symbol), length)
             since = min(rule.since for rule in self.index.of(symbol))
             found[channel] = first_position(await self._wait_out(read), since)
-        positions = with_channels(held, wanted, found)
-        if saved is None:
-            await self._wait_out(
-                partial(shared_thread.run(progress.begin_symbol), symbol, positions)
-            )
-            return Saved(positions, {}, 0, {})
-        return Saved(positions, saved.state, saved.fence, saved.rules)
+        return with_channels(held, wanted, found)
 
     # Reading ----------------------------------------------------------------------------------
 
-    async def _follow(self, streams: set[Stream]) -> None:
-        if streams == self.streams and self.reading is not None and not self.reading.done():
+    async def _follow(self) -> None:
+        """Read what rules look at. What is read now goes on until the layer is prepared for it."""
+        if self.joining is not None:
+            if not self.joining.done():
+                return
+            await self._read_joined(self.joining)
+        now = time.monotonic()
+        if not self.moved or (self.unsettled and now - self._followed < FOLLOW_SECONDS):
             return
+        self._followed, self.moved = now, bool(self.unsettled)
+        streams = self._wanted_streams()
+        if streams != self.streams:
+            channel = await self.layer.new_channel()
+            self.layer.attach(channel, lambda message: None)
+            self.channels.append(channel)
+            self.joining = asyncio.create_task(self._join(streams, channel))
+
+    def _wanted_streams(self) -> set[Stream]:
+        # A `*` is read when its symbols are taken up: others would be read from their beginning.
+        wildcards = {
+            channel
+            for channel in self.index.wildcards
+            if not self.unsettled or Stream(channel, WILDCARD) in self.streams
+        }
+        streams = {Stream(channel, WILDCARD) for channel in wildcards}
+        for symbol in self.index.symbols:
+            tracked = self.tracked.get(symbol)
+            if tracked is not None:
+                names = tracked.positions.keys() - wildcards
+                streams.update(Stream(_channel(name), symbol) for name in names)
+        return streams
+
+    async def _join(self, streams: set[Stream], channel: str) -> set[Stream]:
+        """Let the layer know the streams, so that to begin to read them takes no time."""
+        for stream in streams:
+            await self._wait_out(partial(self.layer.group_add, stream.group, channel))
+            await self._wait_out(partial(self.layer.prepare, stream, {}))
+            await asyncio.sleep(0)
+        self.arrived.set()
+        return streams
+
+    async def _read_joined(self, joining: "asyncio.Task[set[Stream]]") -> None:
+        self.joining = None
+        self.streams = joining.result()
         await self._stop_reading()
-        self.streams = streams
-        if streams:
-            self.reading = asyncio.create_task(self._read(streams))
+        if self.streams:
+            self.reading = asyncio.create_task(self._read(self.streams))
+        self._release(self.channels[:-1])
+
+    def _release(self, channels: Sequence[str]) -> None:
+        for channel in channels:
+            self.layer.detach(channel)
+            self.channels.remove(channel)
 
     async def _read(self, streams: set[Stream]) -> None:
         since = {

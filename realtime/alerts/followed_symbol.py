@@ -1,8 +1,9 @@
 """One symbol as an engine follows it: the state machine, the positions, what is not committed."""
 
 import logging
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from heapq import merge
 from typing import Any
 
@@ -30,10 +31,23 @@ class Tracked:
         self.positions = dict(saved.positions)
         self.fence = saved.fence
         self.changed = False
+        self.committed_at = 0.0  # on the clock of `time.monotonic`
         self.drafts: list[Draft] = []
         self._fired: Counter[Any] = Counter()  # by owner, since the last commit
         self._layer = layer
         self._saved = saved.rules
+        self._followed: dict[int, int] = {}  # revisions of rules, by id
+
+    def follow(self, rules: Iterable[Rule]) -> None:
+        """Have these rules and no others; what is known of one that is the same stays."""
+        wanted = {rule.id: rule for rule in rules}
+        for id in self._followed.keys() - wanted.keys():
+            del self._followed[id]
+            self.machine.drop(id)
+        for id, rule in wanted.items():
+            if self._followed.get(id) != rule.revision:
+                self._followed[id] = rule.revision
+                self.put(rule)
 
     def put(self, rule: Rule) -> None:
         saved = self._saved.pop((rule.id, rule.revision), None)
@@ -95,10 +109,13 @@ class Tracked:
         self.positions[channel] = position
         self.changed = True
 
+    def is_due(self, now: int) -> bool:
+        due = self.machine.due
+        return due is not None and due <= now
+
     def advance(self, now: int) -> None:
         """Let time pass, for what waits for it."""
-        due = self.machine.due
-        if due is None or due > now:
+        if not self.is_due(now):
             return
         channel, position = next(iter(self.positions.items()))
         for fired in self.machine.advance(now):
@@ -141,6 +158,7 @@ class Tracked:
 
     def committed(self) -> None:
         self.fence += 1
+        self.committed_at = time.monotonic()
         self.changed = False
         self.drafts.clear()
         self._fired.clear()

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.db import transaction
-from django.db.models import Count, F, Max, Q, Sum
+from django.db.models import Count, Max, Q, Sum
 from django.utils import timezone
 
 from realtime.alerts.firing import Draft
@@ -59,6 +59,9 @@ class Saved:
     state: dict[str, Any]
     fence: int
     rules: dict[tuple[int, int], dict[str, Any]]
+
+
+NEW: Final = Saved(positions={}, state={}, fence=0, rules={})
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,32 +155,53 @@ def note(problem: Problem) -> None:
 # Symbols ----------------------------------------------------------------------------------------
 
 
-def load_symbol(symbol: str) -> Saved | None:
-    """A symbol that is taken up (again): what was wrong with it is forgotten until it shows."""
-    AlertProblem.objects.filter(symbol=symbol).delete()
-    row = AlertProgress.objects.filter(pk=symbol).first()
-    if row is None:
-        return None
-    states = AlertRuleState.objects.filter(symbol=symbol)
-    return Saved(
-        positions={name: Position(*place) for name, place in row.positions.items()},
-        state=row.state,
-        fence=row.fence,
-        rules={
-            (rule_id, revision): data
-            for rule_id, revision, data in states.values_list("rule_id", "revision", "data")
-        },
+def load_symbols(symbols: Sequence[str]) -> dict[str, Saved]:
+    """Symbols that are taken up (again): what was wrong with them is forgotten until it shows.
+
+    Without those that are new.
+    """
+    problems = AlertProblem.objects.filter(symbol__in=symbols)
+    if problems.exists():  # or it would wait for those who write
+        problems.delete()
+    rows = AlertProgress.objects.in_bulk(symbols)
+    rules: dict[str, dict[tuple[int, int], dict[str, Any]]] = {symbol: {} for symbol in rows}
+    states = AlertRuleState.objects.filter(symbol__in=rows).values_list(
+        "symbol", "rule_id", "revision", "data"
     )
+    for symbol, rule_id, revision, data in states:
+        rules[symbol][rule_id, revision] = data
+    return {
+        symbol: Saved(
+            positions={name: Position(*place) for name, place in row.positions.items()},
+            state=row.state,
+            fence=row.fence,
+            rules=rules[symbol],
+        )
+        for symbol, row in rows.items()
+    }
 
 
-def begin_symbol(symbol: str, positions: Mapping[str, Position]) -> None:
-    """Remember where a symbol begins, before anything of it is evaluated."""
-    AlertProgress.objects.get_or_create(symbol=symbol, defaults={"positions": _plain(positions)})
+def begin_symbols(symbols: Mapping[str, Mapping[str, Position]]) -> None:
+    """Remember where symbols begin, before anything of them is evaluated."""
+    rows = [
+        AlertProgress(symbol=symbol, positions=_plain(positions))
+        for symbol, positions in symbols.items()
+    ]
+    AlertProgress.objects.bulk_create(rows, ignore_conflicts=True)
 
 
-def forget_symbol(symbol: str, fence: int) -> None:
-    """No rule names this symbol any more: what is published from now on is never caught up."""
-    AlertProgress.objects.filter(symbol=symbol, fence=fence).delete()
+def forget_symbols(fences: Mapping[str, int]) -> None:
+    """No rule names these any more: what is published from now on is never caught up."""
+    with transaction.atomic():
+        held = _fences(fences)
+        same = [symbol for symbol, fence in fences.items() if held.get(symbol) == fence]
+        AlertProgress.objects.filter(symbol__in=same).delete()
+
+
+def _fences(symbols: Iterable[str]) -> dict[str, int]:
+    """Those of the symbols that are stored, which nobody else may move now."""
+    rows = AlertProgress.objects.select_for_update().filter(symbol__in=list(symbols))
+    return dict(rows.order_by("symbol").values_list("symbol", "fence"))
 
 
 # Committing -------------------------------------------------------------------------------------
@@ -186,22 +210,38 @@ def forget_symbol(symbol: str, fence: int) -> None:
 def write(commit: Commit) -> list[Alert]:
     """One transaction; the alerts that it stored, to be sent.
 
-    Raises Overtaken, IntegrityError for a rule or a user that was deleted in this moment, and
-    whatever a database says of values that it does not take.
+    Of few statements: between two of them the thread may have to wait for its turn, and all who
+    write wait with it. Raises Overtaken, IntegrityError for a rule or a user that was deleted in
+    this moment, and whatever a database says of values that it does not take.
     """
     with transaction.atomic():
-        for moved in commit.moved:
-            _move(moved)
+        for part in batches(commit.moved, _BATCH):
+            _move(part)
         _write_states(commit.moved)
         mark_sent(commit.sent)
         return _store_alerts(commit.drafts)
 
 
-def _move(moved: Moved) -> None:
-    row = AlertProgress.objects.filter(symbol=moved.symbol, fence=moved.fence)
-    positions = _plain(moved.positions)
-    if not row.update(positions=positions, state=moved.state, fence=F("fence") + 1):
-        raise Overtaken(moved.symbol)
+def _move(symbols: Sequence[Moved]) -> None:
+    held = _fences(moved.symbol for moved in symbols)
+    for moved in symbols:
+        if held.get(moved.symbol) != moved.fence:
+            raise Overtaken(moved.symbol)
+    rows = [
+        AlertProgress(
+            symbol=moved.symbol,
+            positions=_plain(moved.positions),
+            state=moved.state,
+            fence=moved.fence + 1,
+        )
+        for moved in symbols
+    ]
+    AlertProgress.objects.bulk_create(
+        rows,
+        update_conflicts=True,
+        unique_fields=["symbol"],
+        update_fields=["positions", "state", "fence"],
+    )
 
 
 def _write_states(symbols: Sequence[Moved]) -> None:

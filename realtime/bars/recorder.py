@@ -7,6 +7,8 @@ once a second. While the database is away it goes on gathering; while Redis is a
 import asyncio
 import contextlib
 import logging
+import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -45,6 +47,10 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 CHANNEL: Final[Channel] = "market-data"
 FLUSH_SECONDS: Final = 1.0
+# Symbols in one transaction: SQLite has one writer, and others wait for it.
+SLICE: Final = 30
+# Seconds between two of them, at most.
+SLICE_SECONDS: Final = 0.05
 # Seconds until the positions are read again after another process has moved them.
 _OVERTAKEN_SECONDS: Final = 1.0
 
@@ -196,7 +202,21 @@ class _Session:
         after = _changed(self.stored, self.positions)
         if not after:
             return
-        candles = self.candles.take()
+        candles: defaultdict[str, dict[BarKey, Candle]] = defaultdict(dict)
+        for key, candle in self.candles.take().items():
+            candles[key.symbol][key] = candle
+        places = list(after.items())
+        for begin in range(0, len(places), SLICE):
+            part = dict(places[begin : begin + SLICE])
+            began = time.monotonic()
+            own = {key: candle for symbol in part for key, candle in candles[symbol].items()}
+            await self._store_slice(own, part)
+            if len(part) == SLICE:  # as much time for other writers
+                await asyncio.sleep(min(time.monotonic() - began, SLICE_SECONDS))
+
+    async def _store_slice(
+        self, candles: Mapping[BarKey, Candle], after: Mapping[str, Position]
+    ) -> None:
         try:
             await self._store(candles, after)
         except (StaleCheckpoint, Stopped):

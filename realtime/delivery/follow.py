@@ -23,7 +23,7 @@ from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.stream_state import Page
 from realtime.delivery.updates import NO_EPOCH, Update
 from realtime.protocol import Position, parse_stream_status
-from realtime.streams import Stream
+from realtime.streams import WILDCARD, Stream
 
 # Updates that may wait for a reader. One that falls further behind reads on from the history.
 MAX_WAITING: Final = 10_000
@@ -225,8 +225,14 @@ async def _missed(
 
     A socket that missed this much gets a snapshot; a reader in here wants all that is held.
     """
-    known = [stream for stream in positions if any(_within(stream, each) for each in streams)]
+    wanted = set(streams)
+    known = [
+        stream for stream in positions
+        if stream in wanted or Stream(stream.channel, WILDCARD) in wanted
+    ]  # fmt: skip
     for stream in known:
+        if _is_at_head(layer, stream, positions[stream]):
+            continue
         more = True
         while more:
             before = positions[stream]
@@ -241,6 +247,13 @@ async def _missed(
                 yield update
             positions[stream] = Position(page.epoch, page.offset)
             more = page.more
+
+
+def _is_at_head(layer: StreamLayer, stream: Stream, position: Position) -> bool:
+    """Has nothing been missed? Most streams of thousands are quiet: these need not be read."""
+    at = layer.positions([stream]).get(stream.symbol)
+    here = position.epoch, position.offset
+    return at == here and layer.is_ready(stream, {stream.symbol: position})
 
 
 async def _read_after(layer: StreamLayer, stream: Stream, position: Position) -> Page:
@@ -289,11 +302,11 @@ def _nothing(lost: Lost, before: Position | None) -> bool:
 
 
 def _since(stream: Stream, positions: Mapping[Stream, Position]) -> dict[str, Position]:
-    return {known.symbol: place for known, place in positions.items() if _within(known, stream)}
-
-
-def _within(known: Stream, stream: Stream) -> bool:
-    return known == stream or (stream.wildcard and known.channel == stream.channel)
+    if not stream.wildcard:
+        return {stream.symbol: positions[stream]} if stream in positions else {}
+    return {
+        known.symbol: place for known, place in positions.items() if known.channel == stream.channel
+    }
 
 
 def _status(stream: Stream, text: bytes) -> FreshnessChange:

@@ -10,10 +10,17 @@ import pytest
 from channels.db import database_sync_to_async
 
 from realtime.alerts import engine as engines
+from realtime.alerts import progress
 from realtime.alerts.engine import run_alerts
+from realtime.alerts.progress import Commit
 from realtime.alerts.rule_editing import delete_rules, fill, save_rule
 from realtime.alerts.rules import parse_rule
-from realtime.broadcast import abroadcast_market_data, abroadcast_prediction_update
+from realtime.broadcast import (
+    abroadcast_many,
+    abroadcast_market_data,
+    abroadcast_prediction_update,
+    market_data_update,
+)
 from realtime.models import Alert, AlertProgress, AlertRule
 from tests.clients import wait_for
 
@@ -206,3 +213,50 @@ async def test_an_engine_survives_a_hundred_others_that_come_and_go(
         for symbol in symbols:
             await abroadcast_market_data(symbol, {"price": 151})
         await until_messages(*["151"] * len(symbols))
+
+
+@database_sync_to_async
+def taken_up() -> int:
+    return AlertProgress.objects.count()
+
+
+async def test_an_alert_does_not_wait_until_a_rule_on_every_symbol_is_taken_up(
+    add_rule: Callable[..., AlertRule], people: SimpleNamespace
+) -> None:
+    never = {"type": "percent_move", "value": 99999, "window": 60}
+    await abroadcast_many([market_data_update(f"S{n}", {"price": 1}) for n in range(3000)])
+    await database_sync_to_async(add_rule)(owner=people.key_row.owner, message="{price}")
+    async with engine():
+        await until_followed("AAPL")
+        await database_sync_to_async(add_rule)(symbols="*", conditions=[never])
+
+        async def begun() -> bool:
+            return await taken_up() > 1
+
+        await wait_for(begun)
+        await abroadcast_market_data("AAPL", {"price": 151})
+        await until_messages("151")
+        assert await taken_up() < 3000
+
+
+async def test_no_commit_holds_the_database_for_more_than_a_slice_of_the_symbols(
+    add_rule: Callable[..., AlertRule], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def write(commit: Commit) -> list[Alert]:
+        sizes.append(len(commit.moved))
+        return progress.write(commit)
+
+    monkeypatch.setattr(engines, "progress", SimpleNamespace(**{**vars(progress), "write": write}))
+    symbols = [f"S{number}" for number in range(100)]
+    await database_sync_to_async(add_rule)(symbols=symbols, conditions=[ABOVE])
+    async with engine():
+        await until_followed(*symbols)
+        await abroadcast_many([market_data_update(symbol, {"price": 1}) for symbol in symbols])
+
+        async def all_committed() -> bool:
+            return sum(sizes) >= len(symbols)
+
+        await wait_for(all_committed)
+    assert max(sizes) <= engines.SLICE
