@@ -119,9 +119,10 @@ async def stored_data(
     except Exception as exc:
         # Whatever the driver raises, now or later; it is for our log.
         storing.add_done_callback(lambda late: late.cancelled() or late.exception())
+        # asyncio's TimeoutError has no text.
         logger.warning(
             "a prediction for %s is published but not stored, so it will have no outcome: %s: %s",
-            symbol, type(exc).__name__, exc,
+            symbol, type(exc).__name__, str(exc) or "it took too long",
         )  # fmt: skip
         return prediction_data
 
