@@ -71,6 +71,12 @@ def test_every_link_leads_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_the_tests_that_pages_name_exist() -> None:
+    for page in [*DOCS.rglob("*.md"), *ROOT.glob("*.md")]:
+        for name in re.findall(r"`(tests/[\w/]+\.py)`", page.read_text()):
+            assert (ROOT / name).exists(), f"{page.name} names {name}"
+
+
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-m", "mkdocs", "build", "--strict", "--site-dir"]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
