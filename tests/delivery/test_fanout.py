@@ -834,6 +834,6 @@ async def test_what_happens_to_all_streams_at_once_is_one_line_in_the_log(
     await until(lambda: len(caplog.records) == 2)
     await quiet(fanout)
     lost, begun = [record.message for record in caplog.records]
-    assert lost.startswith("10 updates of 5 streams are lost, 2 of market-data.S")
+    assert lost.startswith("10 updates of 5 streams are lost, 2 of them of market-data.S")
     assert begun.startswith("35 streams have a new epoch")
     fanout.close()

@@ -125,7 +125,7 @@ def test_a_picture_is_drawn(tmp_path: Path) -> None:
         (("--since", "yesterday"), "not a time"),
         (("--since", "9999-12-31T23:59:59-12:00"), "not a time"),
         (("--backtest", "--origins", "9" * 5000), "not a number"),
-        (("--backtest", "--symbol", "TSLA"), "no bars of TSLA; there are AAPL"),
+        (("--backtest", "--symbol", "TSLA"), "no bars of TSLA; available: AAPL"),
         (("--backtest", "--origins", "0"), "'0' is not a number"),
         (("--backtest", "--origins", "900000"), "900000 origins need more closes"),
         (("--backtest", "--predictor", "no.where"), "--predictor no.where cannot be loaded"),

@@ -89,7 +89,7 @@ class Command(BaseCommand):
             missing = [symbol for symbol in chosen if symbol not in closes]
             if missing:
                 known = ", ".join(sorted(closes)) or "none"
-                raise CommandError(f"no bars of {', '.join(missing)}; known fields: {known}")
+                raise CommandError(f"no bars of {', '.join(missing)}; available: {known}")
             closes = {symbol: closes[symbol] for symbol in chosen}
             horizon, count = options["horizon"], options["origins"]
             origins = choose_origins(closes, count, horizon=horizon, seed=options["seed"])
