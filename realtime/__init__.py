@@ -10,10 +10,12 @@ The order of the rooms is in docs/explanation/architecture.md. The modules that 
 - `routing`: which consumer serves which path. `middleware`: tells the consumers who is connecting.
 - `urls`: the paths of HTTP. `views`, `pages`: the dashboard, and the headers of pages.
 - `connections`: how many sockets are open, over all processes.
-- `tasks`: publishing and periodic work as Celery tasks. `retention`: deletes old rows.
+- `tasks`: publishing and periodic work as Celery tasks. `retention`: deletes old rows of the
+  database (histories in Redis: `delivery.history_scripts`).
 - `checks`: what `manage.py check` reports. `apps`: registers it with Django.
 - `db`: the database outside of requests. `users`: users of any model.
-- `aside`: work on one row that must not stop that on others. `retry`, `cancelling`: backoff, tasks.
+- `aside`: work on one row that must not stop that on others. `cancelling`: ends
+  tasks. `retry`: waits for a backend that is away (webhooks: `webhooks.schedule`).
 - `values`, `shapes`: numbers, times and JSON from outside, checked. `version`: of this release.
 - `webhook_addresses`, `webhook_secrets`: what the models and the sender of webhooks share.
 """

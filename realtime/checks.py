@@ -32,7 +32,7 @@ _ONE_PROCESS: Final = ("MemoryStreamLayer", "InMemoryChannelLayer")
 _SHORTEST_KEY: Final = 32  # bytes, for HS256: RFC 7518, section 3.2
 # Prefixes of variables that only this project reads: an unknown name is a slip.
 _OUR_NAMES: Final = ("REALTIME_", "JWT_", "ALPACA_")
-# In README, for the environment of a server in production.
+# The examples of docs/how-to/production.md.
 _EXAMPLE_KEY: Final = "fifty-random-characters-that-are-the-same-on-every-machine"
 _EXAMPLE_PASSWORD: Final = "password"
 _LONGEST_ACCESS: Final = timedelta(days=1)
@@ -206,7 +206,7 @@ def check_shared_secret_key() -> Iterator[CheckMessage]:
 
 @_check(Tags.security, deploy=True)
 def check_examples() -> Iterator[CheckMessage]:
-    """What everybody can read, in README."""
+    """Secrets that everybody can read, since the documentation shows them."""
     for name, keys in (
         ("SECRET_KEY", [settings.SECRET_KEY]),
         ("SECRET_KEY_FALLBACKS", settings.SECRET_KEY_FALLBACKS),

@@ -1,7 +1,7 @@
 """THE WIRE: every message between server and client, the close and error codes, parse and encode.
 
 JSON text frames, one object each, with `type`. `timestamp` is UTC, RFC 3339, milliseconds, `Z`.
-README's "Wire protocol" is this file in prose; a test compares the two.
+docs/reference/protocol.md is this file in prose; a test compares the two.
 """
 
 import enum

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from realtime.version import VERSION
-from tests.documents import README, rows, section
+from tests.documents import README, rows, section, section_of
 from tests.processes import ROOT
 
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 DOCS = ROOT / "docs"
 SETTINGS = (ROOT / "ara_project" / "settings.py").read_text()
 COMMANDS = ROOT / "realtime" / "management" / "commands"
@@ -75,6 +76,17 @@ def test_the_tests_that_pages_name_exist() -> None:
     for page in [*DOCS.rglob("*.md"), *ROOT.glob("*.md")]:
         for name in re.findall(r"`(tests/[\w/]+\.py)`", page.read_text()):
             assert (ROOT / name).exists(), f"{page.name} names {name}"
+
+
+def test_the_table_of_changes_names_what_exists() -> None:
+    text = section_of(CONTRIBUTING.read_text(), "Where to change what")
+    assert text is not None
+    places = re.findall(r"\| `([\w/]+\.py)` \| (`.+`) \|$", text, re.M)
+    assert len(places) == text.count("\n|") - 2  # each row below the head
+    for file, cell in places:
+        code = (ROOT / file).read_text()
+        for name in re.findall(r"`(\w+)`", cell):
+            assert re.search(rf"^ *(?:class |(?:async )?def )?{name}\b", code, re.M), (file, name)
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ MAX_TEMPLATE: Final = 500
 # Longest text that a template can become: names and symbols are short, numbers bounded below.
 _SPEC: Final = re.compile(r",?(?:\.\d)?[f%]?|", re.ASCII)
 
-# Texts, then numbers; README's table says what each is.
+# Texts, then numbers; docs/reference/alert-rules.md says what each is.
 TEXT_FIELDS: Final = ("symbol", "rule", "severity", "condition", "time")
 NUMBER_FIELDS: Final = (
     "value", "price", "volume", "confidence", "predicted_price", "predicted_return", "move",

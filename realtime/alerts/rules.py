@@ -51,7 +51,7 @@ class InvalidRule(ValueError):
 
 
 class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """A checked rule. Times in seconds; README's "Alerts" explains each field."""
+    """A checked rule. Times in seconds; docs/reference/alert-rules.md explains each field."""
 
     symbols: list[str]
     conditions: list[Node]

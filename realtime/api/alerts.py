@@ -44,7 +44,7 @@ class OwnsAlerts(HasScope):
 
 
 class AlertRuleSerializer(serializers.Serializer[Any]):
-    """A rule. What is left out has its default; README's "Alerts" explains each field."""
+    """A rule. Omitted fields have their defaults; "Alert rules" in the documentation lists them."""
 
     id = serializers.IntegerField(read_only=True)
     name = serializers.CharField(required=False)

@@ -4,7 +4,8 @@ Ordinary Channels to the reader: a consumer accepts, joins the groups of its str
 messages. With a channel layer of this project updates come to its socket directly; with any other
 one they come as `stream.update` events, without offsets and resume.
 
-- `socket`: the loop over the messages of a client, tasks and timers, errors, the end.
+- `socket`: the loop over the messages of a client, tasks and timers, errors, the end: how a socket
+  is closed, also that of a slow reader (4508).
 - `base`: connects, and gives each message to its part of `realtime.session`.
 - `predictions`, `market_data`, `alerts`: what each endpoint adds.
 - `not_found`: every other path.

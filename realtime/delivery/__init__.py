@@ -1,13 +1,14 @@
 """From a published update to the bytes on each socket.
 
 - `publisher`: publishes from synchronous code. `layers`: the channel layers.
-- `history_scripts`: how streams are kept in Redis. `link`: one connection to it. `pool`: its
-  sockets.
+- `history_scripts`: how streams are kept in Redis, and for how long. `link`, `pool`: the
+  connections to it.
 - `cluster`: recognises a Redis Cluster, which is not supported.
 - `process_layer`: the part of a layer in one process. `fanout`: which socket gets an update.
 - `stream_state`: one stream as a process knows it. `updates`: one update, built once for all
   sockets.
-- `readers`: a rate limit or an alert filter before a socket. `outbox`: what waits for one socket.
+- `readers`: a rate limit or an alert filter before a socket. `outbox`: what waits for one
+  client.
 - `sockets`: two ways to send. `cork`: joins writes. `heartbeat`: the timer of pings.
 - `follow`: reads streams inside the server. `unstored`: alerts that are in no inbox yet.
 - `rhythm`: when a stream is quiet for too long. `staleness`: tells its readers.

@@ -5,7 +5,7 @@
 - `credential`: what the client may do, as that is now: `auth`, expiry, revocation.
 - `url`: what the URL asks for.
 - `requests`: checks what a message asks for, before anything changes.
-- `changes`: `subscribe` and `unsubscribe`, from the message to the answer.
+- `changes`: runs `subscribe` and `unsubscribe` one at a time.
 - `subscriptions`: the streams, and how each begins: answer, then snapshot or replay, then live.
 - `answers`: `connected` and `status`.
 - `pulse`: whether the peer still answers.

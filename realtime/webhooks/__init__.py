@@ -2,5 +2,6 @@
 
 - `events`: writes an event for each endpoint that wants it. `stale_streams`: streams that go quiet.
 - `queue`: the deliveries as a queue. `worker`: takes from it. `sender`: one signed request.
-- `schedule`: when a delivery is tried again. `owners`: tells owners of a disabled endpoint.
+- `schedule`: when a delivery is tried again; the delays are a setting. `owners`: tells owners of
+  a disabled endpoint.
 """
