@@ -16,10 +16,10 @@ _WITH_PORT: Final = re.compile(r"(?:\[(?P<bracketed>[^\]]*)\]|(?P<plain>[^:\[\]]
 def client_address(
     client: Sequence[Any] | None, headers: Iterable[tuple[bytes, bytes]]
 ) -> str | None:
-    """The client's IP address, as it is counted; None behind a unix socket without a proxy's word.
+    """The client's IP address as limits count it; None on a unix socket without a trusted header.
 
-    `X-Forwarded-For` is believed from proxies in REALTIME_TRUSTED_PROXIES only: the rightmost
-    address in it that is not such a proxy.
+    `X-Forwarded-For` is trusted only from proxies in REALTIME_TRUSTED_PROXIES: the client is the
+    rightmost address in it that is not such a proxy.
     """
     proxies = tuple(settings.REALTIME_TRUSTED_PROXIES)
     text = str(client[0]) if client else ""
@@ -35,7 +35,7 @@ def client_address(
 
 
 def _forwarded(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[_Address | None]:
-    """What proxies have written, the nearest first; None for anything that is not an address."""
+    """The addresses that proxies added, nearest first; None for an entry that is not an address."""
     joined = b",".join(value for name, value in headers if name == b"x-forwarded-for")
     for text in reversed(joined.decode("latin-1").split(",")):
         if text.strip():
@@ -58,7 +58,7 @@ def _parse(text: str) -> _Address | None:
 
 
 def _counted(address: _Address | None) -> str | None:
-    """IPv6 by its /64: one subscriber has all of one, so limits on addresses would be void."""
+    """IPv6 is counted by /64: a subscriber owns a whole one, and could evade limits per address."""
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((address, 64), strict=False).network_address)
     return None if address is None else str(address)

@@ -1,8 +1,8 @@
 """How a credential proves who a client is.
 
-`authenticate` (and `aauthenticate` on an event loop) cost one database query at most; for
-CACHE_SECONDS the same process answers without any. On an event loop, credentials that arrive
-together are looked up together: after a restart a crowd reconnects, each with its own.
+`authenticate` (and `aauthenticate` on an event loop) cost at most one database query; for
+CACHE_SECONDS the same process then answers from its cache. On an event loop, credentials that
+arrive together are looked up together: after a restart many clients reconnect at once.
 """
 
 import asyncio
@@ -45,16 +45,18 @@ logger = logging.getLogger(__name__)
 CACHE_SECONDS: Final = 5.0
 CACHE_SIZE: Final = 10_000
 MAX_SECRET_LENGTH: Final = 4096
-# What a claim may raise that no user has. ValidationError: a number where users have UUIDs.
+# What looking up a malformed user claim may raise. ValidationError: a number where the primary key
+# is a UUID.
 _ODD_CLAIM: Final = (KeyError, ValueError, TypeError, OverflowError, ValidationError)
-# For so many seconds a crowd keeps its database connection, and notes of used keys wait.
+# Seconds for which the connection of a batch stays open, and writes of `last_used` are deferred.
 CROWD_SECONDS: Final = 0.25
 
 
 class InvalidCredential(Exception):
     """Raised when a credential is not accepted.
 
-    Wrong, unknown and revoked read the same. Only a token that we did sign may say `expired`.
+    Wrong, unknown and revoked credentials get the same text. Only a token with our signature may be
+    reported as expired.
     """
 
     def __init__(self, *, expired: bool = False) -> None:
@@ -76,7 +78,7 @@ class _Question:
     token: SessionAccessToken | None
 
 
-# By hash of the credential: memory holds no secrets either.
+# Keyed by the hash of the credential, so that memory holds no secrets either.
 _recent: RecentCache[Identity] = RecentCache(CACHE_SECONDS, CACHE_SIZE)
 _look_ups: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LookUps]" = (
     weakref.WeakKeyDictionary()
@@ -117,9 +119,9 @@ def forget(
     session_id: str | None = None,
     user_id: UserId | None = None,
 ) -> None:
-    """Ask the database again for this credential, this login, this user, or for all.
+    """Drop the cached identities of this credential, this login, this user, or all of them.
 
-    For this process; others ask again after CACHE_SECONDS.
+    Only in this process; other processes ask the database again after CACHE_SECONDS.
     """
     if credential_id is None and session_id is None and user_id is None:
         _recent.forget()
@@ -145,14 +147,14 @@ def _digest(credential: Credential) -> bytes:
 
 
 def _verify(credential: Credential) -> SessionAccessToken | None:
-    """All that can be said without the database: signature, algorithm, type and expiry of a JWT."""
+    """Checks of a JWT that need no database: signature, algorithm, type and expiry."""
     if credential.kind != "jwt":
         return None
     try:
         return SessionAccessToken(credential.secret)  # type: ignore[arg-type]
     except ExpiredTokenError as exc:
         raise InvalidCredential(expired=True) from exc
-    # Claims of odd types, and a header nested deeper than the JSON parser goes.
+    # Claims of unexpected types, and a header nested too deep for the JSON parser.
     except (TokenError, ValueError, TypeError, OverflowError, RecursionError) as exc:
         raise InvalidCredential from exc
 
@@ -161,10 +163,10 @@ def _verify(credential: Credential) -> SessionAccessToken | None:
 
 
 class _LookUps:
-    """Those of one event loop.
+    """The look-ups of one event loop.
 
-    A crowd keeps the database connection of its thread from batch to batch: to open it again costs
-    more than the query (and SQLite, when its last connection closes, folds up its log).
+    The database connection stays open from batch to batch: opening one costs more than the query
+    (and SQLite checkpoints its log when the last connection closes).
     """
 
     def __init__(self) -> None:
@@ -186,7 +188,7 @@ class _LookUps:
         return answers
 
     def _finish(self, after: float) -> None:
-        """Write that the keys were used, for which no client waits, and close the connection."""
+        """Store when keys were last used (no client waits for it), and close the connection."""
         if self._finishing is None:
             self._finishing = asyncio.create_task(self._finish_later(after))
 
@@ -222,7 +224,7 @@ def _look_up_crowd(
 def _look_up_all(
     questions: Sequence[_Question],
 ) -> tuple[list[Identity | Exception], list[ApiKey]]:
-    """An answer to each question, and the keys whose use is to be noted."""
+    """An answer to each question, and the keys whose time of last use must be stored."""
     prepared = reconnecting(_Prepared)(questions) if len(questions) > 1 else None
     answers: list[Identity | Exception] = []
     used: list[ApiKey] = []
@@ -239,7 +241,7 @@ def _look_up_all(
 
 
 class _Prepared:
-    """What a batch of questions needs from the database, with one query for each kind of them."""
+    """What a batch of questions needs from the database: one query for each kind of credential."""
 
     def __init__(self, questions: Sequence[_Question]) -> None:
         self.generation = _recent.generation
@@ -255,7 +257,7 @@ class _Prepared:
 def _look_up(
     question: _Question, prepared: _Prepared | None = None
 ) -> tuple[Identity, ApiKey | None]:
-    """The identity, and the key if its use is to be noted."""
+    """The identity, and the key if its time of last use must be stored."""
     generation = _recent.generation if prepared is None else prepared.generation
     # Sockets of one credential that reconnect together wait here for the same thread.
     identity = _recalled(question.digest)
@@ -339,7 +341,7 @@ def _name_of(token: Claims) -> tuple[str, str]:
 def _users_of(tokens: Sequence[Claims]) -> dict[tuple[str, str], Any] | None:
     """What `find_user` finds for each token, by `_name_of`, with two queries.
 
-    None if one of the tokens has a claim that the database cannot be asked for.
+    None if one of the tokens has a claim that cannot be a primary key.
     """
     if not tokens:
         return {}
@@ -360,7 +362,8 @@ def _note_uses(keys: Collection[ApiKey]) -> None:
     try:
         reconnecting(ApiKey.objects.touch)(keys, timezone.now())
     except DatabaseError as exc:
-        # The credentials are good, and a client waits for an answer.
+        # The credential is valid whether or not this write succeeds, and a client waits for the
+        # answer.
         visible = ", ".join(key.visible for key in keys)
         reason = " ".join(str(exc).split())
         logger.warning("Could not note the use of %s: %s", visible, reason)

@@ -1,4 +1,4 @@
-"""Questions that arrive together are answered together: one thread hop, one query for all."""
+"""Batches questions that arrive together: one thread hop and one query answer them all."""
 
 import asyncio
 import contextvars
@@ -9,8 +9,8 @@ Question = TypeVar("Question")
 Answer = TypeVar("Answer")
 
 MOST: Final = 200
-# Seconds for which a crowd is gathered. What a batch of 5 costs each of them is twice of what a
-# batch of 50 does, and who connects within a crowd waits longer than this for the rest of it.
+# Seconds for which a batch is gathered. Per question, a batch of 5 costs twice as much as a batch
+# of 50, and a client that connects in a crowd waits longer than this for the others anyway.
 GATHER_SECONDS: Final = 0.03
 
 
@@ -34,7 +34,8 @@ class Batches(Generic[Question, Answer]):
         future: asyncio.Future[Answer] = loop.create_future()
         self._waiting.append((question, future))
         if self._task is None:
-            # A context of its own: in that of the first to ask, it would end with its request.
+            # A context of its own: in the context of the first caller, it would end with that
+            # caller's request.
             self._task = loop.create_task(self._work(), context=contextvars.Context())
         return await future
 

@@ -1,4 +1,4 @@
-"""A small cache for what was looked up a moment ago."""
+"""A small cache of recent look-ups."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ class RecentCache(Generic[Value]):
         self._clock = clock
         self._lock = threading.Lock()
         self._entries: OrderedDict[bytes, tuple[float, Value]] = OrderedDict()
-        # Counts what was forgotten: see put().
+        # Counts calls of forget(): see put().
         self.generation = 0
 
     def __len__(self) -> int:
@@ -40,7 +40,7 @@ class RecentCache(Generic[Value]):
     def put(self, digest: bytes, value: Value, generation: int) -> None:
         """Keep a value; `generation` is the one before it was looked up.
 
-        What was read before a forget() may be what had to be forgotten: it is not kept.
+        A value that was read before a forget() may be outdated, and is not kept.
         """
         with self._lock:
             if generation != self.generation:
@@ -51,7 +51,7 @@ class RecentCache(Generic[Value]):
                 self._entries.popitem(last=False)
 
     def forget(self, concerns: Callable[[Value], bool] = lambda value: True) -> None:
-        """Drop every value, or those that the change concerns."""
+        """Drop every value, or those that match."""
         with self._lock:
             self.generation += 1
             gone = [digest for digest, (_, value) in self._entries.items() if concerns(value)]

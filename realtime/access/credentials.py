@@ -81,7 +81,7 @@ def _find_in_subprotocols(subprotocols: Sequence[str]) -> Credential | None:
 
 
 def _find_in_query(query_string: bytes) -> Credential | None:
-    # Only names written out literally: those are the ones that the log filter knows.
+    # Only names without percent-encoding: the log filter recognises no others.
     fields: dict[bytes, bytes] = {}
     for pair in query_string.split(b"&"):
         name, _, value = pair.partition(b"=")

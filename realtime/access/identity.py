@@ -26,8 +26,8 @@ class Identity:
     it is for every symbol. `allowed_origins` is empty where the key has no list of its own.
     `credential_id` names the credential in logs, limits and revocations: `key:12`,
     `jwt:<jti>`, `session:7`, `anonymous`. It is not secret. `session_id` is what the tokens of one
-    login have in common; `secret_hash` is the stored hash of the key's secret that was presented,
-    of a session what changes with the user's password.
+    login have in common. `secret_hash` is the stored hash of the secret that was presented; for a
+    session, a hash that changes with the user's password.
     """
 
     kind: IdentityKind
@@ -55,7 +55,7 @@ class Identity:
         return None if self.user.pk is None else user_id_of(self.user.pk)
 
     def allows(self, scope: str, symbol: str | None = None) -> bool:
-        """May this one use the scope: at all, for this symbol, or (`*`) for every symbol?"""
+        """May this client use the scope: at all, for this symbol, or (`*`) for every symbol?"""
         if scope not in self.scopes:
             return False
         if self.kind == "anonymous" and not settings.REALTIME_ALLOW_ANONYMOUS:
@@ -67,7 +67,7 @@ class Identity:
         return self.expires_at is not None and self.expires_at <= now
 
     def for_user(self, user: Any) -> "Identity":
-        """The same credential after its user changed: one of `with_publish_permission`."""
+        """The same credential with a changed `user`, who comes from `with_publish_permission`."""
         return replace(self, user=user, scopes=_scopes_of_user(user))
 
 
@@ -79,7 +79,7 @@ def credential_id_of_key(key: ApiKey) -> str:
 
 
 def identity_of_key(key: ApiKey, secret_hash: str) -> Identity:
-    """`secret_hash` is that of the secret presented: after a rotation there are two."""
+    """`secret_hash` is of the secret that was presented: after a rotation a key has two."""
     return Identity(
         kind="api_key",
         user=key.owner,
@@ -95,7 +95,7 @@ def identity_of_key(key: ApiKey, secret_hash: str) -> Identity:
 
 
 def identity_of_token(user: Any, token: Claims) -> Identity:
-    """`user` is one of `with_publish_permission`."""
+    """`user` comes from `with_publish_permission`."""
     return Identity(
         kind="jwt",
         user=user,
@@ -107,7 +107,7 @@ def identity_of_token(user: Any, token: Claims) -> Identity:
 
 
 def identity_of_user(user: Account) -> Identity:
-    """Somebody who is logged in with a session, as in the admin; costs a query."""
+    """A user who is logged in with a session, as in the admin; costs a query."""
     if not user.is_authenticated or user.pk is None:
         return ANONYMOUS
     return Identity(
@@ -120,7 +120,7 @@ def identity_of_user(user: Account) -> Identity:
 
 
 def session_hashes(user: Any) -> set[str]:
-    """What a session of this user may hold: by SECRET_KEY, and by those in SECRET_KEY_FALLBACKS."""
+    """The valid session hashes of this user: by SECRET_KEY and by each of SECRET_KEY_FALLBACKS."""
     return {user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()}
 
 

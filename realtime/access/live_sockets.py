@@ -1,4 +1,4 @@
-"""Credentials that stop working at once: the open sockets, and what reaches them from a change.
+"""Changes of credentials reach open sockets, so that a revoked credential stops working at once.
 
 A change is announced after its commit to the group `access`, which every process hears once. It
 then asks the database again for the credentials concerned, one query for each kind of them, and
@@ -37,9 +37,9 @@ logger = logging.getLogger(__name__)
 GROUP: Final = "access"
 CHANGED: Final = "access.changed"
 EVICT: Final = "access.evict"
-# Seconds until the database is asked again when it did not answer.
+# Seconds between two tries while the database does not answer.
 RETRY_SECONDS: Final = 1.0
-# No check of a credential takes longer than this, the time for which it is remembered included.
+# Upper bound in seconds for checking a credential, including the time for which it is cached.
 CHECK_SECONDS: Final = 10.0
 
 
@@ -49,10 +49,10 @@ def announce(
     session_id: str | None = None,
     user_id: UserId | None = None,
 ) -> None:
-    """Tell every process that these credentials are not what they were. Call after the commit.
+    """Tell every process that these credentials have changed. Call after the commit.
 
-    Does not raise: the change stands in the database, and processes that hear nothing of it ask
-    again when they are back on Redis.
+    Does not raise: the change is committed, and processes that miss the announcement check again
+    once they are reconnected to Redis.
     """
     layer = get_channel_layer()
     if layer is None:
@@ -81,7 +81,7 @@ class LiveSocket(Protocol):
         """The credential as it is now; None if it is not accepted any more."""
 
     async def evicted(self) -> None:
-        """A newer connection takes this one's place."""
+        """A newer connection takes the slot of this one."""
 
 
 class LiveSockets:
@@ -91,7 +91,7 @@ class LiveSockets:
         self._layer = layer
         self._sockets: dict[str, LiveSocket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        # What was announced lately: a credential may change between its check and `add`.
+        # Recent announcements: a credential may change between its check and `add`.
         self._announced: deque[tuple[float, Mapping[str, Any]]] = deque()
         self._spawn(self._listen())
 
@@ -130,7 +130,7 @@ class LiveSockets:
             self._spawn(self._check(sockets))
 
     def _on_reconnect(self) -> None:
-        # Nobody knows what was announced meanwhile.
+        # Announcements may have been missed meanwhile.
         forget()
         known = [socket for socket in self._sockets.values() if socket.identity.is_authenticated]
         self._spawn(self._check(known))
@@ -178,7 +178,7 @@ def concerns(event: Mapping[str, Any], identity: Identity) -> bool:
 
 
 def forget_announced(event: Mapping[str, Any]) -> None:
-    """Drop what this process remembers of the credentials that an announcement names."""
+    """Drop the credentials that an announcement names from the caches of this process."""
     for name in ("credential_id", "session_id", "user_id"):
         if event[name] is not None:
             forget(**{name: event[name]})
@@ -215,7 +215,7 @@ def recheck(identities: Collection[Identity]) -> dict[Identity, Identity | None]
 
 
 def _of_old_password(user: Any, identity: Identity) -> bool:
-    """Is it a session from before the last change of the password? Tokens have been ended."""
+    """Is this a session from before a change of the password? Tokens are ended separately."""
     return identity.kind == "session" and identity.secret_hash not in session_hashes(user)
 
 

@@ -1,7 +1,7 @@
 """Which web pages may open a WebSocket.
 
-Only browsers send an Origin, and they cannot lie about it. Its absence says nothing: most native
-clients have none.
+Only browsers send an Origin, and they cannot lie about it. A missing Origin proves nothing: most
+native clients send none.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ def origin_allowed(headers: Iterable[tuple[bytes, bytes]], identity: Identity) -
     """May a page of the Origin in these headers connect with this identity?
 
     The key's own list decides if it has one, else REALTIME_ALLOWED_ORIGINS, else ALLOWED_HOSTS.
-    `null` is what any site may send, from a sandboxed frame: it is allowed by name only.
+    Any site can send `null` from a sandboxed frame, so `null` must be listed explicitly.
     """
     origins = [value for name, value in headers if name == b"origin"]
     if not origins:

@@ -1,7 +1,7 @@
 """Keeps tokens, tickets and API keys out of log records.
 
-Servers log the whole URL of a WebSocket, and a traceback may quote a header: the filter sits on
-the handlers, where every record of ours, of Django's and of the server's passes.
+Servers log the whole URL of a WebSocket, and a traceback may quote a header. The filter is attached
+to the handlers, which every record of the project, Django and the server passes.
 """
 
 import functools
@@ -13,16 +13,16 @@ from typing import Any, Final
 
 REDACTED: Final = "[redacted]"
 
-# One of these is in every text that a pattern below matches; looking for them is what an
-# ordinary record costs.
+# Every text that a pattern below matches contains one of these; for an ordinary record, only this
+# search is run.
 _HINTS: Final = (
     "token", "ticket", "eyj", "ara_", "arat_", "bearer", "api-key", "api_key", "apikey",
     "authorization", "password", "secret", "whsec_", "://",
 )  # fmt: skip
 _NAMES: Final = r"(?:access_|refresh_)?token|ticket|api[-_]?key|x[-_]api[-_]key|password|secret"
 
-# Every quantifier is bounded, or over one class that the next element cannot match: linear on any
-# input.
+# Every quantifier is bounded, or repeats one class that the next element cannot match, so matching
+# takes linear time.
 _PATTERNS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     # The password of `redis://user:password@host`.
     (
@@ -78,7 +78,8 @@ class RedactFilter(logging.Filter):
             self._redact_message(record)
             self._redact_tracebacks(record)
         except Exception:
-            # A filter that raises takes the caller down. What cannot be checked is not logged.
+            # An exception here would reach the caller. A record that cannot be checked is not
+            # logged.
             record.msg, record.args = f"{REDACTED}: a log record that could not be read", None
             record.exc_info = record.exc_text = record.stack_info = None
         return True
@@ -87,12 +88,13 @@ class RedactFilter(logging.Filter):
         try:
             message = record.getMessage()
         except Exception:
-            # Wrong arguments: the handler will report the record with its parts.
+            # The arguments do not fit the format string: the handler will report the record with
+            # its parts.
             record.msg, record.args = redact(str(record.msg)), _redact_args(record.args)
             return
         if redact(message) == message:
             return
-        # Some formatters (uvicorn's access log) read the arguments: they keep their shape.
+        # Some formatters (uvicorn's access log) read the arguments, so their structure is kept.
         args = record.args
         record.msg, record.args = redact(str(record.msg)), _redact_args(args)
         try:
@@ -115,10 +117,10 @@ class RedactFilter(logging.Filter):
 
 
 class RequestFilter(logging.Filter):
-    """Lets every record pass; what Django says of a request that a stranger sent is one line.
+    """Lets every record pass, but shortens Django's report of a failed request to one line.
 
-    A 4xx is the client's fault: thirty lines of traceback say nothing more. A 503 says that
-    something else is away, which has a line of its own.
+    A 4xx is the client's fault, to which a traceback of thirty lines adds nothing. A 503 means that
+    a backend is away, which has been logged already.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -151,7 +153,7 @@ def _redact_value(value: object) -> object:
 
 
 def redact_access_log_of_daphne() -> None:
-    """Redact what the `daphne` command writes of requests: to a file, past all log filters."""
+    """Redact the access log of the `daphne` command: a file, which no log filter sees."""
     daphne: Any = sys.modules.get("daphne.access")
     if daphne is None:
         return

@@ -19,12 +19,12 @@ from realtime.users import user_id_of
 
 
 def key_changed(key: ApiKey) -> None:
-    """A key is revoked, rotated, edited or deleted: after the commit the old one is refused."""
+    """A key was revoked, rotated, edited or deleted: its old state is refused after the commit."""
     transaction.on_commit(partial(_changed, credential_id=credential_id_of_key(key)))
 
 
 def log_out(session_id: str) -> None:
-    """End one login: no token of it is good from the commit on."""
+    """End one login: from the commit on, none of its tokens is accepted."""
     end_session(session_id)
     transaction.on_commit(partial(_changed, session_id=session_id))
 
@@ -36,18 +36,18 @@ def log_out_everywhere(user_id: Any) -> None:
 
 
 def user_changed(user_id: Any) -> None:
-    """A user, by primary key, is deactivated, or may do something else than before."""
+    """The rights of a user (a primary key) have changed, or the user was deactivated."""
     transaction.on_commit(partial(_changed, user_id=user_id_of(user_id)))
 
 
 class EndLogins:
     """Ends every login of a user whose password is changed, as Django ends the sessions.
 
-    Among AUTH_PASSWORD_VALIDATORS, which Django tells of a change by whatever way it comes.
+    It is one of AUTH_PASSWORD_VALIDATORS, which Django notifies of every change of a password.
     """
 
     def validate(self, password: str, user: Any = None) -> None:
-        """Any password will do."""
+        """Accepts every password."""
 
     def get_help_text(self) -> str:
         return "A new password ends all logins of the user. API keys stay."
@@ -57,12 +57,13 @@ class EndLogins:
             log_out_everywhere(user.pk)
 
 
-# Signals, only here: who writes these rows cannot be enumerated. Django's admin of users, that of
-# simplejwt, a shell and code of the customer's call save() and delete(). QuerySet.update() and
-# bulk_create() send none: where this project uses them it calls the functions above.
+# Signals are used only here, because the writers of these rows cannot be enumerated: Django's admin
+# of users, the admin of simplejwt, a shell and the customer's code call save() and delete().
+# QuerySet.update() and bulk_create() send none: where this project uses them it calls the functions
+# above.
 
 _UNIMPORTANT_OF_KEY: Final = frozenset({"name", "last_used_at"})
-# Every login saves its time, which changes nothing here.
+# Every login saves `last_login`, which changes no rights.
 _IMPORTANT_OF_USER: Final = frozenset({"is_active", "is_staff", "is_superuser"})
 
 
@@ -70,7 +71,7 @@ _DONE: Final = frozenset({"post_add", "post_remove", "post_clear"})
 
 
 def watch_changes() -> None:
-    """Hear of every save() and delete() from now on; call it when the models are loaded."""
+    """Connect to every save() and delete() from now on; call it when the models are loaded."""
     user = get_user_model()
     for signal, receiver, model in (
         (post_save, _key_saved, ApiKey),
@@ -80,7 +81,7 @@ def watch_changes() -> None:
         (post_save, _token_blacklisted, BlacklistedToken),
     ):
         signal.connect(receiver, sender=model, dispatch_uid=f"realtime.{receiver.__name__}")
-    # Who may publish hangs on permissions, a user's own and those of its groups.
+    # The right to publish depends on permissions: the user's own and those of the user's groups.
     for changed, related in (
         (_permissions_of_user_changed, getattr(user, "user_permissions", None)),
         (_groups_of_user_changed, getattr(user, "groups", None)),
@@ -115,7 +116,7 @@ def _user_deleted(instance: Any, **kwargs: Any) -> None:
 
 
 def _permissions_of_user_changed(instance: Any, reverse: bool, action: str, **kwargs: Any) -> None:
-    """`reverse`: a permission was given users, or lost some; nobody does that by hand."""
+    """`reverse`: users were added to, or removed from, a permission, which only code does."""
     if not reverse and action in _DONE:
         user_changed(instance.pk)
 
@@ -126,7 +127,7 @@ def _groups_of_user_changed(
     if not reverse and action in _DONE:
         user_changed(instance.pk)
     elif reverse and (action in _DONE or action == "pre_clear"):
-        # When a group loses all of its users, nothing says afterwards which they were.
+        # When a group loses all of its users, the later signal does not say which users they were.
         members = _members(instance) if action == "pre_clear" else pk_set or ()
         for user_id in members:
             user_changed(user_id)
@@ -151,7 +152,7 @@ def _members(group: Group) -> list[Any]:
 
 
 def _token_blacklisted(instance: BlacklistedToken, created: bool, **kwargs: Any) -> None:
-    """Somebody blacklists a token by hand: an access token, or any other and so its login."""
+    """A token was blacklisted by hand: ends it, and its login unless it is an access token."""
     if created:
         jti = instance.token.jti
         transaction.on_commit(partial(_changed, credential_id=f"jwt:{jti}"))

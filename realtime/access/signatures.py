@@ -1,6 +1,6 @@
-"""The signature of a JSON Web Token: by SECRET_KEY, or by an earlier one that is not forgotten yet.
+"""The signature of a JSON Web Token: by SECRET_KEY, or by one of SECRET_KEY_FALLBACKS.
 
-And when a token was issued, by a clock that may be ahead of ours.
+Also checks when a token was issued, by a clock that may be ahead of this machine's.
 """
 
 import time
@@ -18,7 +18,7 @@ CLOCK_SKEW: Final = 60.0
 
 
 class RotatingBackend(TokenBackend):
-    """simplejwt's, which knows SECRET_KEY_FALLBACKS too."""
+    """simplejwt's backend, extended by SECRET_KEY_FALLBACKS."""
 
     def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
         for key in self._keys(token):
@@ -52,7 +52,7 @@ class RotatingBackend(TokenBackend):
             options={
                 "verify_aud": self.audience is not None,
                 "verify_signature": verify,
-                # A leeway for these would be one for `exp` as well.
+                # PyJWT's leeway for these claims would apply to `exp` as well.
                 "verify_iat": False,
                 "verify_nbf": False,
             },

@@ -1,8 +1,8 @@
 """One-use tickets: what a browser puts into the URL of a WebSocket instead of its secret.
 
-A ticket stands for a credential that was presented a moment ago. It lives in Redis for
-TICKET_SECONDS, under its hash, until the first process takes it out; with a channel layer that
-has no Redis it lives in this process.
+A ticket stands for a credential that was presented a moment ago. It is stored in Redis under its
+hash, for TICKET_SECONDS or until a process redeems it; with a channel layer without Redis, in the
+memory of this process.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _MOST_IN_MEMORY: Final = 10_000
 
 
 class TicketsUnavailable(Exception):
-    """Raised when Redis, where the tickets are, does not answer."""
+    """Raised when Redis, which stores the tickets, does not answer."""
 
     def __str__(self) -> str:
         return "Tickets are not available: Redis does not answer. Try again."
@@ -61,7 +61,7 @@ class MemoryStore:
     def put(self, key: str, value: str) -> None:
         with self._lock:
             now = self._clock()
-            # All live equally long: the first ones are the ones that have expired.
+            # All have the same lifetime, so the oldest expire first.
             for old, (good_until, _) in list(self._values.items()):
                 if good_until > now and len(self._values) < _MOST_IN_MEMORY:
                     break
@@ -91,7 +91,7 @@ def issue(grant: Mapping[str, Any]) -> str:
 def redeem(ticket: str) -> dict[str, Any] | None:
     """What the ticket stands for, once over all processes; raises TicketsUnavailable.
 
-    None for a ticket that is unknown, used or expired: the three cannot be told apart.
+    None for a ticket that is unknown, used or expired; the three are indistinguishable.
     """
     store, key = _place_of(ticket)
     try:

@@ -1,8 +1,8 @@
 """Logins with JSON Web Tokens: a refresh token and its access tokens are one session.
 
-Every token of a session carries its `sid`. Ending the session ends all of them: the refresh token
-that rotation has reached by then, and access tokens that have not expired yet. simplejwt's
-blacklist holds what has ended. Its rows never hold a token's text here, but the session of it.
+Every token of a session carries its `sid`. Ending the session ends all of them: the current refresh
+token, and access tokens that have not expired yet. simplejwt's blacklist lists the tokens and
+sessions that have ended. Here its rows hold the session of a token, never the token's text.
 """
 
 import re
@@ -33,12 +33,12 @@ class Claims(Protocol):
 
 
 def ids_of(token: Claims) -> list[str]:
-    """What a blacklist may hold about a token: its own id, and that of its session."""
+    """The ids by which a token may be blacklisted: its own, and that of its session."""
     return [str(token[claim]) for claim in ("jti", SESSION_CLAIM) if claim in token]
 
 
 def blacklisted(token: Claims) -> Exists:
-    """A condition for a query that asks for more than this."""
+    """The blacklist look-up as a condition inside a larger query."""
     return Exists(BlacklistedToken.objects.filter(token__jti__in=ids_of(token)))
 
 
@@ -47,7 +47,7 @@ def is_blacklisted(token: Claims) -> bool:
 
 
 class SessionMember(Protocol):
-    """An identity, as far as its token and its login are concerned."""
+    """The part of an identity that concerns its token and its login."""
 
     @property
     def credential_id(self) -> str: ...
@@ -59,7 +59,7 @@ Member = TypeVar("Member", bound=SessionMember)
 
 
 def ended_sessions(members: Collection[Member]) -> set[Member]:
-    """Those whose token or login is blacklisted, with one query."""
+    """The members whose token or login is blacklisted; one query."""
     ids = {
         member: {member.credential_id.removeprefix("jwt:"), member.session_id} for member in members
     }
@@ -70,7 +70,7 @@ def ended_sessions(members: Collection[Member]) -> set[Member]:
 
 
 def ended_tokens(tokens: Collection[Claims]) -> set[str]:
-    """The `jti` of those that are blacklisted, themselves or by their session; one query."""
+    """The `jti` of tokens that are blacklisted, directly or by their session; one query."""
     asked = {own for token in tokens for own in ids_of(token)}
     found = BlacklistedToken.objects.filter(token__jti__in=asked)
     ended = set(found.values_list("token__jti", flat=True))
@@ -78,13 +78,13 @@ def ended_tokens(tokens: Collection[Claims]) -> set[str]:
 
 
 class SessionAccessToken(AccessToken):
-    """An access token, signed with any SECRET_KEY that is still known."""
+    """An access token, signed with SECRET_KEY or one of SECRET_KEY_FALLBACKS."""
 
     _token_backend = BACKEND
 
 
 class AnyToken(UntypedToken):
-    """A token of any type, to be looked at."""
+    """A token of any type, for inspection only."""
 
     _token_backend = BACKEND
 
@@ -108,17 +108,17 @@ class SessionRefreshToken(RefreshToken):
             raise TokenError("Token is blacklisted")
 
     def outstand(self) -> None:
-        """Called for a token that rotation makes: the session lives as long as it."""
+        """Called for the token that a rotation creates: extends the session to its expiry."""
         _note(self, ids_of(self)[:1], self["user_id"])
         if SESSION_CLAIM in self:
             session = OutstandingToken.objects.filter(jti=self[SESSION_CLAIM])
             session.update(expires_at=datetime_from_epoch(self["exp"]))
 
     def blacklist(self) -> BlacklistedToken:
-        """Called for the token that rotation replaces: this one only, its session goes on.
+        """Called for the token that a rotation replaces: ends it alone, and its session continues.
 
-        Raises TokenError if another request was faster: of several that use a token at once, one
-        gets the next token, and the others do not get logins of their own.
+        Raises TokenError if another request was faster: of several requests that use a token at the
+        same time, only one receives the next token.
         """
         self.outstand()
         with transaction.atomic():
@@ -128,18 +128,18 @@ class SessionRefreshToken(RefreshToken):
 
 
 def session_of(token: OutstandingToken) -> str:
-    """The session that a row belongs to, or is."""
-    # simplejwt's own for_user() puts the text of the token there: it has no session.
+    """The session that a row belongs to, or stands for."""
+    # simplejwt's own for_user() stores the token's text there; such a token has no session.
     return token.token if _SESSION_ID.fullmatch(token.token) else token.jti
 
 
 def end_session(session_id: str) -> None:
-    """No token of this session is good any more."""
+    """End a session: none of its tokens is accepted any more."""
     _blacklist(OutstandingToken.objects.filter(jti=session_id))
 
 
 def end_sessions(user_id: UserId) -> None:
-    """No token of any session of this user is good any more."""
+    """End all sessions of a user: none of their tokens is accepted any more."""
     with transaction.atomic():
         _blacklist(OutstandingToken.objects.filter(user_id=user_id))
 
