@@ -1,10 +1,10 @@
 """The conditions of rules about a symbol, one class for each `type`. Pure.
 
 A condition watches one *metric*, a number that updates of the symbol change, and compares it with
-one level: that is what lets rules be indexed.
+one level, so that rules can be indexed by level.
 
-A condition that is new here must also be said, evaluated, documented and known to the oracle of the
-tests: mypy and `tests/alerts/test_conditions.py` fail until it is.
+A new condition also needs a description, its evaluation, documentation and a case in the oracle of
+the tests: mypy and `tests/alerts/test_conditions.py` fail until it is.
 """
 
 import math
@@ -36,7 +36,7 @@ MOVES: Final[Mapping[Direction, MetricName]] = {
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One number of a symbol. `window` in milliseconds, for those that look back."""
+    """One number of a symbol. `window`: for moves, how far back they look, in milliseconds."""
 
     name: MetricName
     channel: Channel
@@ -53,7 +53,7 @@ DIRECTION: Final = Metric("direction", "predictions")
 class Condition(
     Struct, tag_field="type", forbid_unknown_fields=True, omit_defaults=True, kw_only=True
 ):
-    """`event`: true at the update where it happens, and not for a time."""
+    """`event`: true only at the update where it happens, not for a period."""
 
     event: ClassVar[bool] = False
 
@@ -67,12 +67,12 @@ class Condition(
 
     @property
     def problem(self) -> tuple[str, str] | None:
-        """The field that cannot be as it is, and why; types and bounds are checked before."""
+        """The invalid field, and why; types and bounds have been checked already."""
         return None
 
 
 class Leveled(Condition, kw_only=True):
-    """A metric beyond `value`; once it was, until it is back at `rearm` (default: `value`)."""
+    """A metric beyond `value`; true until the metric is back at `rearm` (default: `value`)."""
 
     value: float
     rearm: float | None = None

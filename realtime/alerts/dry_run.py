@@ -1,8 +1,9 @@
-"""How often would a rule have fired? Plays the past through it, with and without its cooldown.
+"""How often would a rule have fired? Replays past data to it, with and without its cooldown.
 
-The past is what the streams still hold (with the times of publication), or stored bars: each bar
-as four updates, open, the extreme nearer to it, the other one, close, evenly over its time. It is
-read a page at a time and evaluated in a process of its own, see `trial`.
+Past data is what the streams still hold (with the times of publication), or stored bars. A bar is
+replayed as four updates, evenly spread over its interval: the open, the extreme nearer to the open,
+the other extreme, the close. The data is read a page at a time and evaluated in a separate process,
+see `trial`.
 """
 
 import asyncio
@@ -32,15 +33,16 @@ logger = logging.getLogger(__name__)
 
 Past = Literal["history", "1m", "1d"]
 PASTS: Final = ("history", "1m", "1d")
-# How much of the past is looked at.
+# How many past updates and bars are evaluated.
 MAX_SYMBOLS: Final = 50
 MAX_UPDATES: Final = 50_000
-# Dry runs of this process at a time, each of another user, and what others are told to wait.
+# Concurrent dry runs in this process, each for a different user; and the wait that other users are
+# told.
 MAX_AT_ONCE: Final = 2
 RETRY_SECONDS: Final = 5
-# Seconds that one may take, however little of a processor it gets.
+# Seconds that a dry run may take by the clock, however little CPU time it gets.
 _PATIENCE: Final = 60.0
-# Bytes of a report: the messages of two hundred firings.
+# Largest report in bytes: the messages of two hundred firings.
 _LONGEST: Final = 16 * 1024 * 1024
 _BAR: Final = {"1m": timedelta(minutes=1), "1d": timedelta(days=1)}
 
@@ -48,13 +50,13 @@ Send = Callable[..., Any]
 
 
 class Busy(Exception):
-    """Raised when a dry run has to wait for others; `retry_after` in seconds."""
+    """Raised when too many dry runs are in progress; `retry_after` in seconds."""
 
     retry_after = RETRY_SECONDS
 
 
 class TooMuch(Exception):
-    """Raised for rules that take too long to be tried."""
+    """Raised for rules whose dry run takes too long."""
 
     def __str__(self) -> str:
         return "takes too long; name fewer symbols, or fewer conditions"
@@ -64,7 +66,7 @@ async def try_out(
     definitions: Sequence[Definition], past: Past, user_id: Hashable
 ) -> list[Mapping[str, Any]]:
     """A report for each rule: `updates`, `begin`, `end`, `fired`, `fired_without_cooldown`, and
-    the newest `times` of both; of one that cannot be evaluated `failed`, the reason.
+    the newest `times` of both; for a rule that cannot be evaluated, `failed` with the reason.
 
     Raises Busy, TooMuch, BackendUnavailable and DatabaseError.
     """
@@ -157,7 +159,7 @@ async def _send_history(definition: Definition, send: Send) -> None:
 
 
 async def _send_stream(layer: StreamLayer, stream: Stream, most: int, send: Send) -> int:
-    """The newest `most` updates that are held; how many that were."""
+    """Send the newest `most` updates of the history; returns how many there were."""
     newest = await layer.read_newest(stream, 1)
     at = Position(newest.epoch, max(0, newest.offset - most))
     sent, more = 0, True
@@ -186,8 +188,7 @@ def _symbols_of_bars(interval: str) -> list[str]:
 
 
 def _bars(symbol: str, interval: str, most: int) -> list[BarRow]:
-    """The newest bars, oldest first, of the source that was written last: prices of two are not
-    one series."""
+    """The newest bars, oldest first, of one source only: the one that was written last."""
     bars = Bar.objects.filter(symbol=symbol, interval=interval)
     newest = bars.order_by("-updated_at").first()
     source = "" if newest is None else newest.source

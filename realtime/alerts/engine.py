@@ -1,15 +1,15 @@
-"""The engine: follows the streams that rules name, evaluates, stores what fires, and sends it.
+"""The engine: follows the streams that rules name, evaluates rules, stores alerts and sends them.
 
 Alerts are committed with the positions of the streams before they are sent, so a process that is
 killed anywhere continues without omitting or repeating anything. Several engines share
-the symbols among them.
+the symbols among themselves.
 
-One user's rule may concern thousands of symbols. They are taken up, committed and left in slices,
-with a turn for everything else after each: narrow rules before wide ones, users with few firings
-before those with many.
+One user's rule may concern thousands of symbols. They are taken up, committed and released in
+slices, and all other work gets its turn after each slice: narrow rules come before wide ones, users
+with few firings before users with many.
 
 A rule or symbol that cannot be evaluated or stored is set aside alone, and everything else
-continues: only the failures of a backend that is away are waited out.
+continues. The engine retries only while a backend is away.
 """
 
 import asyncio
@@ -55,36 +55,38 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Updates that may wait here, and that are evaluated before the next commit.
+# Updates that the queue holds, and updates that are evaluated before the next commit.
 MAX_WAITING: Final = 5000
 BATCH: Final = 1000
-# Seconds of evaluating before the next commit: the lease is to be renewed meanwhile.
+# Seconds of evaluation before the next commit: the lease must be renewed in time.
 BATCH_SECONDS: Final = 0.3
 # Symbols in one transaction: SQLite has one writer, and others wait for it.
 SLICE: Final = 30
-# Seconds of taking symbols up, or of committing, before everything else has its turn.
+# Seconds of taking up symbols, or of committing, before all other work gets its turn.
 SLICE_SECONDS: Final = 0.05
-# Seconds between two changes of what is read, while there are symbols to be taken up.
+# Seconds between two changes of the set of streams, while symbols are being taken up.
 FOLLOW_SECONDS: Final = 1.0
-# Seconds between two commits while nothing fires: what was not committed is evaluated again.
+# Seconds between two commits while nothing fires; uncommitted updates are evaluated again after a
+# crash.
 FLUSH_SECONDS: Final = 0.5
-# Seconds between two looks for changed rules, beside those that are announced.
+# Seconds between two polls for changed rules, in addition to announcements.
 POLL_SECONDS: Final = 0.7
 # Seconds after which all rules are compared, changed or not.
 REREAD_SECONDS: Final = 60.0
-# Seconds by which time passes here later than it does: updates on their way come first.
+# Seconds by which time-based conditions are evaluated late, after updates in transit.
 GRACE_SECONDS: Final = 0.25
-# The same while there is more to evaluate than time for it: for symbols with nothing waiting.
+# The same under overload, for symbols without waiting updates.
 BUSY_GRACE_SECONDS: Final = 2.0
-# Seconds for which nothing becomes due after Redis was away: what was missed comes first.
+# The same after an outage of Redis: missed updates are evaluated first.
 SETTLE_SECONDS: Final = 2.0
 # Seconds after which a symbol that was set aside is tried again.
 ASIDE_SECONDS: Final = 600.0
-# Seconds between two times of deleting what is too old.
+# Seconds between two deletions of old alerts.
 PRUNE_SECONDS: Final = 3600.0
 # Seconds until symbols are read again after another engine has committed one of them.
 _OVERTAKEN_SECONDS: Final = 0.3
-# Seconds to tell the other engines that this one ends; they notice by themselves, only later.
+# Seconds for telling the other engines that this one ends; without it they notice when its lease
+# ends.
 _LEAVE_SECONDS: Final = 0.3
 
 
@@ -116,7 +118,7 @@ async def _run(stop: asyncio.Event, layer: StreamLayer) -> None:
 
 
 class _Engine:
-    """One life: from what is stored, until `stop` or until another engine overtakes it."""
+    """One run: from the stored state until `stop`, or until another engine overtakes it."""
 
     def __init__(
         self, stop: asyncio.Event, layer: StreamLayer, members: Members, aside: dict[str, float]
@@ -132,7 +134,7 @@ class _Engine:
         self.room = asyncio.Event()
         self.rules_changed = True
         self.wanted: set[str] = set()
-        # Symbols to be taken up, or left, or whose rules have changed; those of narrow rules first.
+        # Symbols to take up, to release, or with changed rules; symbols of narrow rules first.
         self.unsettled: OrderedDict[str, None] = OrderedDict()
         self.sent: list[str] = []
         self.streams: set[Stream] = set()
@@ -180,7 +182,7 @@ class _Engine:
     async def _evaluate(self) -> None:
         """Evaluate updates that have arrived, or times that are due; commit if anything fired."""
         if self.waiting or self.unsettled:
-            await asyncio.sleep(0)  # what reads must have its turns
+            await asyncio.sleep(0)  # let the readers run
         else:
             self.arrived.clear()
             await set_within(self.arrived, self._patience())
@@ -217,11 +219,11 @@ class _Engine:
         return max(0.005, soonest)
 
     async def _take(self, update: Update, looked: bool) -> None:
-        """Evaluate an update; those before it that did not come take their turns first."""
+        """Evaluate an update, after any missing updates before it."""
         symbol, channel = update.stream.symbol, update.stream.channel
         tracked = self.tracked.get(symbol)
         if tracked is not None:
-            # Else it is taken up soon, and this found in its history.
+            # Otherwise the symbol is taken up soon, and the update is found in its history.
             if self._in_line(tracked):
                 await self._apart(symbol, self._evaluate_one(tracked, update, looked))
         elif (
@@ -245,9 +247,9 @@ class _Engine:
     # Committing -------------------------------------------------------------------------------
 
     async def _commit(self) -> None:
-        """Store what has fired and, if it is time, what else has changed; raises Overtaken.
+        """Store what has fired and, when due, all other changes; raises Overtaken.
 
-        In slices, for some time: what is left has its turn after the next updates.
+        Stores slices for a limited time; the rest follows after the next updates.
         """
         part = self._fired()
         now = time.monotonic()
@@ -263,7 +265,7 @@ class _Engine:
                 break
 
     def _fired(self) -> list[Tracked]:
-        """What has fired, and first that of the users of whose rules few have."""
+        """What has fired, first for users with few firings."""
         fired = [tracked for tracked in self.tracked.values() if tracked.drafts]
         owners = Counter(draft.owner_id for tracked in fired for draft in tracked.drafts)
         return sorted(
@@ -277,7 +279,7 @@ class _Engine:
             await self._store(())
 
     async def _store(self, changed: Sequence[Tracked]) -> None:
-        """One transaction, then what has fired is sent; then as much time for other writers."""
+        """Commit one transaction, send what has fired, then leave as much time to other writers."""
         began = time.monotonic()
         alerts = await self._write(changed)
         took = time.monotonic() - began
@@ -313,7 +315,7 @@ class _Engine:
     # Setting aside ----------------------------------------------------------------------------
 
     async def _apart(self, symbol: str, work: Awaitable[T]) -> T | None:
-        """Work on one symbol; when it fails, that symbol is left out for a while."""
+        """Run work on one symbol; on a failure, set the symbol aside for a while."""
         try:
             return await work
         except (Stopped, Overtaken):
@@ -339,7 +341,7 @@ class _Engine:
 
     async def _maintain(self) -> None:
         if self.reading is not None and self.reading.done():
-            self.reading.result()  # it ends only by failing: the caller begins again
+            self.reading.result()  # it ends only with an error: the caller restarts it
         now = time.monotonic()
         moved = False
         if now - self._beaten >= BEAT_SECONDS:
@@ -370,14 +372,14 @@ class _Engine:
         return changed
 
     async def _chore(self, name: str, work: Awaitable[T]) -> T | None:
-        """Work that no client waits for: when it fails, rules fire all the same."""
+        """Background work: when it fails, rules still fire."""
         done: list[T] = []
         with set_aside(name):
             done.append(await work)
         return done[0] if done else None
 
     async def _read_rules(self) -> bool:
-        """Follow what was changed; True if that may concern other symbols."""
+        """Apply changed rules; True if they may concern other symbols."""
         fingerprint = await self._wait_out(shared_thread.run(progress.fingerprint))
         read = time.monotonic()
         # A user who was deactivated changes no rule.
@@ -405,7 +407,7 @@ class _Engine:
         return True
 
     def _unsettle(self, rules: Sequence[Rule]) -> None:
-        """The symbols of these rules are to be settled, those of narrow ones before all others."""
+        """Mark the symbols of these rules as unsettled, symbols of narrow rules first."""
         named = sorted(
             (rule.definition.symbols for rule in rules if not rule.definition.every_symbol),
             key=len,
@@ -417,7 +419,7 @@ class _Engine:
     # Symbols ----------------------------------------------------------------------------------
 
     async def _choose_symbols(self) -> None:
-        """Which symbols are to be followed: those that rules name and that are this engine's."""
+        """Choose the symbols to follow: those that rules name and that this engine owns."""
         self.wanted = await self._wanted_symbols()
         for symbol in (*self.tracked, *self.wanted):
             if self._is_misplaced(symbol):
@@ -433,14 +435,14 @@ class _Engine:
         }
 
     def _is_misplaced(self, symbol: str) -> bool:
-        """Is it to be taken up (with other channels, perhaps) or left?"""
+        """Must the symbol be taken up (perhaps with other channels) or released?"""
         tracked = self.tracked.get(symbol)
         if symbol not in self.wanted:
             return tracked is not None
         return tracked is None or set(tracked.positions) != self.index.channels(symbol)
 
     def _in_line(self, tracked: Tracked) -> bool:
-        """Let a symbol have its rules as they are now; False if it has other channels."""
+        """Give a symbol its current rules; False if its channels have changed."""
         if tracked.symbol not in self.unsettled:
             return True
         if self._is_misplaced(tracked.symbol):
@@ -455,7 +457,7 @@ class _Engine:
             await self._settle(list(islice(self.unsettled, SLICE)))
 
     async def _settle(self, part: Sequence[str]) -> None:
-        """Take these symbols up, leave them, or give them their rules as they are now."""
+        """Take up these symbols, release them, or give them their current rules."""
         misplaced = [symbol for symbol in part if self._is_misplaced(symbol)]
         self.moved = self.moved or bool(misplaced)
         held = [self.tracked[symbol] for symbol in misplaced if symbol in self.tracked]
@@ -481,9 +483,9 @@ class _Engine:
             await self._wait_out(partial(shared_thread.run(progress.forget_symbols), unnamed))
 
     async def _take_up(self, symbols: Sequence[str]) -> Sequence[str]:
-        """Take symbols up where the last commit left them; those for which there was time.
+        """Take up symbols where the last commit left them; returns those for which there was time.
 
-        One that fails is set aside. Raises Stopped.
+        A symbol that fails is set aside. Raises Stopped.
         """
         if not symbols:
             return ()
@@ -506,7 +508,7 @@ class _Engine:
         await self._wait_out(tracked.catch_up)
 
     async def _begin(self, symbols: Sequence[str]) -> dict[str, Saved]:
-        """Symbols with a position in each channel that rules look at, stored if they are new."""
+        """Symbols with a position in each channel that rules read; new symbols are stored."""
         began = time.monotonic()
         held = await self._wait_out(partial(shared_thread.run(progress.load_symbols), symbols))
         found: dict[str, Saved] = {}
@@ -534,7 +536,7 @@ class _Engine:
     # Reading ----------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
-        """Read what rules look at. What is read now goes on until the layer is prepared for it."""
+        """Read the streams that rules use; the current reader continues until these are joined."""
         if self.joining is not None:
             if not self.joining.done():
                 return
@@ -551,7 +553,7 @@ class _Engine:
             self.joining = asyncio.create_task(self._join(streams, channel))
 
     def _wanted_streams(self) -> set[Stream]:
-        # A `*` is read when its symbols are taken up: others would be read from their beginning.
+        # A `*` is read once its symbols are taken up: others would be read from the beginning.
         wildcards = {
             channel
             for channel in self.index.wildcards
@@ -566,7 +568,7 @@ class _Engine:
         return streams
 
     async def _join(self, streams: set[Stream], channel: str) -> set[Stream]:
-        """Let the layer know the streams, so that to begin to read them takes no time."""
+        """Register the streams with the layer, so that reading can begin at once."""
         for stream in streams:
             await self._wait_out(partial(self.layer.group_add, stream.group, channel))
             await self._wait_out(partial(self.layer.prepare, stream, {}))
@@ -597,7 +599,7 @@ class _Engine:
         async with aclosing(subscribe(ordered, since)) as items:
             async for item in items:
                 if isinstance(item, Lost):
-                    continue  # the next update finds what is held in the history
+                    continue  # the next update reads the history
                 self.waiting.add(item)
                 self.arrived.set()
                 if len(self.waiting) >= MAX_WAITING:

@@ -1,8 +1,8 @@
-"""Which engines live, and which of them evaluates a symbol.
+"""Which engines are alive, and which of them evaluates a symbol.
 
-Each engine renews a lease in Redis. A symbol belongs to the one with the highest hash of both
-names: when an engine comes or goes, only its share moves. That the engines agree at every moment
-is not needed: what two of them evaluate, one of them commits (see `store`).
+Each engine renews a lease in Redis. A symbol belongs to the engine with the highest hash of both
+names: when an engine starts or ends, only its share moves. The engines need not agree at every
+moment: if two of them evaluate the same update, only one commits it (see `progress.write`).
 """
 
 import hashlib
@@ -11,12 +11,12 @@ from typing import Final
 
 from realtime.delivery.layers import StreamLayer
 
-# Seconds between two renewals, and after which an engine that renews nothing is dead.
+# Seconds between two renewals, and seconds without a renewal after which an engine is dead.
 BEAT_SECONDS: Final = 1.0
 LEASE_SECONDS: Final = 4.0
 
 # KEYS: a sorted set of engines by the end of their leases. ARGV: engine, milliseconds (0: leave).
-# Time is that of Redis: the engines' clocks need not agree.
+# The clock is that of Redis, so the engines' clocks need not agree.
 _BEAT: Final = """\
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -31,7 +31,7 @@ return redis.call('ZRANGE', KEYS[1], 0, -1)
 
 
 class Members:
-    """The engines as this one sees them; alone, with a channel layer of one process."""
+    """The engines as this one sees them; only itself with a channel layer of one process."""
 
     def __init__(self, layer: StreamLayer, name: str) -> None:
         self.name = name
@@ -46,7 +46,7 @@ class Members:
         return self.names != before
 
     async def leave(self) -> None:
-        """The others need not wait for the end of the lease."""
+        """Give up the lease, so that the other engines need not wait for its end."""
         await self._renew(0)
 
     async def _renew(self, seconds: float) -> Sequence[str]:
@@ -59,5 +59,5 @@ class Members:
 
 
 def owner(symbol: str, names: Sequence[str]) -> str:
-    """Rendezvous hashing."""
+    """The engine that owns a symbol, by rendezvous hashing."""
     return max(names, key=lambda name: hashlib.blake2b(f"{name} {symbol}".encode()).digest())

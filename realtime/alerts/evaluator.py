@@ -1,9 +1,10 @@
-"""All rules on one symbol, as a state machine: updates and times in, what fires out. Pure.
+"""All rules on one symbol, as a state machine: updates and times in, firings out. Pure.
 
-Time is that of the updates: their `timestamp` on the wire, when they were published. What happens
-between two updates (a `for` that is over, a stream that went stale) happens at its own time, as if
-it had been evaluated just then; so it does not matter when, and how often, updates are processed.
-An update touches the rules between the value before and the new one, and no others.
+Time is that of the updates: their `timestamp` on the wire, when they were published. What becomes
+true between two updates (a `for` that has elapsed, a stream that goes stale) becomes true at its
+own time, as if it had been evaluated at that moment; so it does not matter when, or how often,
+updates are processed. An update touches only the rules with a level between the old value and the
+new one.
 """
 
 import heapq
@@ -30,7 +31,7 @@ AGE: Final[Mapping[str, Metric]] = {
     "market-data": Metric("age", "market-data"),
     "predictions": Metric("age", "predictions"),
 }
-# What of an update's data is looked at.
+# The fields of an update's data that rules read.
 NUMBERS: Final = (
     "price", "volume", "confidence", "predicted_price", "last_price", "current_price",
 )  # fmt: skip
@@ -47,10 +48,10 @@ class TimedUpdate:
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """A rule that fires at `at`. `timed`: by the passing of time, and not by an update.
+    """A rule that fires at `at`. `timed`: because time has passed, not because of an update.
 
-    `numbers` are those of the symbol then, `condition` the first one that is true. `channels` are
-    those from which it was told: the rule's, and the one that lent a prediction its last price.
+    `numbers` are the symbol's numbers at that time, `condition` is the first true one. `channels`
+    are the sources of the result: the rule's, and the one whose last price a prediction used.
     """
 
     rule: Rule
@@ -84,11 +85,11 @@ class SymbolMachine:
         self._numbers: dict[str, float] = dict(saved.get("numbers", {}))
         self._values: dict[str, list[float | None]] = dict(saved.get("values", {}))
         self._saved_windows: dict[str, Any] = dict(saved.get("windows", {}))
-        # Was the newest predicted return told by the last market price, for want of its own?
+        # Was the newest predicted return computed from the last market price, for lack of its own?
         self._borrowed: bool = saved.get("borrowed", False)
         self._timers: list[tuple[int, int]] = []
-        # To be looked at in the next step, whatever it brings: new ones, and those whose event is
-        # over by then.
+        # Rules to evaluate in the next step in any case: new ones, and those whose event is over by
+        # then.
         self._again: dict[RuleState, None] = {}
         for metric in (PRICE, VOLUME, CONFIDENCE, PREDICTED_RETURN, DIRECTION):
             self._metric(metric)
@@ -96,7 +97,7 @@ class SymbolMachine:
     # Rules ----------------------------------------------------------------------------------
 
     def put(self, rule: Rule, saved: Mapping[str, Any] | None = None) -> None:
-        """Add a rule, or replace the one of this id. It is looked at with the next update."""
+        """Add a rule, or replace the rule with this id. It is evaluated with the next update."""
         self.drop(rule.id)
         state = RuleState(rule, saved)
         if state.finished:
@@ -118,7 +119,7 @@ class SymbolMachine:
         self._forget_windows()
 
     def fail(self, rule: Rule, exc: Exception) -> None:
-        """Leave a rule out that cannot be evaluated: the others go on."""
+        """Drop a rule that cannot be evaluated; the others continue."""
         self.drop(rule.id)
         self.dirty.pop(rule.id, None)
         self.failed.append((rule, exc))
@@ -161,7 +162,7 @@ class SymbolMachine:
     # Time and updates -----------------------------------------------------------------------
 
     def update(self, tick: TimedUpdate) -> list[Fired]:
-        """Take an update: first what its time has made true, then what it says itself."""
+        """Take an update: first what became true by its time, then what its data says."""
         fired = self.advance(tick.at)
         self.now = max(self.now, tick.at)
         self._step += 1
@@ -182,7 +183,7 @@ class SymbolMachine:
 
     @property
     def due(self) -> int | None:
-        """When something happens by itself next; None for never."""
+        """When the next condition changes by time alone; None for never."""
         times = [self._timers[0][0]] if self._timers else []
         for channel, last in self._last.items():
             series = self._series.get(AGE[channel])
@@ -213,7 +214,7 @@ class SymbolMachine:
         if tick.channel == "market-data":
             price, volume = number(data.get("price")), number(data.get("volume"))
             if corrected_id(data) is not None:
-                # The way back from an invalid price is not a move, and nothing was traded.
+                # The return from an invalid price is not a move, and nothing was traded.
                 volume = None
                 for window in self._windows.values():
                     window.clear()
@@ -273,7 +274,7 @@ class SymbolMachine:
         return fired
 
     def _fires(self, state: RuleState) -> Watch | None:
-        """Look at a rule; the condition by which it fires now, or None."""
+        """Evaluate a rule: the condition by which it fires now, or None."""
         definition = state.rule.definition
         if self.now < state.rule.since:
             self._again[state] = None
@@ -298,7 +299,7 @@ class SymbolMachine:
             state.since, state.done = None, False
             return None
         if happens:
-            # True at this update alone: each time is another one.
+            # True at this update alone, so each time is a new firing.
             self._again[state] = None
             state.since = None
         if state.since is None:
@@ -333,7 +334,7 @@ class SymbolMachine:
     # Numbers --------------------------------------------------------------------------------
 
     def numbers(self, watch: Watch) -> dict[str, float]:
-        """What a message may name, as far as it is known."""
+        """The known values of the fields that a message may name."""
         values: dict[str, float | None] = {
             metric.name: self._series[metric].value for metric in _NAMED
         }
@@ -343,7 +344,7 @@ class SymbolMachine:
         return {**self._numbers, **known}
 
     def as_data(self) -> dict[str, Any]:
-        """What a restart needs beside the states of the rules. JSON."""
+        """The state that a restart needs beside the states of the rules, as JSON."""
         return {
             "now": self.now,
             "last": self._last,

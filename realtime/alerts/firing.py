@@ -13,7 +13,7 @@ from realtime.alerts.messages import render
 from realtime.protocol import Position
 from realtime.streams import Channel
 
-# Whose numbers those in an alert are.
+# The channel that each number in an alert comes from.
 CHANNEL_OF: Final[Mapping[str, Channel]] = {
     "price": "market-data",
     "volume": "market-data",
@@ -27,7 +27,7 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An alert that is not stored yet. `uid` is the same however often its cause is processed."""
+    """An alert that is not stored yet. Processing the same cause again gives the same `uid`."""
 
     uid: str
     rule_id: int
@@ -41,7 +41,7 @@ class Draft:
 
 
 def draft(fired: Fired, channel: str, position: Position) -> Draft:
-    """`channel` and `position`: of the update by which it fires, or of the one before that time."""
+    """`channel` and `position`: of the update that fires it, or of the last one before."""
     rule, definition = fired.rule, fired.rule.definition
     after = definition.escalate_after
     return Draft(
@@ -60,7 +60,7 @@ def draft(fired: Fired, channel: str, position: Position) -> Draft:
 def alert_data(fired: Fired) -> dict[str, Any]:
     """`data` of the alert: the fields of its message, and the rule.
 
-    It has only numbers of channels that the rule reads: the recipient may not read others.
+    It contains only numbers of channels that the rule reads: the recipient may not read others.
     """
     rule, definition = fired.rule, fired.rule.definition
     time = protocol.timestamp(EPOCH + timedelta(milliseconds=fired.at))
@@ -103,7 +103,7 @@ def _type(watched: MetricName) -> str:
 
 
 def _uid(fired: Fired, channel: str, position: Position) -> str:
-    """A rule fires at most once by an update, and at most once at a time between two."""
+    """A rule fires at most once per update, and at most once per moment between two updates."""
     cause = f"at {fired.at}" if fired.timed else f"{channel} {position.epoch} {position.offset}"
     text = f"{fired.rule.id} {fired.rule.revision} {fired.symbol} {cause}"
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""One symbol as an engine follows it: the state machine, the positions, what is not committed."""
+"""One symbol as an engine follows it: state machine, positions, uncommitted changes."""
 
 import logging
 import time
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Tracked:
-    """`channels` are those that rules look at; `drafts` what has fired since the last commit."""
+    """`channels` are those that rules read, `drafts` the alerts fired since the last commit."""
 
     def __init__(self, layer: StreamLayer, symbol: str, saved: Saved) -> None:
         self.symbol = symbol
@@ -39,7 +39,7 @@ class Tracked:
         self._followed: dict[int, int] = {}  # revisions of rules, by id
 
     def follow(self, rules: Iterable[Rule]) -> None:
-        """Have these rules and no others; what is known of one that is the same stays."""
+        """Replace the rules by these; an unchanged rule keeps its state."""
         wanted = {rule.id: rule for rule in rules}
         for id in self._followed.keys() - wanted.keys():
             del self._followed[id]
@@ -59,13 +59,13 @@ class Tracked:
     # Updates ----------------------------------------------------------------------------------
 
     def take(self, update: Update) -> None:
-        """Evaluate an update, unless it has been."""
+        """Evaluate an update, unless that was done before."""
         at = self.positions.get(update.stream.channel)
         if at is not None and (update.epoch != at.epoch or update.offset > at.offset):
             self._evaluate(update)
 
     async def missing_before(self, update: Update) -> list[Update]:
-        """Those before an update that did not come; raises BackendUnavailable."""
+        """The updates before this one that have not arrived; raises BackendUnavailable."""
         channel = update.stream.channel
         at = self.positions.get(channel)
         if at is None or (update.epoch == at.epoch and update.offset <= at.offset + 1):
@@ -79,10 +79,10 @@ class Tracked:
     async def catch_up(self) -> None:
         """Everything that the history holds beyond the positions; raises BackendUnavailable."""
         missed = [await self._missed(channel) for channel in self.positions]
-        # Of two streams in the order in which they were published.
+        # The updates of two streams, in the order of their publication.
         for update in merge(*missed, key=lambda update: update_time(update.body)):
             self._evaluate(update)
-        self.advance(0)  # raises for a stored state that makes no sense
+        self.advance(0)  # raises if the stored state is inconsistent
 
     async def _missed(self, channel: Any) -> list[Update]:
         stream = Stream(channel, self.symbol)
@@ -104,7 +104,7 @@ class Tracked:
         position = Position(update.epoch, update.offset)
         before = self.positions[channel]
         for fired in self.machine.update(TimedUpdate(channel, at, update.data)):
-            # What time alone has brought about happened before this update.
+            # Changes by time alone happened before this update.
             self._draft(fired, channel, before if fired.timed else position)
         self.positions[channel] = position
         self.changed = True
@@ -114,7 +114,7 @@ class Tracked:
         return due is not None and due <= now
 
     def advance(self, now: int) -> None:
-        """Let time pass, for what waits for it."""
+        """Advance the clock, for conditions that wait for a time."""
         if not self.is_due(now):
             return
         channel, position = next(iter(self.positions.items()))
@@ -123,7 +123,7 @@ class Tracked:
         self.changed = True
 
     def _draft(self, fired: Fired, channel: str, position: Position) -> None:
-        """One more than may be stored tells that there are more: the others need not be made."""
+        """One draft more than may be stored shows that there are more; the rest is not made."""
         limit: int = settings.REALTIME_ALERTS_PER_USER_PER_MINUTE
         self._fired[fired.rule.owner_id] += 1
         if limit and self._fired[fired.rule.owner_id] > limit + 1:
@@ -134,7 +134,7 @@ class Tracked:
             self.machine.fail(fired.rule, exc)
 
     def failed(self) -> list[tuple[Rule, Exception]]:
-        """The rules that could not be evaluated since this was asked last."""
+        """The rules that could not be evaluated since the last call."""
         failed = self.machine.failed
         if failed:
             self.machine.failed = []
@@ -143,7 +143,7 @@ class Tracked:
     # Commits ----------------------------------------------------------------------------------
 
     def moved(self) -> Moved:
-        """What there is to commit; call `committed` when it is."""
+        """The changes to commit; call `committed` afterwards."""
         dirty = self.machine.dirty
         self.machine.dirty = {}
         return Moved(
@@ -165,9 +165,9 @@ class Tracked:
 
 
 def first_position(page: Page, since: int) -> Position:
-    """Where a stream that was not followed yet begins: with its first update after `since`.
+    """Where a new stream begins: at its first update after `since`.
 
-    And with the one before, so that what it goes on from is known.
+    The update before is included, so that the previous value is known.
     """
     later = [update for update in page.updates if milliseconds_of(update) >= since]
     first = later[0].offset if later else page.offset + 1
