@@ -7,7 +7,7 @@ PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check check-postgres style types docs lock bench soak
+.PHONY: help run test check check-postgres style types docs dist lock bench soak
 
 help:
 	@echo "make run    start everything on http://localhost:8000/ (another port: PORT=9000 make run)"
@@ -17,6 +17,7 @@ help:
 	@echo "make style  check the style with ruff, and that no name is unused, with vulture"
 	@echo "make types  check the types with mypy"
 	@echo "make docs   build the documentation as a site in var/site, warnings are errors"
+	@echo "make dist   build the wheel and the sdist in var/dist, and check them"
 	@echo "make bench  measure this project beside others, about ten minutes (a short look: ARGS=--quick)"
 	@echo "make soak   run everything for ten minutes while its machines fail (shorter: ARGS='--minutes 2')"
 	@echo "make lock   write requirements.lock and requirements-dev.lock with uv (newer packages: ARGS=--upgrade)"
@@ -42,6 +43,10 @@ types: .venv/installed-dev
 
 docs: .venv/installed-dev
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict && echo "var/site/index.html"
+
+dist: .venv/installed-dev
+	@rm -rf var/dist && $(BIN)/python -m build --no-isolation --outdir var/dist
+	@$(BIN)/python -m twine check --strict var/dist/*
 
 bench: .venv/installed-dev
 	@$(BIN)/python -m tests.bench $(ARGS)

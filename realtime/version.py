@@ -1,3 +1,3 @@
-"""The version that `status` and the schema name; pyproject.toml has the same (a test compares)."""
+"""The version of this release; the package takes it from here."""
 
 VERSION = "0.2.0"
