@@ -18,7 +18,7 @@ class ActiveHours(
 ):
     """`start` to `end` (`HH:MM`, the end not included) of `days` (default: every day).
 
-    An `end` before or at the `start` is that of the day after. `days` names those of the start.
+    An `end` at or before the `start` is on the following day. `days` are the days of the start.
     """
 
     start: str
@@ -28,7 +28,7 @@ class ActiveHours(
 
     @property
     def problem(self) -> tuple[str, str] | None:
-        """The field that cannot be as it is, and why."""
+        """The invalid field, and why."""
         for name, text in (("start", self.start), ("end", self.end)):
             if not _CLOCK.fullmatch(text):
                 return name, "must be a time of day like 09:30"
@@ -43,11 +43,11 @@ class ActiveHours(
         return any(begin <= moment < end for begin, end in self._around(moment, 1))
 
     def next_change(self, moment: int) -> int:
-        """The next beginning or end after `moment`."""
+        """The next start or end after `moment`."""
         return min(edge for span in self._around(moment, 9) for edge in span if edge > moment)
 
     def _around(self, moment: int, days: int) -> list[tuple[int, int]]:
-        """The spans that begin on the day before, and on `days` days from the day on."""
+        """The spans that start between the day before `moment` and `days` days later."""
         zone = zoneinfo.ZoneInfo(self.timezone)
         today = datetime.fromtimestamp(moment / 1000, zone).date()
         start, end = _clock(self.start), _clock(self.end)

@@ -20,20 +20,20 @@ from realtime.webhooks.events import emit, emit_to
 
 logger = logging.getLogger(__name__)
 
-# Unacknowledged alerts that a socket gets when it connects.
+# Unacknowledged alerts that a socket receives at most when it connects.
 MAX_REPLAYED: Final = 300
 # Rows that one statement reads, writes or deletes.
 _BATCH: Final = 300
-# Seconds that a publisher has to send what it has stored; longer than it waits for Redis. Then it
-# is taken for dead: its alerts are an engine's to send, and their webhooks are due.
+# Seconds that a publisher has for sending stored alerts; longer than it waits for Redis. After that
+# it counts as dead: an engine sends its alerts, and their webhooks become due.
 PUBLISHING_SECONDS: Final = 10.0
 
 
 def store(updates: Sequence[Broadcast]) -> "Stored":
     """Store alerts that are about to be sent; see REALTIME_ALERT_STORE.
 
-    Returns what is called when they have been sent, with those that could not be. One for a user
-    that does not exist has no owner, and is not stored.
+    Returns a callable for the time after sending; its arguments are the alerts that could not be
+    sent. An alert for a user that does not exist is not stored.
     """
     rows = [_row(update) for update in updates if update.alert_id is not None]
     owners = {row.owner_id for row in rows if row.owner_id is not None}
@@ -61,10 +61,10 @@ def _tell_webhooks(row: Alert) -> list[int]:
 
 
 class Stored:
-    """Alerts on their way, `uids`. Called with those that could not be sent, it ends that.
+    """The alerts being sent, `uids`. To be called afterwards with those that could not be sent.
 
-    If it is never called, as the process was killed, an engine sends them (see `sending`), and
-    their webhooks become due by themselves.
+    If the process is killed before that, an engine sends them (see `sending`), and their webhooks
+    become due by time.
     """
 
     def __init__(self, uids: Set[str], deliveries: Mapping[str, Sequence[int]]) -> None:
@@ -85,7 +85,7 @@ class Stored:
 
     def _take_back(self, uids: Sequence[str]) -> None:
         with transaction.atomic():
-            # Not those that an engine has sent meanwhile.
+            # Alerts that an engine has sent meanwhile stay.
             rows = Alert.objects.select_for_update().filter(sent_at=None)
             found = [
                 row
@@ -113,13 +113,13 @@ def _row(update: Broadcast) -> Alert:
         symbol=_symbol(data.get("symbol")),
         severity=severity if severity in SEVERITIES else "",
         data=data,
-        # As it says itself: it may have been sent before it could be stored.
+        # The alert's own time: it may have been sent before it could be stored.
         created_at=update_time(update.body),
     )
 
 
 def _without_nul(value: Any) -> Any:
-    """PostgreSQL has no U+0000, in no text and no JSON."""
+    """PostgreSQL accepts no U+0000, neither in text nor in JSON."""
     if isinstance(value, str):
         return value.replace("\0", "\ufffd")
     if isinstance(value, dict):
@@ -142,9 +142,9 @@ def waiting(user: Any) -> list[Alert]:
 
 
 def acknowledge(user: Any, uids: Sequence[str]) -> list[str]:
-    """Note that a user has seen alerts; those of `uids` that are this user's, in their order."""
+    """Mark alerts as seen by a user; returns those of `uids` that belong to this user, in order."""
     found: dict[str, int] = {}
-    uids = [uid for uid in uids if "\x00" not in uid]  # PostgreSQL cannot even be asked
+    uids = [uid for uid in uids if "\x00" not in uid]  # PostgreSQL rejects the query
     alerts = Alert.objects.get_queryset().visible_to(user)
     for part in batches(uids, _BATCH):
         found.update(alerts.filter(uid__in=part).values_list("uid", "pk"))
@@ -157,7 +157,7 @@ def acknowledge(user: Any, uids: Sequence[str]) -> list[str]:
 
 
 def escalate() -> int:
-    """Tell the webhooks of alerts that were not acknowledged in time; how many were due.
+    """Send overdue unacknowledged alerts to their webhooks; returns how many were due.
 
     Any number of processes may ask at once: each alert is taken by one of them, in the transaction
     that writes its delivery.
@@ -180,12 +180,12 @@ def _escalate(alert: Alert) -> None:
     try:
         data = {"id": alert.uid, **alert.data, "escalated": True}
         emit_to(alert.escalate_to_id, "alert_triggered", data, symbol=alert.symbol or None)
-    except (TypeError, ValueError) as exc:  # no JSON object, or too large: it never will be
+    except (TypeError, ValueError) as exc:  # not a JSON object, or too large
         logger.error("alert %s cannot be escalated: %s", alert.uid, exc)
 
 
 def prune() -> int:
-    """Delete alerts that are older than REALTIME_ALERT_DAYS, some at a time; how many."""
+    """Delete a batch of alerts older than REALTIME_ALERT_DAYS; returns how many."""
     before = timezone.now() - timedelta(days=settings.REALTIME_ALERT_DAYS)
     old = Alert.objects.filter(created_at__lt=before).order_by("created_at")
     ids = list(old.values_list("pk", flat=True)[:_BATCH])

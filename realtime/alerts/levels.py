@@ -1,8 +1,8 @@
-"""Levels in order: which conditions does a number touch when it goes from one value to another?
+"""Sorted levels: which conditions does a number touch when it moves from one value to another?
 
-Two kinds of comparison change at a level at different sides of it: `x > level` when x leaves the
-level upwards, `x >= level` when x reaches it. A number that moves a little touches what lies in
-between, found by bisection, however many levels there are.
+The two comparisons change on different sides of a level: `x > level` when x leaves the level
+upwards, `x >= level` when x reaches it. A move touches only the levels between the two values,
+which bisection finds however many levels there are.
 """
 
 from bisect import bisect_left, bisect_right
@@ -13,7 +13,7 @@ Owner = TypeVar("Owner")
 
 
 class Levels(Generic[Owner]):
-    """Owners by level. Adding many is cheap: the order is made when it is needed."""
+    """Owners by level. Adding many is cheap: they are sorted when the order is needed."""
 
     __slots__ = ("_at", "_order", "_sorted")
 

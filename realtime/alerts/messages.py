@@ -1,6 +1,6 @@
 """The text of an alert: a template with named fields, and nothing else of Python's formatting.
 
-No attribute, no index, no conversion: what a template may say is listed here.
+No attributes, indexes or conversions: the fields that a template may use are listed here.
 """
 
 import re
@@ -47,7 +47,7 @@ def check_template(template: str) -> None:
 
 
 def render(template: str, fields: Mapping[str, str | float | None]) -> str:
-    """The template with its fields; what is not known reads `n/a`."""
+    """The template with its fields filled in; an unknown field reads `n/a`."""
     parts = []
     for literal, name, spec, _ in _formatter.parse(template):
         parts.append(literal)

@@ -1,7 +1,7 @@
 """The engine's reads from the database, and the one transaction by which it commits.
 
 States of rules, positions in the streams and fired alerts are written together. `fence` keeps two
-engines from committing the same part of a stream: the second one finds it moved.
+engines from committing the same part of a stream: the second one finds a changed fence.
 """
 
 import logging
@@ -41,7 +41,7 @@ Fingerprint = tuple[int, int, int]
 
 
 class Overtaken(Exception):
-    """Raised when a symbol was moved by another process; nothing was written."""
+    """Raised when another process has committed the symbol; nothing was written."""
 
     def __init__(self, symbol: str) -> None:
         super().__init__(symbol)
@@ -53,7 +53,7 @@ class Overtaken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A symbol as it was committed last, and the states of rules on it by (id, revision)."""
+    """A symbol as it was last committed, with the states of its rules by (id, revision)."""
 
     positions: dict[str, Position]
     state: dict[str, Any]
@@ -66,7 +66,7 @@ NEW: Final = Saved(positions={}, state={}, fence=0, rules={})
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A symbol that has gone on since: `rules` that have changed, by (id, revision)."""
+    """The changes of a symbol since its last commit; `rules`: changed states by (id, revision)."""
 
     symbol: str
     fence: int
@@ -77,7 +77,7 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A rule on a symbol that cannot be evaluated; on every symbol; or a symbol with all rules."""
+    """A failure of a rule on one symbol or on every symbol, or of a symbol with all its rules."""
 
     symbol: str  # "": every symbol
     rule_id: int | None  # None: all rules
@@ -102,7 +102,7 @@ class Commit:
 
     @classmethod
     def of(cls, parts: Sequence["Commit"], sent: list[str]) -> "Commit":
-        """Several as one."""
+        """Several commits merged into one."""
         return cls(
             moved=[moved for part in parts for moved in part.moved],
             drafts=[each for part in parts for each in part.drafts],
@@ -114,7 +114,7 @@ class Commit:
 
 
 def fingerprint() -> Fingerprint:
-    """Another one after every change of a rule."""
+    """A value that differs after every change of a rule."""
     found = AlertRule.objects.aggregate(
         number=Count("pk"), newest=Max("pk"), changes=Sum("revision")
     )
@@ -128,7 +128,7 @@ def live_revisions() -> dict[int, int]:
 
 
 def load_rules(ids: Sequence[int]) -> tuple[list[Rule], list[Problem]]:
-    """These rules, and what is wrong with those that cannot be read."""
+    """These rules, and a problem for each rule that cannot be read."""
     rules: list[Rule] = []
     problems: list[Problem] = []
     for part in batches(ids, _BATCH):
@@ -142,7 +142,7 @@ def load_rules(ids: Sequence[int]) -> tuple[list[Rule], list[Problem]]:
 
 
 def note(problem: Problem) -> None:
-    """Show a problem in the admin, in place of an older one with the same."""
+    """Show a problem in the admin, replacing an older one of the same rule and symbol."""
     with transaction.atomic():
         same = AlertProblem.objects.filter(symbol=problem.symbol, rule_id=problem.rule_id)
         same.delete()
@@ -156,12 +156,9 @@ def note(problem: Problem) -> None:
 
 
 def load_symbols(symbols: Sequence[str]) -> dict[str, Saved]:
-    """Symbols that are taken up (again): what was wrong with them is forgotten until it shows.
-
-    Without those that are new.
-    """
+    """The stored ones among symbols that are taken up; deletes their recorded problems."""
     problems = AlertProblem.objects.filter(symbol__in=symbols)
-    if problems.exists():  # or it would wait for those who write
+    if problems.exists():  # otherwise the DELETE would wait for other writers
         problems.delete()
     rows = AlertProgress.objects.in_bulk(symbols)
     rules: dict[str, dict[tuple[int, int], dict[str, Any]]] = {symbol: {} for symbol in rows}
@@ -182,7 +179,7 @@ def load_symbols(symbols: Sequence[str]) -> dict[str, Saved]:
 
 
 def begin_symbols(symbols: Mapping[str, Mapping[str, Position]]) -> None:
-    """Remember where symbols begin, before anything of them is evaluated."""
+    """Store the first positions of symbols, before any of their updates is evaluated."""
     rows = [
         AlertProgress(symbol=symbol, positions=_plain(positions))
         for symbol, positions in symbols.items()
@@ -191,7 +188,7 @@ def begin_symbols(symbols: Mapping[str, Mapping[str, Position]]) -> None:
 
 
 def forget_symbols(fences: Mapping[str, int]) -> None:
-    """No rule names these any more: what is published from now on is never caught up."""
+    """Delete the state of symbols that no rule names, so that later updates are not caught up."""
     with transaction.atomic():
         held = _fences(fences)
         same = [symbol for symbol, fence in fences.items() if held.get(symbol) == fence]
@@ -199,7 +196,7 @@ def forget_symbols(fences: Mapping[str, int]) -> None:
 
 
 def _fences(symbols: Iterable[str]) -> dict[str, int]:
-    """Those of the symbols that are stored, which nobody else may move now."""
+    """The fences of the stored symbols, locked against other writers."""
     rows = AlertProgress.objects.select_for_update().filter(symbol__in=list(symbols))
     return dict(rows.order_by("symbol").values_list("symbol", "fence"))
 
@@ -208,11 +205,11 @@ def _fences(symbols: Iterable[str]) -> dict[str, int]:
 
 
 def write(commit: Commit) -> list[Alert]:
-    """One transaction; the alerts that it stored, to be sent.
+    """Write everything in one transaction; returns the stored alerts, which must be sent.
 
-    Of few statements: between two of them the thread may have to wait for its turn, and all who
-    write wait with it. Raises Overtaken, IntegrityError for a rule or a user that was deleted in
-    this moment, and whatever a database says of values that it does not take.
+    It uses few statements: between two of them the thread may have to wait for its turn, and other
+    writers wait with it. Raises Overtaken, IntegrityError for a rule or a user that was deleted
+    concurrently, and any error that the database raises for values that it rejects.
     """
     with transaction.atomic():
         for part in batches(commit.moved, _BATCH):
@@ -283,7 +280,7 @@ def _store_alerts(drafts: Sequence[Draft]) -> list[Alert]:
 
 
 def _permitted(drafts: Sequence[Draft], now: datetime) -> list[Draft]:
-    """Those of rules that are still there and may still read what they tell."""
+    """The alerts whose rules still exist and may still read the channels of these alerts."""
     rules = {
         rule.pk: rule
         for part in batches(sorted({each.rule_id for each in drafts}), _BATCH)
@@ -300,7 +297,7 @@ def _emit(alert: Alert) -> None:
     data = {"id": alert.uid, **alert.data}
     try:
         emit("alert_triggered", data, symbol=alert.symbol or None, user_id=alert.owner_id)
-    except InvalidUpdate as exc:  # REALTIME_MAX_MESSAGE_BYTES is smaller than it
+    except InvalidUpdate as exc:  # it exceeds REALTIME_MAX_MESSAGE_BYTES
         logger.error("alert %s is not sent to webhooks: %s", alert.uid, exc)
 
 
@@ -323,9 +320,9 @@ def mark_sent(uids: Sequence[str]) -> None:
 
 
 def unsent(fired: datetime, published: datetime, limit: int = 1000) -> list[Alert]:
-    """Alerts that are not known to be sent, oldest first.
+    """Alerts without a record of being sent, oldest first.
 
-    Those of rules that fired before the one time, and those that were published before the other.
+    Alerts of rules that fired before `fired`, other alerts that were published before `published`.
     """
     ours = Q(rule__isnull=False, created_at__lte=fired)
     waiting = Alert.objects.filter(ours | Q(created_at__lte=published), sent_at=None)

@@ -1,4 +1,4 @@
-"""How many alerts of rules are stored for one user in a minute of the clock, at most.
+"""The limit on alerts of rules for one user in a minute of the clock.
 
 Alerts beyond REALTIME_ALERTS_PER_USER_PER_MINUTE are neither stored nor sent; the user is told
 once in that minute.
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def within_limit(drafts: Sequence[Draft], now: datetime) -> tuple[list[Draft], list[Alert]]:
-    """The drafts for which there is room, and notices for owners who have not had one yet."""
+    """The drafts within the limit, and notices for owners who have not received one yet."""
     limit: int = settings.REALTIME_ALERTS_PER_USER_PER_MINUTE
     if not limit:
         return list(drafts), []

@@ -1,8 +1,9 @@
 """The channels that a rule may read for its owner, checked when it is made and when it fires.
 
-A rule reads as the credential by which it was made or changed last. That of a user reads whatever
-users may read; that of a key what the key may read at this moment, so a key that is revoked, has
-expired or was deleted reads nothing. One without an owner is an operator's, for everybody.
+A rule has the rights of the credential that created or last changed it. A rule made by a user reads
+whatever users may read. A rule made with an API key reads what the key may read at this moment:
+nothing once the key is revoked, expired or deleted. A rule without an owner belongs to the
+operators, and is for everybody.
 """
 
 from collections.abc import Collection, Iterable
@@ -26,7 +27,7 @@ def check_readable(definition: Definition, identity: Identity) -> None:
 
 
 def may_fire(rule: AlertRule, symbol: str, channels: Iterable[str], now: datetime) -> bool:
-    """`rule` is one of `with_rights`; `channels` are those whose numbers the alert tells."""
+    """`rule` comes from `with_rights`; `channels` are those whose numbers the alert contains."""
     if rule.owner is None:
         return True
     if not rule.owner.is_active:
@@ -40,6 +41,6 @@ def may_fire(rule: AlertRule, symbol: str, channels: Iterable[str], now: datetim
 
 
 def with_rights(ids: Collection[int]) -> Iterable[AlertRule]:
-    """These rules, as far as they are there, with what `may_fire` asks for."""
+    """Those of these rules that still exist, with the relations that `may_fire` reads."""
     rules = AlertRule.objects.filter(pk__in=ids).select_related("owner", "key")
     return rules.defer("definition").order_by()

@@ -1,7 +1,7 @@
-"""Rules in the database: made, changed, deleted by their owners, read by engines.
+"""Rules in the database: created, changed and deleted by their owners, read by engines.
 
-Every change of a rule is made here: the revision grows, and engines hear of it when the
-transaction commits.
+Every change of a rule goes through this module: its revision grows, and engines are notified when
+the transaction commits.
 """
 
 import logging
@@ -24,7 +24,7 @@ from realtime.users import one_at_a_time
 
 logger = logging.getLogger(__name__)
 
-# The channel-layer group in which engines hear that rules have changed.
+# The channel-layer group that notifies engines of changed rules.
 RULES_GROUP: Final = "alert-rules"
 RULES_CHANGED: Final = "rules.changed"
 
@@ -41,7 +41,7 @@ class TooManyRules(Exception):
 
 
 def definition_of(row: AlertRule) -> Definition:
-    """The definition as it was checked, with the row's name and pause.
+    """The checked definition, with the row's name and `paused`.
 
     Raises InvalidRule for a row that was written by other means.
     """
@@ -51,13 +51,13 @@ def definition_of(row: AlertRule) -> Definition:
 
 
 def rule_of(row: AlertRule) -> Rule:
-    """What an engine evaluates; raises InvalidRule for a row that was written by other means."""
+    """The rule for engines; raises InvalidRule for a row that was written by other means."""
     since = int(row.changed_at.timestamp() * 1000)
     return Rule(row.pk, row.revision, row.owner_id, definition_of(row), since)
 
 
 def fill(row: AlertRule, definition: Definition, key_id: int | None = None) -> AlertRule:
-    """Give a row a definition, by a key or without; the caller saves by `save_rule`."""
+    """Set the definition of a row, by a key or without; the caller saves with `save_rule`."""
     row.key_id = key_id
     data = definition.as_data()
     row.name = definition.name
@@ -89,10 +89,10 @@ def delete_rules(rows: Sequence[AlertRule]) -> None:
 def replace_rules(
     identity: Identity, wanted: Sequence[tuple[int | None, Definition]]
 ) -> list[AlertRule]:
-    """Make these the user's rules that were sent over sockets; rules from elsewhere stay.
+    """Replace the rules that the user has sent over sockets by these; other rules stay.
 
-    One that is there already, by id or else by name, is changed; one that says the same is left as
-    it is, with what it remembers. Raises InvalidRule (`[2].symbols…`) and TooManyRules.
+    An existing rule, found by id or else by name, is changed; an identical rule is left as it is,
+    with its state. Raises InvalidRule (`[2].symbols…`) and TooManyRules.
     """
     for index, (_, definition) in enumerate(wanted):
         try:
@@ -143,7 +143,7 @@ def _changed(row: AlertRule | None, definition: Definition, identity: Identity) 
 
 
 def announce() -> None:
-    """Tell engines to look at once; those that do not hear it look a moment later anyway."""
+    """Tell engines to read the rules at once; engines that miss this poll a moment later."""
     layer = get_channel_layer()
     if layer is None:
         return
@@ -154,7 +154,7 @@ def announce() -> None:
 
 
 def check_allowed(definition: Definition, identity: Identity) -> None:
-    """Raise InvalidRule for what the credential may not read, or a webhook of others."""
+    """Raise InvalidRule for channels that the credential may not read, or a foreign webhook."""
     check_readable(definition, identity)
     endpoint = definition.escalate_to
     mine = WebhookEndpoint.objects.filter(owner_id=identity.user_id)
@@ -163,7 +163,7 @@ def check_allowed(definition: Definition, identity: Identity) -> None:
 
 
 def check_room(owner_id: Any, more: int) -> None:
-    """Raise TooManyRules if the user may not have so many more; within `one_at_a_time`."""
+    """Raise TooManyRules if the user may not have that many more; call within `one_at_a_time`."""
     limit: int = settings.REALTIME_ALERT_RULES_PER_USER
     if more > 0 and AlertRule.objects.filter(owner_id=owner_id).count() + more > limit:
         raise TooManyRules(limit)

@@ -8,7 +8,7 @@ from realtime.streams import WILDCARD, Channel
 
 
 class RuleIndex:
-    """Rules by id; `of(symbol)` are those that look at it."""
+    """Rules by id; `of(symbol)` gives the rules that name a symbol or `*`."""
 
     def __init__(self) -> None:
         self.rules: dict[int, Rule] = {}
@@ -46,15 +46,15 @@ class RuleIndex:
         return (self.rules[id] for id in ids)
 
     def channels(self, symbol: str) -> set[Channel]:
-        """The channels of a symbol that some rule looks at."""
+        """The channels of a symbol that some rule reads."""
         return {*self._channels.get(WILDCARD, {}), *self._channels.get(symbol, {})}
 
     @property
     def symbols(self) -> Iterable[str]:
-        """Those that rules name; not `*`."""
+        """The symbols that rules name, without `*`."""
         return [symbol for symbol in self._by_symbol if symbol != WILDCARD]
 
     @property
     def wildcards(self) -> set[Channel]:
-        """The channels whose rules look at every symbol."""
+        """The channels that rules on every symbol read."""
         return set(self._channels.get(WILDCARD, {}))

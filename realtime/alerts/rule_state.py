@@ -1,4 +1,4 @@
-"""One rule on one symbol: what is true of it now, and what must survive a restart. Pure."""
+"""One rule on one symbol: its current state, and the part that must survive a restart. Pure."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ Truth = Callable[[Sequence[bool]], bool]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A definition with what names it. `revision` grows when its meaning changes.
+    """A definition with its identifiers. `revision` grows when its meaning changes.
 
-    It ignores what was published before `since` (milliseconds).
+    Updates published before `since` (milliseconds) are ignored.
     """
 
     id: int
@@ -33,8 +33,8 @@ class Rule:
 class RuleState:
     """`since`: when the rule became true; `done`: it has fired (or was passed over) since then.
 
-    All times in milliseconds. `fired` is when it fired last, `finished` that it never will again,
-    `wake` when it wants to be looked at without an update.
+    All times are in milliseconds. `fired`: when the rule last fired; `finished`: it never fires
+    again; `wake`: when to evaluate it without an update.
     """
 
     __slots__ = (
@@ -70,12 +70,12 @@ class RuleState:
 
     @property
     def mark(self) -> Any:
-        """Equal as long as nothing has changed that a restart needs."""
+        """A value that changes whenever the state that a restart needs has changed."""
         on = [watch.on for watch in self.watches if watch.keeps]
         return self.since, self.done, self.fired, self.finished, self.wake, on
 
     def as_data(self) -> dict[str, Any]:
-        """What a restart needs; {} if that is nothing."""
+        """The state that a restart needs; {} if there is none."""
         data = {
             "since": self.since,
             "done": self.done,

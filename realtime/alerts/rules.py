@@ -1,4 +1,4 @@
-"""A rule's definition: what comes from the admin, REST and sockets, checked. Pure.
+"""A rule's definition: JSON from the admin, REST or a socket, checked. Pure.
 
     parse_rule({"symbols": ["AAPL"], "conditions": [{"type": "above", "value": 150}]})
 
@@ -32,7 +32,7 @@ MAX_SYMBOLS: Final = 200
 MAX_NAME: Final = 100
 DEFAULT_MESSAGE: Final = "{symbol}: {condition}"
 
-# What `type` of a condition may be.
+# The values that `type` of a condition may have.
 TYPES: Final = tuple(str(kind.__struct_config__.tag) for kind in get_args(Node))
 Severity = Literal["low", "medium", "high", "critical"]
 Pause = Annotated[float, Meta(ge=0, le=MAX_SECONDS)]
@@ -65,7 +65,7 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
     active_hours: ActiveHours | None = None
     expires_at: datetime | None = None
     paused: bool = False
-    # Of a webhook endpoint of the owner: told if the alert is not acknowledged in time.
+    # The id of the owner's webhook endpoint that receives an alert not acknowledged in time.
     escalate_to: int | None = None
     escalate_after: Annotated[float, Meta(ge=1, le=MAX_SECONDS)] | None = None
 
@@ -75,21 +75,21 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
 
     @property
     def root(self) -> AllOf | AnyOf:
-        """The conditions as one."""
+        """All conditions combined into one node."""
         return (AllOf if self.match == "all" else AnyOf)(conditions=self.conditions)
 
     @property
     def channels(self) -> set[Channel]:
-        """The channels whose updates this rule looks at."""
+        """The channels whose updates this rule reads."""
         return {leaf.metric.channel for leaf in leaves(self.root)}
 
     def as_data(self) -> dict[str, Any]:
-        """As JSON has it; what has its default is left out. `parse_rule` takes it back."""
+        """As JSON, without fields that have their defaults; `parse_rule` is the inverse."""
         data: dict[str, Any] = msgspec.to_builtins(self)
         return data
 
 
-# msgspec learns a type when it is first used, and crashes where two threads do that at a time.
+# msgspec analyses a type when it is first used, and crashes if two threads do so concurrently.
 _LEARNED: Final = msgspec.json.Decoder(Definition)
 
 
@@ -120,7 +120,7 @@ def parse_rule(raw: object) -> Definition:
     return rule
 
 
-# Shorter ways of saying it -------------------------------------------------------------------
+# Short forms -------------------------------------------------------------------
 
 # {"symbol": "AAPL", "condition": "above", "value": 150} is a whole rule.
 _OF_CONDITION: Final = {name for kind in get_args(Leaf) for name in kind.__struct_fields__} - {
@@ -242,7 +242,7 @@ def _check_options(rule: Definition) -> None:
 
 
 def _check_text(field: str, text: str) -> None:
-    """Refuse what a database does not take for text."""
+    """Refuse text that a database cannot store."""
     if "\x00" in text:
         raise InvalidRule(field, "holds the character U+0000")
     try:

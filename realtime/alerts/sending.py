@@ -1,7 +1,7 @@
-"""Stored alerts onto their streams, each once.
+"""Publishes stored alerts on their streams, each one once.
 
-An alert that was stored by this process a moment ago is sent at once. One whose sending may have
-been cut short (by a crash, or by Redis) is looked for in its stream first.
+An alert that this process has just stored is published at once. An alert whose publication may have
+been interrupted (by a crash, or by Redis) is first looked up in its stream.
 """
 
 import logging
@@ -29,21 +29,21 @@ from realtime.delivery.layers import StreamLayer
 from realtime.models import Alert
 from realtime.streams import ALERTS_ALL, Stream, user_alerts
 
-# Seconds after which any engine may send an alert that was stored and not sent.
+# Seconds after which any engine may send an alert that is stored but unsent.
 PATIENCE: Final = 3.0
-# Alerts that are stored late in one transaction.
+# Most alerts that one transaction stores late.
 _LATE_AT_ONCE: Final = 300
-# Characters of the message of one that is larger than REALTIME_MAX_MESSAGE_BYTES is now.
+# Characters that are kept of a message that exceeds the current REALTIME_MAX_MESSAGE_BYTES.
 _SHORTENED: Final = 500
 
 logger = logging.getLogger(__name__)
 
 
 async def send(alerts: Sequence[Alert]) -> list[str]:
-    """Publish alerts that no process can have published yet; the uids of those that are.
+    """Publish alerts that no process can have published yet; returns the uids of those published.
 
-    Those that were not confirmed stay unsent in the database: `resend` looks after them. One that
-    cannot be sent at all is logged and counts as sent: trying again would not help.
+    Alerts without a confirmation stay unsent in the database, for `resend`. An alert that cannot be
+    sent at all is logged and counts as sent, since a retry would not help.
     """
     broadcasts: list[Broadcast] = []
     uids: list[str] = []
@@ -62,9 +62,9 @@ async def send(alerts: Sequence[Alert]) -> list[str]:
 async def resend(
     layer: StreamLayer, *, patience: float = PATIENCE, published: float | None = None
 ) -> int:
-    """Send what was left behind; how many. Raises BackendUnavailable and DatabaseError.
+    """Send alerts left behind; returns how many. Raises BackendUnavailable and DatabaseError.
 
-    `published`: the patience with publishers of alerts that may still be about to send theirs.
+    `published`: how long to wait for publishers that may still be about to send their alerts.
     """
     now = timezone.now()
     before = now - timedelta(seconds=patience)
@@ -83,9 +83,9 @@ async def resend(
 
 
 async def store_late(layer: StreamLayer) -> int:
-    """Store what was sent while the database did not answer, and is on its stream; how many.
+    """Store alerts that were published while the database was away; returns how many.
 
-    Raises BackendUnavailable and DatabaseError; then nothing is forgotten.
+    Raises BackendUnavailable and DatabaseError; then all of them are tried again later.
     """
     noted = await unstored.noted(layer, _LATE_AT_ONCE)
     if not noted:
@@ -106,7 +106,7 @@ async def store_late(layer: StreamLayer) -> int:
 
 
 def _store_late(updates: Sequence[Broadcast]) -> None:
-    """All at once; where that is refused each by itself, so that one spoils none of the others."""
+    """Store all at once or, if that fails, one by one: one bad alert does not affect others."""
     if not updates or not settings.REALTIME_ALERT_STORE:
         return
     try:

@@ -1,9 +1,9 @@
-"""The process in which rules are tried on the past: `python -m` this, and nothing else.
+"""The process that evaluates dry runs: run with `python -m`, not imported.
 
-It costs as much time and memory as a rule can make it cost, so it runs outside the web server. Its
-standard input are pickled calls, each a name and arguments, in this order for every rule: `rule`,
-then `symbol` with `updates` or `bars` for each of its symbols, then `report`, which is answered
-with a line of JSON. It ends when its standard input does. No Django here.
+A rule may cost much time and memory, so it is evaluated outside the web server. Standard input
+carries pickled calls, each a name with arguments, in this order for every rule: `rule`, then for
+each of its symbols `symbol` with `updates` or `bars`, then `report`, which is answered with a line
+of JSON. The process ends at the end of its input. It does not import Django.
 """
 
 import heapq
@@ -24,16 +24,16 @@ from realtime.alerts.rule_state import Rule
 from realtime.alerts.rules import Definition, parse_rule
 from realtime.streams import Channel
 
-# Firings that an answer names, the newest ones.
+# Number of newest firings that an answer lists.
 MAX_TIMES: Final = 100
-# Seconds of a processor that all rules together may take.
+# CPU seconds that all rules together may take.
 MAX_SECONDS: Final = 20
 # Start in milliseconds, open, high, low, close, volume.
 BarRow = tuple[int, float, float, float, float, float | None]
 
 
 class Trial:
-    """One rule, and how often it would have fired so far, with and without its cooldown."""
+    """Counts how often one rule would have fired, with and without its cooldown."""
 
     def __init__(self, raw: dict[str, Any]) -> None:
         definition = parse_rule(raw)
@@ -46,7 +46,7 @@ class Trial:
         self._end: int | None = None
 
     def symbol(self, symbol: str) -> None:
-        """What follows is of this symbol."""
+        """The next calls are about this symbol."""
         self._play()
         self._symbol = symbol
 
@@ -57,12 +57,12 @@ class Trial:
             self._ticks.append(TimedUpdate(channel, at, {name: data.get(name) for name in NUMBERS}))
 
     def bars(self, length: int, rows: Iterable[BarRow]) -> None:
-        """Each as four updates: open, the extreme nearer to it, the other one, close."""
+        """Each bar as four updates: open, the extreme nearer to it, the other extreme, close."""
         for row in rows:
             self._ticks += _of_bar(length, *row)
 
     def report(self) -> dict[str, Any]:
-        """`begin` and `end` are those of the past that was looked at; see `dry_run.try_out`."""
+        """`begin` and `end` of the data that was evaluated; see `dry_run.try_out`."""
         self._play()
         failed = self._with.failed or self._without.failed
         if failed:
@@ -107,7 +107,7 @@ class _Tally:
         self.failed += machine.failed
 
     def times(self) -> list[dict[str, Any]]:
-        """Of the newest firings, the oldest first."""
+        """The times of the newest firings, oldest first."""
         names = ("timestamp", "symbol", "price", "message")
         told = (alert_data(fired) for _, _, fired in sorted(self._newest, key=lambda n: n[:2]))
         return [{name: data.get(name) for name in names} for data in told]
@@ -129,7 +129,7 @@ def _time(moment: int) -> str:
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_SECONDS, MAX_SECONDS + 1))
-    os.nice(10)  # clients come first
+    os.nice(10)  # serving clients has priority
     trial = Trial({"symbols": ["*"], "conditions": [{"type": "above", "value": 0}]})
     while True:
         try:

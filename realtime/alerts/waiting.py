@@ -1,4 +1,4 @@
-"""Updates that wait for the engine, one of each symbol in turn: a busy symbol delays itself only.
+"""Updates that wait for the engine, taken from each symbol in turn: a busy one delays only itself.
 
 Pure.
 """
@@ -9,13 +9,13 @@ from typing import Final
 
 from realtime.delivery.updates import Update
 
-# Updates of one symbol that wait; of those beyond only the newest does, and what came before it is
-# found in the history.
+# Updates of one symbol that wait. Of any more, only the newest waits, and the ones before it are
+# read from the history.
 MAX_OF_SYMBOL: Final = 500
 
 
 class Waiting:
-    """Each with whether those before it have been looked for already."""
+    """Each update waits with a flag: have missing updates before it been looked up already?"""
 
     def __init__(self) -> None:
         self._queues: OrderedDict[str, deque[tuple[Update, bool]]] = OrderedDict()
@@ -36,7 +36,7 @@ class Waiting:
             self._count += 1
 
     def take(self) -> tuple[Update, bool]:
-        """The next update, and whether those before it were looked for."""
+        """The next update, and whether missing updates before it have been looked up."""
         symbol, queue = next(iter(self._queues.items()))
         self._count -= 1
         item = queue.popleft()
@@ -47,7 +47,7 @@ class Waiting:
         return item
 
     def put_first(self, updates: Sequence[Update]) -> None:
-        """What was missing of a symbol, and the update before which that was noticed."""
+        """Put back missing updates of a symbol, with the update that revealed the hole."""
         queue = self._queues.setdefault(updates[0].stream.symbol, deque())
         queue.extendleft((update, True) for update in reversed(updates))
         self._count += len(updates)

@@ -1,4 +1,4 @@
-"""The numbers of one symbol that conditions watch, and whom a new value touches. Pure."""
+"""The numbers of one symbol that conditions watch, and which watches a new value touches. Pure."""
 
 import math
 from collections import deque
@@ -17,12 +17,12 @@ from realtime.alerts.conditions import (
 )
 from realtime.alerts.levels import Levels
 
-# A window moves on in steps of a 60th of its length: it looks back up to that much further.
+# A window advances in steps of a 60th of its length, so it looks back up to one step further.
 BUCKETS = 60
 
 
 class MetricSeries:
-    """One number. `step`: of the last update which had it; `before`: the value before that."""
+    """One number. `step`: of the last update that contained it; `before`: the previous value."""
 
     __slots__ = ("_above", "_reached", "before", "step", "value")
 
@@ -30,8 +30,8 @@ class MetricSeries:
         self.value: float | None = None
         self.before: float | None = None
         self.step = -1
-        self._above: Levels[Watch] = Levels()  # true or false by `x > level`
-        self._reached: Levels[Watch] = Levels()  # by `x >= level`
+        self._above: Levels[Watch] = Levels()  # whose truth depends on `x > level`
+        self._reached: Levels[Watch] = Levels()  # whose truth depends on `x >= level`
 
     def watch(self, watch: "Watch") -> None:
         for levels, level in self._places(watch):
@@ -53,7 +53,7 @@ class MetricSeries:
         return bool(self._above) or bool(self._reached)
 
     def set(self, value: float, step: int) -> Iterator["Watch"]:
-        """Take a new value; those for whom that may change something."""
+        """Take a new value; returns the watches whose truth may have changed."""
         before, self.before = self.value, self.value
         self.value = value
         self.step = step
@@ -101,9 +101,9 @@ class Watch:
             case _:
                 assert_never(condition)
         self.back = self.level if rearm is None else rearm
-        # With `for`, a crossing stays true until the number is back.
+        # With `for`, a crossing stays true until the number returns.
         self.latched = latched and condition.event
-        # Can what is true not be told from the number alone?
+        # Does the truth depend on more than the current number?
         self.keeps = rearm is not None or self.latched
         self.on = False
 
@@ -153,10 +153,10 @@ class Window:
         self._buckets: deque[list[float]] = deque(saved or ())
 
     def add(self, price: float, now: int) -> Mapping[MetricName, float]:
-        """Take a price; percent from the lowest up to it, and from the highest down to it.
+        """Take a price; returns the move in percent up from the lowest, and down from the highest.
 
         A price so far from the others that the percentage is not a finite number does not count as
-        a move and is not remembered: what follows is compared with the prices before it.
+        a move and is not kept: later prices are compared with the prices before it.
         """
         oldest = (now - self._length) // self._step
         while self._buckets and self._buckets[0][0] < oldest:
@@ -185,7 +185,7 @@ class Window:
 
 
 def percent(value: float, base: float) -> float | None:
-    """By how many percent `value` is above `base`; nine digits, so that 5 % is 5 %.
+    """By how many percent `value` is above `base`, rounded to nine digits so that 5 % is exactly 5.
 
     None where two finite prices are too far apart for that to be a finite number.
     """
