@@ -4,16 +4,17 @@ The rules:
 
 - The event time of an update is `timestamp` in its data; without one, when it was published.
 - A tick counts in the minute and in the UTC day of its event time, however late it comes: its
-  price may be a new high or low, and the open or the close only if no tick before, or after, has
-  been it. `volume` is what was traded in this tick; a bar's volume is their sum.
-- An update with `bar_date` speaks of the bar of that day: its `open`, `high`, `low` and `volume`
-  are the bar's so far, and nothing of it is summed. It makes no bars of a minute.
+  price may set a new high or low; it sets the open or the close only if no tick with an earlier, or
+  later, event time has set it. `volume` is the volume of this tick; a bar's volume is their sum.
+- An update with `bar_date` describes the bar of that day: its `open`, `high`, `low` and `volume`
+  are those of the bar so far, and nothing is summed. It produces no bars of a minute.
 - Two ticks of one source with the same `trade_id` are one; without an id, two with the same
-  `timestamp`, price and volume. An update without a `timestamp` of its own repeats nothing.
-- An update with `corrects` takes back the trade with that `trade_id`, or says what it should have
-  been: its minute is rebuilt from the others, and its day from its minutes. It is not a tick.
+  `timestamp`, price and volume. An update without a `timestamp` never counts as a repetition.
+- An update with `corrects` cancels the trade with that `trade_id`, or gives the right price and
+  volume: its minute is rebuilt from the other ticks, and its day from its minutes. It is not a
+  tick.
 - A source with `bar_date` that goes back by more than RESTART starts over (the next lap of a
-  replay): it writes the same bars once more, as if they had not been there.
+  replay): it writes the same bars again, replacing the old ones.
 """
 
 import math
@@ -30,17 +31,17 @@ from realtime.values import in_utc, read_epoch, total
 INTERVALS: Final = {"1m": timedelta(minutes=1), "1d": timedelta(days=1)}
 # How far ahead of this machine's clock the clock of a market may be.
 FUTURE: Final = timedelta(seconds=10)
-# A day begins half a day earlier in Auckland than in London.
+# A day begins half a day earlier in Auckland than in London, so `bar_date` may be ahead.
 _FUTURE_DAYS: Final = timedelta(days=1)
 RESTART: Final = timedelta(days=7)
-# Ticks of a series that a repetition is looked for among.
+# Ticks of a series among which repetitions are detected.
 REMEMBERED: Final = 1000
 _MIDNIGHT: Final = time_of_day(tzinfo=UTC)
 _MAX_SOURCE: Final = 64
 
 
 class InvalidTick(ValueError):
-    """Raised for market data that cannot count in a bar. Says which field, and what is wrong."""
+    """Raised for market data that cannot count in a bar; names the field and the problem."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(field, reason)
@@ -59,7 +60,7 @@ class BarSeries(NamedTuple):
 
 
 class BarKey(NamedTuple):
-    """What there is one bar for. `start` is its first moment, in UTC."""
+    """The key of a bar. `start` is its first moment, in UTC."""
 
     symbol: str
     interval: str
@@ -69,7 +70,7 @@ class BarKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What one update says. `whole`: of the bar of `bar_date` so far, not of one tick."""
+    """The price in one update. `whole`: of the whole bar of `bar_date` so far, not of one tick."""
 
     price: float
     volume: float
@@ -79,7 +80,7 @@ class Price:
     open: float | None = None
     high: float | None = None
     low: float | None = None
-    # What a repetition has in common with the first one; None: this one repeats nothing.
+    # The key by which repetitions are recognised; None: this update cannot be a repetition.
     identity: tuple[object, ...] | None = None
 
 
@@ -87,9 +88,9 @@ class Price:
 class Candle:
     """A bar, or the part of it that is not stored yet.
 
-    `first` and `last` are the event times of its open and its close; None: not known. `fresh`:
-    what was there before does not count. `so_far`: its volume is the bar's, not to be summed.
-    `void`: there is no such bar any more. `of_minutes`: it is made of the bars of its minutes.
+    `first` and `last` are the event times of its open and its close; None: unknown. `fresh`: it
+    replaces the stored bar. `so_far`: its volume is the bar's total, not to be summed. `void`: the
+    bar must be deleted. `of_minutes`: it is built from the bars of its minutes.
     """
 
     open: float
@@ -106,12 +107,12 @@ class Candle:
 
     @property
     def sound(self) -> bool:
-        """Are all of its numbers such as updates can bring? Not of every row in a database."""
+        """Are all numbers finite floats? In rows written by other means they may not be."""
         numbers = (self.open, self.high, self.low, self.close, self.volume)
         return all(isinstance(number, float) and math.isfinite(number) for number in numbers)
 
     def joined(self, later: "Candle") -> "Candle":
-        """This part and one that arrived later, whatever their event times are."""
+        """This part merged with one that arrived later, whatever their event times."""
         if self.of_minutes or later.of_minutes:
             return OF_MINUTES
         if later.fresh:
@@ -185,7 +186,7 @@ def corrected_id(data: Mapping[str, Any]) -> str | None:
 
 
 def corrected_price(corrects: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """The price and the volume that a trade should have had; no price: it did not happen.
+    """The right price and volume of a corrected trade; no price: the trade was cancelled.
 
     Raises InvalidTick.
     """
@@ -196,9 +197,9 @@ def corrected_price(corrects: Mapping[str, Any]) -> tuple[float | None, float | 
 
 
 def doubts(data: Mapping[str, Any], now: datetime) -> dict[str, str]:
-    """What the publisher of market data should hear, by field; nothing where all is clear.
+    """Warnings for the publisher of market data, by field; empty if there is nothing to report.
 
-    Why it is in no bar, though it has a price; or how its time was read, if that is a guess.
+    Why data with a price is in no bar; or how its time was interpreted, if that is a guess.
     """
     if _is_plain(data, now):
         return {}
@@ -220,7 +221,7 @@ _PLAIN: Final = (float, int)
 
 
 def _is_plain(data: Mapping[str, Any], now: datetime) -> bool:
-    """Is it a tick as nearly all are? In a fifth of the time that reading it takes."""
+    """Is it a plain tick, like nearly all? This check takes a fifth of the time of a full parse."""
     price: Any = data.get("price")
     volume: Any = data.get("volume")
     stamp, source = data.get("timestamp"), data.get("source", "")
@@ -316,7 +317,7 @@ def tick_candle(price: Price) -> Candle:
 
 
 def bar_candle(price: Price) -> Candle:
-    """A bar so far, as far as the update tells."""
+    """The bar so far, from the fields that the update has."""
     at = price.price
     opened = at if price.open is None else price.open
     high = max(at, opened, at if price.high is None else price.high)
@@ -326,13 +327,13 @@ def bar_candle(price: Price) -> Candle:
 
 @dataclass(slots=True)
 class Candles:
-    """Gathers updates into bars; `take` hands over what was gathered since the last time.
+    """Gathers updates into bars; `take` returns the parts gathered since the last call.
 
-    What is handed over are parts of bars, to be `joined` to those that are stored.
+    These are parts of bars, to be `joined` to the stored ones.
     """
 
     _pending: dict[BarKey, Candle] = field(default_factory=dict)
-    # The bar that each series which names its bars has come to.
+    # The newest `bar_date` of each series that has them.
     _newest: dict[BarSeries, datetime] = field(default_factory=dict)
     _seen: dict[BarSeries, "OrderedDict[tuple[object, ...], None]"] = field(default_factory=dict)
 
@@ -351,7 +352,7 @@ class Candles:
         return True
 
     def see(self, symbol: str, price: Price) -> bool:
-        """Remember an update without counting it; False if it was here before."""
+        """Remember an update without counting it; False if it is a repetition."""
         if price.identity is None or price.bar_date is not None:
             return True
         seen = self._seen.setdefault(BarSeries(symbol, price.source), OrderedDict())
@@ -363,13 +364,13 @@ class Candles:
         return True
 
     def _aged(self, series: BarSeries, start: datetime, candle: Candle) -> Candle:
-        """Fresh, if it opens a bar that this run of its source has not had yet."""
+        """Marks a candle as fresh if this run of its source has not had its bar yet."""
         newest = self._newest.get(series)
-        # As differences: a week before the year 1 there is no date.
+        # Compared as a difference: subtracting a week from a date in year 1 would overflow.
         if newest is not None and timedelta(0) <= newest - start <= RESTART:
             return candle
         self._newest[series] = start
-        # The first one after a restart of this process may go on with a bar that is half stored.
+        # The first one after a restart of this process may continue a bar that is partly stored.
         return candle if newest is None else replace(candle, fresh=True)
 
     def _join(self, series: BarSeries, interval: str, start: datetime, candle: Candle) -> None:
@@ -378,7 +379,7 @@ class Candles:
         self._pending[key] = candle if pending is None else pending.joined(candle)
 
     def rebuild(self, series: BarSeries, start: datetime, candle: Candle | None) -> None:
-        """Put this in the place of a minute's bar, and make the bar of its day of its minutes."""
+        """Replace the bar of a minute, and rebuild the bar of its day from its minutes."""
         minute = BarKey(series.symbol, "1m", series.source, start)
         self._pending[minute] = VOID if candle is None else replace(candle, fresh=True)
         day = BarKey(series.symbol, "1d", series.source, bar_start("1d", start))

@@ -1,7 +1,7 @@
 """The recorder: reads all market data and writes bars.
 
-It reads from where the database says that it stood, and writes bars and positions together, about
-once a second. While the database is away it goes on gathering; while Redis is away it waits.
+It reads from the stored positions, and writes bars and positions in one transaction, about once a
+second. While the database is away it continues to gather; while Redis is away it waits.
 """
 
 import asyncio
@@ -79,13 +79,13 @@ async def _record(stop: asyncio.Event, begin: "Callable[[], _Session]") -> None:
 
 @dataclass
 class _Session:
-    """One reading of the streams, from the stored positions on."""
+    """One run of reading the streams, starting at the stored positions."""
 
     stop: asyncio.Event
     layer: StreamLayer
     flush_every: float
     now: Callable[[], datetime]
-    told: set[tuple[str, str]]  # what was refused before: symbol and field, or kind of error
+    told: set[tuple[str, str]]  # problems already logged: symbol and field, or kind of error
     candles: Candles = field(default_factory=Candles)
     stored: dict[str, Position] = field(default_factory=dict)
     positions: dict[str, Position] = field(default_factory=dict)
@@ -119,7 +119,7 @@ class _Session:
                     await self._count(item)
 
     async def _catch_up(self, stream: Stream) -> None:
-        """Everything that the history still holds: far more than one resume gives."""
+        """Read everything that the history still holds, which is far more than one resume gives."""
         length = settings.REALTIME_HISTORY_LENGTH[CHANNEL]
         page = await self._wait_out(partial(self.layer.read_newest, stream, length))
         before = self.positions.get(stream.symbol)
@@ -156,7 +156,7 @@ class _Session:
                 "an update of %s does not count towards a bar: %s",
                 exc,
             )
-        except Exception as exc:  # whatever a publisher can think of: the others go on
+        except Exception as exc:  # publishers may send anything; the other updates still count
             kind = type(exc).__name__
             self._tell(
                 update.stream.symbol, kind, "an update of %s does not count towards a bar: %r", exc
@@ -164,7 +164,7 @@ class _Session:
         self.positions[update.stream.symbol] = Position(update.epoch, update.offset)
 
     async def _correct(self, update: Update, id: str) -> None:
-        """Rebuild the bars that hold a trade which was cancelled or corrected.
+        """Rebuild the bars that contain a cancelled or corrected trade.
 
         Raises InvalidTick.
         """
@@ -181,8 +181,8 @@ class _Session:
         self.candles.rebuild(BarSeries(update.stream.symbol, source), *found)
 
     def _remember(self, update: Update) -> None:
-        """One that is in the bars already, so that its repetition is known as such."""
-        with contextlib.suppress(Exception):  # one that is in no bar: told when it came
+        """Remember an update that the bars already contain, to recognise its repetition."""
+        with contextlib.suppress(Exception):  # it is in no bar, which was logged when it arrived
             self._take(update, self.candles.see)
 
     def _take(self, update: Update, use: Callable[[str, Price], object]) -> None:
@@ -221,14 +221,14 @@ class _Session:
             await self._store(candles, after)
         except (StaleCheckpoint, Stopped):
             raise
-        except Exception:  # of one of them, and perhaps of that one alone
+        except Exception:  # perhaps only one symbol is affected
             for symbol, place in after.items():
                 await self._store_alone(symbol, place, candles)
 
     async def _store_alone(
         self, symbol: str, place: Position, candles: Mapping[BarKey, Candle]
     ) -> None:
-        """Write what was gathered of one symbol, or pass over it and say so."""
+        """Write the bars of one symbol, or skip it and log the error."""
         own = {key: candle for key, candle in candles.items() if key.symbol == symbol}
         try:
             await self._store(own, {symbol: place})

@@ -14,7 +14,7 @@ from realtime.values import LARGEST, batches
 
 logger = logging.getLogger(__name__)
 
-# Symbols of which that was told.
+# Symbols for which the problem was logged already.
 _too_large: Final[set[str]] = set()
 # Rows that one statement reads or writes.
 _BATCH: Final = 300
@@ -27,7 +27,7 @@ _VALUES: Final = (
 class StaleCheckpoint(Exception):
     """Raised when the stored positions are not those that the bars were gathered from.
 
-    Another recorder is at work, or a transaction was committed and its answer lost.
+    Another recorder is running, or the answer to a committed transaction was lost.
     """
 
     def __init__(self, symbol: str) -> None:
@@ -39,7 +39,7 @@ class StaleCheckpoint(Exception):
 
 
 def load_positions() -> dict[str, Position]:
-    """How far each symbol's updates are recorded."""
+    """The position up to which the updates of each symbol are recorded."""
     return {row.symbol: Position(row.epoch, row.offset) for row in RecordedPosition.objects.all()}
 
 
@@ -50,8 +50,8 @@ def store(
 ) -> None:
     """Join parts of bars to the stored ones, and move the positions of their symbols.
 
-    `before` has the positions that are stored, as far as the caller knows, `after` the new ones.
-    Raises StaleCheckpoint, and then has changed nothing.
+    `before` has the positions that the caller expects to be stored, `after` the new ones. Raises
+    StaleCheckpoint without changing anything.
     """
     with transaction.atomic():
         _move(before, after)
@@ -73,7 +73,7 @@ def _write(candles: Mapping[BarKey, Candle]) -> None:
 
 
 def _of_minutes(key: BarKey) -> Candle:
-    """The bar of a day out of those of its minutes."""
+    """The bar of a day, built from the bars of its minutes."""
     minutes = Bar.objects.filter(symbol=key.symbol, interval="1m", source=key.source)
     day = minutes.filter(start__gte=key.start, start__lt=key.start + INTERVALS["1d"])
     parts = [_candle(bar) for bar in day.order_by("start")]
@@ -101,7 +101,7 @@ def _move(before: Mapping[str, Position], after: Mapping[str, Position]) -> None
 
 
 def _held(keys: Sequence[BarKey]) -> dict[BarKey, Bar]:
-    """The stored bars among these."""
+    """Those of these bars that are stored."""
     bars = Bar.objects.filter(
         symbol__in={key.symbol for key in keys}, start__in={key.start for key in keys}
     )

@@ -1,4 +1,4 @@
-"""Predicting the past: what a predictor would have said at many origins, and what came. Pure."""
+"""Backtests: predictions at many past origins, beside the prices that followed. Pure."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -7,23 +7,23 @@ from typing import Final
 from realtime.predictions.calibration import Forecast
 from realtime.predictions.predictors import PredictionFailed, Predictor
 
-# Closes that a predictor is given at an origin: as many as stored bars fill up to.
+# Closes that a predictor receives at an origin: the number up to which stored bars fill a series.
 HELD: Final = 501
 
 Closes = Mapping[str, Sequence[float]]  # by symbol, oldest first
-Origin = tuple[str, int]  # a symbol, and the place of the last close that is known
+Origin = tuple[str, int]  # a symbol, and the index of the last known close
 
 
 class TooShort(ValueError):
-    """Raised when there are fewer origins than were asked for."""
+    """Raised when the closes have fewer origins than requested."""
 
 
 def choose_origins(
     closes: Closes, count: int, *, horizon: int, seed: int, held: int = HELD
 ) -> list[Origin]:
-    """`count` different origins at random, the same ones for the same seed; raises TooShort.
+    """`count` distinct random origins, reproducible by the seed; raises TooShort.
 
-    Each has `held` closes up to it, and one `horizon` steps behind it.
+    Each has `held` closes up to it, and a close `horizon` steps after it.
     """
     possible = [
         (symbol, place)
@@ -46,7 +46,7 @@ def backtest(
     horizon: int,
     held: int = HELD,
 ) -> tuple[list[Forecast], list[PredictionFailed]]:
-    """What was predicted at the origins, and where that failed."""
+    """The forecasts at the origins, and the failures of the predictor."""
     forecasts: list[Forecast] = []
     failures: list[PredictionFailed] = []
     for symbol, place in origins:
@@ -56,7 +56,7 @@ def backtest(
         except PredictionFailed as exc:
             failures.append(exc)
             continue
-        except Exception as exc:  # a predictor of anybody's, on prices of any kind
+        except Exception as exc:  # any predictor, on any prices
             failures.append(PredictionFailed(f"{symbol}: {exc!r}"))
             continue
         forecasts.append(

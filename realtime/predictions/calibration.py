@@ -1,4 +1,4 @@
-"""A calibration report: does what was called 90 % come true in 90 % of cases? Pure."""
+"""A calibration report: do bands of 90 % contain the price in 90 % of cases? Pure."""
 
 import math
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ from typing import Any, Final
 from realtime.predictions.scores import Outcome, Score, score_of
 from realtime.values import finite, mean
 
-# Nominal shares at which the report compares.
+# Nominal shares at which the report compares bands with outcomes.
 LEVELS: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 _NORMAL: Final = NormalDist()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """A prediction, and the price that came. Without bounds, or without confidence: None."""
+    """A prediction and its outcome. Fields that the prediction lacks are None."""
 
     predicted_price: float
     actual_price: float
@@ -40,8 +40,8 @@ class Forecast:
     def pinball(self) -> float | None:
         """The mean pinball loss of lower bound, median and upper bound, as a share of the price.
 
-        Divided by the last price, so that symbols can be compared. Lower is better, and it rewards
-        narrow bounds and right ones at once.
+        Divided by the last price, so that symbols can be compared. Lower is better; it rewards
+        bounds that are both narrow and correct.
         """
         if self.lower is None or self.upper is None or not self.confidence or not self.last_price:
             return None
@@ -51,10 +51,10 @@ class Forecast:
         return None if losses is None else finite(losses / self.last_price)
 
     def central_share(self) -> float | None:
-        """How wide a central band would have had to be to hold the price, as a nominal share.
+        """The nominal share of the narrowest central band that would have contained the price.
 
-        The bounds say one share only; others follow from a normal distribution of log prices with
-        a spread of its own on each side. So the rest of the curve is as good as that is.
+    The bounds give one share only; other shares assume a normal distribution of log prices with a
+    separate spread on each side. The rest of the curve is only as good as this assumption.
         """
         if self.lower is None or self.upper is None:
             return None
@@ -63,7 +63,7 @@ class Forecast:
         prices = (self.actual_price, self.predicted_price, edge)
         if not 0.5 < quantile < 1 or not all(0 < price < math.inf for price in prices):
             return None
-        # Not the logarithm of a quotient, which a float may not hold.
+        # Not the logarithm of a quotient, which may overflow or underflow.
         actual, predicted, bound = (math.log(price) for price in prices)
         moved, width = abs(actual - predicted), abs(bound - predicted)
         if width == 0:
@@ -73,7 +73,7 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """`curve`: nominal share and the share of prices that such a band would have held."""
+    """`curve`: pairs of a nominal share and the observed share of prices inside such a band."""
 
     score: Score
     pinball: float | None

@@ -1,7 +1,7 @@
 """The fields of StoredPrediction, from a prediction's data. Pure.
 
-Predictions come from the predictor here and from anywhere else, with the names of the customer's
-document (`predicted_price`, `confidence`, `timestamp`) or shorter ones (`prediction`).
+Predictions come from the configured predictor and from other publishers, with the names of the
+customer's document (`predicted_price`, `confidence`, `timestamp`) or shorter ones (`prediction`).
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Any, Final
 from realtime.broadcast import InvalidUpdate
 from realtime.values import in_utc
 
-# The names under which a value is looked for, the first one that is there counts.
+# The accepted names of each value; the first one present counts.
 PRICE: Final = ("predicted_price", "prediction")
 LOWER: Final = ("lower_bound", "lower")
 UPPER: Final = ("upper_bound", "upper")
@@ -27,8 +27,8 @@ MAX_TEXT: Final = 64
 def prediction_fields(data: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     """The fields of a StoredPrediction but its symbol; raises InvalidUpdate naming the field.
 
-    Only the price is needed. Without `horizon` it is one step ahead, without `step` a step is a
-    day, without `timestamp` it was made `now`.
+    Only the price is required. The default `horizon` is one step, the default `step` a day, and the
+    default `timestamp` is `now`.
     """
     horizon, step = _horizon(data), _step(data)
     as_of = _moment(data, "timestamp") or now
@@ -68,7 +68,7 @@ def prediction_fields(data: Mapping[str, Any], now: datetime) -> dict[str, Any]:
 
 
 def later(moment: datetime, by: timedelta) -> datetime:
-    """`moment + by`, or the end of all time."""
+    """`moment + by`, or the latest datetime if that overflows."""
     try:
         return moment + by
     except OverflowError:

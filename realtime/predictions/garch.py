@@ -1,8 +1,8 @@
 """The predictor `realtime.predictions.garch.garch_t`: GARCH-t with filtered historical simulation.
 
 It needs the extra: `pip install -r requirements-forecast.txt`. The model runs in a process of its
-own (garch_worker.py), which is started with the server: its import takes seconds, and its work
-would hold the lock of this process's Python. A worker that dies is started again; one that does
+own (garch_worker.py), which is started with the server: importing arch takes seconds, and the
+computation would hold the GIL of this process. A worker that dies is restarted; a worker that does
 not answer in time is killed.
 """
 
@@ -35,7 +35,7 @@ if find_spec("arch") is None:
         "realtime.predictions.garch needs arch: pip install -r requirements-forecast.txt"
     )
 
-# Closes that it looks at: 500 returns, and at least 250.
+# Closes that the model uses: for 500 returns, and for at least 250.
 WINDOW: Final = 501
 MIN_CLOSES: Final = 251
 _TAIL: Final = (1 - CONFIDENCE) / 2
@@ -76,7 +76,7 @@ class _Died(Exception):
 
 
 class WorkerProcess:
-    """One process, asked by one thread at a time."""
+    """One worker process, which serves one thread at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -92,7 +92,7 @@ class WorkerProcess:
     def quantiles(
         self, symbol: str, closes: Sequence[float], horizon: int, levels: Sequence[float]
     ) -> list[float]:
-        """Within REALTIME_PREDICTION_TIMEOUT, or PredictionFailed."""
+        """The worker's answer; raises PredictionFailed after REALTIME_PREDICTION_TIMEOUT."""
         deadline = time.monotonic() + settings.REALTIME_PREDICTION_TIMEOUT
         request = {"closes": list(closes), "horizon": horizon, "levels": list(levels)}
         if not self._lock.acquire(timeout=settings.REALTIME_PREDICTION_TIMEOUT):
@@ -109,7 +109,7 @@ class WorkerProcess:
         return prices
 
     def _ask(self, request: dict[str, Any], deadline: float) -> dict[str, Any]:
-        """Raises TimeoutError, and _Died when it died twice."""
+        """Raises TimeoutError, and _Died if the worker died twice."""
         line = json.dumps(request).encode() + b"\n"
         for last_try in (False, True):
             process = self._start()
@@ -126,7 +126,8 @@ class WorkerProcess:
                 if last_try:
                     raise _Died("the process of the model died twice") from exc
             except TimeoutError:
-                # One that is still starting will be of use to the next; one that computes is not.
+                # A worker that is still starting can serve the next request; one that is computing
+                # is killed.
                 if self._ready:
                     self._end()
                 raise
@@ -139,7 +140,8 @@ class WorkerProcess:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "realtime.predictions.garch_worker"],
             cwd=settings.BASE_DIR,
-            # Its own Ctrl-C: it ends with its standard input.
+            # A session of its own, which Ctrl-C does not reach: the worker ends with its standard
+            # input.
             start_new_session=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -175,12 +177,12 @@ class WorkerProcess:
                     pipe.close()
 
     def close(self) -> None:
-        """End the process, if this one started it; the next question starts another one."""
+        """End the worker if this process started it; the next request starts another one."""
         if self._owner == os.getpid():
             with self._lock:
                 self._end()
 
 
 _worker: Final = WorkerProcess()
-# It would end by itself; this is for those whom Python would tell that it has not yet.
+# It would end by itself; closing it avoids Python's ResourceWarning about a running child.
 atexit.register(_worker.close)

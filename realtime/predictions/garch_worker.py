@@ -1,9 +1,9 @@
-"""The process in which `realtime.predictions.garch` computes: `python -m` this, and nothing else.
+"""The worker process of `realtime.predictions.garch`: run with `python -m`, not imported.
 
-It imports arch, which takes seconds, so it is started once and asked many times. One JSON object
-a line: `{"closes": [...], "horizon": 5, "levels": [...]}` in, the prices at these quantiles out as
-`{"prices": [...]}`, or `{"failed": "why"}`. The first line out is `{"ready": true}`. It ends when
-its standard input does. No Django here.
+Importing arch takes seconds, so the worker is started once and serves many requests, each a JSON
+object on a line: `{"closes": [...], "horizon": 5, "levels": [...]}` in, the prices at these
+quantiles out as `{"prices": [...]}`, or `{"failed": "why"}`. The first line out is `{"ready":
+true}`. It ends when its standard input does. It does not import Django.
 """
 
 import json
@@ -19,16 +19,16 @@ from arch import arch_model
 
 PATHS: Final = 5000
 
-# arch and pandas come without, or with other, types.
+# arch and pandas may be installed without type annotations, or with different ones.
 Array = Any
 
 
 def quantiles(closes: Sequence[float], horizon: int, levels: Sequence[float]) -> list[float]:
     """Prices `horizon` steps ahead, by filtered historical simulation.
 
-    A GARCH(1,1) with Student's t is fitted to the log returns. Its standardised residuals, as they
-    were, are drawn again for each step of each path, so the tails are those of the data. The same
-    closes give the same result. Raises ValueError where the model does not fit.
+    A GARCH(1,1) with Student's t is fitted to the log returns. Its empirical standardised residuals
+    are resampled for each step of each path, so the tails are those of the data. The same closes
+    give the same result. Raises ValueError where the model does not fit.
     """
     prices = np.asarray(closes, dtype=float)
     returns = np.diff(np.log(prices))
@@ -73,11 +73,11 @@ def answer(line: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    warnings.simplefilter("ignore")  # of optimisers, about data that we have no say in
+    warnings.simplefilter("ignore")  # of optimisers, about data that comes from outside
     out = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what a library prints does not get among the answers
+    os.dup2(2, 1)  # keeps output of libraries out of the answers
     chance = np.random.default_rng(1)
-    # The first fit compiles and loads what the import does not.
+    # The first fit compiles and loads code that the import does not.
     quantiles(list(np.exp(chance.normal(0, 0.01, 300).cumsum())), 5, [0.5])
     print(json.dumps({"ready": True}), file=out)
     for line in sys.stdin:

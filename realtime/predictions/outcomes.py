@@ -1,13 +1,13 @@
-"""When is the price known that a prediction was about, and which one is it? Pure.
+"""Which price is the outcome of a prediction, and when is it known? Pure.
 
 The horizon counts bars: the price is the close of the `horizon`-th bar that starts after `as_of`
-(the bar that `as_of` lies in was the last one that the predictor saw). Days and minutes without
-trading have no bar and do not count, for the predictor and here alike.
+(the predictor's last bar is the one that contains `as_of`). Days and minutes without trading have
+no bar and do not count, neither for the predictor nor here.
 
-Two things are not an outcome. A bar that was there before the prediction: a replay that begins
-again writes the same bars in each lap, and one that is not written yet in this lap would tell
-the future. And a bar that is still open: it counts once a later bar was written after it or, with
-prices of the present, once its time is over.
+Two kinds of bar are not an outcome. First, a bar that is older than the prediction: a replay writes
+the same bars in each lap, so a bar that this lap has not written yet would reveal the future.
+Second, a bar that is still open: it counts once a later bar has been written or, for current
+prices, once its time is over.
 """
 
 from collections.abc import Sequence
@@ -17,27 +17,27 @@ from typing import Final
 
 from realtime.predictions.fields import STEPS, later
 
-# Prices that are at most so old when they are predicted from are those of the present.
+# Prices count as current if they are at most this old when a prediction uses them.
 PRESENT: Final = timedelta(minutes=15)
-# After the end of a bar, for ticks on their way and for the recorder.
+# Wait after the end of a bar, for ticks in transit and for the recorder.
 GRACE: Final = timedelta(seconds=10)
-# Markets close for nights, weekends and holidays. A bar further off than this, and twice the
-# horizon, is of another time: a replay was moved there.
+# Markets close for nights, weekends and holidays. A bar that is further away than this plus twice
+# the horizon belongs to another period, to which a replay has jumped.
 CLOSED: Final = timedelta(days=7)
-# Bars behind the horizon that are looked at for one that was written later.
+# Bars after the horizon that are searched for one that was written later.
 BEYOND: Final = 5
-# An outcome that is not there yet is looked for again when the wait is longer by this share of it.
+# A missing outcome is looked up again when the wait has grown by this share.
 PATIENCE: Final = 0.1
 SOONEST: Final = timedelta(seconds=1)
 LATEST: Final = timedelta(days=1)
-# What is not known so long after three times its horizon is given up: at the end of a replay's
-# file there are predictions of days that never come.
+# An outcome still missing this long after three times the horizon is given up: predictions near the
+# end of a replay's file are about days that are not in it.
 GIVEN_UP: Final = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """A bar: its first moment on the market's clock, and when (on ours) it was written."""
+    """A bar: its first moment by the market's clock, and the time of writing by ours."""
 
     start: datetime
     close: float
@@ -46,7 +46,7 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """What a prediction waits for. `as_of` is on the market's clock, `made_at` on ours."""
+    """The outcome that a prediction waits for; `as_of` by the market's clock, `made_at` by ours."""
 
     as_of: datetime
     made_at: datetime
@@ -58,18 +58,18 @@ class Wait:
         return -PRESENT <= self.made_at - self.as_of <= PRESENT
 
     def first_look(self) -> datetime | None:
-        """Before this time (on our clock) the outcome cannot be known; None: it never can.
+        """The earliest time (by our clock) at which the outcome can be known; None: never.
 
-        How long single updates take is not known.
+        It is never known for steps of single updates, whose duration is unknown.
         """
         if self.step == "update":
             return None
         if not self.of_the_present:
-            return self.made_at  # the speed of a replay is not known
+            return self.made_at  # the speed of a replay is unknown
         return later(self.as_of, self.horizon * STEPS[self.step])
 
     def next_look(self, now: datetime) -> datetime | None:
-        """None: there is no further one."""
+        """When to look for the outcome again; None: give it up."""
         if now - self.made_at > GIVEN_UP + 3 * self.horizon * STEPS[self.step]:
             return None
         pause = (now - self.made_at) * PATIENCE
@@ -78,8 +78,8 @@ class Wait:
     def price(self, bars: Sequence[Close], now: datetime) -> float | None:
         """The price at the horizon, once it is known.
 
-        `bars`: those that start after `as_of`, oldest first, at least `horizon` + BEYOND of them if
-        there are as many.
+        `bars`: the bars that start after `as_of`, oldest first; `horizon` + BEYOND of them, or all
+        if there are fewer.
         """
         if len(bars) < self.horizon:
             return None

@@ -1,7 +1,7 @@
-"""The seam REALTIME_PREDICTOR, and the predictor that is built in. Pure: no I/O, no Django models.
+"""The interface behind REALTIME_PREDICTOR, and the built-in predictor. Pure: no I/O, no models.
 
 A predictor is a callable `(symbol, closes, horizon) -> Prediction` named by a dotted path in the
-setting. `closes` are positive prices, oldest first; the last one may be that of a bar still open.
+setting. `closes` are positive prices, oldest first; the last one may belong to an open bar.
 `horizon` counts steps of the same spacing as `closes`. It runs in a thread, never on the event
 loop, and raises PredictionFailed where it cannot answer.
 """
@@ -21,7 +21,7 @@ from django.utils.module_loading import import_string
 
 from realtime import protocol
 
-# Daily closes of one trading year: calm and stormy weeks are both in it.
+# Daily closes of one trading year, which contains periods of low and of high volatility.
 WINDOW: Final = 250
 MIN_CLOSES: Final = 30
 CONFIDENCE: Final = 0.90
@@ -49,8 +49,8 @@ class Prediction:
 
     `predicted_price` is the median. `confidence` is the nominal probability that the price at
     the horizon lies within `lower` to `upper`. `timestamp` (aware) and `source` are those of
-    `last_price`, `step` says what `horizon` counts (`1d`, `1m` or `update`) and `valid_until` when
-    it is over, on the clock of `timestamp`; the reader of the prices fills these in.
+    `last_price`, `step` is the unit of `horizon` (`1d`, `1m` or `update`), and `valid_until` is its
+    end by the clock of `timestamp`; the code that reads the prices fills these in.
     """
 
     symbol: str
@@ -118,7 +118,7 @@ def configured_predictor() -> Predictor:
 
 
 def warm_up() -> None:
-    """Start what the configured predictor needs time for, without waiting for it.
+    """Begin the slow start of the configured predictor, if any, without waiting for it.
 
     A predictor may have an attribute `warm_up`, a function that returns at once.
     """
@@ -132,7 +132,7 @@ def warm_up() -> None:
 
 
 def run_predictor(symbol: str, closes: Sequence[float], horizon: int) -> Prediction:
-    """Call the configured predictor, in whatever thread; raises PredictionFailed only."""
+    """Call the configured predictor in the current thread; raises only PredictionFailed."""
     try:
         prediction = configured_predictor()(symbol, closes, horizon)
         if not isinstance(prediction, Prediction):
@@ -143,7 +143,8 @@ def run_predictor(symbol: str, closes: Sequence[float], horizon: int) -> Predict
     except PredictionFailed:
         raise
     except Exception as exc:
-        # The predictor may be anybody's code; its text is for our log, not for the client.
+        # The predictor may be code of the project; its error text goes to the log, not to the
+        # client.
         logger.exception("the predictor failed for %s, horizon %s", symbol, horizon)
         raise PredictionFailed(f"the predictor failed for {symbol}") from exc
     return prediction
@@ -153,8 +154,7 @@ def random_walk(symbol: str, closes: Sequence[float], horizon: int) -> Predictio
     """A random walk with drift on log returns, with a normal band.
 
     Over h steps the log price moves by h times the mean return, with variance h * s^2 of the steps
-    plus h^2 * s^2 / n because the mean itself is an estimate from n returns. The last
-    WINDOW returns count.
+    plus h^2 * s^2 / n because the mean itself is an estimate from n returns, the last WINDOW ones.
     """
     closes = checked_closes(symbol, closes, need=MIN_CLOSES)[-WINDOW - 1 :]
     # Not the logarithm of a quotient, which underflows for prices that lie far apart.
@@ -182,14 +182,14 @@ def random_walk(symbol: str, closes: Sequence[float], horizon: int) -> Predictio
             model_version="1",
         )
     except (OverflowError, ValueError):
-        # Prices that jump by powers of ten, so that no float holds the band.
+        # Prices that jump by powers of ten can make the band overflow.
         raise PredictionFailed(
             f"the prices of {symbol} vary too widely for a band", kind="bad_prices"
         ) from None
 
 
 def checked_closes(symbol: str, closes: Sequence[float], *, need: int) -> Sequence[float]:
-    """The closes as given; raises PredictionFailed if they are too few or one is invalid."""
+    """The given closes; raises PredictionFailed if there are too few or one is invalid."""
     if len(closes) < need:
         raise PredictionFailed(
             f"not enough prices for {symbol}: have {len(closes)}, need {need}",
@@ -220,5 +220,5 @@ def checked_horizon(horizon: object) -> int:
 
 
 def _round(price: float) -> float:
-    """Eight significant digits, as prices have them."""
+    """Rounded to eight significant digits, as prices are."""
     return float(f"{price:.8g}")

@@ -1,10 +1,10 @@
-"""Recent prices of a symbol: those that its subscribers have seen, and stored bars before them.
+"""Recent prices of a symbol: those that subscribers received, and stored bars before them.
 
-The newest ones come from the history of the market-data stream, so a prediction rests on what was
-published, from whichever process. That holds some hundred updates; where a predictor can use more,
-stored bars of the same source fill in what lies before them, and only that.
+The newest prices come from the history of the market-data stream, so a prediction uses what was
+published, by any process. The history holds some hundred updates; where a predictor can use more,
+stored bars of the same source supply the older prices, and only those.
 
-What a step of a prediction is follows from the data. Updates with a `bar_date` are daily bars:
+The data determines the step of a prediction. Updates with a `bar_date` are daily bars:
 `1d`. Others are rolled up to minutes by their `timestamp` (the last price of each minute in which
 there was one): `1m`. As long as that gives fewer than MIN_CLOSES minutes, or without timestamps,
 each update counts for itself: `update`.
@@ -25,10 +25,10 @@ from realtime.predictions.fields import later
 from realtime.predictions.predictors import MIN_CLOSES
 from realtime.values import in_utc, number
 
-# Updates of a symbol that are looked at. `recent_updates` gives 300 at most, counted from the
-# newest when it answers: some may be published while it reads.
+# Updates of a symbol that are used. `recent_updates` returns at most 300, counted from the newest
+# at the time of its answer: some may be published while it reads.
 HISTORY: Final = 250
-# Closes that are kept per symbol: more than any predictor here looks at.
+# Closes that are kept per symbol: more than any built-in predictor uses.
 _KEPT: Final = 1000
 _MINUTE: Final = timedelta(minutes=1)
 
@@ -37,8 +37,8 @@ _MINUTE: Final = timedelta(minutes=1)
 class PriceSeries:
     """Closes of equal spacing, oldest first; the last one may be that of a bar still open.
 
-    `as_of`: when the last price was current, on its market's clock. `spacing`: how long a step
-    takes on that clock, on average.
+    `as_of`: when the last price was current, by its market's clock. `spacing`: the mean duration of
+    a step by that clock.
     """
 
     closes: tuple[float, ...]
@@ -66,13 +66,13 @@ class RecentPrices:
     bar_date: str | None = None
     # Of the last price, as published.
     timestamp: str | None = None
-    # Of each close: the first moment of its bar, or the time of its update, if it said so.
+    # For each close: the first moment of its bar, or the time of its update if it has one.
     moments: list[datetime | None] = field(default_factory=list)
-    # Of each close: the id of its trade, if it has one.
+    # For each close: the id of its trade, if it has one.
     ids: list[str | None] = field(default_factory=list)
 
     def add(self, data: Mapping[str, Any]) -> None:
-        """Take one update into account; one without a usable price is passed over."""
+        """Add an update; one without a valid price is skipped."""
         id = corrected_id(data)
         if id is not None:
             self._correct(id, data["corrects"])
@@ -99,7 +99,7 @@ class RecentPrices:
         return trade_id in self.ids
 
     def corrected_data(self, corrects: Mapping[str, Any]) -> dict[str, Any]:
-        """The data of an update that takes back a trade: the price is that of the newest other."""
+        """The data of an update that cancels a trade, with the price of the newest other trade."""
         others = [n for n, id in enumerate(self.ids) if id != corrects["trade_id"]]
         data = {"source": self.source, "corrects": dict(corrects)}
         if not others:
@@ -109,7 +109,7 @@ class RecentPrices:
         return {"price": self.closes[others[-1]], "volume": 0, **known, **data}
 
     def _correct(self, id: str, corrects: Mapping[str, Any]) -> None:
-        """Forget a trade, or take its right price."""
+        """Remove a trade, or set its right price."""
         if id not in self.ids:
             return
         try:
@@ -126,11 +126,11 @@ class RecentPrices:
 
     @property
     def as_of(self) -> datetime:
-        """When the last price was current, on its market's clock; now if it does not say."""
+        """When the last price was current, by its market's clock; the present if unknown."""
         return _moment(self.timestamp) or datetime.now(UTC)
 
     def series(self, bars: Sequence[tuple[datetime, float]] = ()) -> PriceSeries:
-        """The closes, after those of stored bars (start and close, oldest first) before them."""
+        """The closes, preceded by those of stored bars (start and close, oldest first)."""
         if self.bar_date is not None:
             closes = tuple(close for _, close in bars) + tuple(self.closes)
             spacing = mean_spacing([start for start, _ in bars] + self.moments)
@@ -143,7 +143,7 @@ class RecentPrices:
         return PriceSeries(tuple(self.closes), "update", self.as_of, spacing, self.source)
 
     def minutes(self) -> dict[datetime, float]:
-        """The last price of each minute, by its first moment; only of updates that tell theirs."""
+        """The last price of each minute, by its first moment; only updates with a time count."""
         return {
             moment.replace(second=0, microsecond=0): close
             for moment, close in zip(self.moments, self.closes, strict=True)
@@ -152,9 +152,9 @@ class RecentPrices:
 
 
 def gathered(updates: Iterable[Mapping[str, Any]]) -> RecentPrices:
-    """RecentPrices of `data` objects, oldest first, in the source of the newest one.
+    """RecentPrices of `data` objects, oldest first, from the source of the newest one.
 
-    A price sent by hand amid a running feed does not cost the feed its past.
+    A price that was sent by hand while a feed runs does not discard the feed's older prices.
     """
     held = list(updates)
     source = next((_text(data.get("source")) for data in reversed(held)), None)
@@ -168,8 +168,8 @@ def gathered(updates: Iterable[Mapping[str, Any]]) -> RecentPrices:
 async def market_data(symbol: str, limit: int) -> list[dict[str, Any]]:
     """The newest `data` objects of a symbol, oldest first; raises PublishFailed.
 
-    A layer whose history cannot be read cannot be published to either, so a caller that does both
-    has one error to wait out.
+    PublishFailed also means that the history cannot be read: a caller that reads and publishes has
+    one error to retry on.
     """
     try:
         return await broadcast.recent_updates("market-data", symbol, limit)
@@ -178,12 +178,12 @@ async def market_data(symbol: str, limit: int) -> list[dict[str, Any]]:
 
 
 async def recent_prices(symbol: str) -> RecentPrices:
-    """Those of the newest HISTORY updates of a symbol; raises PublishFailed."""
+    """The prices in the newest HISTORY updates of a symbol; raises PublishFailed."""
     return gathered(await market_data(symbol, HISTORY))
 
 
 def mean_spacing(moments: Sequence[datetime | None]) -> timedelta:
-    """The mean time between two of them; nothing where they do not tell."""
+    """The mean time between two closes; zero if they have no times."""
     known = [moment for moment in moments if moment is not None]
     if len(known) < 2:
         return timedelta(0)
