@@ -53,8 +53,8 @@ class Forecast:
     def central_share(self) -> float | None:
         """The nominal share of the narrowest central band that would have contained the price.
 
-    The bounds give one share only; other shares assume a normal distribution of log prices with a
-    separate spread on each side. The rest of the curve is only as good as this assumption.
+        The bounds give one share only; other shares assume a normal distribution of log prices with
+        a separate spread on each side. The rest of the curve is only as good as this assumption.
         """
         if self.lower is None or self.upper is None:
             return None

@@ -1,14 +1,14 @@
 """Recording predictions: saved, reported to webhooks, and broadcast, in this order.
 
-Row and webhook are one transaction; the sockets hear of it after its commit. What is published is
-the data as it was given, with what the row adds: `prediction_id` (by which `prediction_outcome`
-names it later), `valid_until`, and the `score` that the model has so far for the symbol. So a
-client that connects has the score from the snapshot, and no socket costs a query.
+Row and webhook are written in one transaction, and sockets receive the prediction after its commit.
+The published data is the given data plus the fields that the row adds: `prediction_id` (which
+`prediction_outcome` refers to later), `valid_until`, and the current `score` of the model for the
+symbol. A client that connects thus receives the score with the snapshot, without a query per
+socket.
 
-A prediction that cannot be stored is an error for the caller of `record_prediction`: nothing is
-published. Where predictions are made without anybody to hear that error (a feed, a request),
-`stored_data` decides for the subscribers: they get the prediction, without `prediction_id`, and
-the log says that no outcome will name it.
+If a prediction cannot be stored, `record_prediction` raises and publishes nothing. Where no caller
+can handle that error (a feed, a request), `stored_data` still delivers the prediction to
+subscribers, without `prediction_id`, and logs that it will have no outcome.
 """
 
 import asyncio
@@ -32,13 +32,13 @@ from realtime.webhooks.events import emit
 
 logger = logging.getLogger(__name__)
 
-# How long subscribers, and a client that asked for a prediction, wait for the database.
+# Seconds that subscribers, and a client that requested a prediction, wait for the database.
 STORE_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A stored prediction, and its data as subscribers get it."""
+    """A stored prediction, and its data as subscribers receive it."""
 
     row: StoredPrediction
     data: Mapping[str, Any]
@@ -48,7 +48,7 @@ class Record:
 def record_prediction(symbol: str, prediction_data: Mapping[str, Any]) -> StoredPrediction:
     """Save a prediction and, after commit, broadcast it as `prediction_update`.
 
-    For synchronous code; inside `transaction.atomic()` all of it happens with that, or not at all.
+    For synchronous code; inside `transaction.atomic()` it is part of that transaction.
     Raises InvalidUpdate (nothing saved), a DatabaseError (nothing published) and PublishFailed
     (saved, and perhaps not published).
     """
@@ -71,13 +71,13 @@ def store_prediction(
 ) -> Record:
     """Save a prediction without publishing it; raises InvalidUpdate and DatabaseError.
 
-    One that a client has `requested` is told to no webhook.
+    A prediction that a client has `requested` is not sent to webhooks.
     """
     try:
         symbol = parse_symbol(symbol)
     except InvalidSymbol as exc:
         raise broadcast.InvalidUpdate("symbol", exc.reason) from None
-    broadcast.prediction_update(symbol, prediction_data)  # what cannot be published is not saved
+    broadcast.prediction_update(symbol, prediction_data)  # raises for data that cannot be published
     now = timezone.now()
     fields = prediction_fields(prediction_data, now)
     row = StoredPrediction(symbol=symbol, created_at=now, requested=requested, **fields)
@@ -105,19 +105,20 @@ astore_prediction = thread.run(store_prediction)
 async def stored_data(
     symbol: str, prediction_data: Mapping[str, Any], *, requested: bool = False
 ) -> Mapping[str, Any]:
-    """Store a prediction; its data to publish. Where that fails, as it was, and a line in the log.
+    """Store a prediction; returns the data to publish, unchanged if storing fails.
 
-    Raises nothing, and takes STORE_SECONDS at most: a database that is away costs the outcome, not
-    the prediction.
+    Never raises, logs failures, and takes at most STORE_SECONDS: without the database the
+    prediction has no outcome, but is still published.
     """
     store = astore_prediction(symbol, prediction_data, requested=requested)
     storing = asyncio.ensure_future(store)
     try:
-        # Shielded: a thread cannot be taken back. What it stores late has an outcome all the same.
+        # Shielded: a thread cannot be cancelled. A prediction that it stores late still gets an
+        # outcome.
         async with asyncio.timeout(STORE_SECONDS):
             return (await asyncio.shield(storing)).data
     except Exception as exc:
-        # Whatever the driver raises, now or later; it is for our log.
+        # Any error of the driver, now or later; it goes to the log.
         storing.add_done_callback(lambda late: late.cancelled() or late.exception())
         # asyncio's TimeoutError has no text.
         logger.warning(
@@ -128,7 +129,7 @@ async def stored_data(
 
 
 def score_data(score: PredictionScore) -> dict[str, Any]:
-    """A score as JSON has it, with the number of outcomes that it looks back on."""
+    """A score as JSON, with the number of outcomes that it covers."""
     fields = {name: getattr(score, name) for name in Score.__dataclass_fields__}
     return {**Score(**fields).as_data(), "window": settings.REALTIME_SCORE_WINDOW}
 

@@ -31,8 +31,8 @@ from realtime.streams import parse_symbol
 
 logger = logging.getLogger(__name__)
 
-# Histories that are read at a time. Each takes a connection to Redis, and those who subscribe
-# meanwhile need some of the hundred that a process has.
+# Histories that are read concurrently. Each read uses a connection to Redis, and new subscriptions
+# need some of the hundred that a process has.
 READ_AT_ONCE: Final = 16
 
 Data = Mapping[str, Any]
@@ -41,9 +41,8 @@ Data = Mapping[str, Any]
 TASK: Final = "realtime.tasks.compute_prediction"
 RESULT: Final = "prediction.result"
 
-# The computation of each symbol and horizon that is under way in this process. An entry stays
-# until its thread has really ended: a predictor that hangs holds one thread per key, not one per
-# asker.
+# The running computation of each symbol and horizon in this process. An entry stays until its
+# thread has ended: a predictor that hangs holds one thread per key, not one per request.
 _under_way: Final[dict[tuple[str, int], asyncio.Task[Data]]] = {}
 
 _reading: "Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]]" = (
@@ -66,7 +65,7 @@ async def request_prediction(symbol: str, horizon: int = 1) -> Data:
         task.add_done_callback(lambda done: _forget(key, done))
     timeout = settings.REALTIME_PREDICTION_TIMEOUT
     try:
-        # Shielded: one asker that leaves or gives up does not end it for the others.
+        # Shielded: a client that leaves or times out does not end the computation for the others.
         async with asyncio.timeout(timeout):
             return await asyncio.shield(task)
     except TimeoutError:
@@ -77,7 +76,7 @@ def _forget(key: tuple[str, int], task: "asyncio.Task[Data]") -> None:
     if _under_way.get(key) is task:
         del _under_way[key]
     if not task.cancelled():
-        task.exception()  # seen, also when every asker has left
+        task.exception()  # retrieved even if every client has left
 
 
 def _too_late(symbol: str) -> PredictionFailed:
@@ -101,7 +100,7 @@ async def compute(symbol: str, horizon: int) -> Data:
 
 
 async def predict_from(symbol: str, prices: RecentPrices, horizon: int) -> Prediction:
-    """A prediction from prices at hand, and stored bars before them; raises PredictionFailed."""
+    """A prediction from given prices and stored bars before them; raises PredictionFailed."""
     series = await filled_series(symbol, prices)
     if not series.closes:
         raise PredictionFailed(f"no market data for {symbol} yet", kind="unknown_symbol")
@@ -146,7 +145,7 @@ async def _compute_in_worker(symbol: str, horizon: int) -> Data:
 
 
 async def answer(symbol: str, horizon: int, channel: str) -> None:
-    """In the worker: compute, and send the result or the failure to the channel that asked."""
+    """In the worker: compute, and send the result or the failure to the requesting channel."""
     try:
         result: dict[str, Any] = {"data": dict(await compute(symbol, horizon))}
     except PredictionFailed as exc:

@@ -1,11 +1,10 @@
-"""Resolving predictions: outcomes into the database, scores with them, and word to the sockets.
+"""Resolves predictions: stores outcomes, updates scores, and notifies sockets.
 
 Any number of resolvers may run. A prediction is resolved by one conditional UPDATE, in the
 transaction that moves the score and writes the webhook deliveries; if that finds it resolved,
-another resolver was faster. The sockets are told after the commit, and then the row says so: a
-resolver that was killed in between, or could not reach Redis, leaves a row that the next pass
-announces. So an outcome counts once; the word of it comes once, or after such an accident
-perhaps twice.
+another resolver was faster. Sockets are notified after the commit, and then the row is marked as
+announced: if a resolver is killed in between, or cannot reach Redis, the next pass announces the
+row. An outcome therefore counts once; it is announced once, or possibly twice after such a failure.
 """
 
 import asyncio
@@ -37,17 +36,17 @@ from realtime.webhooks.events import emit
 BATCH: Final = 200
 # Seconds between two passes that find nothing to do.
 EVERY: Final = 1.0
-# An outcome resolved so long ago and not announced was left behind by its resolver.
+# Age after which a resolved but unannounced outcome counts as left behind by its resolver.
 FORGOTTEN: Final = timedelta(seconds=30)
 
 
 async def run_outcomes(stop: asyncio.Event, *, every: float = EVERY) -> None:
     """Resolve predictions as their outcomes come, until `stop` is set.
 
-    Waits out a database or Redis that is away; nothing is lost meanwhile.
+    Retries while the database or Redis is away; nothing is lost meanwhile.
     """
     retry = Retry(stop, outages=(DatabaseError, PublishFailed))
-    # Not the thread that all others share: a pass may take a while.
+    # Not in the shared thread: a pass may take a while.
     one_pass = in_database(resolve_due, thread_sensitive=False)
     with contextlib.suppress(Stopped):
         while not stop.is_set():
@@ -64,7 +63,7 @@ class Pass:
 
 
 def resolve_all() -> int:
-    """All that is due now; returns how many outcomes there were. Raises as `resolve_due`."""
+    """Resolve everything that is due; returns the number of outcomes. Raises like `resolve_due`."""
     count = 0
     while True:
         done = resolve_due()
@@ -114,10 +113,10 @@ def _wait(row: StoredPrediction) -> Wait:
 
 
 def _bars(row: StoredPrediction) -> list[Close]:
-    """The bars after the prediction, of its own source.
+    """The bars after the prediction, from its own source.
 
-    A prediction that does not name one is measured by the bars that do not either, and where there
-    are missing by those of the source that was written last.
+    A prediction without a source is compared with bars without a source or, if there are none, with
+    bars of the source that was written last.
     """
     bars = Bar.objects.filter(symbol=row.symbol, interval=row.step)
     source = row.source
@@ -132,7 +131,7 @@ def _bars(row: StoredPrediction) -> list[Close]:
 def _store_each(
     symbol: str, model: str, found: Sequence[tuple[StoredPrediction, float]], now: datetime
 ) -> list[StoredPrediction]:
-    """All together, or one by one where one of them cannot be stored."""
+    """Store all together, or one by one if one of them cannot be stored."""
     try:
         return _store(symbol, model, found, now)
     except Exception as exc:
@@ -148,9 +147,9 @@ def _store_each(
 def _store(
     symbol: str, model: str, found: Sequence[tuple[StoredPrediction, float]], now: datetime
 ) -> list[StoredPrediction]:
-    """Write outcomes and the score; returns those that no other resolver had written."""
+    """Write outcomes and the score; returns those that no other resolver has written before."""
     with transaction.atomic():
-        # Taken before anything else: who comes second counts the outcomes of the first, too.
+        # Locked first: the second resolver then includes the outcomes of the first in its score.
         PredictionScore.objects.get_or_create(symbol=symbol, model=model)
         score = PredictionScore.objects.select_for_update().get(symbol=symbol, model=model)
         resolved = [row for row, price in found if _resolve(row, price, now)]
@@ -165,7 +164,7 @@ def _store(
 def _resolve(row: StoredPrediction, price: float, now: datetime) -> bool:
     """False when another resolver was faster."""
     row.actual_price, row.resolved_at = price, now
-    # Eight significant digits: without the tail of a subtraction.
+    # Eight significant digits, without the rounding noise of a subtraction.
     row.error = float(f"{price - row.predicted_price:.8g}")
     if row.lower_bound is not None and row.upper_bound is not None:
         row.within_bounds = row.lower_bound <= price <= row.upper_bound
@@ -179,7 +178,7 @@ def _resolve(row: StoredPrediction, price: float, now: datetime) -> bool:
 
 
 def _update_score(score: PredictionScore) -> None:
-    """Computed from the last outcomes each time: no sum that could drift is kept."""
+    """Recomputed from the last outcomes each time, since a running sum could drift."""
     rows = StoredPrediction.objects.scored(score.symbol, score.model)
     for name, value in asdict(score_of(outcomes(rows[: settings.REALTIME_SCORE_WINDOW]))).items():
         setattr(score, name, value)
@@ -187,7 +186,7 @@ def _update_score(score: PredictionScore) -> None:
 
 
 def outcomes(rows: Iterable[StoredPrediction]) -> list[Outcome]:
-    """Of rows that are resolved."""
+    """The outcomes of resolved rows."""
     return [
         Outcome(
             predicted_price=row.predicted_price,
@@ -202,7 +201,7 @@ def outcomes(rows: Iterable[StoredPrediction]) -> list[Outcome]:
 
 
 def _announce(rows: Sequence[StoredPrediction]) -> None:
-    """Tell the sockets, then note it; raises PublishFailed."""
+    """Notify the sockets, then mark the rows as announced; raises PublishFailed."""
     for row in rows:
         with set_aside(f"the outcome of prediction {row.pk} of {row.symbol}"):
             broadcast_prediction_outcomes([PredictionOutcome(**_message(row))])

@@ -10,7 +10,7 @@ from realtime.values import finite, mean
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A prediction and the price that came. What the prediction did not say is None."""
+    """A prediction and its actual price. Fields that the prediction lacks are None."""
 
     predicted_price: float
     actual_price: float
@@ -21,7 +21,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """Over a number of outcomes; None where none of them tells.
+    """A score over a number of outcomes; a figure that none of them supports is None.
 
     `mean_absolute_error`: in the price's currency. `directional_accuracy`: share of the moves
     whose direction was predicted (a price that stood still did not move). `within_bounds`: share
@@ -38,7 +38,7 @@ class Score:
     skill: float | None = None
 
     def as_data(self) -> dict[str, Any]:
-        """For JSON: what is known, with four digits (the error: eight significant ones)."""
+        """For JSON: the known figures, with four digits (the error: eight significant digits)."""
         data = {name: value for name, value in asdict(self).items() if finite(value) is not None}
         for name, value in data.items():
             if name == "mean_absolute_error":
@@ -61,7 +61,7 @@ def score_of(outcomes: Sequence[Outcome]) -> Score:
         mean_absolute_error=mean(errors),
         directional_accuracy=_directional_accuracy(outcomes),
         within_bounds=mean([within for within, _ in banded]),
-        # 0.9 stays 0.9, however often it is added up.
+        # Rounded, so that the mean of many 0.9 is exactly 0.9.
         nominal=None if nominal is None else round(nominal, 9),
         skill=_skill(outcomes),
     )

@@ -21,29 +21,29 @@ Closes = list[tuple[datetime, float]]  # start and close, oldest first
 async def filled_series(symbol: str, prices: RecentPrices) -> PriceSeries:
     """The series of a symbol's prices, with bars of the same source where it is short.
 
-    A stream without prices gives those of the source whose bars were written last. A database
-    that is away costs the bars only.
+    For a stream without prices, the bars come from the source that was written last. While the
+    database is away, the series has no stored bars.
     """
     held = prices.series()  # before anything is awaited: `prices` goes on growing
-    # What single updates rest on may be a few minutes; stored bars can make them a series.
+    # A series of single updates may span a few minutes; with stored bars it becomes one of minutes.
     count = 0 if held.step == "update" else len(held.closes)
     unknown = prices.closes and all(moment is None for moment in prices.moments)
     if unknown or count >= FILLED:
-        return held  # of an unknown time: no bar can be said to lie before them
+        return held  # their time is unknown, and so is which bars lie before them
     frozen = RecentPrices(
         list(prices.closes), prices.source, prices.bar_date, prices.timestamp, list(prices.moments)
     )
     try:
         found = await _afill(symbol, frozen, FILLED - count)
     except Exception as exc:
-        # Whatever the driver raises.
+        # Any error of the driver.
         logger.warning("stored bars of %s cannot be read: %s: %s", symbol, type(exc).__name__, exc)
         return held
     return found or held
 
 
 def _fill(symbol: str, prices: RecentPrices, most: int) -> PriceSeries | None:
-    """None: there are no bars that could come before."""
+    """None: no stored bars can precede these prices."""
     if not prices.closes:
         return _stored_series(symbol)
     first = next(moment for moment in prices.moments if moment is not None)
@@ -54,7 +54,7 @@ def _fill(symbol: str, prices: RecentPrices, most: int) -> PriceSeries | None:
     return prices.series(bars) if bars else None
 
 
-# One that reads: it need not wait for those that write.
+# A thread for reads, which need not wait for writes.
 thread: Final = DatabaseThread("read-bars")
 _afill = thread.run(_fill)
 
@@ -86,7 +86,7 @@ def _series_of(interval: Bar.Interval, source: str, bars: Closes) -> PriceSeries
 def _bars(
     symbol: str, interval: Bar.Interval, source: str, most: int, before: datetime | None = None
 ) -> Closes:
-    """The newest ones of a series."""
+    """The newest bars of a series."""
     bars = Bar.objects.filter(symbol=symbol, interval=interval, source=source)
     if before is not None:
         bars = bars.filter(start__lt=before)
