@@ -1,8 +1,9 @@
-"""Events for webhooks: written with what they are about, sent later.
+"""Events for webhooks: written in the transaction of their cause, sent later.
 
 `emit` writes a delivery row for each endpoint that wants the event, in the transaction of the
-caller: what rolls back is never sent, and what is committed is sent even if every process dies the
-moment after. `realtime.webhooks.worker` sends it. Without an endpoint, `emit` costs one query.
+caller: an event that is rolled back is never sent, and a committed event is sent even if every
+process is killed right afterwards. `realtime.webhooks.worker` sends it. Without an endpoint, `emit`
+costs one query.
 
 Called in synchronous code (on an event loop: `realtime.db.in_database(emit)(...)`), in the
 `transaction.atomic()` that stores what the event is about.
@@ -22,10 +23,10 @@ from realtime.models import WebhookDelivery, WebhookEndpoint, WebhookEvent, new_
 from realtime.protocol import encode_json, timestamp
 from realtime.streams import InvalidSymbol, parse_symbol
 
-# Rows that one INSERT carries.
+# Rows in one INSERT.
 _BATCH: Final = 500
 
-# Bytes: what could be published as an update can be told by webhook, with what is around it here.
+# Bytes of an event around its data: data that fits into an update also fits into an event.
 _ENVELOPE: Final = 1024
 
 
@@ -43,11 +44,11 @@ def emit(
     user_id: Any = None,
     after: float = 0.0,
 ) -> list[WebhookDelivery]:
-    """Let the endpoints that want it have this event, `after` so many seconds; what was written.
+    """Queue an event for the endpoints that want it, due `after` seconds; returns the deliveries.
 
-    `data` is a JSON object of any shape, by convention with `symbol` in it. `symbol` is what
-    endpoints filter by: one without a symbol passes every filter. `user_id`: only endpoints of
-    this user; None: of every active user. Raises InvalidUpdate, with nothing written.
+    `data` is a JSON object of any shape, by convention with a `symbol`. Endpoints filter by
+    `symbol`; an event without a symbol passes every filter. `user_id`: only endpoints of this user;
+    None: of every active user. Raises InvalidUpdate, with nothing written.
     """
     symbol = _symbol(symbol)
     body = _body(event, data)
@@ -65,10 +66,10 @@ def emit(
 def emit_to(
     endpoint_id: int, event: str, data: Mapping[str, Any], *, symbol: str | None
 ) -> WebhookDelivery | None:
-    """Let one endpoint have this event, whatever events and symbols it asked for.
+    """Queue an event for one endpoint, regardless of its events and symbols.
 
-    None if it is disabled or deleted, or its owner is not active. Whether the caller may name this
-    endpoint is the caller's to check. Raises InvalidUpdate.
+    None if it is disabled or deleted, or its owner is inactive. The caller checks whether this
+    endpoint may be used. Raises InvalidUpdate.
     """
     symbol = _symbol(symbol)
     body = _body(event, data)
@@ -78,7 +79,7 @@ def emit_to(
 
 
 def send_test(endpoint: WebhookEndpoint) -> WebhookDelivery | None:
-    """Let an endpoint have a `test` event, to see whether its receiver works."""
+    """Queue a `test` event for an endpoint, so that its owner can test the receiver."""
     data = {"message": "This is a test of your webhook.", "webhook": endpoint.pk}
     return emit_to(endpoint.pk, WebhookEvent.TEST, data, symbol=None)
 
@@ -90,7 +91,7 @@ def _write(
     body: str,
     after: timedelta = timedelta(0),
 ) -> list[WebhookDelivery]:
-    # One id for all of them: who gets an event at two endpoints can tell that it is one.
+    # One id for all deliveries, so that a receiver with two endpoints can recognise the event.
     webhook_id = new_webhook_id()
     now = timezone.now()
     rows = [

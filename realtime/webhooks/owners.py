@@ -1,4 +1,4 @@
-"""Telling people that this server has stopped sending to their endpoint."""
+"""Notifies owners that this server has stopped sending to their endpoint."""
 
 import logging
 from smtplib import SMTPException

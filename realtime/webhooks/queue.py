@@ -1,9 +1,9 @@
 """The delivery rows as a queue that any number of workers share.
 
-A worker *claims* a delivery before it sends it: in one transaction it takes what is due, and puts
-the time when it is due again behind its lease. Another worker finds nothing due; if the first one
-dies, the lease ends and the delivery is due again by itself. What a worker does after that is kept
-in the log, and does not change the delivery unless it was a success.
+A worker *claims* a delivery before it sends it: one transaction selects due deliveries and sets the
+time when they are due again to the end of the lease. Other workers then find nothing due; if the
+worker dies, the lease ends and the delivery is due again. A result that arrives after the lease is
+logged, and changes the delivery only if it is a success.
 
 On PostgreSQL an endpoint is locked while a worker claims from it, and others skip it. On SQLite
 there is one writer at a time. In both, the UPDATE that claims repeats the conditions.
@@ -38,7 +38,7 @@ Status = WebhookDelivery.Status
 Reason = WebhookEndpoint.Reason
 Problem = WebhookAttempt.Problem
 
-# Rows that one DELETE of the old ones takes: the database is others' too.
+# Old rows that one DELETE removes: other writers need the database too.
 _PRUNED_AT_ONCE: Final = 1000
 
 
@@ -57,23 +57,23 @@ class Job:
 
 
 def lease() -> timedelta:
-    """How long a claim lasts: an attempt, and as much again for a busy machine."""
+    """The duration of a claim: three times that of an attempt, for a busy machine."""
     return timedelta(seconds=3 * settings.REALTIME_WEBHOOK_TIMEOUT)
 
 
 def claim(limit: int) -> list[Job]:
-    """Take at most `limit` deliveries that are due, a few of each endpoint, the oldest first."""
+    """Claim at most `limit` due deliveries, a few of each endpoint, oldest first."""
     now = timezone.now()
     if not limit or not _with_something_due(now).exists():
         return []
-    # Else those whose owners get nothing more might be all that is looked at.
+    # Otherwise endpoints of owners without free places could fill the whole selection.
     waiting = _with_something_due(now).exclude(owner_id__in=_Held(now).owners_without_room(limit))
     try:
         return _claim(waiting, limit, now)
     except Exception as exc:
         if is_outage(exc):
             raise
-    # One row of an endpoint is to cost the others nothing.
+    # A bad row of one endpoint must not affect the others.
     jobs: list[Job] = []
     for pk in waiting.order_by("?").values_list("pk", flat=True)[:limit]:
         with set_aside(f"webhook endpoint {pk}"):
@@ -82,11 +82,10 @@ def claim(limit: int) -> list[Job]:
 
 
 class _Held:
-    """How many attempts are under way, by endpoint and by owner, over all workers.
+    """The number of attempts in progress, by endpoint and by owner, over all workers.
 
-    An owner may hold as many places as it leaves free: the first one gets half of them, the next
-    one a third, and slow receivers of one user do not hold up those of others. A few places are
-    anybody's, however full it is.
+    An owner may occupy as many places as remain free: half of them if alone, then a third, so slow
+    receivers of one user do not delay those of others. A few places are always open to every owner.
     """
 
     def __init__(self, now: datetime) -> None:
@@ -98,8 +97,8 @@ class _Held:
         return [owner for owner in self.by_owner if not self._share(owner, free)]
 
     def room(self, endpoint: WebhookEndpoint, free: int) -> int:
-        """How many more of an endpoint may be under way, where so many places are free."""
-        # One that fails is asked one thing at a time, which leaves places for the others.
+        """How many more attempts for an endpoint may begin, given the number of free places."""
+        # A failing endpoint gets one attempt at a time, which leaves places for the others.
         most = 1 if endpoint.failing_since else settings.REALTIME_WEBHOOK_CONCURRENCY
         share = self._share(endpoint.owner_id, free)
         return max(0, min(most - self.by_endpoint[endpoint.pk], free, share))
@@ -131,9 +130,9 @@ def _in_flight(now: datetime) -> QuerySet[WebhookDelivery]:
 
 
 def _with_something_due(now: datetime) -> QuerySet[WebhookEndpoint]:
-    # A look into the index for each endpoint: the backlog of a dead one may be long.
+    # One index look-up per endpoint: the backlog of a dead one may be long.
     due = _due(now).filter(endpoint=OuterRef("pk"))
-    # What it wants to hear of was asked when the delivery was written.
+    # The endpoint's filters were applied when the delivery was written.
     endpoints = WebhookEndpoint.objects.defer("events", "symbols")
     return endpoints.filter(Exists(due), enabled=True, owner__is_active=True)
 
@@ -142,12 +141,12 @@ def _lock(endpoints: QuerySet[WebhookEndpoint], limit: int) -> list[WebhookEndpo
     if connection.features.has_select_for_update_skip_locked:
         # NO KEY: `emit` may go on writing rows that refer to the endpoint.
         endpoints = endpoints.select_for_update(of=("self",), skip_locked=True, no_key=True)
-    # In random order: every endpoint has its turn where there are more of them than free places.
+    # In random order, so that every endpoint gets its turn when there are more than free places.
     return list(endpoints.order_by("?")[:limit])
 
 
 def _choose(endpoints: Iterable[WebhookEndpoint], limit: int, now: datetime) -> list[int]:
-    held = _Held(now)  # as it is now that the endpoints are locked
+    held = _Held(now)  # counted again under the locks of the endpoints
     chosen: list[int] = []
     for endpoint in endpoints:
         if room := held.room(endpoint, limit - len(chosen)):
@@ -186,14 +185,15 @@ def _job(delivery: WebhookDelivery, endpoint: WebhookEndpoint, attempt: WebhookA
         claim=delivery.claim,
         tries=delivery.tries,
         created_at=delivery.created_at,
-        # A worker that was suspended for longer must not begin: another one may have.
+        # A worker that was suspended beyond this time must not begin: another one may have claimed
+        # it.
         send_before=attempt.started_at + lease() / 3,
         request=WebhookRequest(endpoint.url, delivery.webhook_id, delivery.body.encode(), secrets),
     )
 
 
 def finish(job: Job, outcome: AttemptResult) -> None:
-    """Note what came of an attempt, and what follows from it."""
+    """Record the result of an attempt and its consequences."""
     now = timezone.now()
     with transaction.atomic():
         WebhookAttempt.objects.filter(pk=job.attempt_id).update(
@@ -205,33 +205,32 @@ def finish(job: Job, outcome: AttemptResult) -> None:
         if outcome.success:
             _succeeded(job, outcome, now)
         elif outcome.problem == Problem.INTERRUPTED:
-            # The receiver had no part in it.
+            # The receiver is not to blame.
             _held(job).update(claim="", next_attempt_at=now, tries=job.tries - 1)
         else:
             _failed(job, outcome, now)
 
 
 def _held(job: Job) -> QuerySet[WebhookDelivery]:
-    """The delivery, unless its lease ended and another worker has it."""
+    """The delivery, unless its lease has ended and another worker holds it."""
     return WebhookDelivery.objects.filter(pk=job.delivery_id, claim=job.claim)
 
 
 def _succeeded(job: Job, outcome: AttemptResult, now: datetime) -> None:
     endpoint = WebhookEndpoint.objects.filter(pk=job.endpoint_id, failing_since__isnull=False)
     endpoint.update(failing_since=None)
-    # Also one that another worker sends again meanwhile: the receiver has it.
+    # Even if another worker is sending it again: the receiver has received it.
     WebhookDelivery.objects.filter(pk=job.delivery_id).update(
         status=Status.DELIVERED, claim="", response_code=outcome.code, finished_at=now
     )
 
 
 def _failed(job: Job, outcome: AttemptResult, now: datetime) -> None:
-    # The endpoint before its delivery, everywhere: who takes them the other way round waits for us
-    # while we wait for it.
+    # Lock order: the endpoint before its delivery, everywhere; the reverse order could deadlock.
     endpoints = WebhookEndpoint.objects.select_for_update(no_key=True)
     endpoint = endpoints.filter(pk=job.endpoint_id).first()
     if endpoint is None:
-        return  # deleted meanwhile, and its deliveries with it
+        return  # deleted meanwhile, together with its deliveries
     if endpoint.failing_since is None:
         endpoint.failing_since = now
         endpoint.save(update_fields=["failing_since"])
@@ -244,7 +243,7 @@ def _failed(job: Job, outcome: AttemptResult, now: datetime) -> None:
     )
     if after is None:
         _held(job).update(status=Status.FAILED, finished_at=now)
-    # One that was given up meanwhile, as its endpoint was disabled, stays failed.
+    # A delivery that failed meanwhile because its endpoint was disabled stays failed.
     _held(job).update(claim="", response_code=outcome.code, next_attempt_at=after or now)
     if outcome.code == 410:
         disable(endpoint, Reason.GONE)
@@ -253,9 +252,9 @@ def _failed(job: Job, outcome: AttemptResult, now: datetime) -> None:
 
 
 def disable(endpoint: WebhookEndpoint, reason: WebhookEndpoint.Reason) -> bool:
-    """Stop sending to an endpoint: what waits for it has failed, and can be resent later.
+    """Stop sending to an endpoint: its pending deliveries fail, and can be resent later.
 
-    False when it was disabled already. Unless the owner did it, the owner is told.
+    False if it was disabled already. The owner is notified of any change that someone else made.
     """
     with transaction.atomic():
         enabled = WebhookEndpoint.objects.filter(pk=endpoint.pk, enabled=True)
@@ -277,19 +276,19 @@ def enable(endpoint: WebhookEndpoint) -> None:
 
 
 def resend(deliveries: QuerySet[WebhookDelivery]) -> int:
-    """Send these once more, with the ids that they had, and all attempts; returns how many.
+    """Send deliveries again, with the same ids and a full set of attempts; returns how many.
 
-    Those that are pending, and those of disabled endpoints, are left as they are.
+    Pending deliveries, and deliveries of disabled endpoints, are left unchanged.
     """
     chosen = deliveries.filter(endpoint__enabled=True).exclude(status=Status.PENDING)
-    # Not through the join: an UPDATE has none.
+    # By a subquery, since an UPDATE cannot join.
     return WebhookDelivery.objects.filter(pk__in=chosen.order_by().values("pk")).update(
         status=Status.PENDING, claim="", tries=0, next_attempt_at=timezone.now(), finished_at=None
     )
 
 
 def prune() -> int:
-    """Delete what was finished REALTIME_WEBHOOK_LOG_DAYS ago; returns how many rows."""
+    """Delete finished deliveries older than REALTIME_WEBHOOK_LOG_DAYS; returns how many."""
     before = days_before(timezone.now(), settings.REALTIME_WEBHOOK_LOG_DAYS)
     if before is None:
         return 0

@@ -1,17 +1,18 @@
-"""When a webhook is tried again, and when its endpoint is given up: pure, no clock and no I/O."""
+"""When a delivery is tried again, and when its endpoint is disabled. Pure: no clock, no I/O."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-# A delay grows by up to this part of itself, so that what failed together does not return together.
+# Jitter: a delay grows by up to this share, so that deliveries that failed together spread out.
 JITTER: Final = 0.1
-# Neither a receiver nor an accident of its clock may put an attempt off for longer.
+# Neither a receiver nor a wrong clock of its host may postpone an attempt for longer.
 LONGEST_RETRY_AFTER: Final = timedelta(days=1)
-# An endpoint without a success for so long is disabled, ...
+# An endpoint is disabled after this time without a success, ...
 DISABLE_AFTER: Final = timedelta(days=5)
-# ... but not by an event that was new just now: a short outage after a quiet week is not five days.
+# ... but only if the failing event is at least this old: a short outage after a quiet week is not
+# five days of failures.
 TRIED_FOR: Final = timedelta(hours=1)
 
 
@@ -25,8 +26,8 @@ def next_attempt(
 ) -> datetime | None:
     """When to try again after `tries` attempts that failed; None: never.
 
-    `delays` are the seconds after each attempt; `chance` lies within 0 to 1. `retry_after`, as the
-    receiver asked, makes it later, never sooner: the attempts are to last for days.
+    `delays` are the seconds after each attempt; `chance` is random, from 0 to 1. The receiver's
+    `retry_after` makes it later, never sooner: the attempts must span days.
     """
     if tries > len(delays):
         return None
@@ -37,19 +38,19 @@ def next_attempt(
 
 
 def gives_up(failing_since: datetime, created_at: datetime, now: datetime) -> bool:
-    """Is it time to disable an endpoint? `created_at` is of the delivery that failed just now."""
+    """Must the endpoint be disabled? `created_at` belongs to the delivery that has just failed."""
     return now - failing_since >= DISABLE_AFTER and now - created_at >= TRIED_FOR
 
 
 def parse_retry_after(text: str | None, now: datetime) -> timedelta | None:
-    """`Retry-After` as RFC 9110 has it, seconds or a date; None for anything else."""
+    """`Retry-After` as in RFC 9110, seconds or a date; None for anything else."""
     text = (text or "").strip()
     if text.isascii() and text.isdecimal():
         return min(timedelta(seconds=int(text[:9])), LONGEST_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(text)
-    except (ValueError, OverflowError, TypeError, IndexError):  # whatever a stranger wrote
+    except (ValueError, OverflowError, TypeError, IndexError):  # the receiver may send anything
         return None
-    if moment.tzinfo is None:  # "-0000": UTC, and nothing said about the place
+    if moment.tzinfo is None:  # "-0000": UTC, with an unknown local time zone
         moment = moment.replace(tzinfo=UTC)
     return min(max(moment - now, timedelta(0)), LONGEST_RETRY_AFTER)

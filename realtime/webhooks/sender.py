@@ -26,7 +26,7 @@ from realtime.webhooks.schedule import parse_retry_after
 
 Problem = WebhookAttempt.Problem
 
-# Bytes of an answer that are read, and kept for the log.
+# Bytes of an answer that are read and kept in the log.
 MAX_ANSWER: Final = 1024
 # Seconds for one address, when a name has several.
 _CONNECT_SECONDS: Final = 5.0
@@ -35,7 +35,7 @@ _MOST_ADDRESSES: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """What came of an attempt: an answer with its `code`, or the `problem` that prevented one."""
+    """The result of an attempt: an answer with its `code`, or the `problem` that prevented one."""
 
     code: int | None = None
     body: str = ""
@@ -49,7 +49,7 @@ class AttemptResult:
 
 @dataclass(frozen=True, slots=True)
 class WebhookRequest:
-    """What is to be sent. `secrets`: all that sign, the newest first."""
+    """One request to send. `secrets`: all keys that sign it, newest first."""
 
     url: str
     webhook_id: str
@@ -62,7 +62,7 @@ class WebhookRequest:
         return {
             "content-type": "application/json",
             "user-agent": f"ARA-Realtime/{VERSION}",
-            # What is read of the answer must not be one byte that unpacks to gigabytes.
+            # No compression, since a few bytes of an answer could decompress to gigabytes.
             "accept-encoding": "identity",
             "connection": "close",
             "webhook-id": self.webhook_id,
@@ -72,10 +72,11 @@ class WebhookRequest:
 
 
 class Sender:
-    """Sends requests, any number at a time. `timeout`: seconds for all of one, the lookup included.
+    """Sends requests concurrently. `timeout`: seconds for a whole request, including the DNS
+    lookup.
 
-    A transport and no client of httpx: it follows no redirect, keeps no cookie, reads no proxy,
-    .netrc or certificate from the environment, and opens a connection for each request.
+    It uses a transport of httpx instead of a client: no redirects, no cookies, no proxy, .netrc or
+    certificates from the environment, and a new connection for each request.
     """
 
     def __init__(self, timeout: float, context: ssl.SSLContext | None = None) -> None:
@@ -90,7 +91,7 @@ class Sender:
         await self._transport.aclose()
 
     async def send(self, request: WebhookRequest, now: datetime) -> AttemptResult:
-        """The outcome of one attempt; never raises for anything that the receiver does."""
+        """The result of one attempt; never raises, whatever the receiver does."""
         if not request.secrets:
             return AttemptResult(problem=Problem.SECRET)
         deadline = asyncio.get_running_loop().time() + self.timeout
@@ -122,7 +123,8 @@ class Sender:
         headers = {"host": target.authority, **request.headers(now)}
         extensions: dict[str, object] = {"timeout": {"connect": _CONNECT_SECONDS}}
         if target.address is None:
-            # The name is what the certificate must be for, though the address is connected to.
+            # The connection goes to the checked address, but the certificate must match the host
+            # name.
             extensions["sni_hostname"] = target.host
         *others, last = addresses[:_MOST_ADDRESSES]
         for address in others:
@@ -148,7 +150,7 @@ class Sender:
 
 
 def trusted_authorities() -> ssl.SSLContext:
-    """Those of the system, and those that Mozilla trusts: a container may have none of its own."""
+    """The authorities of the system and of Mozilla, since a container may have none of its own."""
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     return context
@@ -159,14 +161,14 @@ async def _closing(response: httpx.Response) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        with suppress(Exception):  # the answer has come, however the connection ends
+        with suppress(Exception):  # the answer is complete, however the connection ends
             await response.aclose()
 
 
 async def _beginning(response: httpx.Response, deadline: float) -> str:
-    """The first kilobyte of an answer; what there is of it if the rest does not come.
+    """The first kilobyte of an answer, or less if the rest does not arrive.
 
-    The status has come: whether that was a success does not depend on the body.
+    The status alone decides whether the attempt succeeded; the body does not matter.
     """
     read = bytearray()
     stream = response.stream
@@ -177,5 +179,5 @@ async def _beginning(response: httpx.Response, deadline: float) -> str:
                 read += chunk
                 if len(read) >= MAX_ANSWER:
                     break
-    # PostgreSQL has no NUL in texts.
+    # PostgreSQL accepts no NUL in text.
     return bytes(read[:MAX_ANSWER]).decode(errors="replace").replace("\x00", "\ufffd")

@@ -1,7 +1,7 @@
-"""The watch over all streams: a `stream_stale` event, once for each time that one goes quiet.
+"""Watches all streams: emits one `stream_stale` event each time that a stream goes quiet.
 
-The server processes tell their own sockets (`realtime.delivery.staleness`); this tells receivers
-that are not connected, whether or not the stream has readers.
+Server processes notify their own sockets (`realtime.delivery.staleness`); this module notifies
+webhooks, whether or not the stream has readers.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from realtime.webhooks.events import emit
 logger = logging.getLogger(__name__)
 
 STREAMS: Final = (Stream("market-data", WILDCARD), Stream("predictions", WILDCARD))
-# After a restart the last update is known by when it was published, not by when it arrived here.
+# After a restart only the publication time of the last update is known, not its arrival here.
 _SAME: Final = timedelta(seconds=2)
 
 
@@ -37,7 +37,7 @@ async def run_freshness(stop: asyncio.Event) -> None:
 
 
 async def _watch(retry: Retry) -> None:
-    quiet: dict[Stream, bool] = {}  # of those that were quiet before: are they now?
+    quiet: dict[Stream, bool] = {}  # streams that were quiet before: are they quiet now?
     try:
         async with aclosing(follow_status(STREAMS)) as items:
             async for status in items:
@@ -54,9 +54,9 @@ async def _watch(retry: Retry) -> None:
 
 
 def tell(status: FreshnessChange, tolerance: timedelta = _SAME) -> bool:
-    """Emit the event of a stream that went quiet, unless this silence was told of before.
+    """Emit the event of a stream that went quiet, unless this silence was reported before.
 
-    Two silences that begin within `tolerance` are one.
+    Silences that begin within `tolerance` of each other are the same.
     """
     stream, last = status.stream, status.last_update
     if last is None:
@@ -83,7 +83,7 @@ def tell(status: FreshnessChange, tolerance: timedelta = _SAME) -> bool:
 
 
 def _told(stream: Stream, last: datetime, tolerance: timedelta) -> bool:
-    """Was this silence told of? If not, it is now."""
+    """Was this silence reported before? If not, mark it as reported."""
     rows = Silence.objects.select_for_update()
     row = rows.filter(channel=stream.channel, symbol=stream.symbol).first()
     if row is None:

@@ -1,8 +1,8 @@
-"""Sending what is due: any number of workers, on any number of machines, at once.
+"""Sends due deliveries; any number of workers on any number of machines may run.
 
 Every event is sent until its endpoint has answered with 2xx, so it may arrive twice (an answer that
-was lost, a worker that was killed): `webhook-id` tells. No order is promised, as a later event may
-arrive while an earlier one waits to be tried again: `timestamp` tells.
+was lost, a worker that was killed), with the same `webhook-id`. No order is promised, since a later
+event may arrive while an earlier one waits for a retry; `timestamp` shows the order.
 """
 
 import asyncio
@@ -28,12 +28,12 @@ logger = logging.getLogger(__name__)
 
 # Attempts that one worker makes at a time.
 PLACES: Final = 100
-# Seconds between two looks for what is due, while nothing happens here.
+# Seconds between two polls for due deliveries while this worker is idle.
 POLL: Final = 0.5
 TOGETHER: Final = 0.01
-# Seconds that attempts get to end when the worker has been told to.
+# Seconds that running attempts have to finish when the worker is stopped.
 GRACE: Final = 3.0
-# Seconds after which one that is to run once takes nothing new: others wait for their turn.
+# Seconds after which a single run claims nothing new: other tasks wait for their turn.
 ONCE: Final = 60.0
 PRUNE_EVERY: Final = 3600.0
 
@@ -41,17 +41,17 @@ INTERRUPTED: Final = AttemptResult(problem=WebhookAttempt.Problem.INTERRUPTED)
 
 
 async def run_webhooks(stop: asyncio.Event) -> None:
-    """Send what is due, and what becomes due, until `stop` is set.
+    """Send deliveries as they become due, until `stop` is set.
 
-    Outages of the database are waited out. An attempt that does not end in time is made again.
+    Retries while the database is away. An attempt that does not end in time is made again.
     """
     await _Worker(stop).run()
 
 
 async def deliver_due() -> int:
-    """Send what is due, for a minute at most; returns the number of attempts.
+    """Send due deliveries, for a minute at most; returns the number of attempts.
 
-    Raises django.db.Error if the database does not say what is due.
+    Raises django.db.Error if the due deliveries cannot be read.
     """
     return await _Worker(asyncio.Event(), once=True).run()
 
@@ -111,22 +111,23 @@ class _Worker:
             if now < job.send_before:
                 outcome = await sender.send(job.request, now)
         except asyncio.CancelledError:
-            pass  # the worker ends, and that is noted
+            pass  # the worker is stopping, and the attempt is recorded as interrupted
         except Exception:
             logger.exception("webhook delivery %d", job.delivery_id)
             outcome = AttemptResult(problem=WebhookAttempt.Problem.ANSWER)
-        # Stopped: the lease ends by itself, and another worker goes on.
+        # Stopped: the lease expires, and another worker continues.
         with suppress(Stopped), set_aside(f"webhook delivery {job.delivery_id}"):
             await self._retry.until_done(lambda: in_database(finish)(job, outcome))
 
     async def _pause(self) -> None:
-        """Until the next look, the end of an attempt (its place is free), or the end of all."""
+        """Wait for the next poll, for an attempt to end (which frees its place), or for the
+        stop."""
         stopping = asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait(
                 {stopping, *self._attempts}, timeout=POLL, return_when=asyncio.FIRST_COMPLETED
             )
-            # Others end with it: one look for the work of all their places.
+            # Other attempts end together with it: one poll then fills all their places.
             await asyncio.sleep(TOGETHER)
         finally:
             stopping.cancel()
