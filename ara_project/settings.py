@@ -59,6 +59,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "realtime.api.health.answer_probes",
+    "realtime.api.cors.ApiCorsMiddleware",
     "realtime.pages.guard_pages",
     "django.middleware.security.SecurityMiddleware",
     "ara_project.static.read_files",

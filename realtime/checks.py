@@ -8,15 +8,18 @@ start in settings.py.
 import difflib
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, Final
 
 from channels.exceptions import InvalidChannelLayerError
+from corsheaders.conf import conf as cors
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import DatabaseError
+from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 from redis.exceptions import RedisError
 
@@ -35,6 +38,8 @@ _OUR_NAMES: Final = ("REALTIME_", "JWT_", "ALPACA_")
 # The examples of docs/how-to/production.md.
 _EXAMPLE_KEY: Final = "fifty-random-characters-that-are-the-same-on-every-machine"
 _EXAMPLE_PASSWORD: Final = "password"
+_OUR_CORS: Final = "realtime.api.cors.ApiCorsMiddleware"
+_THEIR_CORS: Final = "corsheaders.middleware.CorsMiddleware"
 _LONGEST_ACCESS: Final = timedelta(days=1)
 
 
@@ -104,6 +109,23 @@ def check_hosts_and_origins() -> Iterator[CheckMessage]:
                 hint="An entry that matches nothing lets no page connect.",
                 id="realtime.E004",
             )
+
+
+@_check(Tags.security)
+def check_cors() -> Iterator[CheckMessage]:
+    """Does a middleware of the project answer preflights of the API before ours?"""
+    found = [name for name in settings.MIDDLEWARE if name in (_OUR_CORS, _THEIR_CORS)]
+    try:
+        path = reverse("api:token")
+    except NoReverseMatch:
+        return
+    if found[:1] == [_THEIR_CORS] and re.match(cors.CORS_URLS_REGEX, path):
+        yield Warning(
+            f"django-cors-headers answers pages of other origins at {path} by its own settings.",
+            hint=f'Put "{_OUR_CORS}" before "{_THEIR_CORS}" in MIDDLEWARE, or leave the paths of '
+            "the API out of CORS_URLS_REGEX.",
+            id="realtime.W014",
+        )
 
 
 @_check(Tags.security)
@@ -283,7 +305,7 @@ def check_open_doors() -> Iterator[CheckMessage]:
     origins = settings.REALTIME_ALLOWED_ORIGINS
     if "*" in origins or ("*" in settings.ALLOWED_HOSTS and not origins):
         yield Warning(
-            "Any web page may open WebSockets here.",
+            "Any web page may open WebSockets here and read answers of the REST API.",
             hint="Set REALTIME_ALLOWED_ORIGINS to the origins of your pages.",
             id="realtime.W007",
         )

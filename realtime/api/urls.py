@@ -10,6 +10,7 @@ from realtime.api.alerts import (
     PauseAlertRuleView,
     ResumeAlertRuleView,
 )
+from realtime.api.cors import answer_other_origins
 from realtime.api.keys import KeysView, KeyView, RotateKeyView
 from realtime.api.market_data import BarsView
 from realtime.api.not_found import not_found
@@ -98,3 +99,4 @@ urlpatterns = [
     ),
     re_path("", not_found),
 ]
+answer_other_origins(urlpatterns)

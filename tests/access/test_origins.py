@@ -61,3 +61,40 @@ def test_a_pattern_takes_no_more_than_hosts(origin: str, settings: Any) -> None:
 def test_two_origins_are_none() -> None:
     headers = [(b"origin", b"http://localhost"), (b"origin", b"http://evil.example")]
     assert not origin_allowed(headers, ANONYMOUS)
+
+
+# Lists ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pattern", "origin"),
+    [
+        ("https://A.example", "https://a.example"),
+        ("https://a.example:443", "https://a.example"),
+        ("http://a.example:80", "http://a.example"),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ("https://*.bücher.example", "https://shop.xn--bcher-kva.example"),
+        ("http://[::1]:5173", "http://[::1]:5173"),
+        ("null", "file://"),
+    ],
+)
+def test_a_list_may_spell_an_origin_otherwise_than_browsers(
+    pattern: str, origin: str, settings: Any
+) -> None:
+    settings.REALTIME_ALLOWED_ORIGINS = [pattern]
+    assert allowed(origin)
+
+
+@pytest.mark.parametrize("origin", ["https://a.example", "http://a.example:443", "null"])
+def test_another_port_or_scheme_is_another_origin(origin: str, settings: Any) -> None:
+    settings.REALTIME_ALLOWED_ORIGINS = ["https://a.example:8443", "http://a.example"]
+    assert not allowed(origin)
+
+
+def test_a_new_project_of_a_developer_lets_its_own_pages_in(settings: Any) -> None:
+    settings.DEBUG, settings.ALLOWED_HOSTS = True, []
+    assert allowed("http://localhost:8000")
+    assert allowed("http://127.0.0.1:8000")
+    assert not allowed("http://evil.example")
+    settings.DEBUG = False
+    assert not allowed("http://localhost:8000")

@@ -1,0 +1,146 @@
+"""A page of another origin, in a real browser: it logs in, takes a ticket, connects and receives.
+
+Its web server is not ours. By one of its names it is allowed, by the other it is not.
+"""
+
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Error, Page, async_playwright
+
+from realtime.broadcast import abroadcast_market_data
+from tests import personas
+from tests.conftest import require_program
+from tests.documents import block
+from tests.live import publish_to
+from tests.processes import LiveServer
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+# What a script sees of an answer; an error of `fetch` names no reason.
+FETCH = """async ([url, options]) => {
+    const answer = await fetch(url, options);
+    return [answer.status, Object.fromEntries(answer.headers)];
+}"""
+CLOSE_CODE = """(url) => new Promise((resolve) => {
+    const ws = new WebSocket(url);
+    ws.onmessage = (event) => { if (JSON.parse(event.data).type === 'connected') resolve(0); };
+    ws.onclose = (event) => resolve(event.code);
+})"""
+
+
+class BlankPage(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<!doctype html><title>theirs</title>")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def their_port() -> Iterator[int]:
+    """The port of a web server that delivers a page."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), BlankPage) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def server(module_servers: Callable[..., LiveServer], their_port: int) -> LiveServer:
+    server = module_servers(REALTIME_ALLOWED_ORIGINS=f"http://localhost:{their_port}")
+    server.shell("from tests import personas; personas.olga()")
+    return server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    path = require_program("chromium")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def allowed(browser: Browser, their_port: int) -> AsyncIterator[Page]:
+    page = await browser.new_page()
+    await page.goto(f"http://localhost:{their_port}/")
+    yield page
+    await page.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def stranger(browser: Browser, their_port: int) -> AsyncIterator[Page]:
+    page = await browser.new_page()
+    await page.goto(f"http://127.0.0.1:{their_port}/")
+    yield page
+    await page.close()
+
+
+async def fetch(page: Page, url: str, **options: Any) -> tuple[int, dict[str, str]]:
+    status, headers = await page.evaluate(FETCH, [url, options])
+    return status, headers
+
+
+async def test_the_documented_page_logs_in_and_receives(
+    allowed: Page, server: LiveServer, settings: Any
+) -> None:
+    code = block("A page of another origin", "javascript")
+    for written, real in (
+        ("http://localhost:8000", server.http), ("'admin'", "'olga'"),
+        ("YOUR_PASSWORD", personas.PASSWORD),
+    ):  # fmt: skip
+        assert written in code
+        code = code.replace(written, real)
+    publish_to(server, settings)
+    await abroadcast_market_data("AAPL", {"price": 149.5})
+    await allowed.add_script_tag(type="module", content=code)
+    await allowed.wait_for_function("document.title === 'AAPL 149.5'")
+
+
+async def test_every_header_of_the_clients_passes_the_preflight(
+    allowed: Page, server: LiveServer
+) -> None:
+    headers = {
+        "Authorization": "Bearer x", "X-API-Key": "x", "Idempotency-Key": "x",
+        "Last-Event-ID": "1", "Content-Type": "application/json",
+    }  # fmt: skip
+    for method in ("POST", "PATCH", "DELETE"):
+        status, _ = await fetch(
+            allowed, f"{server.http}/api/v1/keys/none", method=method, headers=headers
+        )
+        assert status == 401
+
+
+async def test_a_page_that_is_not_listed_reads_nothing_and_connects_nowhere(
+    stranger: Page, server: LiveServer
+) -> None:
+    for options in ({}, {"method": "POST", "headers": {"Content-Type": "application/json"}}):
+        with pytest.raises(Error, match="Failed to fetch"):
+            await fetch(stranger, f"{server.http}/api/v1/auth/ticket", **options)
+    assert await stranger.evaluate(CLOSE_CODE, f"{server.ws}/ws/alerts") == 4403
+
+
+async def test_cookies_are_not_for_other_origins(allowed: Page, server: LiveServer) -> None:
+    url = f"{server.http}/api/v1/alerts"
+    assert (await fetch(allowed, url))[0] == 401
+    with pytest.raises(Error, match="Failed to fetch"):
+        await fetch(allowed, url, credentials="include")
+
+
+async def test_other_urls_of_the_server_stay_closed(allowed: Page, server: LiveServer) -> None:
+    for path in ("/", "/metrics", "/admin/login/", "/ws/alerts"):
+        with pytest.raises(Error, match="Failed to fetch"):
+            await fetch(allowed, server.http + path)
