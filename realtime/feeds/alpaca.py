@@ -1,8 +1,8 @@
 """Trades of US shares and of crypto from Alpaca's market-data streams, spoken over `websockets`.
 
 The protocol: https://docs.alpaca.markets/docs/streaming-market-data. The server greets, the client
-sends its keys and what it wants; every message is a JSON list of objects with their kind in `T`.
-Trades missed while there was no connection are fetched from the REST API, with the same ids.
+sends its keys and its subscriptions; every message is a JSON list of objects, each with its type in
+`T`. Trades missed while there was no connection are fetched from the REST API, with the same ids.
 """
 
 import asyncio
@@ -35,22 +35,22 @@ from realtime.feeds.ticks import Correction, Tick
 logger = logging.getLogger(__name__)
 
 CRYPTO: Final = "/v1beta3/crypto/us"
-# Pages of 10,000 trades that are fetched for what one connection missed.
+# Pages of 10,000 trades that are fetched after a gap between two connections.
 _MAX_PAGES: Final = 10
-# Bytes of one message: while a market opens they send thousands of trades together.
+# Largest message in bytes: when a market opens, Alpaca sends thousands of trades at once.
 _MAX_FRAME: Final = 16 * 1024 * 1024
-# Seconds that the server may take to answer while a connection begins.
+# Seconds for each answer of the server during the handshake.
 _PATIENCE: Final = 10.0
-# Errors that no other attempt would change: syntax, keys, symbol limit, no access, subscription.
+# Errors that a retry would not fix: syntax, keys, symbol limit, no access, subscription.
 _PERMANENT: Final = frozenset({400, 401, 402, 403, 405, 408, 409, 410})
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlpacaFeed:
-    """`feed` is that of the shares: iex, sip, delayed_sip or test. `url` has no path.
+    """`feed` is the feed of shares: iex, sip, delayed_sip or test. `url` has no path.
 
-    A symbol with a dash or a slash is a crypto pair (BTC-USD), any other one a share; `names`
-    overrides what Alpaca calls them ({"BRK-B": "BRK.B"}).
+    A symbol with a dash or a slash is a crypto pair (BTC-USD), any other symbol a share; `names`
+    overrides Alpaca's names for symbols ({"BRK-B": "BRK.B"}).
     """
 
     key: str = field(repr=False)
@@ -68,7 +68,7 @@ class AlpacaFeed:
     async def ticks(
         self, symbols: Sequence[str], after: Mapping[str, datetime] | None = None
     ) -> AsyncGenerator[Tick | Correction, None]:
-        """Ticks as they come, with the trades' ids; raises FeedError."""
+        """Ticks as trades arrive, with the ids of the trades; raises FeedError."""
         if not (self.key and self.secret):
             raise FeedError(
                 "--source alpaca needs ALPACA_API_KEY and ALPACA_SECRET_KEY in the environment"
@@ -107,7 +107,7 @@ class AlpacaFeed:
                 await socket.send(json.dumps(keys))
                 await _expect(socket, "authenticated")
                 await socket.send(json.dumps({"action": "subscribe", "trades": wanted}))
-                # Nobody takes trades of crypto back.
+                # Trades of crypto are never cancelled.
                 doubt = Doubt(far=math.inf) if path == CRYPTO else Doubt()
                 trades = Trades(names, self.source, doubt)
                 async for text in _messages(socket, doubt):
@@ -116,7 +116,8 @@ class AlpacaFeed:
                     for item in _items(text):
                         _check(item)
                         if item.get("T") == "subscription":
-                            # From now on nothing falls between what is fetched and the stream.
+                            # The stream has begun, so no trade is lost between the fetched trades
+                            # and the stream.
                             for missed in await self._missed(path, wanted, trades, seen):
                                 yield missed
                         for tick in trades.read(item):
@@ -128,7 +129,7 @@ class AlpacaFeed:
     async def _missed(
         self, path: str, wanted: list[str], trades: Trades, seen: Seen
     ) -> list[Tick | Correction]:
-        """What was traded since the last tick of each symbol, in order of time."""
+        """The trades since the last tick of each symbol, in order of time."""
         now = datetime.now(UTC)
         since = {name: seen.missed_since(trades.names.ours[name], now) for name in wanted}
         known = {name: moment for name, moment in since.items() if moment is not None}
@@ -188,7 +189,7 @@ async def _expect(socket: ClientConnection, word: str) -> None:
 
 
 async def _messages(socket: ClientConnection, doubt: Doubt) -> AsyncGenerator[str | bytes, None]:
-    """Those of the server; an empty list when what is held is due."""
+    """The messages of the server; an empty list when a held trade is due."""
     while True:
         try:
             async with asyncio.timeout(doubt.wait):

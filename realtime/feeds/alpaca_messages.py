@@ -1,7 +1,7 @@
 """Alpaca's messages about trades, as ticks and corrections. Pure but for its log.
 
-https://docs.alpaca.markets/docs/real-time-stock-pricing-data: `t` is a trade, `x` takes one back,
-`c` corrects one. Over REST a trade that was taken back has `u`.
+https://docs.alpaca.markets/docs/real-time-stock-pricing-data: `t` is a trade, `x` cancels one, `c`
+corrects one. Over REST a cancelled trade has `u`.
 """
 
 import logging
@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 AlpacaMessage = Mapping[str, Any]
-# What exchanges of the USA call clearly erroneous differs by this much or more. A correction by
-# less is of a size, a condition or some cents: prices and bars stay as they were told.
+# Trades that US exchanges call clearly erroneous differ by this much or more. A smaller correction
+# concerns a size, a condition or some cents: prices and bars stay as published.
 _ERRONEOUS: Final = 0.03
 
 
@@ -33,7 +33,7 @@ class Trades:
     doubt: Doubt
 
     def read(self, item: AlpacaMessage) -> list[Tick | Correction]:
-        """What a message of the stream has to tell."""
+        """The ticks and corrections in a message of the stream."""
         match item.get("T"):
             case "t":
                 tick = self.tick(item)
@@ -45,13 +45,13 @@ class Trades:
         return []
 
     def missed(self, item: AlpacaMessage) -> Tick | Correction | None:
-        """A trade as REST tells of it, also of one that was taken back meanwhile."""
+        """A trade from REST, which may have been cancelled meanwhile."""
         if item.get("u") in ("canceled", "incorrect"):
             return self._understood(self._gone, item)
         return self.tick(item)
 
     def tick(self, item: AlpacaMessage) -> Tick | None:
-        """None for one that does not say what the price is now."""
+        """The tick of a trade; None if the trade does not set the current price."""
         if not _counts(item.get("c"), item.get("z")):
             return None
         return self._understood(self._tick, item)
@@ -109,7 +109,7 @@ def _id(item: AlpacaMessage, number: object) -> str:
 
 
 def read_moment(text: str) -> datetime:
-    """RFC 3339 with up to nine digits; those beyond the microsecond are cut off."""
+    """RFC 3339 with up to nine fractional digits, truncated to microseconds."""
     head, dot, rest = text.rstrip("Z").partition(".")
     return datetime.fromisoformat(head + dot + rest[:6].ljust(6, "0") if dot else head).replace(
         tzinfo=UTC

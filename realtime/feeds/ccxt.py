@@ -1,7 +1,7 @@
 """Trades or tickers of a crypto exchange, through ccxt (an extra: requirements-ccxt.txt).
 
-ccxt's trades come with ids, its tickers with the price now and sums of the last 24 hours. What was
-traded while there was no connection is fetched from the exchanges in `_RECENT`, not from others.
+ccxt's trades have ids; its tickers have the current price and sums of the last 24 hours. Trades
+missed between two connections are fetched only from the exchanges in `_RECENT`.
 """
 
 import asyncio
@@ -31,24 +31,24 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 CcxtChannel = Literal["trades", "tickers"]
 # Seconds without any message after which a connection counts as dead. ccxt itself does not notice
-# when its reader has died of a message that it did not understand.
+# when its reader has died because of a message that it could not parse.
 SILENCE: Final = 60.0
 # Symbols of one subscription; Binance takes 200.
 _GROUP: Final = 100
-# ccxt's names of the call that gives the last trades of a market, for exchanges that number them
-# there as they do in their streams: by other numbers the same trade would come twice.
+# ccxt's method that returns the last trades of a market, for exchanges that use the same ids there
+# as in their streams: with other ids a trade would be published twice.
 _RECENT: Final = {"binance": "public_get_trades", "binanceus": "public_get_trades"}
 _RECENT_TRADES: Final = 1000
-# Of one symbol. `watch_tickers` of several would leave out bid and ask on some exchanges.
+# For one symbol: `watch_tickers` for several omits bid and ask on some exchanges.
 _METHODS: Final = {"trades": "watch_trades", "tickers": "watch_ticker"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class CcxtFeed:
-    """`exchange` is ccxt's id of it. `config` goes to its constructor: keys, urls, options.
+    """`exchange` is the id in ccxt. `config` is passed to its constructor: keys, urls, options.
 
-    Symbols are written BTC-USD or BTC/USD, as one likes, and published as they are written;
-    `names` overrides what the exchange calls them ({"BTC-USD": "BTC/USDT"}).
+    Symbols may be written BTC-USD or BTC/USD, and are published as written; `names` overrides the
+    exchange's names for them ({"BTC-USD": "BTC/USDT"}).
     """
 
     exchange: str
@@ -65,9 +65,9 @@ class CcxtFeed:
     async def ticks(
         self, symbols: Sequence[str], after: Mapping[str, datetime] | None = None
     ) -> AsyncGenerator[Tick, None]:
-        """Ticks as they come; raises FeedError. `after` leaves out older tickers."""
+        """Ticks as they arrive; raises FeedError. Tickers not newer than `after` are left out."""
         names = SymbolNames.of(symbols, self.names, slashed)
-        # Seconds of work: it knows a hundred exchanges.
+        # This takes seconds: ccxt imports a hundred exchanges.
         pro, errors = await asyncio.to_thread(_load)
         exchange = _make(pro, self.exchange, self.config)
         session = _Session(self, exchange, errors, names, dict(after or {}), Seen(after))
@@ -95,7 +95,7 @@ def _make(pro: Any, name: str, config: Mapping[str, Any]) -> Any:
         raise FeedError(
             f"{name!r} is not an exchange that ccxt can watch; choose {', '.join(pro.exchanges)}"
         )
-    # Only what is new since the last call: the default, but an option may be set otherwise.
+    # Only new trades since the last call: ccxt's default, which `config` could change.
     return getattr(pro, name)({**config, "newUpdates": True})
 
 
@@ -121,14 +121,14 @@ class _Session:
                 async for group, found in answers:
                     ticks = self._read(found)
                     if self.feed.channel == "trades" and group[0] not in fetched:
-                        # Not before the stream has begun: nothing falls between the two.
+                        # Not before the stream has begun, so that no trade is lost in between.
                         fetched.add(group[0])
                         ticks = [*await self._missed(group), *ticks]
                     for tick in ticks:
                         self.seen.note(tick)
                         yield tick
         finally:
-            # The next one begins with new sockets; the markets stay known.
+            # The next connection opens new sockets; the loaded markets are kept.
             await self.exchange.close()
 
     def _check_names(self) -> None:
@@ -144,7 +144,7 @@ class _Session:
             )
 
     def _groups(self) -> list[list[str]]:
-        """The names that one call watches together."""
+        """Groups of names that one call watches."""
         theirs = list(self.names.theirs.values())
         size = _GROUP if self._together else 1
         return [theirs[begin : begin + size] for begin in range(0, len(theirs), size)]
@@ -154,8 +154,10 @@ class _Session:
         return self.feed.channel == "trades" and self.exchange.has.get("watchTradesForSymbols")
 
     async def _watch(self, group: list[str]) -> AsyncGenerator[tuple[list[str], Any], None]:
-        """ccxt's answers for some names, with these. The caller must go on asking: what comes
-        while nobody does is told with what comes after it."""
+        """Names, each time with ccxt's answer for them.
+
+        Call without pause: updates between two calls are returned together with later ones.
+        """
         method = getattr(self.exchange, _METHODS[self.feed.channel])
         while True:
             if self._together:
@@ -164,7 +166,7 @@ class _Session:
                 yield group, await self._call(method(group[0]))
 
     async def _missed(self, group: list[str]) -> list[Tick]:
-        """What was traded since the last tick; one that comes twice is known by its id."""
+        """The trades since the last tick; a duplicate is recognised by its id."""
         call = _RECENT.get(self.feed.exchange)
         ticks: list[Tick] = []
         for name in group if call else []:
@@ -180,7 +182,7 @@ class _Session:
                 continue
             try:
                 trades = self._read(self.exchange.parse_trades(answer, market))
-            except Exception as exc:  # whatever ccxt does with an answer that it did not expect
+            except Exception as exc:  # ccxt may raise anything for an unexpected answer
                 logger.warning("missed trades of %s not understood: %r", name, exc)
                 continue
             ticks += [tick for tick in trades if tick.timestamp >= since]
@@ -233,12 +235,12 @@ class _Session:
         price = ticker.get("last")
         if symbol is None or price is None:
             return None
-        # Some exchanges do not say when; it is now, then.
+        # Some exchanges send no time; the present is used.
         said = ticker.get("timestamp")
         moment = datetime.now(UTC) if said is None else _moment(said)
         newest = self.newest.get(symbol)
         if newest is not None and moment <= newest:
-            return None  # sent again at the beginning of a connection
+            return None  # repeated at the start of a connection
         if moment > datetime.now(UTC) + FUTURE:
             raise ValueError("its time is in the future")
         self.newest[symbol] = moment
@@ -264,6 +266,6 @@ def _optional(value: Any) -> float | None:
 
 
 def _short(error: BaseException) -> str:
-    """The first line, as far as a terminal shows it: some exchanges answer with a web page."""
+    """The first line, shortened for a terminal: some exchanges answer with a web page."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:200]

@@ -1,4 +1,4 @@
-"""Dates and numbers as files of prices write them. Pure; raises ValueError for anything else."""
+"""Parses the dates and numbers of price files. Pure; raises ValueError for anything else."""
 
 import math
 import re
@@ -8,7 +8,7 @@ from typing import Final
 
 from realtime.values import read_epoch
 
-# The day of a bar is that of its market: of the time as it is written, whatever the zone is.
+# A bar's day is the market's: that of the time as written, whatever its zone.
 _WITH_TIME: Final = re.compile(
     r"(?P<day>.+?)(?:T|,? +)(?P<hour>\d{1,2}):?(?P<minute>\d\d)(?::?(?P<second>\d\d)(?:[.,]\d+)?)?"
     r" ?(?:(?P<half>[ap]\.?m\.?)(?![a-z]))?"
@@ -17,7 +17,7 @@ _WITH_TIME: Final = re.compile(
 )
 _YEAR_FIRST: Final = re.compile(r"(\d{4})[/.](\d{1,2})[/.](\d{1,2})")
 _YEAR_LAST: Final = re.compile(r"(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})")
-# A day whose month has its name, perhaps after the day of the week.
+# A date with the name of its month, perhaps after a weekday.
 _NAMED: Final = re.compile(
     r"(?:(?:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?:day)?\.?,? +)?"
     r"(?:(?P<day>\d{1,2})(?:st|nd|rd|th)?[ ./-]*(?P<month>[a-z]{3,9})\.?,?[ /-]*(?P<year>\d{4})"
@@ -33,14 +33,14 @@ _LONGEST: Final = 64
 _EPOCH: Final = re.compile(r"-?\d{9,19}(?:\.\d*)?")
 _THOUSANDS: Final = re.compile(r"\d{1,3}(?:([.,])\d{3})(?:\1\d{3})*")
 _UNITS: Final = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
-# What programs write for a value that they do not have.
+# Texts that programs write for a missing value.
 _NOTHING: Final = re.compile(
     r"[-\u2010-\u2015\u2212.?]*|-?nan|nil|null|none|unknown|n\.?/?[ad]\.?|#n/a|<na>", re.IGNORECASE
 )
 
 
 def day_first(texts: Iterable[str]) -> bool | None:
-    """Do dates such as 31/01/2024 begin with the day? None: these could be read either way."""
+    """Do these dates begin with the day, as 31/01/2024 does? None: they are ambiguous."""
     matches = [match for text in texts if (match := _YEAR_LAST.fullmatch(_without_time(text)[0]))]
     if any(int(match[1]) > 12 for match in matches):
         return True
@@ -48,7 +48,7 @@ def day_first(texts: Iterable[str]) -> bool | None:
 
 
 def read_day(text: str, *, day_first: bool | None = None) -> date:
-    """The day that a bar is of. `day_first` is what dates like 01/02/2024 need to be read."""
+    """The day of a bar. `day_first` decides how ambiguous dates such as 01/02/2024 are read."""
     try:
         day, time = _without_time(text)
         found = _read_day(day, day_first)
@@ -78,7 +78,7 @@ def _read_day(text: str, day_first: bool | None) -> date:
 
 
 def _without_time(text: str) -> tuple[str, re.Match[str] | None]:
-    """The date in a cell, and how the time behind it was read; nothing of a text without end."""
+    """The date in a cell, and the match if a time follows it; very long text is not parsed."""
     if len(text) > _LONGEST:
         return "", None
     match = None if _NAMED.fullmatch(text) else _WITH_TIME.fullmatch(text)
@@ -86,7 +86,7 @@ def _without_time(text: str) -> tuple[str, re.Match[str] | None]:
 
 
 def _check_time(match: re.Match[str]) -> None:
-    """Raises _Unreadable for a time that no clock shows. A day may end at 24:00."""
+    """Raises _Unreadable for an impossible time of day. 24:00 is accepted as the end of a day."""
     hour, minute, second, zone = (
         int(match[name] or 0) for name in ("hour", "minute", "second", "zone")
     )
@@ -96,13 +96,13 @@ def _check_time(match: re.Match[str]) -> None:
 
 
 def _month(name: str) -> int:
-    """By its name, or the beginning of it; raises ValueError."""
+    """The number of a month by its name or abbreviation; raises ValueError."""
     found = [n for n, month in enumerate(_MONTHS, 1) if month.startswith(name.lower())]
     return found[0] if len(found) == 1 else int(name)
 
 
 class _Unreadable(ValueError):
-    """Says why."""
+    """The text says why."""
 
 
 def _year_last(match: re.Match[str], day_first: bool | None) -> date:
@@ -116,7 +116,7 @@ def _year_last(match: re.Match[str], day_first: bool | None) -> date:
 
 
 def has_decimal_commas(texts: Iterable[str], delimiter: str) -> bool:
-    """Is 101,5 in these what others write as 101.5? In a file that has other delimiters only."""
+    """Does 101,5 mean 101.5 in these cells? Only for a file with delimiters other than commas."""
     commas = [text for text in texts if text.rfind(",") > text.rfind(".")]
     if delimiter == "," or not commas:
         return False
@@ -128,7 +128,7 @@ def is_missing(text: str) -> bool:
 
 
 def read_number(name: str, text: str, *, decimal_comma: bool = False) -> float:
-    """A number, with the separators of thousands of any country and a sign of its currency."""
+    """A number, with any country's thousands separators and an optional currency sign."""
     plain = re.sub(r"[\s'\u2019$€£¥]", "", text)
     try:
         number = float(_dotted(plain, decimal_comma=decimal_comma))
@@ -140,7 +140,7 @@ def read_number(name: str, text: str, *, decimal_comma: bool = False) -> float:
 
 
 def _dotted(text: str, *, decimal_comma: bool) -> str:
-    """The text with a point before its decimals, and nothing between its thousands."""
+    """The text with a decimal point and without thousands separators."""
     comma, dot = text.rfind(","), text.rfind(".")
     thousands = _THOUSANDS.fullmatch(text.lstrip("+-"))
     if comma < 0:
@@ -151,7 +151,7 @@ def _dotted(text: str, *, decimal_comma: bool) -> str:
 
 
 def read_volume(text: str, *, decimal_comma: bool = False) -> int | None:
-    """None where the file does not know."""
+    """The volume; None for a missing value."""
     if is_missing(text):
         return None
     unit = _UNITS.get(text[-1].upper(), 1.0)

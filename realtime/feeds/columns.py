@@ -1,4 +1,4 @@
-"""Which column of a file of prices is what. Pure."""
+"""Finds the columns of a price file by their names. Pure."""
 
 import csv
 import re
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-# What a column is called, without case and punctuation; where a file has several, the first one.
+# Accepted names of each column, without case and punctuation; the first match in a file counts.
 _NAMES: Final[Mapping[str, Sequence[str]]] = {
     "symbol": ("symbol", "ticker"),
     "date": ("date", "datetime", "tradedate", "timestamp", "time", "day", "unnamed0", "index", ""),
@@ -25,7 +25,7 @@ _DELIMITERS: Final = ",;\t|"
 
 
 class MissingColumns(ValueError):
-    """Raised for a header without what is needed; says what that is."""
+    """Raised for a header without a required column; names the missing ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Columns:
 
     @classmethod
     def of(cls, line: str) -> "Columns":
-        """Of the first line of a file; raises MissingColumns."""
+        """The columns by the first line of a file; raises MissingColumns."""
         delimiter = max(_DELIMITERS, key=line.count)
         header = [name.strip() for name in cells(line, delimiter)]
         while header and not header[-1] and len(header) > 1:
@@ -50,7 +50,7 @@ class Columns:
             if (name := next((name for name in names if name in plain), None)) is not None
         }
         if places.get("date") and not header[places["date"]]:
-            del places["date"]  # nameless, and not where an index stands
+            del places["date"]  # without a name, and not in the position of an index
         missing = [name for name in NEEDED if name not in places]
         if missing:
             raise MissingColumns(
@@ -60,7 +60,7 @@ class Columns:
         return cls(header, delimiter, places)
 
     def read(self, line: str) -> dict[str, str]:
-        """The cells of a row by our names; raises ValueError if it has others than the header."""
+        """The cells of a row by our names; raises ValueError if it does not fit the header."""
         found = [cell.strip() for cell in cells(line, self.delimiter)]
         beyond = found[len(self.header) :]
         if len(found) < len(self.header) or any(beyond):
@@ -69,7 +69,7 @@ class Columns:
 
     @property
     def used(self) -> Mapping[str, str]:
-        """The names in the file by ours."""
+        """The file's names of the used columns, by our names."""
         return {ours: self.header[place] for ours, place in self.places.items()}
 
     @property
@@ -79,7 +79,7 @@ class Columns:
 
     @property
     def unused_adjusted(self) -> list[str]:
-        """Columns that somebody may expect to be used: factors of splits only where no other is."""
+        """Columns with adjustments that users may expect to be applied, but that are not."""
         words = ("adj",) if "adjusted close" in self.places else ("adj", "split")
         return [name for name in self.unused if any(word in name.lower() for word in words)]
 

@@ -24,34 +24,34 @@ T = TypeVar("T")
 _MERGED: Final = 1000
 
 
-# Seconds: a connection that lived as long was no failed attempt, whatever came through it before.
+# Seconds after which a connection does not count as a failed attempt.
 STEADY: Final = 10.0
 
-# How far back trades are asked for that were missed while there was no connection.
+# How far back missed trades are fetched after a gap between two connections.
 BACKLOG: Final = timedelta(minutes=15)
 
 
 class Seen:
-    """The time of the newest tick of each symbol: where a new connection has to go on."""
+    """The time of the newest tick of each symbol, at which a new connection continues."""
 
     def __init__(self, after: Mapping[str, datetime] | None) -> None:
         self._newest = dict(after or {})
 
     def note(self, tick: Tick) -> None:
         if tick.timestamp > datetime.now(UTC) + FUTURE:
-            return  # all that comes would be older
+            return  # all later ticks would be older
         newest = self._newest.get(tick.symbol)
         if newest is None or tick.timestamp > newest:
             self._newest[tick.symbol] = tick.timestamp
 
     def missed_since(self, symbol: str, now: datetime) -> datetime | None:
-        """From when on ticks of a symbol may be missing; None: there is nothing to go on from."""
+        """The time from which ticks of a symbol may be missing; None: no tick has been seen yet."""
         newest = self._newest.get(symbol)
         return None if newest is None else max(newest, now - BACKLOG)
 
 
 class ConnectionLost(Exception):
-    """Raised by a source when its connection has ended; the text says why. Another one may work."""
+    """Raised when a connection has ended; the text says why. A new connection may work."""
 
 
 async def reconnecting(
@@ -62,13 +62,13 @@ async def reconnecting(
     chance: Callable[[], float] = random.random,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncGenerator[T, None]:
-    """Items of one connection after the other, with full-jitter backoff between them.
+    """Items from successive connections, with full-jitter backoff between them.
 
-    The backoff begins again after a connection that brought something and lived for STEADY
-    seconds: the pauses after ones that break at their first items grow, too.
+    The backoff is reset by a connection that delivered an item and lasted STEADY seconds, so the
+    pauses also grow if each connection breaks at its first item.
 
-    `connect` yields what comes through a new connection and raises ConnectionLost when that ends;
-    any other error ends it all.
+    `connect` yields the items of a new connection and raises ConnectionLost at its end; any other
+    error is final.
     """
     attempt = 0
     while True:
@@ -92,7 +92,7 @@ async def reconnecting(
 
 
 async def merged(sources: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:
-    """What several sources yield, as it comes. The error of one ends all of them.
+    """The items of several sources as they arrive. An error of one source ends all of them.
 
     Each is read by a task of its own, also while the reader is busy with something else.
     """
@@ -118,7 +118,7 @@ async def merged(sources: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[T
                 getting.cancel()
             ended = [task for task in tasks if task.done()]
             while ended and not queue.empty():
-                yield queue.get_nowait()  # what came before the end
+                yield queue.get_nowait()  # items that arrived before the end
             for task in ended:
                 task.result()
                 tasks.remove(task)
@@ -132,7 +132,7 @@ async def merged(sources: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[T
 
 @dataclass(frozen=True, slots=True)
 class SymbolNames:
-    """What a market calls our symbols: `theirs` by ours, `ours` by theirs."""
+    """A market's names of our symbols: `theirs` by our name, `ours` by the market's."""
 
     theirs: Mapping[str, str]
     ours: Mapping[str, str]
@@ -141,7 +141,7 @@ class SymbolNames:
     def of(
         cls, symbols: Sequence[str], overrides: Mapping[str, str], rule: Callable[[str], str]
     ) -> "SymbolNames":
-        """By the market's rule, or as overridden; raises FeedError if two would be one."""
+        """Names by the market's rule or as overridden; raises FeedError if two would coincide."""
         theirs = {symbol: overrides.get(symbol) or rule(symbol) for symbol in symbols}
         ours: dict[str, str] = {}
         for symbol, name in theirs.items():
@@ -161,10 +161,10 @@ def slashed(symbol: str) -> str:
 
 @dataclass(frozen=True)
 class CallableFeed:
-    """A feed of one function: `async def ticks(symbols)`, or `ticks(symbols, after)`.
+    """A feed made of one function: `async def ticks(symbols)`, or `ticks(symbols, after)`.
 
-    One that takes no `after` is spared what it yields once more after a restart: ticks that are
-    not newer than the last one published.
+    Without an `after` parameter, ticks that it repeats after a restart (not newer than the last
+    published one) are dropped.
     """
 
     function: Callable[..., AsyncIterator[Tick | Correction]]
@@ -194,7 +194,7 @@ def _newer(tick: Tick, last: datetime) -> bool:
     try:
         return milliseconds(tick.timestamp) > last
     except (TypeError, AttributeError):
-        return True  # no time, or one without a zone: who publishes it says so
+        return True  # no time, or one without a zone: publishing it reports the error
 
 
 def _takes_after(function: Callable[..., Any]) -> bool:
@@ -206,5 +206,5 @@ def _takes_after(function: Callable[..., Any]) -> bool:
 
 
 def milliseconds(moment: datetime) -> datetime:
-    """As it comes back from the wire."""
+    """The moment, truncated to milliseconds as on the wire."""
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

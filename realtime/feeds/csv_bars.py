@@ -1,4 +1,4 @@
-"""Daily bars out of a CSV file with OHLCV columns. Reads files, knows nothing of clocks."""
+"""Reads daily bars from a CSV file with OHLCV columns."""
 
 import csv
 import gzip
@@ -26,22 +26,24 @@ from realtime.streams import InvalidSymbol, parse_symbol
 STOCKS: Final = Path(__file__).parent / "data" / "stocks.csv.gz"
 
 _PRICES: Final = ("open", "high", "low", "close")
-# An adjustment from one day to the next beyond this is a split; below it, a dividend.
+# A change of the adjustment between two days by more than this is a split; a smaller one, a
+# dividend.
 _SPLIT: Final = 1.2
-# Splits are of few shares into few; adjusted closes are rounded, and a dividend may be in them.
+# Splits have small numerators and denominators; adjusted closes are rounded, and may contain a
+# dividend.
 _SPLIT_PARTS: Final = 20
 _SPLIT_NOISE: Final = 0.005
-# Prices that were stored as floats of 32 bits, or divided, differ by as much without being others.
+# Relative error of prices that were stored as 32-bit floats, or divided.
 _NOISE: Final = 1e-6
 
 
 class FeedError(Exception):
-    """Raised when a feed cannot start or go on; the text says what to change."""
+    """Raised when a feed cannot start or continue; the text says what to change."""
 
 
 @dataclass(frozen=True, slots=True)
 class DailyBar:
-    """One trading day. Prices in the share's currency, volume in shares; None: not known."""
+    """One trading day. Prices in the share's currency, volume in shares; None: unknown."""
 
     day: date
     open: float
@@ -55,7 +57,7 @@ class DailyBar:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that was left out: `line` as an editor counts, `reason` names the column."""
+    """A row that was skipped: `line` as an editor counts, `reason` names the column."""
 
     line: int
     reason: str
@@ -66,7 +68,7 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class BarFile:
-    """`bars` by symbol in the order of their days, split-adjusted; `bad_rows` were left out."""
+    """`bars` by symbol, in the order of their days, split-adjusted; `bad_rows` were skipped."""
 
     bars: Mapping[str, Sequence[DailyBar]]
     bad_rows: Sequence[BadRow]
@@ -74,14 +76,14 @@ class BarFile:
 
     @property
     def unadjusted_rows(self) -> int:
-        """Rows that do not tell of splits, in a file whose other rows do."""
+        """Rows without an adjusted close, in a file whose other rows have one."""
         if "adjusted close" not in self.columns.places:
             return 0
         return sum(bar.adjusted_close is None for bars in self.bars.values() for bar in bars)
 
 
 def read_bars(path: Path) -> BarFile:
-    """Read a CSV file, gzipped or not; raises FeedError if there is nothing to play in it.
+    """Read a CSV file, gzipped or not; raises FeedError if it contains no bars.
 
     Needs the columns Date, Open, High, Low, Close and Volume in any order and case. Without a
     column Ticker or Symbol all rows belong to the symbol that the file is named after (AAPL.csv).
@@ -106,11 +108,11 @@ def read_bars(path: Path) -> BarFile:
 
 
 def split_adjusted(bars: Sequence[DailyBar]) -> list[DailyBar]:
-    """The same bars in the share units of the last one, where the file tells of splits.
+    """The same bars in the share units of the last one, if the file has adjusted closes.
 
-    A two-for-one split halves the traded price without any loss to anybody; unadjusted it looks
-    like a crash of 50 % to a chart, an alert rule and a predictor. A bar whose prices are then
-    beyond what a float holds is left out.
+    A two-for-one split halves the traded price without a loss to shareholders; unadjusted, it looks
+    like a crash of 50 % to a chart, an alert rule and a predictor. A bar whose adjusted prices
+    overflow a float is left out.
     """
     adjusted: list[DailyBar | None] = []
     factor = Fraction(1)
@@ -127,8 +129,8 @@ def split_adjusted(bars: Sequence[DailyBar]) -> list[DailyBar]:
 def _ratios(bars: Sequence[DailyBar]) -> list[float | None]:
     """Adjusted close by close of each bar.
 
-    Where days without an adjusted close lie around a split, it came with the jump in the prices
-    that is most like it.
+    If days around a split have no adjusted close, the split is placed at the price jump closest to
+    its ratio.
     """
     ratios = [_quotient(bar.adjusted_close, bar.close) for bar in bars]
     told = [place for place, ratio in enumerate(ratios) if ratio]
@@ -142,7 +144,7 @@ def _ratios(bars: Sequence[DailyBar]) -> list[float | None]:
 
 
 def _jump(bars: Sequence[DailyBar], change: float) -> int:
-    """How many of these bars came before a split."""
+    """The number of these bars before a split."""
     misses = [
         abs(math.log(after.open) - math.log(before.close) + math.log(change))
         for before, after in pairwise(bars)
@@ -155,13 +157,13 @@ def _tells_split(change: float | None) -> TypeGuard[float]:
 
 
 def _quotient(one: float | None, other: float | None) -> float | None:
-    """None where one is not known, and where it is not a positive float."""
+    """The quotient; None if an operand is unknown or the result is not a positive float."""
     quotient = one / other if one and other else 0.0
     return quotient if 0 < quotient < math.inf else None
 
 
 def _split(change: float) -> Fraction:
-    """New shares for an old one, as an issuer would say it: 3/2, 1/25; else as it was measured."""
+    """New shares per old share, rounded to a typical ratio (3/2, 1/25) or else as measured."""
     if change < 1:
         return 1 / _split(1 / change)
     for old in range(1, _SPLIT_PARTS + 1):
@@ -201,7 +203,7 @@ def _open_text(path: Path) -> IO[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """The lines of a file behind its header, with their numbers; `symbol` is of all rows."""
+    """The numbered lines of a file after its header; `symbol` applies to all rows."""
 
     columns: Columns
     lines: Sequence[tuple[int, str]]
@@ -215,7 +217,7 @@ class _Table:
         named = re.match(r"price\b(.*)", header, re.IGNORECASE | re.DOTALL)
         symbol = None
         if named and rows and rows[0][1].lower().startswith("ticker"):
-            # As yfinance writes what it downloaded: a header of three lines.
+            # yfinance writes a header of three lines.
             header, symbol = f"Date{named[1]}", _only_ticker(rows[0][1], path)
             rows = [row for row in rows[1:] if not row[1].lower().startswith("date")]
         try:
@@ -267,7 +269,7 @@ def _bar(row: Mapping[str, str], first: bool | None, comma: bool) -> DailyBar:
 
 
 def _has_cells(line: str) -> bool:
-    """Not an empty line, a comment, or what tells a spreadsheet the delimiter."""
+    """Not an empty line, a comment, or the `sep=` line of a spreadsheet."""
     return bool(line.strip(" \t\r\n,;|")) and not line.startswith(("#", "sep="))
 
 
@@ -296,7 +298,7 @@ def _parsed(name: str, problem: str) -> str:
 
 
 def _fitted(bar: DailyBar) -> DailyBar:
-    """The bar with open and close between low and high, which noise may have moved them out of."""
+    """The bar with low and high extended to open and close, where rounding separated them."""
     low, high = min(bar.low, bar.open, bar.close), max(bar.high, bar.open, bar.close)
     if bar.low - low > _NOISE * bar.low:
         raise ValueError(f"low: {bar.low} is above open or close")
@@ -313,7 +315,7 @@ def _price(name: str, text: str, comma: bool) -> float:
 
 
 def _adjusted(text: str, comma: bool) -> float | None:
-    """None where it says nothing of splits: dividends of decades may leave less than nothing."""
+    """The adjusted close; None if missing, or if decades of dividends made it negative."""
     try:
         adjusted = read_number("adjusted close", text, decimal_comma=comma)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Trades that lie far from the last one wait for a moment before they are told. Pure.
+"""Holds back trades whose price is far from the last one, for a moment. Pure.
 
-A wrong price is taken back by its market, mostly within a second or two, and once it is published
-it has fired rules. A real jump is confirmed by the next trade, which ends the wait.
+A market usually cancels a wrong price within a second or two, but once published it has fired
+rules. The next trade confirms a real jump, and ends the wait.
 """
 
 import math
@@ -12,15 +12,15 @@ from typing import Final
 
 from realtime.feeds.ticks import Tick
 
-# A quotient of two prices beyond which the later one is doubted: exchanges halt a share that moves
-# by so much within minutes.
+# A ratio of two prices beyond which the later one is held back: exchanges halt a share that moves
+# that much within minutes.
 FAR: Final = 1.1
 SECONDS: Final = 2.0
 
 
 @dataclass
 class Doubt:
-    """What is held of each symbol: the trade in doubt, and in their order those after it."""
+    """The held trades of each symbol: the doubtful one, followed by later ones in order."""
 
     clock: Callable[[], float] = time.monotonic
     far: float = FAR
@@ -29,7 +29,7 @@ class Doubt:
     _until: dict[str, float] = field(default_factory=dict)
 
     def take(self, tick: Tick) -> list[Tick]:
-        """What may be told now that this trade has come."""
+        """Take a trade; returns the trades that may be published now."""
         held = self._held.get(tick.symbol)
         if held is not None:
             held.append(tick)
@@ -45,7 +45,7 @@ class Doubt:
     def withdraw(
         self, symbol: str, id: str, change: Callable[[Tick], Tick | None] = lambda tick: None
     ) -> list[Tick] | None:
-        """Take back a trade that is held, or change it; what may be told then. None: not held."""
+        """Cancel or correct a held trade; returns what may be published then. None: not held."""
         held = self._held.get(symbol, [])
         if all(tick.id != id for tick in held):
             return None
@@ -54,7 +54,7 @@ class Doubt:
         return [free for tick in rest if tick is not None for free in self.take(tick)]
 
     def due(self) -> list[Tick]:
-        """What has waited long enough."""
+        """The trades that have waited long enough."""
         now = self.clock()
         over = [symbol for symbol, until in self._until.items() if until <= now]
         return [tick for symbol in over for tick in self._release(symbol)]
@@ -72,5 +72,5 @@ class Doubt:
 
     def _near(self, one: float, other: float) -> bool:
         if not (0 < one < math.inf and 0 < other < math.inf):
-            return True  # no price: who publishes it says so
+            return True  # no price: publishing it reports the error
         return abs(math.log(one) - math.log(other)) < math.log(self.far)

@@ -1,4 +1,4 @@
-"""How a running feed is doing, in one line. Pure."""
+"""The rate and lag of a running feed, in one line. Pure."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class Progress:
     def line(self, now: float) -> str:
         """`10.0 updates/s, lag 2 ms, 5230 updates, 41 predictions, last AAPL 94.51 (2012-07-19)`.
 
-        The rate is that since the line before.
+        The rate is measured since the previous line.
         """
         since, before = self._reported or (self.started, 0)
         self._reported = now, self.updates

@@ -1,4 +1,4 @@
-"""The minute of a trade that was taken back or corrected, made of what a stream holds. Pure."""
+"""Rebuilds the minute of a cancelled or corrected trade from the updates of a stream. Pure."""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,10 +25,10 @@ _Right = tuple[float | None, float | None]  # price and volume as they should ha
 def minute_of(
     id: str, source: str, updates: Sequence[Said], now: datetime, *, whole: bool
 ) -> tuple[datetime, Candle | None] | None:
-    """The first moment of the minute of a trade, and what there is in it after all corrections.
+    """The first moment of the minute of a trade, and its candle after all corrections.
 
-    `updates`: those of the stream up to the correction, oldest first; `whole`: there were none
-    before them. The candle is None if no trade is left; the answer, if they do not hold all of it.
+    `updates`: the stream up to the correction, oldest first; `whole`: there were none before them.
+    The candle is None if no trade is left; the result is None if `updates` do not cover the minute.
     """
     trades = list(_trades(source, updates, now))
     moment = next((trade.moment for trade in trades if trade.identity == ("id", id)), None)
@@ -61,7 +61,7 @@ def _corrections(updates: Iterable[Said]) -> Iterator[tuple[str, _Right]]:
     for data, _ in updates:
         id = corrected_id(data)
         if id is not None:
-            with contextlib.suppress(InvalidTick):  # told when it came
+            with contextlib.suppress(InvalidTick):  # reported when it arrived
                 yield id, corrected_price(data["corrects"])
 
 

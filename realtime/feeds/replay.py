@@ -1,10 +1,10 @@
-"""Real daily bars, played again on a compressed clock.
+"""Replays real daily bars on an accelerated clock.
 
-Each bar is played as four ticks: open, the extreme nearer to the open, the other extreme, close.
-The file does not say which extreme of a day came first, nor when: both are assumptions, and so is
-the volume before the close, a quarter of the day's for each tick. The four timestamps are nominal,
-14:30, 16:40, 18:50 and 21:00 UTC (the New York session in winter). A tick does not tell what a
-later one brings: its high, low and close are those so far.
+Each bar is replayed as four ticks: open, the extreme nearer to the open, the other extreme, close.
+The file does not say which extreme of a day came first, or when: both are assumptions, and so is
+the volume of each tick, a quarter of the day's. The four timestamps are nominal, 14:30, 16:40,
+18:50 and 21:00 UTC (the New York session in winter). A tick reveals nothing of later ticks: its
+high, low and close are those so far.
 """
 
 import asyncio
@@ -19,33 +19,33 @@ from realtime.feeds.csv_bars import DailyBar, FeedError
 from realtime.feeds.ticks import Tick
 
 SOURCE: Final = "replay"
-# Bars before its start that a lap publishes at once, one tick each. The predictor reads the
-# history that clients see, so that a prediction can be checked against it; without these it would
-# have nothing to work with for a minute, and a chart nothing to draw.
+# Bars before its start that a lap publishes at once, one tick each. The predictor reads the same
+# history as clients, so that a prediction can be checked against it; without these bars, the
+# predictor and the charts would have no data for a minute.
 BACKFILL_BARS: Final = 100
-# With this one a year goes by in a third of a second.
+# At this speed, a year passes in a third of a second.
 MAX_SPEED: Final = 1e8
-# Without a start date, a lap starts where every symbol has this many bars behind it.
+# Without a start date, a lap starts where every symbol has this many earlier bars.
 LEAD_BARS: Final = 30
 
 _STEPS_PER_BAR: Final = 4
 _LAST_STEP: Final = _STEPS_PER_BAR - 1
-# A symbol that is further behind the others than this was not played with them.
+# A symbol that lags behind the others by more than this was not part of the same lap.
 CATCH_UP: Final = timedelta(days=7)
 _OPENING: Final = time_of_day(14, 30, tzinfo=UTC)
 _STEP: Final = timedelta(hours=2, minutes=10)
-# A reader that held the replay up for longer (Redis away) gets no burst to catch up with.
+# After a longer stall (Redis was away), the replay does not catch up in a burst.
 _MAX_LATENESS: Final = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """A feed from daily bars by symbol, each symbol's in the order of their days.
+    """A feed of daily bars by symbol, in the order of their days.
 
-    `rate`: ticks per second and symbol. `speed` instead: how many times faster than they were the
-    days go by, nights and weekends with them (86400: a day in a second). `start`: the first day of
-    a lap; without it, the first day on which every symbol asked for has LEAD_BARS bars behind it.
-    `loop`: begin again at the end. `clock` (seconds) and `sleep` are for tests.
+    `rate`: ticks per second and symbol. `speed`, instead of `rate`: the factor by which time is
+    accelerated, nights and weekends included (86400: a day in a second). `start`: the first day of
+    a lap; by default, the first day on which every requested symbol has LEAD_BARS earlier bars.
+    `loop`: start over at the end. `clock` (seconds) and `sleep` are for tests.
     """
 
     bars: Mapping[str, Sequence[DailyBar]]
@@ -66,7 +66,7 @@ class Replay:
     async def ticks(
         self, symbols: Sequence[str], after: Mapping[str, datetime] | None = None
     ) -> AsyncGenerator[Tick, None]:
-        """Laps of paced ticks, each with its backfill first; raises FeedError.
+        """Laps of paced ticks, each one preceded by its backfill; raises FeedError.
 
         `after` (the last published timestamp of each symbol) continues the lap it belongs to.
         """
@@ -94,7 +94,7 @@ class Replay:
             lap = new_lap(chosen, start)
 
     def _due(self, place: float, elapsed: timedelta) -> float:
-        """Seconds from the first paced tick of a lap to one at this place, this much later."""
+        """Seconds from the first paced tick of a lap to the tick at this step, this much later."""
         if self.speed is None:
             return place / self.rate
         return elapsed.total_seconds() / self.speed
@@ -115,7 +115,7 @@ class Replay:
         return self.start
 
 
-# A tick and its place in the lap, counted in steps; None: at once.
+# A tick and its position in the lap, in steps; None: publish at once.
 Lap = Iterator[tuple[float | None, Tick]]
 
 
@@ -129,7 +129,7 @@ def new_lap(bars: Mapping[str, Sequence[DailyBar]], start: date) -> Lap:
 def of_this_lap(
     bars: Mapping[str, Sequence[DailyBar]], start: date, after: Mapping[str, datetime]
 ) -> Mapping[str, datetime]:
-    """`after` without the symbols that are at the end of a lap while others begin the next one."""
+    """`after` without symbols that are at the end of a lap while others have begun the next one."""
     ended = {
         symbol
         for symbol, moment in after.items()
@@ -144,10 +144,11 @@ def of_this_lap(
 def resumed_lap(
     bars: Mapping[str, Sequence[DailyBar]], start: date, after: Mapping[str, datetime]
 ) -> Lap:
-    """The rest of a lap of which each symbol's ticks up to `after[symbol]` are published.
+    """The rest of a lap, after each symbol's ticks up to `after[symbol]`.
 
-    The newest of these timestamps is where the lap stood. A symbol that is behind it gets what it
-    lacks at once; one that is far behind, or new, the bars that it lacks as its backfill.
+    The newest of these timestamps is the position of the lap. A symbol behind it receives its
+    missing ticks at once; a symbol that is far behind, or new, receives its missing bars as
+    backfill.
     """
     newest = max(after.values())
     if newest.date() < start:
@@ -177,7 +178,7 @@ def _backfill(symbol: str, bars: Sequence[DailyBar], before: date, after: dateti
 
 
 def _live(bars: Mapping[str, Sequence[DailyBar]], start: date) -> Lap:
-    """Day by day, and within a step the symbols one after the other, evenly spread."""
+    """Day by day; within a step, the symbols follow one another at even intervals."""
     places = {symbol: {bar.day: n for n, bar in enumerate(bars[symbol])} for symbol in bars}
     days = sorted({day for known in places.values() for day in known if day >= start})
     for number, day in enumerate(days):
@@ -211,7 +212,7 @@ def bar_tick(
 
 
 def prices_of(bar: DailyBar) -> tuple[float, float, float, float]:
-    """A bar's prices in the order in which they are played."""
+    """A bar's prices in the order of the replay."""
     if bar.high - bar.open < bar.open - bar.low:
         return bar.open, bar.high, bar.low, bar.close
     return bar.open, bar.low, bar.high, bar.close

@@ -1,7 +1,7 @@
-"""From a feed to the streams: publish its ticks, and now and then a prediction for each symbol.
+"""Publishes the ticks of a feed and, at intervals, a prediction for each symbol.
 
-A reader task puts ticks into a short queue; everything waiting there goes out in one
-`abroadcast_many`. While the backend is away the queue fills and the reader waits: a replay pauses.
+A reader task puts ticks into a short queue; one `abroadcast_many` publishes everything in it. While
+the backend is away the queue is full and the reader waits, so a replay pauses.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class _Outgoing:
         return _identity(self.tick.symbol, self.data)
 
 
-# Ticks that may wait, and that one publication carries at most.
+# Ticks that the queue holds, and that one publication contains at most.
 BATCH: Final = 200
 
 
@@ -56,9 +56,9 @@ BATCH: Final = 200
 class FeedRunner:
     """Runs a feed until it ends or `stop` is set.
 
-    `resume`: continue after what the streams hold from this feed. `predict_every`: seconds
+    `resume`: continue after the ticks of this feed in the streams. `predict_every`: seconds
     between two predictions of a symbol, None for none. `horizon`: of these predictions, in steps.
-    `history` (symbol, limit) gives the newest market data, oldest first. `store` keeps a
+    `history` (symbol, limit) returns the newest market data, oldest first. `store` stores a
     prediction and returns the data to publish.
     """
 
@@ -85,8 +85,8 @@ class FeedRunner:
         self._predicted: dict[str, str | None] = {}
         self._unpredictable: dict[str, str] = {}
         self._failure: FeedError | None = None
-        self._told: set[tuple[str, str]] = set()  # what was left out: symbol and field
-        # Ids of the newest trades of each symbol: one may come again on a new connection.
+        self._told: set[tuple[str, str]] = set()  # problems already logged: symbol and field
+        # Ids of the newest trades of each symbol: a new connection may repeat trades.
         self._ids: dict[str, deque[object]] = defaultdict(partial(deque, maxlen=REMEMBERED))
 
     async def run(self) -> None:
@@ -112,14 +112,14 @@ class FeedRunner:
                 await cancel(*tasks)  # the group itself would do so once
 
     async def _take_up(self) -> dict[str, datetime]:
-        """The last timestamp that each symbol got from this feed; its past becomes ours."""
+        """The last timestamp of each symbol in this feed; also loads the past prices."""
         after: dict[str, datetime] = {}
         for symbol in self.symbols:
             held = await self._retry.until_done(partial(self.history, symbol, HISTORY))
             ours = [data for data in held if data.get("source") == self.feed.source]
             self._ids[symbol].extend(data["trade_id"] for data in ours if "trade_id" in data)
             prices = gathered(ours)
-            # A time in the future is not progress: all later ticks would be older.
+            # A time in the future is ignored: all later ticks would be older.
             if prices.closes and prices.as_of <= datetime.now(UTC) + FUTURE:
                 self._prices[symbol] = prices
                 after[symbol] = prices.as_of
@@ -156,7 +156,7 @@ class FeedRunner:
             self.report(self.progress.line(self.clock()))
 
     async def _publish_all(self) -> None:
-        """Publish what the reader brings, as much at a time as is there."""
+        """Publish the ticks of the reader, all that are waiting at a time."""
         more = True
         while more:
             arrived = [await self._queue.get()]
@@ -174,7 +174,7 @@ class FeedRunner:
                         self.progress.published(item.tick, now - item.arrival)
 
     async def _publish(self, arrived: Sequence[_Arrived]) -> list[_Outgoing]:
-        """Publish ticks in order, each once, however often that has to be tried; which ones."""
+        """Publish ticks in order, each once, retrying until done; returns the published ones."""
         found = [item for each in arrived if (item := self._outgoing(*each))]
         pending = found
         unsure = False
@@ -209,7 +209,7 @@ class FeedRunner:
             return _Outgoing(tick, arrival, data, update)
         except (InvalidTick, InvalidUpdate) as exc:
             kind, error = exc.field, str(exc)
-        except Exception as exc:  # of an own feed: a text for a price, a time in the year 0
+        except Exception as exc:  # a user's feed may yield anything, such as a text as a price
             kind, error = type(exc).__name__, repr(exc)
         if (tick.symbol, kind) not in self._told:
             self._told.add((tick.symbol, kind))
@@ -217,7 +217,7 @@ class FeedRunner:
         return None
 
     async def _unpublished(self, pending: Sequence[_Outgoing]) -> list[_Outgoing]:
-        """What is left to publish: a connection may break after the backend took everything."""
+        """The ticks still to publish: a connection may break after the backend accepted all."""
         published: set[tuple[object, ...]] = set()
         for symbol in {item.tick.symbol for item in pending}:
             held = await self.history(symbol, len(pending))
@@ -225,7 +225,7 @@ class FeedRunner:
         return [item for item in pending if item.identity not in published]
 
     async def _predict_all(self, every: float) -> None:
-        """One symbol after the other, evenly spread over `every` seconds."""
+        """Predict one symbol after the other, evenly spread over `every` seconds."""
         while True:
             for symbol in self.symbols:
                 await self.sleep(every / len(self.symbols))
@@ -234,7 +234,7 @@ class FeedRunner:
     async def _predict(self, symbol: str) -> None:
         prices = self._prices[symbol]
         if not prices.closes or self._predicted.get(symbol) == prices.timestamp:
-            return  # nothing new to say
+            return  # no new price since the last prediction
         self._predicted[symbol] = prices.timestamp
         with set_aside(f"the prediction of {symbol}"):
             await self._publish_prediction(symbol, prices)
@@ -242,7 +242,7 @@ class FeedRunner:
     async def _publish_prediction(self, symbol: str, prices: RecentPrices) -> None:
         try:
             prediction = await predict_from(symbol, prices, self.horizon)
-            # In a thread, and this task is not the one that publishes ticks.
+            # In a thread, and in a task of its own, so that the publication of ticks does not wait.
             data = await self.store(symbol, prediction.as_data())
             await self.publish([broadcast.prediction_update(symbol, data)])
         except PredictionFailed as exc:
@@ -257,7 +257,7 @@ class FeedRunner:
 
 
 def _batches(arrived: Sequence[_Arrived]) -> Iterator[Sequence[_Arrived]]:
-    """Parts that begin with what takes back a trade: that is to be out by then."""
+    """Splits before each correction: the trade that it corrects must be published by then."""
     begin = 0
     for place, (tick, _) in enumerate(arrived):
         if isinstance(tick, Correction) and place > begin:
@@ -276,5 +276,5 @@ def _checked(tick: Tick) -> dict[str, Any]:
 
 
 def _identity(symbol: str, data: Mapping[str, Any]) -> tuple[object, ...]:
-    # As text: the history may hold what others have published, of any shape.
+    # As text: the history may contain data of any shape from other publishers.
     return symbol, str(data.get("timestamp")), str(data.get("trade_id")), str(data.get("corrects"))

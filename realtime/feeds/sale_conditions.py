@@ -1,10 +1,10 @@
-"""Which trades say what the price is now, by their conditions. Pure.
+"""Which trades set the current price, by their conditions. Pure.
 
 US shares: after the specifications of the two tapes (CTS for tapes A and B, UTP for tape C), which
 Alpaca's bars follow, too: a trade whose price is not current does not move the last price. Two
 kinds stay, though they move no *consolidated* last price: odd lots (`I`), which are most trades of
-an expensive share, at the prices of the market; and trades before and after the session (`T`),
-without which there would be none then.
+an expensive share, at market prices; and trades outside the regular session (`T`), without which
+there would be no prices then.
 
 Crypto: what was agreed upon beside the order book (blocks), settled by an exchange with itself
 (insurance fund, auto-deleveraging), or only refers to a price does not count.
@@ -30,7 +30,7 @@ _NO_PRICE: Final = {
     "4": "derivatively priced",
     "7": "qualified contingent",
 }
-# An average price on tapes A and B; a bunched trade, which is a regular one, on tape C.
+# An average price on tapes A and B, but a bunched (regular) trade on tape C.
 _AVERAGE: Final = "B"
 
 
@@ -40,8 +40,8 @@ def is_price(conditions: Iterable[object] | None, tape: object = None) -> bool:
     return codes.isdisjoint(_NO_PRICE) and not (_AVERAGE in codes and tape in ("A", "B"))
 
 
-# By the beginning of ccxt's id of an exchange: fields of its own messages, and their values that
-# say so; None: any value but null and false.
+# By the prefix of ccxt's exchange id: fields in the exchange's raw messages, and the values that
+# exclude a trade; None: any value except null and false.
 _BESIDE_THE_BOOK: Final[Mapping[str, Mapping[str, frozenset[str] | None]]] = {
     "binance": {"X": frozenset({"INSURANCE_FUND", "ADL", "NA"})},
     "bitmex": {"trdType": frozenset({"Referential"})},
@@ -51,7 +51,7 @@ _BESIDE_THE_BOOK: Final[Mapping[str, Mapping[str, frozenset[str] | None]]] = {
 
 
 def is_market_price(exchange: str, message: object) -> bool:
-    """Was this trade, in the words of a crypto exchange, made in its order book?"""
+    """Was this trade, by the exchange's own fields, made in its order book?"""
     if not isinstance(message, Mapping):
         return True
     told: Mapping[str, Any] = message

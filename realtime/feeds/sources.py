@@ -1,4 +1,4 @@
-"""Which feed `run_feed` runs: one of those that are built in, or an own one by its dotted path."""
+"""Chooses the feed of `run_feed`: a built-in one, or a user's feed by its dotted path."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -47,7 +47,7 @@ def live_feed(
 def own_feed(path: str, *, named_by: str) -> Feed:
     """The feed at a dotted path: a function `ticks(symbols)`, or a class or object that has one.
 
-    `named_by` is what the path comes from, for the FeedError.
+    `named_by` is the origin of the path (an option or a setting), for the FeedError.
     """
     if "." not in path:
         raise FeedError(
@@ -58,7 +58,7 @@ def own_feed(path: str, *, named_by: str) -> Feed:
         found: Any = import_string(path)
         if isinstance(found, type):
             found = found()
-    except Exception as exc:  # whatever that module does when it is imported
+    except Exception as exc:  # importing the module may raise anything
         raise FeedError(f"{named_by}={path!r} cannot be used: {exc!r}") from exc
     function = getattr(found, "ticks", found)
     if not callable(function):

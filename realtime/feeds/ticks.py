@@ -14,10 +14,10 @@ class Tick:
     """One change of a symbol's price.
 
     With `bar_date`, the day of a bar, `open`, `high`, `low`, `close` and `volume` are that bar's so
-    far, up to and including this tick; without it `volume` is what was traded in this tick. None
-    where a feed does not know. `timestamp` is aware, on the clock of the market: for a replay it
-    lies in the past. `id` tells two trades of one moment apart, and one that comes twice from two;
-    without it no two ticks of a symbol from one source have the same timestamp.
+    far, up to and including this tick; without it, `volume` is the volume of this tick. None: the
+    feed does not know the value. `timestamp` is aware, on the clock of the market: for a replay it
+    lies in the past. `id` distinguishes trades with the same timestamp, and identifies duplicates;
+    without it, no two ticks of a symbol from one source have the same timestamp.
     """
 
     symbol: str
@@ -36,11 +36,11 @@ class Tick:
     ask: float | None = None
     # Traded in the last 24 hours, in units of the symbol: not in this tick.
     volume_24h: float | None = None
-    # Published at once, ahead of the live part, so that readers have a past to look at.
+    # Published at once, before the live ticks, so that readers have a history.
     backfill: bool = False
 
     def as_data(self) -> dict[str, Any]:
-        """`data` of a `market_data_update`; what is unknown is left out."""
+        """`data` of a `market_data_update`, without unknown values."""
         fields = {
             "price": _round(self.price),
             "volume": self.volume,
@@ -62,7 +62,7 @@ class Tick:
 
     @property
     def change_percent(self) -> float | None:
-        """Against the close of the bar before; None for the first bar, and beyond a float."""
+        """The change since the previous bar's close; None for the first bar, and on overflow."""
         if not self.previous_close:
             return None
         return finite(round((self.price / self.previous_close - 1) * 100, 4))
@@ -89,12 +89,12 @@ class Correction:
 
 
 def _round(price: float | None) -> float | None:
-    """Eight significant digits: enough for any quote, and without the tail of a division."""
+    """Eight significant digits: enough for any quote, without the rounding noise of a division."""
     return None if price is None else float(f"{price:.8g}")
 
 
 class Feed(Protocol):
-    """Where ticks come from. `source` is what they carry."""
+    """A source of ticks. `source` is the name that its ticks contain."""
 
     @property
     def source(self) -> str: ...
@@ -102,8 +102,8 @@ class Feed(Protocol):
     def ticks(
         self, symbols: Sequence[str], after: Mapping[str, datetime] | None = None
     ) -> AsyncGenerator[Tick | Correction, None]:
-        """Ticks as they come, at their own pace; raises FeedError.
+        """Ticks as they arrive; raises FeedError.
 
-        `after`: the timestamp up to which a symbol's ticks are published already.
+        `after`: by symbol, the timestamp of the last published tick.
         """
         ...

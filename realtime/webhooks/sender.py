@@ -72,8 +72,7 @@ class WebhookRequest:
 
 
 class Sender:
-    """Sends requests concurrently. `timeout`: seconds for a whole request, including the DNS
-    lookup.
+    """Sends requests concurrently. `timeout`: seconds for a request, DNS look-up included.
 
     It uses a transport of httpx instead of a client: no redirects, no cookies, no proxy, .netrc or
     certificates from the environment, and a new connection for each request.

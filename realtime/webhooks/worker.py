@@ -120,8 +120,7 @@ class _Worker:
             await self._retry.until_done(lambda: in_database(finish)(job, outcome))
 
     async def _pause(self) -> None:
-        """Wait for the next poll, for an attempt to end (which frees its place), or for the
-        stop."""
+        """Wait for the next poll, the end of an attempt (which frees its place), or the stop."""
         stopping = asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait(
