@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import Any, Final
 
 from channels.exceptions import InvalidChannelLayerError
@@ -27,6 +28,7 @@ from realtime.access.identity import ANONYMOUS
 from realtime.access.redact import redact
 from realtime.delivery.cluster import is_cluster
 from realtime.delivery.layers import shared_layer
+from realtime.extras import missing
 from realtime.models import validate_origins
 from realtime.predictions.predictors import configured_predictor
 from realtime.standalone import demo
@@ -147,6 +149,16 @@ def check_predictor() -> Iterator[CheckMessage]:
             str(exc),
             hint="A dotted path of a callable, such as realtime.predictions.predictors.random_walk",
             id="realtime.E007",
+        )
+
+
+@_check()
+def check_prediction_runner() -> Iterator[CheckMessage]:
+    if settings.REALTIME_PREDICTION_RUNNER == "celery" and find_spec("celery") is None:
+        yield Error(
+            str(missing("celery", needed_by="REALTIME_PREDICTION_RUNNER=celery", package="celery")),
+            hint="Or set REALTIME_PREDICTION_RUNNER to pool.",
+            id="realtime.E014",
         )
 
 

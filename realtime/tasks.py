@@ -19,18 +19,21 @@ import logging
 from typing import Any, Final
 
 from asgiref.sync import async_to_sync
-from celery import Task, shared_task
-from celery.signals import task_revoked, worker_process_init
 from django.conf import settings
 
 from realtime import broadcast
 from realtime.broadcast import InvalidUpdate, PublishFailed
+from realtime.extras import extra
 from realtime.predictions import requests
 from realtime.predictions.predictors import warm_up
 from realtime.predictions.records import record_prediction as _record_prediction
 from realtime.predictions.resolve import resolve_all
 from realtime.retention import prune
 from realtime.webhooks.worker import deliver_due
+
+with extra("celery", needed_by=__name__):
+    from celery import Task, shared_task
+    from celery.signals import task_revoked, worker_process_init
 
 logger = logging.getLogger(__name__)
 

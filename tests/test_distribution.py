@@ -91,9 +91,8 @@ def test_the_project_is_tested_with_what_the_app_needs(requirement: Requirement)
     name = canonicalize_name(requirement.name)
     for version in pins("requirements-dev.lock")[name]:
         assert version in requirement.specifier
-    # The ready-made project stays on a release with long-term support.
-    if name not in ("django", "ccxt"):
-        [written] = files_of_requirements()[name]
+    # The ready-made project stays on a Django with long-term support, and on one ccxt.
+    for written in () if name in ("django", "ccxt") else files_of_requirements().get(name, ()):
         assert written.specifier == requirement.specifier
         assert requirement.extras <= written.extras
 

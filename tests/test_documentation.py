@@ -167,6 +167,7 @@ ROOMS = [
         "db",
         "users",
         "cancelling",
+        "extras",
         "values",
         "pages",
     },

@@ -14,8 +14,7 @@ from redis.exceptions import RedisError
 from realtime.db import DatabaseThread
 from realtime.delivery.cluster import is_cluster
 from realtime.delivery.layers import shared_layer
-from realtime.delivery.server import is_draining
-from realtime.delivery.server_http import PROBES
+from realtime.delivery.readiness import PROBES, is_draining
 
 Answer = tuple[int, dict[str, str]]
 Application = Callable[[Any, Any, Any], Awaitable[None]]

@@ -12,6 +12,7 @@
 - `sockets`: two ways to send. `cork`: joins writes. `heartbeat`: the timer of pings.
 - `follow`: reads streams inside the server. `unstored`: alerts that are in no inbox yet.
 - `rhythm`: when a stream is quiet for too long. `staleness`: tells its readers.
+- `readiness`: whether a probe hears that the process takes newcomers.
 - `server`: `manage.py serve`. `server_http`, `server_protocol`, `frames`: its protocols.
 - `line`, `turns`, `files`: how much of HTTP, of messages and of connections at a time.
 """

@@ -14,19 +14,10 @@ from django.conf import settings
 from uvicorn.supervisors import multiprocess
 
 from realtime.delivery.layers import current_layer
+from realtime.delivery.readiness import begin_draining
 
 # Seconds after the last goodbye in which peers may still end what they began.
 LAST_SECONDS: Final = 2.0
-
-
-class _Draining:
-    """Whether this process has begun to stop; readiness answers 503 from then on."""
-
-    value = False
-
-
-def is_draining() -> bool:
-    return _Draining.value
 
 
 class Server(uvicorn.Server):
@@ -54,7 +45,7 @@ class Server(uvicorn.Server):
         gc.set_threshold(10_000, 20, 20)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        _Draining.value = True
+        begin_draining()
         # Still accepting: a load balancer asks, hears 503, and sends newcomers elsewhere.
         await asyncio.sleep(settings.REALTIME_UNREADY_SECONDS)
         # uvicorn waits for every peer, and when it gives up it says so as an error.

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from realtime.delivery.files import FileLimit
 from realtime.delivery.line import Application, line_of
+from realtime.delivery.readiness import PROBES
 from realtime.delivery.turns import turns_of
 
 # The request line, the headers, and what else of a request is not its body.
@@ -34,8 +35,6 @@ PIECES_PER_TURN: Final = 256
 # A request is begun when all of it is there, so that one that never ends takes no place; only a
 # body beyond this is given to the application piece by piece.
 MAX_WAITING_BODY: Final = 4 * 1024 * 1024
-# Answered whatever else is in work.
-PROBES: Final = frozenset({"/healthz", "/readyz"})
 _END_OF_HEAD: Final = b"\r\n\r\n"
 
 

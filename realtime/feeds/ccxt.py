@@ -1,4 +1,4 @@
-"""Trades or tickers of a crypto exchange, through ccxt (an extra: requirements-ccxt.txt).
+"""Trades or tickers of a crypto exchange, through ccxt (the extra `feeds`).
 
 ccxt's trades have ids; its tickers have the current price and sums of the last 24 hours. Trades
 missed between two connections are fetched only from the exchanges in `_RECENT`.
@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeVar
 
 from realtime.bars.candles import FUTURE
+from realtime.extras import MissingExtra, extra
 from realtime.feeds.connections import (
     ConnectionLost,
     Seen,
@@ -83,11 +84,10 @@ class CcxtFeed:
 def _load() -> tuple[Any, Any]:
     """ccxt.pro and ccxt's errors; raises FeedError if it is not installed."""
     try:
-        return importlib.import_module("ccxt.pro"), importlib.import_module("ccxt.base.errors")
-    except ImportError as exc:
-        raise FeedError(
-            f"--source ccxt needs the package ccxt: pip install -r requirements-ccxt.txt ({exc})"
-        ) from exc
+        with extra("feeds", needed_by="--source ccxt"):
+            return importlib.import_module("ccxt.pro"), importlib.import_module("ccxt.base.errors")
+    except MissingExtra as exc:
+        raise FeedError(str(exc)) from exc
 
 
 def _make(pro: Any, name: str, config: Mapping[str, Any]) -> Any:

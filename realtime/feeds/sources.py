@@ -6,7 +6,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from realtime.feeds.alpaca import AlpacaFeed
+from realtime.extras import MissingExtra, extra
 from realtime.feeds.ccxt import CcxtFeed
 from realtime.feeds.connections import CallableFeed
 from realtime.feeds.csv_bars import FeedError
@@ -34,6 +34,11 @@ def live_feed(
         raise FeedError("--exchange is for --source ccxt only")
     if channel == "tickers":
         raise FeedError("--source alpaca has trades only: leave out --channel tickers")
+    try:
+        with extra("feeds", needed_by="--source alpaca"):
+            from realtime.feeds.alpaca import AlpacaFeed
+    except MissingExtra as exc:
+        raise FeedError(str(exc)) from None
     return AlpacaFeed(
         key=settings.ALPACA_API_KEY,
         secret=settings.ALPACA_SECRET_KEY,

@@ -1,9 +1,9 @@
 """The predictor `realtime.predictions.garch.garch_t`: GARCH-t with filtered historical simulation.
 
-It needs the extra: `pip install -r requirements-forecast.txt`. The model runs in a process of its
-own (garch_worker.py), which is started with the server: importing arch takes seconds, and the
-computation would hold the GIL of this process. A worker that dies is restarted; a worker that does
-not answer in time is killed.
+It needs the extra `forecast`. The model runs in a process of its own (garch_worker.py), which is
+started with the server: importing arch takes seconds, and the computation would
+hold the GIL of this process. A worker that dies is restarted; a worker that does not answer in time
+is killed.
 """
 
 import atexit
@@ -21,8 +21,8 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 
+from realtime.extras import missing
 from realtime.predictions.predictors import (
     CONFIDENCE,
     Prediction,
@@ -31,9 +31,7 @@ from realtime.predictions.predictors import (
 )
 
 if find_spec("arch") is None:
-    raise ImproperlyConfigured(
-        "realtime.predictions.garch needs arch: pip install -r requirements-forecast.txt"
-    )
+    raise missing("forecast", needed_by=__name__, package="arch")
 
 # Closes that the model uses: for 500 returns, and for at least 250.
 WINDOW: Final = 501

@@ -1,8 +1,9 @@
-"""A calibration report as a picture. It needs the extra: requirements-plot.txt."""
+"""A calibration report as a picture. It needs the extra `plot`."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from realtime.extras import MissingExtra, extra
 from realtime.predictions.calibration import Report
 
 
@@ -14,11 +15,10 @@ def draw(report: Report, title: str, path: Path) -> None:
     """Nominal shares against the shares that were held; the format is that of the file's name."""
     try:
         # Here, because it is optional, and takes a second to import.
-        from matplotlib.figure import Figure
-    except ImportError as exc:
-        raise PlotUnavailable(
-            "--plot needs matplotlib: pip install -r requirements-plot.txt"
-        ) from exc
+        with extra("plot", needed_by="--plot"):
+            from matplotlib.figure import Figure
+    except MissingExtra as exc:
+        raise PlotUnavailable(str(exc)) from exc
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="0.7", linestyle="--", label="as promised")

@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from celery import current_app
 from channels.layers import get_channel_layer
 from django.conf import settings
-from kombu.exceptions import KombuError
 
 from realtime.broadcast import PublishFailed
 from realtime.delivery.layers import loop_layer
+from realtime.extras import MissingExtra, extra
 from realtime.predictions.predictors import (
     Prediction,
     PredictionFailed,
@@ -125,15 +124,10 @@ async def _compute_in_worker(symbol: str, horizon: int) -> Data:
     timeout = settings.REALTIME_PREDICTION_TIMEOUT
     try:
         async with asyncio.timeout(timeout):
-            await asyncio.to_thread(
-                current_app.send_task, TASK, (symbol, horizon, channel), expires=timeout
-            )
+            await asyncio.to_thread(_send_task, (symbol, horizon, channel), timeout)
             message = await layer.receive(channel)
     except TimeoutError:
         raise _too_late(symbol) from None
-    except (KombuError, OSError) as exc:
-        logger.warning("no worker can be asked for a prediction of %s: %s", symbol, exc)
-        raise PredictionFailed("no worker can be asked at the moment; try again later") from exc
     finally:
         own = loop_layer(layer)
         if own is not None:
@@ -142,6 +136,22 @@ async def _compute_in_worker(symbol: str, horizon: int) -> Data:
         raise PredictionFailed(message["failed"], kind=message["kind"])
     data: Data = message["data"]
     return data
+
+
+def _send_task(arguments: tuple[str, int, str], expires: float) -> None:
+    """Wait for the broker; raises PredictionFailed."""
+    try:
+        with extra("celery", needed_by="REALTIME_PREDICTION_RUNNER=celery"):
+            from celery import current_app
+            from kombu.exceptions import KombuError
+    except MissingExtra as exc:
+        logger.error("predictions cannot be computed: %s", exc)
+        raise PredictionFailed("no worker can be asked at the moment; try again later") from exc
+    try:
+        current_app.send_task(TASK, arguments, expires=expires)
+    except (KombuError, OSError) as exc:
+        logger.warning("no worker can be asked for a prediction of %s: %s", arguments[0], exc)
+        raise PredictionFailed("no worker can be asked at the moment; try again later") from exc
 
 
 async def answer(symbol: str, horizon: int, channel: str) -> None:

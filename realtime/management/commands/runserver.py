@@ -1,13 +1,26 @@
-"""daphne's development server, with the embedded Valkey alive as long as it runs."""
+"""The development server, with the embedded Valkey alive as long as it runs.
+
+It is daphne's, or Django's where that is not installed.
+"""
 
 from typing import Any
 
-from daphne.management.commands.runserver import Command as DaphneRunserver
-
+from realtime.extras import MissingExtra, extra
 from realtime.management.commands.serve import hold_valkey
 
+_problem: "MissingExtra | None" = None
+try:
+    with extra("daphne", needed_by="runserver with WebSockets"):
+        from daphne.management.commands.runserver import Command as Runserver
+except MissingExtra as exc:
+    from django.contrib.staticfiles.management.commands.runserver import Command as Runserver
 
-class Command(DaphneRunserver):  # type: ignore[misc]  # daphne has no types
+    _problem = exc
+
+
+class Command(Runserver):  # type: ignore[misc]  # daphne has no types
     def inner_run(self, *args: Any, **options: Any) -> None:
+        if _problem is not None:
+            self.stderr.write(f"HTTP only: {_problem}, or use python manage.py serve")
         with hold_valkey():
             super().inner_run(*args, **options)

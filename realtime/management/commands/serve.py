@@ -5,6 +5,7 @@ import errno
 import signal
 import socket
 from argparse import ArgumentParser
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -14,7 +15,7 @@ from django.db.migrations.executor import MigrationExecutor
 from redis.exceptions import RedisError
 
 from realtime.delivery.layers import shared_layer
-from realtime.delivery.server import run
+from realtime.extras import MissingExtra, extra
 from realtime.standalone import valkey
 
 
@@ -39,6 +40,7 @@ class Command(BaseCommand):
         host, port, workers = options["host"], options["port"], options["workers"]
         if workers < 1:
             raise CommandError("--workers must be at least 1")
+        run = _uvicorn()
         _require_free(host, port)
         self._warn_of_missing_tables()
         self._warn_of_redis()
@@ -76,6 +78,16 @@ class Command(BaseCommand):
     def _warn_of(self, backend: str, setting: str) -> None:
         """No error: the server works as soon as it is back."""
         self.stderr.write(f"{backend} ({setting}) does not answer: /readyz says 503 until it does")
+
+
+def _uvicorn() -> Callable[..., None]:
+    """What serves, with the protocols that it is going to load."""
+    try:
+        with extra("serve", needed_by="manage.py serve"):
+            from realtime.delivery import server, server_http, server_protocol  # noqa: F401
+    except MissingExtra as exc:
+        raise CommandError(f"{exc}. Any other ASGI server can run the project, too.") from None
+    return server.run
 
 
 def _require_free(host: str, port: int) -> None:
