@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import re
-import sys
 import zoneinfo
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,15 +27,6 @@ from ara_project import addresses
 # Seconds, bytes, anything: what Redis and calendars still count with, 68 years of seconds.
 MOST: Final = 2**31 - 1
 MOST_DAYS: Final = 36_500
-
-
-def under_test() -> bool:
-    """Does `manage.py test` or pytest load the settings? What a test starts is neither.
-
-    `testserver` has the users of a test database, too.
-    """
-    pytest = "pytest" in sys.modules and "PYTEST_VERSION" in os.environ
-    return pytest or sys.argv[1:2] in (["test"], ["testserver"])
 
 
 class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no types

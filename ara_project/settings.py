@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import quote
 
 from ara_project import files
-from ara_project.environment import Environment, under_test
+from ara_project.environment import Environment
+from realtime.isolation import under_test
 
 env = Environment()
 UNDER_TEST = under_test()
@@ -176,10 +177,6 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
 if CHANNEL_LAYERS["default"]["BACKEND"].endswith(("MemoryStreamLayer", "InMemoryChannelLayer")):
     CHANNEL_LAYERS["default"]["CONFIG"] = {}
 
-# Tests reach no socket and no worker of the project that runs beside them.
-if UNDER_TEST:
-    CHANNEL_LAYERS = {"default": {"BACKEND": "realtime.delivery.layers.MemoryStreamLayer"}}
-
 # kombu spells a unix socket `redis+socket://`.
 CELERY_BROKER_URL = env.broker_url(
     "CELERY_BROKER_URL",
@@ -188,6 +185,7 @@ CELERY_BROKER_URL = env.broker_url(
 # Celery itself takes the variables before any setting, also one that is blank.
 if not env.text("CELERY_BROKER_URL"):
     os.environ.pop("CELERY_BROKER_URL", None)
+# Tests reach no worker of the project that runs beside them.
 if UNDER_TEST:
     CELERY_BROKER_URL = "memory://"
     for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"):

@@ -14,6 +14,7 @@ The order of the rooms is in docs/explanation/architecture.md. The modules that 
   database (histories in Redis: `delivery.history_scripts`).
 - `checks`: what `manage.py check` reports. `apps`: registers it with Django.
 - `extras`: packages that only one part needs, and what to install where they are missing.
+- `isolation`: the channel layer of a test run, which reaches nobody else.
 - `db`: the database outside of requests. `users`: users of any model.
 - `aside`: work on one row that must not stop that on others. `cancelling`: ends
   tasks. `retry`: waits for a backend that is away (webhooks: `webhooks.schedule`).

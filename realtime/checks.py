@@ -24,6 +24,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 from redis.exceptions import RedisError
 
+from realtime import isolation
 from realtime.access.identity import ANONYMOUS
 from realtime.access.redact import redact
 from realtime.delivery.cluster import is_cluster
@@ -182,7 +183,7 @@ def check_dotted_paths() -> Iterator[CheckMessage]:
 
 @_check()
 def check_names() -> Iterator[CheckMessage]:
-    known = settings.KNOWN_VARIABLES
+    known = {*settings.KNOWN_VARIABLES, isolation.VARIABLE}
     for name in sorted(os.environ):
         if name.startswith(_OUR_NAMES) and name not in known:
             nearest = difflib.get_close_matches(name, known, n=1)

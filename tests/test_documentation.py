@@ -170,6 +170,7 @@ ROOMS = [
         "extras",
         "values",
         "pages",
+        "isolation",
     },
     {"bars.candles"},
     {"protocol", "asyncapi"},

@@ -1,25 +1,32 @@
-"""Tests of a user's own app reach nobody of the project that runs beside them."""
+"""Tests of a user's own project reach nobody of the server that runs beside them."""
 
 import asyncio
-import os
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from channels.layers import channel_layers, get_channel_layer
+from django.core import mail
+from django.test.utils import override_settings
 
-from ara_project.environment import under_test
+from realtime import isolation
 from realtime.broadcast import asend_alert
+from realtime.delivery.layers import MemoryStreamLayer, RedisStreamLayer
 from tests.clients import Socket
+from tests.conftest import MEMORY, REDIS
 from tests.documents import blocks, section
+from tests.host_project import RUNNERS, TEST_CONFIG, pass_tests, write_project
 from tests.live import create_people, publish_to
-from tests.processes import ROOT, START_SECONDS, LiveServer, Valkey, process_environment
+from tests.processes import LiveServer, Valkey
 
-pytestmark = pytest.mark.slow
+slow = pytest.mark.slow
 
-SHOP = """
-from django.contrib.auth.models import User
+USER_ALERTS = """
+import os
+from channels.layers import get_channel_layer
 from django.test import TestCase
 
 from realtime import tasks
@@ -28,66 +35,192 @@ from realtime.broadcast import broadcast_market_data, send_alert
 
 class UserAlerts(TestCase):
     def test_alert(self):
-        user = User.objects.create_user("somebody", "", "pw-for-tests-1")
         with self.captureOnCommitCallbacks(execute=True):
-            send_alert({"message": "made up by a test"}, user_id=user.pk)
+            alert = send_alert({"message": "made up by a test"}, user_id=int(os.environ["ALICE"]))
             broadcast_market_data("MADEUP", {"price": 1})
-        tasks.send_alert.delay({"message": "made up by a task"}, user.pk)
+        self.assertEqual(alert.offset, 1)
+        self.assertEqual(type(get_channel_layer()).__name__, os.environ["LAYER"])
+
+    def test_task(self):
+        tasks.send_alert.delay({"message": "made up by a task"}, int(os.environ["ALICE"]))
 """
-RUNNERS = {
-    "manage.py test": ["manage.py", "test", "shop"],
-    "pytest": ["-m", "pytest", "-p", "no:cacheprovider", "-q", "-c"],
-}
 
 
-def run_tests_of_a_user(
-    runner: str, directory: Path, environment: dict[str, str], code: str = SHOP
-) -> None:
-    (directory / "shop").mkdir()
-    (directory / "shop" / "__init__.py").touch()
-    (directory / "shop" / "tests.py").write_text(code)
-    (directory / "pytest.ini").write_text("[pytest]\npython_files = tests.py\n")
-    arguments = RUNNERS[runner]
-    if runner == "pytest":
-        arguments = [*arguments, str(directory / "pytest.ini"), str(directory / "shop")]
-    paths = {"PYTHONPATH": f"{ROOT}{os.pathsep}{directory}"}
-    settings = {"DJANGO_SETTINGS_MODULE": "ara_project.settings"}
-    result = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT, env=process_environment(directory, environment) | paths | settings,
-        capture_output=True, text=True, timeout=2 * START_SECONDS, check=False,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stdout + result.stderr
-
-
-@pytest.mark.parametrize("runner", RUNNERS)
-async def test_tests_of_a_user_reach_no_socket(
-    start_server: Any, settings: Any, tmp_path: Path, valkey: Valkey, runner: str
-) -> None:
+@pytest.fixture
+async def alice(start_server: Any, settings: Any) -> SimpleNamespace:
+    """A user with a socket at a running server."""
     server: LiveServer = start_server(REALTIME_HEARTBEAT_INTERVAL="600")
     people = await asyncio.to_thread(create_people, server)
-    broker = valkey.url.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host=")
-    environment = {**server.environment, "CELERY_BROKER_URL": broker}
     socket = await Socket.open(f"{server.ws}/ws/alerts?token={people.token}")
-    await asyncio.to_thread(run_tests_of_a_user, runner, tmp_path, environment)
     publish_to(server, settings)
-    await asend_alert({"message": "real"}, user_id=people.alice_id)
-    assert (await socket.until("alert"))["data"]["message"] == "real"
-    await socket.leave()
-    left = {name.decode() for name in valkey.client().keys("*")}
-    assert not [name for name in left if "MADEUP" in name or name == "celery"]
+    return SimpleNamespace(id=people.alice_id, socket=socket, environment=server.environment)
 
 
-@pytest.mark.parametrize("runner", RUNNERS)
-def test_the_tests_in_the_documentation_pass(tmp_path: Path, runner: str) -> None:
-    code = "\n\n".join(blocks(section("Testing your code"), "python"))
-    run_tests_of_a_user(runner, tmp_path, {}, code)
+async def require_nothing_came(alice: SimpleNamespace) -> None:
+    await asend_alert({"message": "real"}, user_id=alice.id)
+    assert (await alice.socket.until("alert"))["data"]["message"] == "real"
+    await alice.socket.leave()
 
 
-@pytest.mark.parametrize(("command", "alone"), [("test", True), ("testserver", True), ("x", False)])
-def test_commands_of_tests_have_a_layer_of_their_own(
-    monkeypatch: pytest.MonkeyPatch, command: str, alone: bool
+@slow
+@pytest.mark.parametrize(
+    ("runner", "layer"),
+    [
+        ("manage.py test", "MemoryStreamLayer"),
+        ("pytest", "MemoryStreamLayer"),
+        # Nothing tells of it before its layer is there: in Redis, by another name.
+        ("runtests.py", "RedisStreamLayer"),
+    ],
+)
+async def test_tests_of_a_user_reach_no_socket(
+    alice: SimpleNamespace, tmp_path: Path, valkey: Valkey, runner: str, layer: str
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["manage.py", command])
+    broker = valkey.url.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host=")
+    own = {"CELERY_BROKER_URL": broker, "ALICE": str(alice.id), "LAYER": layer}
+    write_project(tmp_path, USER_ALERTS)
+    await asyncio.to_thread(pass_tests, tmp_path, runner, {**alice.environment, **own})
+    await require_nothing_came(alice)
+    left = {name.decode() for name in valkey.client().keys("*")}
+    assert not [name for name in left if "asgi:stream:market-data.MADEUP" in name]
+    if runner != "runtests.py":  # there a worker leaves what is in it: tests/test_tasks.py
+        assert "celery" not in left
+
+
+TOGETHER = """
+import subprocess, sys
+from channels.layers import get_channel_layer
+from django.test import SimpleTestCase
+
+from realtime.broadcast import recent_updates
+from asgiref.sync import async_to_sync
+
+
+class ServerOfATest(SimpleTestCase):
+    def test_what_a_process_publishes(self):
+        command = [sys.executable, "manage.py", "broadcast_market_data", "OTHER", '{"price": 1}']
+        subprocess.run(command, check=True, timeout=60)
+        self.assertEqual(async_to_sync(recent_updates)("market-data", "OTHER"), [{"price": 1}])
+        self.assertIn("-test-", get_channel_layer().prefix)
+"""
+
+
+@slow
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_tests_and_what_they_start_share_the_redis_of_tests(
+    valkey: Valkey, tmp_path: Path, runner: str
+) -> None:
+    valkey.client().flushall()
+    write_project(tmp_path, TOGETHER, TEST_CONFIG)
+    pass_tests(tmp_path, runner, {"REDIS_URL": valkey.url})
+    keys = [name.decode() for name in valkey.client().keys("*")]
+    assert keys
+    assert all(name.startswith("asgi-test-") for name in keys)
+
+
+@slow
+def test_the_tests_in_the_documentation_pass(tmp_path: Path) -> None:
+    code = "\n\n".join(blocks(section("Testing your code"), "python"))
+    write_project(tmp_path, code)
+    pass_tests(tmp_path, "manage.py test", {"REDIS_URL": "redis://127.0.0.1:1"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "tested"),
+    [
+        (["manage.py", "test"], True),
+        (["manage.py", "testserver"], True),
+        (["/usr/bin/django-admin", "test", "shop"], True),
+        (["/lib/django/__main__.py", "test"], True),
+        (["manage.py", "x"], False),
+        (["manage.py"], False),
+        (["daphne", "test"], False),
+        (["/lib/shop/__main__.py", "test"], False),
+    ],
+)
+def test_the_command_line_tells_a_test_run(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], tested: bool
+) -> None:
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert isolation._in_test_command() is tested
+
+
+@pytest.fixture
+def no_runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """This process as that of a server."""
+    from django.test import utils
+
     monkeypatch.delenv("PYTEST_VERSION")
-    assert under_test() is alone
+    monkeypatch.delenv(isolation.VARIABLE)
+    saved = utils._TestState.saved_data
+    del utils._TestState.saved_data
+    yield monkeypatch
+    utils._TestState.saved_data = saved
+
+
+REDIS_LAYER = {"BACKEND": REDIS, "CONFIG": {"hosts": ["redis://127.0.0.1:1"]}}
+
+
+def test_a_server_keeps_its_layer(no_runner: pytest.MonkeyPatch) -> None:
+    with override_settings(CHANNEL_LAYERS={"default": REDIS_LAYER}):
+        isolation.isolate()
+        layer: Any = get_channel_layer()
+    assert not isolation.under_test()
+    assert layer.prefix == "asgi"
+
+
+def test_a_process_that_a_test_has_started_shares_its_names(no_runner: pytest.MonkeyPatch) -> None:
+    no_runner.setenv(isolation.VARIABLE, "test-1")
+    with override_settings(CHANNEL_LAYERS={"default": REDIS_LAYER}):
+        isolation.isolate()
+        layer: Any = get_channel_layer()
+    assert isinstance(layer, RedisStreamLayer)
+    assert layer.prefix == "asgi-test-1"
+
+
+def test_any_runner_that_sets_up_a_test_environment_is_recognised(
+    no_runner: pytest.MonkeyPatch,
+) -> None:
+    from django.test.utils import setup_test_environment, teardown_test_environment
+
+    no_runner.setattr(mail, "outbox", [])  # which the end of a test environment deletes
+    assert not isolation.under_test()
+    setup_test_environment()
+    tested = isolation.under_test()
+    teardown_test_environment()
+    assert tested
+    assert not isolation.under_test()
+
+
+def test_workers_of_a_test_run_have_names_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(isolation.VARIABLE, "test-1")
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw3")
+    assert [isolation.namespace(), isolation.namespace()] == ["test-1-gw3", "test-1-gw3"]
+
+
+@pytest.mark.parametrize(
+    ("alias", "backend", "after"),
+    [
+        ("default", REDIS, MEMORY),
+        ("default", "channels_redis.core.RedisChannelLayer", MEMORY),
+        ("prices", REDIS, MEMORY),
+        ("chat", "channels_redis.core.RedisChannelLayer", "channels_redis.core.RedisChannelLayer"),
+        ("default", MEMORY, MEMORY),
+    ],
+)
+def test_our_layers_and_the_default_one_are_isolated(alias: str, backend: str, after: str) -> None:
+    with override_settings(CHANNEL_LAYERS={alias: {"BACKEND": backend}}):
+        isolation.isolate()
+        assert channel_layers.configs[alias]["BACKEND"] == after
+
+
+def test_a_stock_layer_for_tests_has_names_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(isolation.VARIABLE, "test-1")
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    stock = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "TEST_CONFIG": {}}
+    with override_settings(CHANNEL_LAYERS={"default": stock}):
+        isolation.isolate()
+        assert channel_layers.configs["default"]["CONFIG"] == {"prefix": "asgi-test-1"}
+
+
+def test_tests_of_this_project_are_in_memory() -> None:
+    assert isinstance(get_channel_layer(), MemoryStreamLayer)

@@ -247,9 +247,21 @@ def test_an_update_that_is_too_old_is_given_up_with_a_line(tmp_path: Path, own: 
     enqueue(tmp_path, environment, f"{old}; broadcast_market_data.delay('NEW', {{'price': 2}})")
     with workers(1, tmp_path, environment) as (worker,), own.client() as client:
         worker.wait_for(r"ERROR.*broadcast_market_data\[\S+\] gave up: it has waited for too long")
-        wait_until_done(client)
+        worker.wait_for(r"broadcast_market_data\[\S+\] succeeded")
         assert client.keys("*stream:market-data.OLD:history") == []
         assert client.xlen("asgi:stream:market-data.NEW:history") == 1
+
+
+def test_a_worker_leaves_what_the_tests_of_its_project_send(tmp_path: Path, own: Valkey) -> None:
+    environment = {"REDIS_URL": own.url}
+    test_run = {**environment, "REALTIME_TEST_NAMESPACE": "test-1"}
+    enqueue(tmp_path, test_run, "broadcast_market_data.delay('TESTED', {'price': 1})")
+    enqueue(tmp_path, environment, "broadcast_market_data.delay('REAL', {'price': 2})")
+    with workers(1, tmp_path, environment) as (worker,), own.client() as client:
+        worker.wait_for(r"WARNING.*broadcast_market_data\[\S+\] is ignored: a test has sent it")
+        worker.wait_for(r"broadcast_market_data\[\S+\] succeeded")
+        assert client.keys("*stream:market-data.TESTED:history") == []
+        assert client.xlen("asgi:stream:market-data.REAL:history") == 1
 
 
 def test_an_alert_may_wait_longer_than_a_price(tmp_path: Path, own: Valkey) -> None:

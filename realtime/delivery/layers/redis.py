@@ -19,6 +19,7 @@ from realtime.delivery.layers.redis_loop import RedisLoopLayer
 from realtime.delivery.layers.redis_names import Names, shard
 from realtime.delivery.process_layer import Message
 from realtime.delivery.publisher import BackendUnavailable, SyncPublisher
+from realtime.isolation import prefixed
 from realtime.streams import Stream
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
     """channels_redis' pub/sub layer with streams: its hosts, sharding, sentinel, serialisation.
 
     Configuration as for `RedisPubSubChannelLayer`; `capacity`, `channel_capacity` and `expiry` as
-    the specification has them.
+    the specification has them. Under test the prefix is one of the test run: realtime/isolation.py.
     Coroutines run on the part of the layer that belongs to the running event loop;
     `send_updates_sync` needs none.
     """
@@ -44,6 +45,7 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
         channel_capacity: dict[str | re.Pattern[str], int] | None = None,
         **kwargs: Any,
     ) -> None:
+        prefix = prefixed(prefix)
         super().__init__(hosts=hosts, prefix=prefix, **kwargs)
         self.hosts: list[dict[str, Any]] = decode_hosts(hosts)
         self.prefix = prefix

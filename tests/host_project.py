@@ -1,0 +1,77 @@
+"""A project of somebody else's that lists `realtime`, with a Redis that its server uses as well."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from realtime.isolation import VARIABLE
+from tests.processes import ROOT, START_SECONDS, process_environment
+
+SETTINGS = """
+from ara_project.settings import *
+
+INSTALLED_APPS = [*INSTALLED_APPS, "shop"]
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "realtime.delivery.layers.RedisStreamLayer",
+        "CONFIG": {"hosts": REDIS_URL},
+    }
+}
+"""
+# With a Redis for tests.
+TEST_CONFIG = """
+CHANNEL_LAYERS["default"]["TEST_CONFIG"] = CHANNEL_LAYERS["default"]["CONFIG"]
+"""
+MANAGE = """
+import os, sys
+from django.core.management import execute_from_command_line
+execute_from_command_line(sys.argv)
+"""
+# As reusable apps have it: the runner begins after the settings were loaded.
+RUNTESTS = """
+import sys
+import django
+from django.conf import settings
+from django.test.utils import get_runner
+django.setup()
+sys.exit(bool(get_runner(settings)().run_tests(["shop"])))
+"""
+RUNNERS = {
+    "manage.py test": ["manage.py", "test", "shop"],
+    "runtests.py": ["runtests.py"],
+    "pytest": ["-m", "pytest", "-p", "no:cacheprovider", "-q"],
+    "pytest -n 2": ["-m", "pytest", "-p", "no:cacheprovider", "-q", "-n", "2"],
+}
+
+
+def write_project(directory: Path, tests: str, settings: str = "") -> None:
+    (directory / "shop").mkdir(parents=True)
+    (directory / "shop" / "__init__.py").touch()
+    (directory / "shop" / "tests.py").write_text(tests)
+    (directory / "shop_settings.py").write_text(SETTINGS + settings)
+    (directory / "manage.py").write_text(MANAGE)
+    (directory / "runtests.py").write_text(RUNTESTS)
+    (directory / "pytest.ini").write_text("[pytest]\npython_files = tests.py\n")
+
+
+def run_tests(
+    directory: Path, runner: str, environment: Mapping[str, str] = os.environ
+) -> subprocess.CompletedProcess[str]:
+    own = {
+        "DJANGO_SETTINGS_MODULE": "shop_settings",
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{directory}",
+    }
+    inherited = process_environment(directory, {**environment, **own})
+    for name in (VARIABLE, "PYTEST_VERSION", "PYTEST_XDIST_WORKER"):
+        inherited.pop(name, None)
+    return subprocess.run(
+        [sys.executable, *RUNNERS[runner]], cwd=directory, env=inherited,
+        capture_output=True, text=True, timeout=2 * START_SECONDS, check=False,
+    )  # fmt: skip
+
+
+def pass_tests(directory: Path, runner: str, environment: Mapping[str, str] = os.environ) -> None:
+    result = run_tests(directory, runner, environment)
+    assert result.returncode == 0, result.stdout + result.stderr
