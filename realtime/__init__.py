@@ -15,6 +15,7 @@ The order of the rooms is in docs/explanation/architecture.md. The modules that 
 - `checks`: what `manage.py check` reports. `apps`: registers it with Django.
 - `extras`: packages that only one part needs, and what to install where they are missing.
 - `isolation`: the channel layer of a test run, which reaches nobody else.
+- `testing`: what a test has published. `pytest_plugin`: the same as a fixture.
 - `db`: the database outside of requests. `users`: users of any model.
 - `aside`: work on one row that must not stop that on others. `cancelling`: ends
   tasks. `retry`: waits for a backend that is away (webhooks: `webhooks.schedule`).

@@ -33,7 +33,7 @@ from redis.exceptions import RedisError
 from realtime import protocol
 from realtime.bars.candles import doubts
 from realtime.db import OUTAGES, in_database, reconnecting
-from realtime.delivery import unstored
+from realtime.delivery import recording, unstored
 from realtime.delivery.history_scripts import Published
 from realtime.delivery.layers import (
     MemoryStreamLayer,
@@ -510,6 +510,7 @@ async def _send_plainly(layer: BaseChannelLayer, item: Broadcast) -> None:
             await layer.group_send(group, {"type": UPDATE, "text": text})
     except (OSError, RedisError) as exc:
         raise PublishFailed(exc) from exc
+    recording.record([(item.stream, item.body)])
 
 
 def _confirm(publications: Sequence[Publication], results: Mapping[int, Published]) -> None:

@@ -46,10 +46,14 @@ RUNNERS = {
 }
 
 
+CONFTEST = 'pytest_plugins = ["realtime.pytest_plugin"]'  # an installed wheel does this itself
+
+
 def write_project(directory: Path, tests: str, settings: str = "") -> None:
     (directory / "shop").mkdir(parents=True)
     (directory / "shop" / "__init__.py").touch()
     (directory / "shop" / "tests.py").write_text(tests)
+    (directory / "conftest.py").write_text(CONFTEST)
     (directory / "shop_settings.py").write_text(SETTINGS + settings)
     (directory / "manage.py").write_text(MANAGE)
     (directory / "runtests.py").write_text(RUNTESTS)

@@ -176,7 +176,7 @@ ROOMS = [
     {"protocol", "asyncapi"},
     {"delivery"},
     {"broadcast"},
-    {"retry", "aside"},
+    {"retry", "aside", "testing", "pytest_plugin"},
     {"models", "connections", "webhook_addresses", "webhook_secrets"},
     {"access", "limits"},
     {"webhooks"},

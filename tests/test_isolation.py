@@ -121,7 +121,7 @@ def test_tests_and_what_they_start_share_the_redis_of_tests(
 def test_the_tests_in_the_documentation_pass(tmp_path: Path) -> None:
     code = "\n\n".join(blocks(section("Testing your code"), "python"))
     write_project(tmp_path, code)
-    pass_tests(tmp_path, "manage.py test", {"REDIS_URL": "redis://127.0.0.1:1"})
+    pass_tests(tmp_path, "pytest", {"REDIS_URL": "redis://127.0.0.1:1"})
 
 
 @pytest.mark.parametrize(

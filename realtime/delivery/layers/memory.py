@@ -10,6 +10,7 @@ from realtime.delivery import history_scripts
 from realtime.delivery.history_scripts import Published
 from realtime.delivery.layers.base import Item, StreamLayer, update_of
 from realtime.delivery.process_layer import Local, Mailbox, Message, own_copy, require_message
+from realtime.delivery.recording import record
 from realtime.delivery.stream_state import RECENT, Page
 from realtime.delivery.updates import Update
 from realtime.protocol import Position
@@ -81,6 +82,7 @@ class MemoryStreamLayer(StreamLayer):
             kept.append(update)
             self.local.fanout.receive(update)
             published.append(Published(epoch, update.offset, 1))
+        record(items)
         return published
 
     async def read_history(self, stream: Stream, since: Position | None) -> Page:

@@ -19,6 +19,7 @@ from realtime.delivery.layers.redis_loop import RedisLoopLayer
 from realtime.delivery.layers.redis_names import Names, shard
 from realtime.delivery.process_layer import Message
 from realtime.delivery.publisher import BackendUnavailable, SyncPublisher
+from realtime.delivery.recording import record
 from realtime.isolation import prefixed
 from realtime.streams import Stream
 
@@ -85,6 +86,11 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
 
     def send_updates_sync(self, items: Sequence[Item]) -> list[Published]:
         """Publish from synchronous code: one round trip for few updates, pipelines for many."""
+        published = self._publish(items)
+        record(items)
+        return published
+
+    def _publish(self, items: Sequence[Item]) -> list[Published]:
         if len(self._publishers) == 1:
             return self._publishers[0].publish([self.names.sealed(*item) for item in items])
         results: dict[int, Published] = {}

@@ -18,6 +18,7 @@ from realtime.delivery.layers.redis_queues import Queues
 from realtime.delivery.link import Link
 from realtime.delivery.process_layer import Local, Message, own_copy, require_message
 from realtime.delivery.publisher import BackendUnavailable
+from realtime.delivery.recording import record
 from realtime.delivery.stream_state import Page
 from realtime.protocol import Position
 from realtime.streams import WILDCARD, Channel, Stream
@@ -273,7 +274,9 @@ class RedisLoopLayer(StreamLayer):
     # Streams ----------------------------------------------------------------------------------
 
     async def send_updates(self, items: Sequence[Item]) -> list[Published]:
-        return await self.histories.publish(items)
+        published = await self.histories.publish(items)
+        record(items)
+        return published
 
     async def read_history(self, stream: Stream, since: Position | None) -> Page:
         return await self.histories.read_history(stream, since)
