@@ -32,6 +32,7 @@ SECRET_KEY_FALLBACKS = env.names_of("SECRET_KEY_FALLBACKS")
 DEBUG = env.flag("DEBUG", default=False)
 ALLOWED_HOSTS = env.served_hosts("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
+CSRF_FAILURE_VIEW = "ara_project.urls.csrf_failure"
 
 # Is a proxy in front that speaks TLS and sets X-Forwarded-Proto? Then cookies go over TLS only.
 TLS_PROXY = env.flag("TLS_PROXY", default=False)
@@ -61,7 +62,6 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "realtime.api.health.answer_probes",
     "realtime.api.cors.ApiCorsMiddleware",
-    "realtime.pages.guard_pages",
     "django.middleware.security.SecurityMiddleware",
     "ara_project.static.read_files",
     "whitenoise.middleware.WhiteNoiseMiddleware",

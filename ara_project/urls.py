@@ -1,7 +1,25 @@
 from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
+from django.views import defaults
+
+from realtime.pages import guard_page, guard_urls
+
+# In this project the whole admin, and the pages of errors, are guarded as our own pages are.
+_admin, _app, _site = admin.site.urls
+guard_urls(_admin)
 
 urlpatterns = [
-    path("admin/", admin.site.urls),
+    path("admin/", (_admin, _app, _site)),
     path("", include("realtime.urls")),
 ]
+handler400 = guard_page(defaults.bad_request)
+handler403 = guard_page(defaults.permission_denied)
+handler404 = guard_page(defaults.page_not_found)
+handler500 = guard_page(defaults.server_error)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Not Django's own page, which has its styles in it."""
+    text = f"{reason} Reload the form and try again; this browser must accept cookies.\n"
+    return HttpResponse(text, status=403, content_type="text/plain")

@@ -1,30 +1,40 @@
-"""Security headers of our pages, and filters that their lists refuse."""
+"""Our pages: what browsers may do with them, and filters that their lists refuse.
 
-from collections.abc import Callable
+The URLs bring this along, so that it holds in any project, and for pages of ours alone.
+"""
+
+from collections.abc import Iterable
 from typing import Any, Final
 
-from asgiref.sync import iscoroutinefunction
-from django.conf import settings
+from csp.constants import NONCE, NONE, SELF
+from csp.middleware import CSPMiddleware, PolicyParts
 from django.db import DataError
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from django.utils.decorators import sync_and_async_middleware
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, URLResolver
+from django.utils.decorators import decorator_from_middleware
 
-# Everything comes from here: pages with a script or a style of their own in them need a header of
-# their own too. `data:` are the icons in Swagger's styles.
-POLICY: Final = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "font-src 'self'",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-        "base-uri 'none'",
-    )
-)
-_HEADER: Final = "Content-Security-Policy"
+# Everything comes from here, sockets of this host as well. A script in a page needs the nonce of
+# django-csp, which a project may use in its templates of the admin. `data:` are the icons in
+# Swagger's styles.
+POLICY: Final = {
+    "default-src": [NONE],
+    "script-src": [SELF, NONCE],
+    "style-src": [SELF, NONCE],
+    "img-src": [SELF, "data:"],
+    "font-src": [SELF],
+    "connect-src": [SELF],
+    "form-action": [SELF],
+    "frame-ancestors": [NONE],
+    "base-uri": [NONE],
+}
+# As Django's middleware has them by default, for projects without it.
+_HEADERS: Final = {
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
 
 # A search is a condition for each word and field; SQLite takes no more than 1000 in a row, and
 # patterns of 50,000 bytes.
@@ -32,71 +42,59 @@ MAX_WORDS: Final = 50
 MAX_LENGTH: Final = 1000
 _ADDRESSES: Final = ("next", "_changelist_filters")  # where to go afterwards
 
-_GetResponse = Callable[[HttpRequest], Any]
+
+class PageGuard(CSPMiddleware):
+    """Gives a page its Content-Security-Policy and its like, and bounds lists of the admin.
+
+    For views, not for MIDDLEWARE: pages of the project are not touched, nor are its settings.
+    """
+
+    def get_policy_parts(
+        self, request: HttpRequest, response: HttpResponseBase, report_only: bool = False
+    ) -> PolicyParts:
+        nonce = getattr(request, "_csp_nonce", None)
+        return PolicyParts({} if report_only else POLICY, nonce=nonce)
+
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        for name, value in _HEADERS.items():
+            response.setdefault(name, value)
+        return super().process_response(request, response)
+
+    def process_view(self, request: HttpRequest, *_: object) -> HttpResponse | None:
+        """400 for what the database would take too long for in a list, or not take."""
+        problem = next(filter(None, map(_problem, request.GET.items())), None)
+        if problem is None or not _is_admin(request):
+            return None
+        return HttpResponse(problem, status=400, content_type="text/plain")
+
+    def process_exception(self, request: HttpRequest, exc: Exception) -> HttpResponse | None:
+        """400 for a filter of a list that was written by hand: a year 0, a NUL, 30 digits."""
+        match = request.resolver_match
+        if match is None or not _is_admin(request) or not request.GET:
+            return None
+        listed = str(match.url_name).endswith(("_changelist", "autocomplete"))
+        if not listed or not isinstance(exc, ValueError | OverflowError | DataError):
+            return None
+        return HttpResponse("No list has values like these.", status=400, content_type="text/plain")
 
 
-@sync_and_async_middleware
-def guard_pages(get_response: _GetResponse) -> _GetResponse:
-    """Gives pages of ours and of the admin their Content-Security-Policy, and bounds its lists."""
-
-    async def guard_async(request: HttpRequest) -> HttpResponseBase:
-        response: HttpResponseBase = await get_response(request)
-        return _with_policy(request, response)
-
-    def guard_sync(request: HttpRequest) -> HttpResponseBase:
-        return _with_policy(request, get_response(request))
-
-    chosen: Any = guard_async if iscoroutinefunction(get_response) else guard_sync
-    chosen.process_view = _bound_search_async if chosen is guard_async else bound_search
-    chosen.process_exception = refuse_filter
-    guarded: _GetResponse = chosen
-    return guarded
+guard_page = decorator_from_middleware(PageGuard)
 
 
-def _with_policy(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    html = response.get("Content-Type", "").startswith("text/html")
-    # Django's pages for developers have their styles in them.
-    developer = settings.DEBUG and response.status_code >= 400
-    if html and not developer and _HEADER not in response and _is_ours(request):
-        response[_HEADER] = POLICY
-    return response
+def guard_urls(patterns: Iterable[URLPattern | URLResolver]) -> None:
+    """Guard all pages of these URLs, and of those that they include."""
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            guard_urls(pattern.url_patterns)
+        else:
+            pattern.callback = guard_page(pattern.callback)
 
 
-def _is_ours(request: HttpRequest) -> bool:
-    """Not the pages of the project that this is installed in: they may hold scripts."""
+def _is_admin(request: HttpRequest) -> bool:
     match = request.resolver_match
-    if match is None or {"admin", "api"} & set(match.app_names):
-        return True
-    view = getattr(match.func, "view_class", match.func)
-    return str(view.__module__).startswith("realtime.")
-
-
-def bound_search(request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
-    """400 for what the database would take too long for in a list of the admin, or not take."""
-    match = request.resolver_match
-    if match is None or "admin" not in match.app_names:
-        return None
-    problem = next(filter(None, map(_problem, request.GET.items())), None)
-    if problem is None:
-        return None
-    return HttpResponse(problem, status=400, content_type="text/plain")
-
-
-async def _bound_search_async(
-    request: HttpRequest, view: Any, args: Any, kwargs: Any
-) -> HttpResponse | None:
-    return bound_search(request, view, args, kwargs)
-
-
-def refuse_filter(request: HttpRequest, exc: Exception) -> HttpResponse | None:
-    """400 for a filter of a list that was written by hand: a year 0, a NUL, 30 digits."""
-    match = request.resolver_match
-    if match is None or "admin" not in match.app_names or not request.GET:
-        return None
-    listed = str(match.url_name).endswith(("_changelist", "autocomplete"))
-    if not listed or not isinstance(exc, ValueError | OverflowError | DataError):
-        return None
-    return HttpResponse("No list has values like these.", status=400, content_type="text/plain")
+    return match is not None and "admin" in match.app_names
 
 
 def _problem(parameter: tuple[str, Any]) -> str | None:

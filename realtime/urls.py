@@ -1,10 +1,11 @@
 from django.urls import include, path, re_path
 
 from realtime.api.statistics import MetricsView
+from realtime.pages import guard_page
 from realtime.views import Dashboard, upgrade_required
 
 urlpatterns = [
-    path("", Dashboard.as_view(), name="dashboard"),
+    path("", guard_page(Dashboard.as_view()), name="dashboard"),
     # Where scrapers look for it.
     path("metrics", MetricsView.as_view(), name="metrics"),
     path("api/v1/", include("realtime.api.urls")),

@@ -4,28 +4,48 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
-from django.test import Client
+from django.template import engines
+from django.template.response import TemplateResponse
+from django.test import Client, RequestFactory
 from django.urls import include, path
 from playwright.async_api import ConsoleMessage, Page, async_playwright
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from realtime.pages import POLICY
+from realtime.admin.keys import ApiKeyAdmin
+from realtime.models import ApiKey
+from realtime.pages import guard_page
 from tests import personas
 from tests.conftest import require_program
 from tests.processes import LiveServer
-from tests.test_admin_browser import LOGIN
 
 pytestmark = pytest.mark.django_db
 CSP = "Content-Security-Policy"
+HEADERS = {
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
 
 
 def their_page(request: HttpRequest) -> HttpResponse:
     return HttpResponse("<script>1</script>")
 
 
-urlpatterns = [path("theirs/", their_page), path("", include("ara_project.urls"))]
+their_site = admin.AdminSite("theirs")
+their_site.register(ApiKey, ApiKeyAdmin)
+their_site.register(User, UserAdmin)
+urlpatterns = [
+    path("theirs/", their_page),
+    path("admin/", admin.site.urls),
+    path("their-admin/", their_site.urls),
+    path("live/", include("realtime.urls")),
+]
 
 
 @pytest.fixture
@@ -34,26 +54,105 @@ def olga(client: Client) -> Client:
     return client
 
 
+@pytest.fixture
+def host(settings: Settings) -> Settings:
+    """A project that includes our URLs below a prefix, and has neither a middleware of ours nor
+    those of Django that set headers.
+    """
+    settings.ROOT_URLCONF = __name__
+    settings.MIDDLEWARE = [
+        name
+        for name in settings.MIDDLEWARE
+        if not name.startswith("realtime.")
+        and not name.endswith(("XFrameOptionsMiddleware", "SecurityMiddleware"))
+    ]
+    return settings
+
+
+def policy(response: Any) -> dict[str, str]:
+    """The directives of an answer."""
+    directives = (part.partition(" ") for part in response[CSP].split("; "))
+    return {name: sources for name, _, sources in directives}
+
+
 @pytest.mark.parametrize(
     "page",
     ["/", "/admin/", "/admin/login/", "/admin/realtime/apikey/", "/admin/realtime/apikey/add/",
      "/admin/auth/user/", "/api/v1/docs", "/no/such/page", "/admin/no/such/page/"],
 )  # fmt: skip
 def test_every_page_of_ours_has_a_policy(page: str, olga: Client) -> None:
+    answer = olga.get(page)
+    assert policy(answer)["default-src"] == "'none'"
+    assert answer.headers.items() >= HEADERS.items()
+
+
+def test_pages_of_errors_have_a_policy(olga: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     olga.raise_request_exception = False
-    assert olga.get(page)[CSP] == POLICY
+    monkeypatch.setattr("realtime.views.Dashboard.get_context_data", lambda *_: 1 / 0)
+    error = olga.get("/")
+    assert error.status_code == 500
+    forbidden = Client(headers={"Host": "evil.example"}).get("/admin/")
+    assert forbidden.status_code == 400
+    assert policy(error) == policy(forbidden) == policy(olga.get("/admin/"))
 
 
-def test_the_policy_lets_nothing_in_from_elsewhere() -> None:
-    assert "unsafe" not in POLICY
-    assert "default-src 'none'" in POLICY
-    assert "*" not in POLICY
+def test_a_form_of_another_page_is_refused_with_one_line() -> None:
+    answer = Client(enforce_csrf_checks=True).post("/admin/login/", {"username": "olga"})
+    assert answer.status_code == 403
+    assert answer["Content-Type"] == "text/plain"
+    assert answer.text.startswith("CSRF cookie not set. Reload the form")
 
 
-def test_pages_of_the_host_project_keep_what_they_have(client: Client, settings: Settings) -> None:
-    settings.ROOT_URLCONF = __name__
-    assert CSP not in client.get("/theirs/")
-    assert CSP in client.get("/")
+def test_the_policy_lets_nothing_in_from_elsewhere(client: Client) -> None:
+    directives = policy(client.get("/"))
+    assert set(directives.values()) == {"'none'", "'self'", "'self' data:"}
+    assert directives["frame-ancestors"] == directives["base-uri"] == "'none'"
+
+
+# In another project -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "page", ["/theirs/", "/their-admin/", "/their-admin/auth/user/", "/admin/", "/no/such/page"]
+)
+def test_pages_of_the_host_project_keep_what_they_have(
+    page: str, host: Settings, olga: Client
+) -> None:
+    assert not {CSP, *HEADERS} & set(olga.get(page).headers)
+
+
+def test_our_pages_bring_their_headers_along(host: Settings, olga: Client) -> None:
+    models = [model._meta for model in admin.site._registry]
+    ours = [
+        f"/admin/realtime/{each.model_name}/" for each in models if each.app_label == "realtime"
+    ]
+    assert len(ours) >= 9
+    for page in (*ours, "/live/", "/live/api/v1/docs", "/their-admin/realtime/apikey/add/"):
+        answer = olga.get(page)
+        assert answer.status_code == 200
+        assert policy(answer)["script-src"] == "'self'"
+        assert answer.headers.items() >= HEADERS.items()
+
+
+def test_a_search_is_bounded_there_too(host: Settings, olga: Client) -> None:
+    query = {"q": "word " * 3000}
+    assert olga.get("/admin/realtime/apikey/", query).status_code == 400
+
+
+def test_a_policy_of_the_project_does_not_replace_ours(host: Settings, olga: Client) -> None:
+    host.MIDDLEWARE = ["csp.middleware.CSPMiddleware", *host.MIDDLEWARE]
+    host.CONTENT_SECURITY_POLICY = {"DIRECTIVES": {"default-src": ["https://cdn.example"]}}
+    assert policy(olga.get("/live/"))["default-src"] == "'none'"
+    assert policy(olga.get("/theirs/"))["default-src"] == "https://cdn.example"
+
+
+def test_a_template_of_the_project_may_use_the_nonce(rf: RequestFactory) -> None:
+    @guard_page
+    def page(request: HttpRequest) -> TemplateResponse:
+        return TemplateResponse(request, engines["django"].from_string("{{ request.csp_nonce }}"))
+
+    answer = page(rf.get("/")).render()
+    assert policy(answer)["script-src"] == f"'self' 'nonce-{answer.text}'"
 
 
 def test_what_is_not_a_page_has_no_policy(client: Client) -> None:
@@ -141,41 +240,98 @@ def test_an_ordinary_search_finds(olga: Client) -> None:
 
 # In a browser -----------------------------------------------------------------------------------
 
+# Olga, and a row of each model; prints her session and the pages that change the rows.
+ROWS = """
+import json
+from django.contrib import admin
+from django.utils import timezone
+from realtime.models import (
+    Alert, AlertProblem, AlertRule, Bar, PredictionScore, StoredPrediction, WebhookDelivery,
+    WebhookEndpoint,
+)
+from tests import personas
+from tests.test_admin_browser import LOGIN
+exec(LOGIN)
+olga = personas.olga()
+personas.bob_key()
+rule = AlertRule.objects.create(
+    owner=olga,
+    definition={"name": "up", "symbol": "AAPL", "when": {"type": "above", "value": 1}},
+)
+AlertProblem.objects.create(rule=rule, symbol="AAPL", reason="odd")
+Alert.objects.create(uid="a" * 32, owner=olga, data={"message": "up"}, symbol="AAPL")
+now = timezone.now()
+Bar.objects.create(symbol="AAPL", interval="1d", start=now, open=1, high=1, low=1, close=1)
+StoredPrediction.objects.create(symbol="AAPL", predicted_price=1, as_of=now, valid_until=now)
+PredictionScore.objects.create(symbol="AAPL")
+endpoint, _ = WebhookEndpoint.objects.create_endpoint(olga, "https://example.com/hook")
+WebhookDelivery.objects.create(endpoint=endpoint, event="alert", body="{}")
+for model in admin.site._registry:
+    row = model.objects.first()
+    page = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
+    print(page)
+    if row is not None:
+        print(f"{page}{row.pk}/change/")
+"""
+
 
 @pytest.fixture
-async def page(start_server: Callable[..., LiveServer]) -> AsyncIterator[Page]:
+def server(start_server: Callable[..., LiveServer]) -> LiveServer:
+    return start_server()
+
+
+@pytest.fixture
+def rows(server: LiveServer) -> list[str]:
+    """The session of Olga, and all lists and rows of the admin."""
+    return server.shell(ROWS).split()
+
+
+@pytest.fixture
+async def page(server: LiveServer, rows: list[str]) -> AsyncIterator[Page]:
     chromium = require_program("chromium")
-    server = start_server()
-    session = server.shell(LOGIN).strip()
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=chromium, args=["--no-sandbox", "--disable-background-networking"]
         )
         context = await browser.new_context(base_url=server.http)
-        await context.add_cookies([{"name": "sessionid", "value": session, "url": server.http}])
+        await context.add_cookies([{"name": "sessionid", "value": rows[0], "url": server.http}])
         yield await context.new_page()
         await browser.close()
 
 
-@pytest.mark.slow
-@pytest.mark.django_db(transaction=True)
-async def test_a_browser_finds_nothing_against_the_policies(page: Page) -> None:
-    complaints: list[Any] = []
+@pytest.fixture
+def complaints(page: Page) -> list[tuple[str, str]]:
+    """What the browser finds against a policy, and errors of scripts."""
+    found: list[tuple[str, str]] = []
 
     def note(message: ConsoleMessage) -> None:
         if "Content Security Policy" in message.text:
-            complaints.append((page.url, message.text))
+            found.append((page.url, message.text))
 
     page.on("console", note)
-    page.on("pageerror", lambda error: complaints.append((page.url, str(error))))
+    page.on("pageerror", lambda error: found.append((page.url, str(error))))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+async def test_a_browser_finds_nothing_against_the_policies(
+    page: Page, rows: list[str], complaints: list[tuple[str, str]]
+) -> None:
     await page.goto("/")
-    await page.locator("#tiles, main").first.wait_for()
+    await page.locator(".socket[data-phase=live]").first.wait_for()
     await page.goto("/api/v1/docs")
     await page.get_by_text("/api/v1/publish").first.wait_for()
     for model in ("apikey", "alertrule", "webhookendpoint"):
-        await page.goto(f"/admin/realtime/{model}/")
         await page.goto(f"/admin/realtime/{model}/add/")
         await page.locator(".select2-selection").first.click()
         await page.locator(".select2-results__option").first.wait_for()
-    await page.goto("/admin/auth/user/1/change/")
+    pages = rows[1:]
+    assert len([each for each in pages if each.endswith("/change/")]) >= 10
+    assert len([each for each in pages if "/realtime/" in each]) >= 18
+    others = ["/admin/", "/admin/password_change/", "/admin/login/",
+              "/admin/realtime/apikey/none/change/", "/no/such/page", "/api/v1/asyncapi.json",
+              "/api/v1/schema?format=json", "/ws/alerts", "/admin/?q=" + "x " * 99]  # fmt: skip
+    for address in (*pages, *others):
+        await page.goto(address)
     assert complaints == []

@@ -15,7 +15,7 @@ from realtime.access.identity import Identity
 from realtime.models import ORIGIN
 
 OPAQUE: Final = "null"  # a local file, about:blank, a sandboxed frame of any page
-_FILE: Final = "file:"  # what Chromium sends instead when a local file opens a WebSocket
+_FILE: Final = "file:"  # what some browsers inside of apps send for a local file
 _PORTS: Final = {"http": "80", "https": "443"}  # which browsers leave out
 # Django's own, where DEBUG is on and ALLOWED_HOSTS is empty.
 _DEVELOPER: Final = (".localhost", "127.0.0.1", "[::1]")

@@ -2,6 +2,7 @@
 
 - `keys`, `webhooks`: rows with a secret. `secrets`: the pages that show it once. `forms`: their
   forms.
+- `base`: what browsers may do with all of these pages.
 - `alerts`, `bars`, `predictions`: what is stored. `site`: its name. `login`: a limit of tries.
 """
 

@@ -14,6 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
+from realtime.admin.base import GuardedAdmin
 from realtime.alerts.dry_run import PASTS, Busy, Past, TooMuch, try_out
 from realtime.alerts.rule_editing import definition_of, delete_rules, fill, save_rule
 from realtime.alerts.rules import Definition, InvalidRule, parse_rule
@@ -29,13 +30,9 @@ from realtime.protocol import SEVERITIES
 from realtime.users import field_lookups
 
 if TYPE_CHECKING:  # generic in the stubs only
-    _RuleAdmin = admin.ModelAdmin[AlertRule]
-    _AlertAdmin = admin.ModelAdmin[Alert]
-    _ProblemAdmin = admin.ModelAdmin[AlertProblem]
     _Inline = admin.TabularInline[AlertAcknowledgement, Alert]
     _ModelForm = forms.ModelForm[AlertRule]
 else:
-    _RuleAdmin = _AlertAdmin = _ProblemAdmin = admin.ModelAdmin
     _Inline = admin.TabularInline
     _ModelForm = forms.ModelForm
 
@@ -116,7 +113,7 @@ class DryRunForm(forms.Form):
 
 
 @admin.register(AlertRule)
-class AlertRuleAdmin(_RuleAdmin):
+class AlertRuleAdmin(GuardedAdmin[AlertRule]):
     form = AlertRuleForm
     list_display = ("name", "owner_name", "severity", "state", "source", "last_fired_at")
     list_filter = ("severity", "paused", "source", "last_fired_at")
@@ -230,7 +227,7 @@ class AcknowledgementInline(_Inline):
 
 
 @admin.register(AlertProblem)
-class AlertProblemAdmin(_ProblemAdmin):
+class AlertProblemAdmin(GuardedAdmin[AlertProblem]):
     """What the engine has set aside; it tries a symbol again after ten minutes."""
 
     list_display = ("since", "symbol_name", "rule_name", "reason")
@@ -267,7 +264,7 @@ class SeverityFilter(admin.SimpleListFilter):
 
 
 @admin.register(Alert)
-class AlertAdmin(_AlertAdmin):
+class AlertAdmin(GuardedAdmin[Alert]):
     list_display = ("created_at", "severity", "symbol", "__str__", "owner_name", "rule", "sent_at")
     list_display_links = ("created_at", "__str__")
     list_filter = (SeverityFilter, "created_at")

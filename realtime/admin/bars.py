@@ -1,20 +1,16 @@
 """Recorded bars in the Django admin: to look at, not to change."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
 
+from realtime.admin.base import GuardedAdmin
 from realtime.models import Bar
-
-if TYPE_CHECKING:  # generic in the stubs only
-    _BarAdmin = admin.ModelAdmin[Bar]
-else:
-    _BarAdmin = admin.ModelAdmin
 
 
 @admin.register(Bar)
-class BarAdmin(_BarAdmin):
+class BarAdmin(GuardedAdmin[Bar]):
     """What the recorder wrote; it would write over a change."""
 
     list_display = (

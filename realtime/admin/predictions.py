@@ -1,18 +1,13 @@
 """Predictions and scores in the Django admin: to look at, not to change."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from realtime.admin.base import GuardedAdmin
 from realtime.models import PredictionScore, StoredPrediction
-
-if TYPE_CHECKING:  # generic in the stubs only
-    _PredictionAdmin = admin.ModelAdmin[StoredPrediction]
-    _ScoreAdmin = admin.ModelAdmin[PredictionScore]
-else:
-    _PredictionAdmin = _ScoreAdmin = admin.ModelAdmin
 
 
 class OutcomeFilter(admin.SimpleListFilter):
@@ -77,7 +72,7 @@ class _ReadOnly:
 
 
 @admin.register(StoredPrediction)
-class StoredPredictionAdmin(_ReadOnly, _PredictionAdmin):
+class StoredPredictionAdmin(_ReadOnly, GuardedAdmin[StoredPrediction]):
     list_display = (
         "symbol", "predicted_price", "lower_bound", "upper_bound", "horizon", "step", "model",
         "as_of", "created_at", "actual_price", "error", "within_bounds",
@@ -91,7 +86,7 @@ class StoredPredictionAdmin(_ReadOnly, _PredictionAdmin):
 
 
 @admin.register(PredictionScore)
-class PredictionScoreAdmin(_ReadOnly, _ScoreAdmin):
+class PredictionScoreAdmin(_ReadOnly, GuardedAdmin[PredictionScore]):
     list_display = (
         "symbol", "model", "outcomes", "mean_absolute_error", "directional_accuracy",
         "within_bounds", "nominal", "skill", "updated_at",

@@ -1,9 +1,8 @@
 """Rows with a secret that is shown once: when the row is created, and when it is rotated."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
@@ -11,20 +10,14 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
+from realtime.admin.base import GuardedAdmin
 from realtime.admin.forms import RotateForm
 from realtime.models import ApiKey, WebhookEndpoint
 
 Row = TypeVar("Row", bound=ApiKey | WebhookEndpoint)
 
-if TYPE_CHECKING:  # generic in the stubs only
-    _ModelAdmin = admin.ModelAdmin
-else:
 
-    class _ModelAdmin(admin.ModelAdmin, Generic[Row]):
-        pass
-
-
-class SecretAdmin(_ModelAdmin[Row]):
+class SecretAdmin(GuardedAdmin[Row]):
     """Its templates are `shown.html` and `rotate.html` in the directory of the model."""
 
     # In titles: what the page shows; how to rotate it. Then what the log says.

@@ -12,6 +12,7 @@ from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from realtime.admin.base import GuardedAdmin
 from realtime.admin.forms import WebhookEndpointForm
 from realtime.admin.secrets import SecretAdmin
 from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEvent
@@ -20,10 +21,8 @@ from realtime.webhooks.events import send_test
 from realtime.webhooks.queue import disable, enable, resend
 
 if TYPE_CHECKING:  # generic in the stubs only
-    _DeliveryAdmin = admin.ModelAdmin[WebhookDelivery]
     _Inline = admin.TabularInline[WebhookAttempt, WebhookDelivery]
 else:
-    _DeliveryAdmin = admin.ModelAdmin
     _Inline = admin.TabularInline
 
 Reason = WebhookEndpoint.Reason
@@ -133,7 +132,7 @@ class AttemptInline(_Inline):
 
 
 @admin.register(WebhookDelivery)
-class WebhookDeliveryAdmin(_DeliveryAdmin):
+class WebhookDeliveryAdmin(GuardedAdmin[WebhookDelivery]):
     """What was sent, to look at and to resend; rows come from events."""
 
     list_display = (

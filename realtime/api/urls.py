@@ -41,6 +41,7 @@ from realtime.api.webhooks import (
     WebhooksView,
     WebhookView,
 )
+from realtime.pages import guard_page
 
 app_name = "api"
 urlpatterns = [
@@ -92,8 +93,10 @@ urlpatterns = [
     path("asyncapi.json", asyncapi, name="asyncapi"),
     path(
         "docs",
-        SpectacularSwaggerSplitView.as_view(
-            url_name="api:schema", template_name="realtime/docs.html"
+        guard_page(
+            SpectacularSwaggerSplitView.as_view(
+                url_name="api:schema", template_name="realtime/docs.html"
+            )
         ),
         name="docs",
     ),
