@@ -6,9 +6,8 @@ for another server. No error here repeats the address or the words of a library.
 
 import re
 import warnings
-from collections.abc import Sequence
 from typing import Any, Final
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import environ
 import psycopg
@@ -18,9 +17,8 @@ from django.db.utils import load_backend
 from kombu import Connection
 from kombu.transport import TRANSPORT_ALIASES
 
-ESCAPE: Final = "in a password write %23 for #, %3F for ?, %2F for / and %40 for @"
+from realtime.setting_kinds import ESCAPE, BadAddress, split_url
 
-_HOST: Final = re.compile(r"[\w.%-]+|[\da-f:.]+(%\w+)?", re.I)
 _MAIL_SCHEMES: Final = ("smtp", "smtps", "smtp+tls", "smtp+ssl")
 _TRUTH: Final = {"true": True, "1": True, "false": False, "0": False}
 # Django's own; libpq knows the others.
@@ -35,33 +33,8 @@ _POSTGRES_PLACES: Final = {"service", "host", "hostaddr", "port"}
 _NOWHERE: Final = "/proc/self/none"
 
 
-class BadAddress(ValueError):
-    """The text says what is wrong, without the address."""
-
-
-def split(url: str, schemes: Sequence[str] = ()) -> SplitResult:
-    """The parts of a URL that says one thing only; with `schemes`, one of these and a host."""
-    if any(not sign.isprintable() or sign.isspace() for sign in url):
-        raise BadAddress("has a blank or a control character")
-    try:
-        parts = urlsplit(url)
-        valid = parts.port != 0 and (not parts.netloc or _HOST.fullmatch(parts.hostname or ""))
-        parse_qsl(parts.query, strict_parsing=bool(parts.query))
-    except ValueError:
-        valid = False
-    if not valid:
-        raise BadAddress(
-            f"has no valid host and port, or options that are not name=value; {ESCAPE}"
-        )
-    if parts.fragment or "@" in parts.path + parts.query:
-        raise BadAddress(f"has a # or @ that must be escaped; {ESCAPE}")
-    if schemes and (parts.scheme not in schemes or not parts.hostname):
-        raise BadAddress(f"does not begin with {' or '.join(f'{name}://' for name in schemes)}")
-    return parts
-
-
 def check_redis(url: str) -> None:
-    parts = split(url)
+    parts = split_url(url)
     if parts.scheme == "unix":
         valid = bool(parts.path) and not parts.hostname
     else:
@@ -77,7 +50,7 @@ def check_redis(url: str) -> None:
 def check_broker(urls: str) -> None:
     """Of Celery; several, separated by `;`, stand in for each other."""
     for url in urls.split(";"):
-        parts = split(url)
+        parts = split_url(url)
         transport = parts.scheme.partition("+")[0]
         if "://" not in url or transport not in TRANSPORT_ALIASES:
             raise BadAddress("does not begin with a transport that Celery knows")
@@ -125,7 +98,7 @@ def database(url: str) -> dict[str, Any]:
 
 def _check_database_server(config: dict[str, Any], parts: SplitResult) -> None:
     if "@" in parts.path + parts.query or "," not in parts.netloc:
-        split(parts.geturl())
+        split_url(parts.geturl())
     options: dict[str, Any] = config.get("OPTIONS", {})
     if not config["NAME"] and "service" not in options:
         raise BadAddress(f"names no database; {ESCAPE}")
@@ -173,7 +146,7 @@ def _typed(config: dict[str, Any]) -> dict[str, Any]:
 
 def mail(url: str) -> dict[str, Any]:
     """Django's settings of a mail server."""
-    parts = split(url)
+    parts = split_url(url)
     if parts.scheme not in environ.Env.EMAIL_SCHEMES:
         raise BadAddress("does not begin with smtp://, smtp+tls:// or smtp+ssl://")
     if parts.query:

@@ -5,6 +5,7 @@ import os
 import time
 from typing import Any
 
+import django
 from celery import Celery, bootsteps
 from celery.loaders.app import AppLoader
 from django.core.exceptions import ImproperlyConfigured
@@ -20,6 +21,13 @@ class Loader(AppLoader):
             super().config_from_object(obj, silent=silent)
         except ImproperlyConfigured as exc:
             raise SystemExit(f"Bad configuration: {exc}") from None
+
+    def import_default_modules(self) -> Any:
+        try:
+            django.setup()  # Celery would do it here, and go on without what it cannot load
+        except ImproperlyConfigured as exc:
+            raise SystemExit(f"Bad configuration: {exc}") from None
+        return super().import_default_modules()
 
 
 class App(Celery):

@@ -9,24 +9,22 @@ begins with a dollar sign would be lost without a word.
 """
 
 import contextlib
-import ipaddress
-import json
 import logging
 import os
 import re
 import zoneinfo
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, TypeVar
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from ara_project import addresses
+from realtime.conf import DECLARED
+from realtime.setting_kinds import BadAddress, Count, Flag, Setting, shown
 
-# Seconds, bytes, anything: what Redis and calendars still count with, 68 years of seconds.
-MOST: Final = 2**31 - 1
-MOST_DAYS: Final = 36_500
+T = TypeVar("T")
 
 
 class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no types
@@ -63,89 +61,27 @@ class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no t
         self.names.add(var)
         return os.environ.get(var, "").strip() or default
 
-    def flag(self, var: str, *, default: bool) -> bool:
-        """True or false, spelled so that no typing error turns a protection off."""
+    def read(self, var: str, kind: Setting[T]) -> T:
+        """The variable as a setting of this kind; its default where the variable is absent."""
         self.names.add(var)
-        text = os.environ.get(var, str(default)).strip().lower()
-        if text in ("true", "1", "yes", "on"):
-            return True
-        if text in ("false", "0", "no", "off", ""):
-            return False
-        raise ImproperlyConfigured(f"{var}={text!r}: must be true or false")
+        text = os.environ.get(var)
+        return kind.default if text is None else kind.parse(var, text)
 
-    def choice(self, var: str, default: str, *others: str) -> str:
-        """One of these words."""
-        text = self.text(var, default=default)
-        if text not in (default, *others):
-            raise ImproperlyConfigured(
-                f"{var}={text!r}: must be {', '.join((default, *others[:-1]))} or {others[-1]}"
-            )
-        return text
+    def flag(self, var: str, *, default: bool) -> bool:
+        return self.read(var, Flag(default))
 
-    def number(self, var: str, *, default: float, least: float = 0) -> float:
-        """A number from `least` to MOST."""
-        text = self.text(var)
-        try:
-            value = float(text) if text else default
-        except ValueError:
-            value = float("nan")
-        if not least <= value <= MOST:
-            raise ImproperlyConfigured(
-                f"{var}={_short(text)!r}: must be a number, {least:g} or more{_limit(value, MOST)}"
-            )
-        return value
+    def count(self, var: str, *, default: int, least: int = 1) -> int:
+        return self.read(var, Count(default, least=least))
 
-    def count(self, var: str, *, default: int, least: int = 1, most: int = MOST) -> int:
-        """An integer from `least` to `most`."""
-        text = self.text(var)
-        try:
-            value = int(text) if text else default
-        except ValueError:
-            value = least - 1
-        if not least <= value <= most:
-            raise ImproperlyConfigured(
-                f"{var}={_short(text)!r}: must be a whole number, {least} or more"
-                f"{_limit(value, most)}"
-            )
-        return value
-
-    def days(self, var: str, *, default: int, least: int = 1) -> int:
-        """An age that lies within all calendars."""
-        return self.count(var, default=default, least=least, most=MOST_DAYS)
-
-    def seconds(self, var: str, *, default: list[float]) -> list[float]:
-        """Numbers of seconds, comma-separated, each 0 or more."""
-        try:
-            values = [float(text) for text in self.names_of(var)]
-        except ValueError:
-            values = [-1.0]
-        if not all(0 <= value <= MOST for value in values):
-            raise ImproperlyConfigured(
-                f"{var}={os.environ.get(var)!r}: must be seconds, comma-separated: 5,300,1800"
-            )
-        return values or default
-
-    def json_object(self, var: str) -> dict[str, Any]:
-        """A JSON object, empty by default. Its value is in no message: it may hold secrets."""
-        try:
-            value = json.loads(self.text(var) or "{}")
-            json.dumps(value, allow_nan=False)  # Python reads NaN and 1e999, too
-        except (ValueError, RecursionError) as exc:
-            raise ImproperlyConfigured(f"{var} is not JSON: {exc}") from None
-        if not isinstance(value, dict):
-            raise ImproperlyConfigured(f"{var} must be a JSON object")
-        return value
+    def app_settings(self) -> dict[str, object]:
+        """The settings of realtime/conf.py that the environment has."""
+        self.names.update(name for setting in DECLARED.values() for name in setting.variables)
+        values = {name: setting.read(os.environ) for name, setting in DECLARED.items()}
+        return {name: value for name, value in values.items() if value is not None}
 
     def directory(self, var: str, *, default: Path) -> Path:
-        """An absolute path, made where it is missing, for its owner only."""
-        path = Path(self.text(var) or default).resolve()
-        try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as exc:
-            raise ImproperlyConfigured(
-                f"{var}={str(path)!r} cannot be made: {exc.strerror}; name a directory that can"
-            ) from None
-        return path
+        """An absolute path."""
+        return Path(self.text(var) or default).resolve()
 
     def time_zone(self, var: str, *, default: str) -> str:
         name = self.text(var, default=default)
@@ -204,13 +140,6 @@ class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no t
         ):
             return addresses.mail(self.text(var, default="dummymail://"))
 
-    def endpoint(self, var: str, *, default: str, scheme: str) -> str:
-        """A URL of somebody's API, with TLS or, for a stand-in, without."""
-        url = self.text(var, default=default)
-        with _refusing(f"{var} is not a valid URL; write {default}"):
-            addresses.split(url, [f"{scheme}s", scheme])
-        return url
-
     # Hosts and networks -------------------------------------------------------------------------
 
     def names_of(self, var: str, *, default: list[str] | None = None) -> list[str]:
@@ -224,7 +153,7 @@ class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no t
         for host in hosts:
             if not re.fullmatch(r"\*|\.?[a-z\d][a-z\d.-]*|\[[\da-f:.]+\]", host, re.I):
                 raise ImproperlyConfigured(
-                    f"{var}: {_shown(host)} is not a host name; write realtime.example.com, "
+                    f"{var}: {shown(host)} is not a host name; write realtime.example.com, "
                     ".example.com for all its subdomains, 10.0.0.5 or [::1], without scheme, port "
                     "and path"
                 )
@@ -238,52 +167,15 @@ class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no t
                 r"https?://(\*\.)?([a-z\d][\w.-]*|\[[\da-f:.]+\])(:\d{1,5})?", origin, re.I
             ):
                 raise ImproperlyConfigured(
-                    f"{var}: {_shown(origin)} is not an origin; write https://app.example.com or "
+                    f"{var}: {shown(origin)} is not an origin; write https://app.example.com or "
                     "https://*.example.com, without a path"
                 )
         return origins
-
-    def hosts(self, var: str) -> list[str]:
-        """Names or addresses, each alone or with a port."""
-        names = self.names_of(var)
-        for name in names:
-            if not re.fullmatch(r"[\w.-]+(:\d+)?|\[[\da-f:.]+\](:\d+)?|[\da-f:.]+", name, re.I):
-                raise ImproperlyConfigured(
-                    f"{var}: {_shown(name)} is not a host; write collector.internal, "
-                    "10.0.0.5:8080 or [::1]"
-                )
-        return names
-
-    def networks(self, var: str) -> list[str]:
-        """IP networks, or `unix`."""
-        names = self.names_of(var)
-        for name in names:
-            try:
-                if name != "unix":
-                    ipaddress.ip_network(name, strict=False)
-            except ValueError:
-                raise ImproperlyConfigured(
-                    f"{var}: {_shown(name)} is not a network; write 10.0.0.0/8, ::1/128 or unix"
-                ) from None
-        return names
 
 
 @contextlib.contextmanager
 def _refusing(message: str) -> Iterator[None]:
     try:
         yield
-    except addresses.BadAddress as exc:
+    except BadAddress as exc:
         raise ImproperlyConfigured(f"{message}. It {exc}") from None
-
-
-def _shown(name: str) -> str:
-    """A name that is meant to be public, unless somebody has written a login into it."""
-    return "a value with @" if "@" in name else repr(name)
-
-
-def _limit(value: float, most: int) -> str:
-    return f", and {most} at most" if value > most else ""
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:40]}…"

@@ -1,4 +1,7 @@
-"""The files that are made in VAR_DIR: for their owner only, and one line if one cannot be used."""
+"""The files that are made in VAR_DIR: for their owner only, and one line if one cannot be used.
+
+When Django starts: reading the settings makes none of them.
+"""
 
 import contextlib
 import os
@@ -8,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from realtime.standalone.valkey import EmbeddedServerError, private_opener, socket_path
@@ -17,6 +21,23 @@ _WRITES_SOURCE: Final = (
     "startapp", "startproject", "makemigrations", "squashmigrations", "optimizemigration",
     "makemessages", "compilemessages",
 )  # fmt: skip
+
+
+def prepare() -> None:
+    """Make what the settings promise, before the first app asks for it."""
+    directory: Path = settings.REALTIME_VAR_DIR
+    if not settings.UNDER_TEST:
+        make_private()
+    make_directory(directory)
+    try:
+        _ = settings.SECRET_KEY
+    except ImproperlyConfigured:  # Django's word for an empty one
+        settings.SECRET_KEY = secret_key(directory / "secret_key")
+    if settings.DATABASES["default"]["NAME"] == str(directory / "db.sqlite3"):
+        private_sqlite(directory / "db.sqlite3")
+    make_directory(Path(settings.STATIC_ROOT))
+    if settings.REALTIME_EMBEDDED_VALKEY:
+        private_socket(directory / "valkey")
 
 
 def make_private() -> None:
@@ -46,10 +67,9 @@ def secret_key(path: Path) -> str:
     return key
 
 
-def make_directory(path: Path) -> Path:
+def make_directory(path: Path) -> None:
     with usable(path, f"let {_us()} write in {path.parent}, or set VAR_DIR"):
-        path.mkdir(exist_ok=True)
-    return path
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def private_sqlite(path: Path) -> None:
@@ -65,8 +85,9 @@ def _us() -> str:
     return f"user {os.geteuid()}"
 
 
-def valkey_socket(directory: Path) -> Path:
+def private_socket(directory: Path) -> None:
+    """Where a long path leads elsewhere, nobody else may have been there first."""
     try:
-        return socket_path(directory)
+        socket_path(directory)
     except (EmbeddedServerError, OSError) as exc:
         raise ImproperlyConfigured(f"{exc} Or set REDIS_URL.") from None

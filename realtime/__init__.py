@@ -2,6 +2,7 @@
 
 The order of the rooms is in docs/explanation/architecture.md. The modules that are no package:
 
+- `conf`: every setting, with its default. `setting_kinds`: what each kind of setting may be.
 - `broadcast`: publishes updates; everything that publishes goes through it.
 - `protocol`: the wire: every message, the close and error codes. `asyncapi`: the same as a
   document.

@@ -25,13 +25,13 @@ from typing import Any, Final, NoReturn
 
 from asgiref.sync import async_to_sync
 from channels.layers import BaseChannelLayer, get_channel_layer
-from django.conf import settings
 from django.db import transaction
 from django.utils.module_loading import import_string
 from redis.exceptions import RedisError
 
 from realtime import protocol
 from realtime.bars.candles import doubts
+from realtime.conf import conf
 from realtime.db import OUTAGES, in_database, reconnecting
 from realtime.delivery import recording, unstored
 from realtime.delivery.history_scripts import Published
@@ -88,7 +88,7 @@ class PublishFailed(Exception):
 
     @staticmethod
     def _way_out() -> str:
-        if settings.EMBEDDED_VALKEY:
+        if conf.REALTIME_EMBEDDED_VALKEY:
             return "Start the server first: make run (or python manage.py serve)."
         return "Check REDIS_URL and that the server it names is reachable."
 
@@ -419,7 +419,7 @@ class _Record:
         self._settle: Callable[[Sequence[Broadcast]], object] | None = None
 
     def __bool__(self) -> bool:
-        return bool(self._alerts) and bool(settings.REALTIME_ALERT_STORE)
+        return bool(self._alerts) and bool(conf.REALTIME_ALERT_STORE)
 
     async def in_thread(self, work: Callable[[], None]) -> None:
         try:
@@ -430,7 +430,7 @@ class _Record:
     def store(self) -> None:
         try:
             if self:
-                store = import_string(settings.REALTIME_ALERT_STORE)
+                store = import_string(conf.REALTIME_ALERT_STORE)
                 self._settle = reconnecting(store)(list(self._alerts.values()))
         except Exception as exc:
             self._failure = exc
@@ -547,10 +547,10 @@ def _stream(channel: Channel, symbol: str) -> Stream:
 
 
 def _broadcast(stream: Stream, body: bytes, field: str) -> Broadcast:
-    if len(body) > settings.REALTIME_MAX_MESSAGE_BYTES:
+    if len(body) > conf.REALTIME_MAX_MESSAGE_BYTES:
         raise InvalidUpdate(
             field,
-            f"{len(body)} bytes as JSON; an update may have {settings.REALTIME_MAX_MESSAGE_BYTES} "
+            f"{len(body)} bytes as JSON; an update may have {conf.REALTIME_MAX_MESSAGE_BYTES} "
             "(REALTIME_MAX_MESSAGE_BYTES)",
         )
     return Broadcast(stream, body)

@@ -2,10 +2,9 @@
 
 `manage.py check` and every start: what is wrong anywhere. `manage.py check --deploy`: also what is
 right on one's own machine and wrong on the internet. A value that cannot be at all stops the
-start in settings.py.
+start as an error. While there is one, the other checks wait: they rely on the values.
 """
 
-import difflib
 import ipaddress
 import os
 import re
@@ -23,10 +22,12 @@ from django.db import DatabaseError
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 from redis.exceptions import RedisError
+from rest_framework_simplejwt import settings as jwt
 
 from realtime import isolation
 from realtime.access.identity import ANONYMOUS
 from realtime.access.redact import redact
+from realtime.conf import bad_values, conf, nearest, unknown_names
 from realtime.delivery.cluster import is_cluster
 from realtime.delivery.layers import shared_layer
 from realtime.extras import missing
@@ -51,12 +52,22 @@ def _check(*tags: str, deploy: bool = False) -> Callable[..., Any]:
 
     def decorate(function: Callable[[], Iterator[CheckMessage]]) -> Callable[..., Any]:
         def run(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+            if function is not check_values and any(bad_values()):
+                return []
             return list(function())
 
         register(run, *tags, deploy=deploy)
         return function
 
     return decorate
+
+
+@_check(Tags.security)
+def check_values() -> Iterator[CheckMessage]:
+    for problem in bad_values():
+        yield Error(
+            problem, hint="The settings reference in docs/ lists them all.", id="realtime.E013"
+        )
 
 
 @_check(Tags.security)
@@ -79,15 +90,15 @@ def check_secret_key() -> Iterator[CheckMessage]:
 
 @_check(Tags.security)
 def check_tokens() -> Iterator[CheckMessage]:
-    options: dict[str, Any] = settings.SIMPLE_JWT
-    lifetime = options["ACCESS_TOKEN_LIFETIME"]
+    # By the module, which replaces its object when SIMPLE_JWT changes.
+    lifetime = jwt.api_settings.ACCESS_TOKEN_LIFETIME
     if lifetime > _LONGEST_ACCESS:
         yield Warning(
             f"An access token is valid for {lifetime}: a stolen one stays valid that long.",
             hint="Set JWT_ACCESS_SECONDS to 86400 or less; clients refresh.",
             id="realtime.W001",
         )
-    if lifetime >= options["REFRESH_TOKEN_LIFETIME"]:
+    if lifetime >= jwt.api_settings.REFRESH_TOKEN_LIFETIME:
         yield Warning(
             "An access token lives as long as the refresh token, which then has no use.",
             hint="Set JWT_REFRESH_SECONDS to more than JWT_ACCESS_SECONDS.",
@@ -103,7 +114,7 @@ def check_hosts_and_origins() -> Iterator[CheckMessage]:
             hint="Set ALLOWED_HOSTS to the names that clients use: realtime.example.com",
             id="realtime.E003",
         )
-    for origin in settings.REALTIME_ALLOWED_ORIGINS:
+    for origin in conf.REALTIME_ALLOWED_ORIGINS:
         try:
             validate_origins([] if origin in ("*", "null") else [origin])
         except ValidationError as exc:
@@ -155,7 +166,7 @@ def check_predictor() -> Iterator[CheckMessage]:
 
 @_check()
 def check_prediction_runner() -> Iterator[CheckMessage]:
-    if settings.REALTIME_PREDICTION_RUNNER == "celery" and find_spec("celery") is None:
+    if conf.REALTIME_PREDICTION_RUNNER == "celery" and find_spec("celery") is None:
         yield Error(
             str(missing("celery", needed_by="REALTIME_PREDICTION_RUNNER=celery", package="celery")),
             hint="Or set REALTIME_PREDICTION_RUNNER to pool.",
@@ -165,10 +176,10 @@ def check_prediction_runner() -> Iterator[CheckMessage]:
 
 @_check()
 def check_dotted_paths() -> Iterator[CheckMessage]:
-    layer = settings.CHANNEL_LAYERS.get("default", {}).get("BACKEND", "")
+    layer = conf.CHANNEL_LAYERS.get("default", {}).get("BACKEND", "")
     for name, path, number in (
         ("CHANNEL_LAYER", layer, "E008"),
-        ("REALTIME_ALERT_STORE", settings.REALTIME_ALERT_STORE, "E009"),
+        ("REALTIME_ALERT_STORE", conf.REALTIME_ALERT_STORE, "E009"),
     ):
         try:
             if path:
@@ -183,22 +194,27 @@ def check_dotted_paths() -> Iterator[CheckMessage]:
 
 @_check()
 def check_names() -> Iterator[CheckMessage]:
-    known = {*settings.KNOWN_VARIABLES, isolation.VARIABLE}
-    for name in sorted(os.environ):
+    for name, meant in unknown_names():
+        yield Warning(f"{name} is not a known setting.", hint=_meant(meant), id="realtime.W011")
+    known = {*conf.REALTIME_KNOWN_VARIABLES, isolation.VARIABLE}
+    for name in sorted(os.environ) if conf.REALTIME_KNOWN_VARIABLES else ():
         if name.startswith(_OUR_NAMES) and name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1)
             yield Warning(
                 f"{name} is set in the environment but is not a known setting.",
-                hint=f"Did you mean {nearest[0]}?"
-                if nearest
-                else "The settings reference in docs/ lists them all.",
+                hint=_meant(nearest(name, known)),
                 id="realtime.W008",
             )
 
 
+def _meant(name: str | None) -> str:
+    if name is None:
+        return "The settings reference in docs/ lists them all."
+    return f"Did you mean {name}?"
+
+
 @_check(Tags.security)
 def check_trusted_proxies() -> Iterator[CheckMessage]:
-    for name in settings.REALTIME_TRUSTED_PROXIES:
+    for name in conf.REALTIME_TRUSTED_PROXIES:
         if name != "unix" and ipaddress.ip_network(name, strict=False).prefixlen == 0:
             yield Warning(
                 f"REALTIME_TRUSTED_PROXIES has {name}: any client may claim any address.",
@@ -227,10 +243,10 @@ def check_logs_are_redacted() -> Iterator[CheckMessage]:
 @_check(Tags.security, deploy=True)
 def check_shared_secret_key() -> Iterator[CheckMessage]:
     try:
-        made_here = (settings.VAR_DIR / "secret_key").read_text()
+        made_here = (conf.REALTIME_VAR_DIR / "secret_key").read_text()
     except OSError:
         return
-    if made_here == settings.SECRET_KEY and settings.REDIS_URL:
+    if made_here == settings.SECRET_KEY and not conf.REALTIME_EMBEDDED_VALKEY:
         yield Warning(
             "SECRET_KEY was made on this machine, and REDIS_URL names a server for several: "
             "tokens of one machine are refused by the others.",
@@ -263,7 +279,7 @@ def check_examples() -> Iterator[CheckMessage]:
 @_check(Tags.security, deploy=True)
 def check_demo() -> Iterator[CheckMessage]:
     try:
-        left = demo.left_open(settings.VAR_DIR / "demo.json")
+        left = demo.left_open(conf.REALTIME_VAR_DIR / "demo.json")
     except (DatabaseError, OSError):
         return  # /readyz tells of a database that is away
     for what, remedy in left:
@@ -276,7 +292,7 @@ def check_demo() -> Iterator[CheckMessage]:
 
 @_check(Tags.security, deploy=True)
 def check_channel_layer() -> Iterator[CheckMessage]:
-    backend = settings.CHANNEL_LAYERS.get("default", {}).get("BACKEND", "")
+    backend = conf.CHANNEL_LAYERS.get("default", {}).get("BACKEND", "")
     if not settings.DEBUG and backend.endswith(_ONE_PROCESS):
         yield Error(
             f"{backend} lives in one process: commands, Celery tasks and other server processes "
@@ -288,7 +304,7 @@ def check_channel_layer() -> Iterator[CheckMessage]:
 
 @_check(Tags.compatibility)
 def check_redis_cluster() -> Iterator[CheckMessage]:
-    if getattr(settings, "EMBEDDED_VALKEY", False):
+    if conf.REALTIME_EMBEDDED_VALKEY:
         return
     try:
         layer = shared_layer()
@@ -309,13 +325,13 @@ def check_redis_cluster() -> Iterator[CheckMessage]:
 def check_open_doors() -> Iterator[CheckMessage]:
     if settings.DEBUG:
         return
-    if settings.REALTIME_ALLOW_ANONYMOUS:
+    if conf.REALTIME_ALLOW_ANONYMOUS:
         yield Warning(
             "Anybody who can reach this server may read all predictions, market data and alerts.",
             hint="Set REALTIME_ALLOW_ANONYMOUS=false, or silence this if they are public.",
             id="realtime.W006",
         )
-    origins = settings.REALTIME_ALLOWED_ORIGINS
+    origins = conf.REALTIME_ALLOWED_ORIGINS
     if "*" in origins or ("*" in settings.ALLOWED_HOSTS and not origins):
         yield Warning(
             "Any web page may open WebSockets here and read answers of the REST API.",

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from django.conf import settings
 
+from realtime.conf import conf
+
 # The name that keys and channels of a test run have in Redis. Set for the processes that tests
 # start, which find each other by it.
 VARIABLE: Final = "REALTIME_TEST_NAMESPACE"
@@ -71,7 +73,7 @@ def isolate() -> None:
     """
     own = namespace()  # before any process is started
     if own or under_test():
-        layers: Mapping[str, Layer] = getattr(settings, "CHANNEL_LAYERS", {})
+        layers: Mapping[str, Layer] = conf.CHANNEL_LAYERS
         settings.CHANNEL_LAYERS = {alias: _isolated(alias, layers[alias]) for alias in layers}
 
 

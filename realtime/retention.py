@@ -11,12 +11,12 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
-from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from realtime.aside import set_aside
+from realtime.conf import conf
 from realtime.db import in_database
 from realtime.models import Bar, StoredPrediction
 from realtime.retry import BAD_VALUES, Retry, Stopped, set_within
@@ -58,10 +58,10 @@ def prune(now: datetime | None = None) -> Pruned:
     now = now or timezone.now()
     predictions = bars = 0
     with set_aside("deleting old predictions"):
-        if since := days_before(now, settings.REALTIME_PREDICTION_DAYS):
+        if since := days_before(now, conf.REALTIME_PREDICTION_DAYS):
             predictions = _delete(StoredPrediction.objects.filter(created_at__lt=since))
     with set_aside("deleting old bars"):
-        if since := days_before(now, settings.REALTIME_MINUTE_BAR_DAYS):
+        if since := days_before(now, conf.REALTIME_MINUTE_BAR_DAYS):
             minutes = Bar.objects.filter(interval=Bar.Interval.MINUTE, updated_at__lt=since)
             bars = _delete(minutes.order_by())
     return Pruned(predictions, bars)

@@ -19,10 +19,10 @@ import logging
 from typing import Any, Final
 
 from asgiref.sync import async_to_sync
-from django.conf import settings
 
 from realtime import broadcast
 from realtime.broadcast import InvalidUpdate, PublishFailed
+from realtime.conf import conf
 from realtime.extras import extra
 from realtime.isolation import namespace
 from realtime.predictions import requests
@@ -123,7 +123,7 @@ def record_prediction(symbol: str, prediction_data: dict[str, Any]) -> str:
 
 @worker_process_init.connect
 def prepare_predictor(**kwargs: Any) -> None:
-    if settings.REALTIME_PREDICTION_RUNNER == "celery":
+    if conf.REALTIME_PREDICTION_RUNNER == "celery":
         warm_up()
 
 

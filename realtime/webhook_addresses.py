@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
+from realtime.conf import conf
+
 MAX_URL_LENGTH: Final = 500
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -74,7 +76,7 @@ class Target:
         """Is this one of the hosts inside that the operator allows?"""
         bracketed = _bracketed(self.host)
         names = {self.host, bracketed, f"{bracketed}:{self.port}"}
-        return bool(names & {name.lower() for name in settings.REALTIME_WEBHOOK_ALLOWED_HOSTS})
+        return bool(names & {name.lower() for name in conf.REALTIME_WEBHOOK_ALLOWED_HOSTS})
 
     @property
     def authority(self) -> str:

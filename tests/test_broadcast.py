@@ -307,12 +307,12 @@ def no_redis(settings: Any) -> None:
 
 
 def test_redis_away_is_told_with_the_way_out(no_redis: None, settings: Any) -> None:
-    settings.EMBEDDED_VALKEY = False
+    settings.REALTIME_EMBEDDED_VALKEY = False
     with pytest.raises(PublishFailed, match="Connection refused") as caught:
         broadcast_market_data("AAPL", {})
     assert str(caught.value).endswith("Check REDIS_URL and that the server it names is reachable.")
     assert caught.value.published == {}
-    settings.EMBEDDED_VALKEY = True
+    settings.REALTIME_EMBEDDED_VALKEY = True
     assert "make run" in str(caught.value)
 
 

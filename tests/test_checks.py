@@ -28,7 +28,7 @@ def ids(*, deploy: bool = False) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _fresh(settings: Settings, tmp_path: Path, db: None) -> None:
-    settings.VAR_DIR = tmp_path
+    settings.REALTIME_VAR_DIR = tmp_path
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "realtime.delivery.layers.RedisStreamLayer"}}
 
 
@@ -111,12 +111,12 @@ def test_what_is_wrong_on_the_internet_is_said_before_deployment(
 
 def test_a_secret_key_of_one_machine_is_not_for_several(settings: Settings, tmp_path: Path) -> None:
     settings.REALTIME_ALLOW_ANONYMOUS = False
-    settings.VAR_DIR = tmp_path
-    settings.REDIS_URL = ["redis://redis.example"]
+    settings.REALTIME_VAR_DIR = tmp_path
+    settings.REALTIME_EMBEDDED_VALKEY = False
     assert ids(deploy=True) == []
     (tmp_path / "secret_key").write_text(settings.SECRET_KEY)
     assert ids(deploy=True) == ["realtime.W005"]
-    settings.REDIS_URL = []
+    settings.REALTIME_EMBEDDED_VALKEY = True
     assert ids(deploy=True) == []
 
 
@@ -165,7 +165,7 @@ def test_a_short_earlier_key_is_named(settings: Settings) -> None:
 
 
 def test_the_demo_account_and_its_key_are_named(settings: Settings) -> None:
-    demo.ensure_demo(settings.VAR_DIR / "demo.json")
+    demo.ensure_demo(settings.REALTIME_VAR_DIR / "demo.json")
     account, key = checks.check_demo()
     assert account.id == key.id == "realtime.W009"
     assert "'admin'" in account.msg

@@ -5,12 +5,14 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from django.conf import global_settings
 
+from realtime.conf import DECLARED
 from realtime.version import VERSION
 from tests.documents import README, rows, section, section_of
 from tests.processes import ROOT
@@ -108,7 +110,14 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert loaded == []  # from elsewhere
 
 
-def settings_read() -> set[str]:
+# Each variable of the environment that sets a setting of the app.
+OF_THE_APP = {
+    name: kind for setting in DECLARED.values() for name, kind in setting.variables.items()
+}
+UNITS = {name: setting.unit for setting in DECLARED.values() for name in setting.variables}
+
+
+def read_by_the_project() -> set[str]:
     return set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', SETTINGS))
 
 
@@ -127,28 +136,50 @@ def names_in(cell: str, known: set[str]) -> list[str]:
     return names
 
 
+def table(title: str, known: Collection[str]) -> Iterator[tuple[str, str, list[str]]]:
+    """Each name with its own default, and the other cells of its row."""
+    for names, defaults, *others in rows(title):
+        own, given = names_in(names, set(known)), re.findall(r"`([^`]*)`", defaults)
+        values = given if len(given) == len(own) else [defaults.strip("`")] * len(own)
+        yield from ((name, value, others) for name, value in zip(own, values, strict=True))
+
+
 def test_the_reference_lists_every_setting_and_no_other_one() -> None:
-    known = settings_read()
-    listed = [name for cells in rows("Settings") for name in names_in(cells[0], known)]
-    assert sorted(listed) == sorted(known)
+    listed = [name for name, *_ in table("Settings of the app", OF_THE_APP)]
+    assert sorted(listed) == sorted(OF_THE_APP)
+    around = {name for name in DECLARED if name.startswith("REALTIME_")}
+    around -= {setting.name for setting in DECLARED.values() if setting.environment}
+    assert {name for name, *_ in table("Settings around the app", around)} == around
 
 
-def test_the_defaults_in_the_reference_are_those_of_the_settings() -> None:
-    numbers = dict(
-        re.findall(r'env\.(?:count|number)\(\s*"([A-Z_]+)",\s*default=([0-9_.* ]+)', SETTINGS)
-    )
-    assert len(numbers) > 30
-    checked = 0
-    for names, defaults, *_ in rows("Settings"):
-        given = re.findall(r"`([^`]*)`", defaults)
-        own = names_in(names, settings_read())
-        if not set(own) <= set(numbers):
-            continue
-        values = given if len(given) == len(own) else given * len(own)
-        for name, value in zip(own, values, strict=True):
-            assert float(value) == eval(numbers[name]), name  # digits and * only
-            checked += 1
-    assert checked > 30
+def test_the_reference_lists_every_variable_and_no_other_one() -> None:
+    known = read_by_the_project()
+    assert {name for name, *_ in table("Variables of this project", known)} == known
+
+
+def test_the_defaults_and_units_in_the_reference_are_those_of_the_app() -> None:
+    for name, default, (unit, _) in table("Settings of the app", OF_THE_APP):
+        assert unit == UNITS[name], name
+        if name != "REALTIME_ALLOWED_ORIGINS":  # says where else origins come from
+            kind = OF_THE_APP[name]
+            found, expected = kind.parse(name, default), kind.default
+            assert found == (list(expected) if isinstance(found, list) else expected), name
+
+
+def test_the_numbers_in_the_reference_are_those_of_the_project() -> None:
+    numbers = re.findall(r'env\.count\(\s*"([A-Z_]+)",\s*default=([0-9_* ]+)', SETTINGS)
+    documented = {name: default for name, default, _ in table("Variables of this project", ())}
+    assert len(numbers) == 3
+    for name, default in numbers:
+        assert int(documented[name]) == eval(default), name  # digits and * only
+
+
+def test_the_project_repeats_no_default_of_the_app() -> None:
+    assert set(re.findall(r"^([A-Z_]+) *[:=]", SETTINGS, re.M)) & set(DECLARED) == {
+        "ASGI_APPLICATION", "BASE_DIR", "CHANNEL_LAYERS", "ROOT_URLCONF",
+        "REALTIME_EMBEDDED_VALKEY", "REALTIME_KNOWN_VARIABLES", "REALTIME_VAR_DIR",
+    }  # fmt: skip
+    assert not read_by_the_project() & set(OF_THE_APP)
 
 
 def test_the_reference_lists_every_command() -> None:
@@ -159,6 +190,8 @@ def test_the_reference_lists_every_command() -> None:
 
 # Imports point one way: a room may use those before it, and what is named with it.
 ROOMS = [
+    {"setting_kinds"},
+    {"conf"},
     {
         "version",
         "scopes",
@@ -270,3 +303,16 @@ def test_the_docstring_of_a_package_names_its_modules(package: Path) -> None:
     text = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
     modules = {path.stem for path in package.glob("*.py")} - {"__init__"}
     assert modules <= set(re.findall(r"`(\w+)`", text))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_setting_that_the_app_reads_has_a_default(path: Path) -> None:
+    read = re.findall(r"(?<![\w.])settings\.([A-Z_]+)\b(?! = )", path.read_text())
+    read += re.findall(r"getattr\(settings, \"([A-Z_]+)\"", path.read_text())
+    assert [name for name in read if not hasattr(global_settings, name)] == []
+
+
+def test_the_app_knows_nothing_of_the_project_around_it() -> None:
+    folder = ROOT / "realtime"
+    texts = [path for path in folder.rglob("*") if path.suffix in {".py", ".html", ".js", ".css"}]
+    assert [str(path) for path in texts if "ara_project" in path.read_text()] == []

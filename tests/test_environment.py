@@ -10,6 +10,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from ara_project.environment import Environment
+from realtime.setting_kinds import Choice, Days, Delays, Endpoint, Number, Options
 from tests.processes import ROOT, manage, process_environment, run_manage
 
 Read = Callable[[Environment], Any]
@@ -27,8 +28,8 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Callable[[Read, str], Any]:
 
 
 COUNT: Read = lambda env: env.count("NAME", default=7)  # noqa: E731
-NUMBER: Read = lambda env: env.number("NAME", default=1.5)  # noqa: E731
-CHOICE: Read = lambda env: env.choice("NAME", "iex", "sip", "test")  # noqa: E731
+NUMBER: Read = lambda env: env.read("NAME", Number(1.5))  # noqa: E731
+CHOICE: Read = lambda env: env.read("NAME", Choice("iex", "sip", "test"))  # noqa: E731
 ZONE: Read = lambda env: env.time_zone("NAME", default="UTC")  # noqa: E731
 LEVEL: Read = lambda env: env.log_level("NAME", default="INFO")  # noqa: E731
 REDIS: Read = lambda env: env.redis_urls("NAME")  # noqa: E731
@@ -37,11 +38,10 @@ DATABASE: Read = lambda env: env.database("NAME", default=Path("/a"))  # noqa: E
 MAIL: Read = lambda env: env.mail("NAME")  # noqa: E731
 HOSTS: Read = lambda env: env.served_hosts("NAME", default=[])  # noqa: E731
 ORIGINS: Read = lambda env: env.origins("NAME")  # noqa: E731
-API: Read = lambda env: env.endpoint("NAME", default="wss://a.example", scheme="ws")  # noqa: E731
-DAYS: Read = lambda env: env.days("NAME", default=7)  # noqa: E731
-SECONDS: Read = lambda env: env.seconds("NAME", default=[1.0])  # noqa: E731
-JSON: Read = lambda env: env.json_object("NAME")  # noqa: E731
-DIRECTORY: Read = lambda env: env.directory("NAME", default=Path("/tmp"))  # noqa: E731
+API: Read = lambda env: env.read("NAME", Endpoint("wss://a.example", scheme="ws"))  # noqa: E731
+DAYS: Read = lambda env: env.read("NAME", Days(7))  # noqa: E731
+SECONDS: Read = lambda env: env.read("NAME", Delays((1.0,)))  # noqa: E731
+JSON: Read = lambda env: env.read("NAME", Options({}))  # noqa: E731
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,6 @@ DIRECTORY: Read = lambda env: env.directory("NAME", default=Path("/tmp"))  # noq
         (REDIS, "redis:///0", "redis://host:6379/0"),
         (BROKER, "localhost", "amqp://host"),
         (DATABASE, "ara.sqlite3", "sqlite:////path/to/file"),
-        (DIRECTORY, "/proc/none", "name a directory"),
     ],
 )
 def test_a_bad_value_is_one_line_with_its_name_and_the_way_out(
@@ -265,10 +264,10 @@ def test_a_directory_may_have_any_name(tmp_path: Path) -> None:
     assert (directory / "db.sqlite3").stat().st_size > 0
     code = """
 from channels.layers import get_channel_layer
-from django.conf import settings
 from ara_project.celery import app
+from realtime.conf import valkey_directory
 from realtime.standalone import valkey
-with valkey.hold(settings.VALKEY_DIR), app.connection_for_write() as broker:
+with valkey.hold(valkey_directory()), app.connection_for_write() as broker:
     print(get_channel_layer().sync_client.ping(), broker.default_channel.client.ping())
 """
     assert manage(directory, "shell", "-v0", "-c", code).stdout.split() == ["True", "True"]
@@ -357,7 +356,7 @@ def test_blanks_around_a_key_or_store_are_not_part_of_it(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["CHANNEL_LAYER", "REALTIME_PREDICTOR", "REALTIME_FEED"])
 def test_an_empty_setting_of_the_project_has_its_default(tmp_path: Path, name: str) -> None:
-    code = "from django.conf import settings as s; print(s.CHANNEL_LAYERS['default']['BACKEND'], "
+    code = "from realtime.conf import conf as s; print(s.CHANNEL_LAYERS['default']['BACKEND'], "
     code += "s.REALTIME_PREDICTOR, s.REALTIME_FEED)"
     printed = manage(tmp_path, "shell", "-v0", "-c", code, **{name: " "}).stdout
     layer, predictor, feed = printed.split()

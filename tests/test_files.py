@@ -12,9 +12,9 @@ from tests.conftest import require_program
 from tests.processes import ROOT, manage, process_environment, run_manage
 
 HOLD = """
-from django.conf import settings
+from realtime.conf import valkey_directory
 from realtime.standalone import valkey
-with valkey.hold(settings.VALKEY_DIR):
+with valkey.hold(valkey_directory()):
     from channels.layers import get_channel_layer
     get_channel_layer().sync_client.save()
 """

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from django.conf import settings
+from realtime.conf import conf
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # IPv4 clients of a server that has IPv6 only
@@ -21,7 +21,7 @@ def client_address(
     `X-Forwarded-For` is trusted only from proxies in REALTIME_TRUSTED_PROXIES: the client is the
     rightmost address in it that is not such a proxy.
     """
-    proxies = tuple(settings.REALTIME_TRUSTED_PROXIES)
+    proxies = tuple(conf.REALTIME_TRUSTED_PROXIES)
     text = str(client[0]) if client else ""
     peer = _parse(text)
     if not (_trusted(peer, proxies) if text else "unix" in proxies):

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
-from django.conf import settings
 from django.contrib.auth.models import AbstractUser, AnonymousUser
 
 from realtime.access.tokens import SESSION_CLAIM, Claims
+from realtime.conf import conf
 from realtime.models import KEY_LIMITS, ApiKey, may_publish
 from realtime.models import with_publish_permission as with_publish_permission
 from realtime.scopes import READ_SCOPES, SCOPES, matches
@@ -58,7 +58,7 @@ class Identity:
         """May this client use the scope: at all, for this symbol, or (`*`) for every symbol?"""
         if scope not in self.scopes:
             return False
-        if self.kind == "anonymous" and not settings.REALTIME_ALLOW_ANONYMOUS:
+        if self.kind == "anonymous" and not conf.REALTIME_ALLOW_ANONYMOUS:
             return False
         patterns = self.symbols.get(scope)
         return symbol is None or patterns is None or matches(patterns, symbol)

@@ -12,6 +12,7 @@ from django.utils.encoding import punycode
 from django.utils.http import is_same_domain
 
 from realtime.access.identity import Identity
+from realtime.conf import conf
 from realtime.models import ORIGIN
 
 OPAQUE: Final = "null"  # a local file, about:blank, a sandboxed frame of any page
@@ -38,7 +39,7 @@ def page_allowed(origin: str, own: Sequence[str] = ()) -> bool:
     text = _normal(origin) if origin.isascii() and "," not in origin else None
     if text is None:
         return False  # no browser sends it
-    allowed = own or settings.REALTIME_ALLOWED_ORIGINS
+    allowed = own or conf.REALTIME_ALLOWED_ORIGINS
     if allowed:
         return any(_matches(text, pattern) for pattern in allowed)
     return _is_served(text)

@@ -19,10 +19,10 @@ from datetime import timedelta
 from typing import Any, Final, Literal
 
 import msgspec
-from django.conf import settings
 
 from realtime.alerts.rules import Definition
 from realtime.alerts.trial import BarRow
+from realtime.conf import conf
 from realtime.db import in_database
 from realtime.delivery.layers import StreamLayer, current_layer
 from realtime.models import Bar
@@ -106,7 +106,7 @@ def _place(user_id: Hashable) -> Iterator[None]:
 async def _process() -> AsyncIterator[Process]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "realtime.alerts.trial",
-        cwd=settings.BASE_DIR, stdin=PIPE, stdout=PIPE, limit=_LONGEST, start_new_session=True,
+        cwd=conf.BASE_DIR, stdin=PIPE, stdout=PIPE, limit=_LONGEST, start_new_session=True,
     )  # fmt: skip
     try:
         yield process

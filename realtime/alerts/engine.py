@@ -25,7 +25,6 @@ from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
 
-from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import IntegrityError
 
@@ -41,6 +40,7 @@ from realtime.alerts.sending import PATIENCE, resend, send, store_late
 from realtime.alerts.waiting import Waiting
 from realtime.aside import set_aside
 from realtime.cancelling import cancel, run_until
+from realtime.conf import conf
 from realtime.db import shared_thread
 from realtime.delivery.follow import Lost, subscribe
 from realtime.delivery.layers import StreamLayer, required_layer
@@ -527,7 +527,7 @@ class _Engine:
         wanted = self.index.channels(symbol)
         found: dict[str, Position] = {}
         for channel in wanted - set(held):
-            length = settings.REALTIME_HISTORY_LENGTH[channel]
+            length = conf.REALTIME_HISTORY_LENGTH[channel]
             read = partial(self.layer.read_newest, Stream(channel, symbol), length)
             since = min(rule.since for rule in self.index.of(symbol))
             found[channel] = first_position(await self._wait_out(read), since)

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping
 from heapq import merge
 from typing import Any
 
-from django.conf import settings
-
 from realtime.alerts.evaluator import Fired, SymbolMachine, TimedUpdate
 from realtime.alerts.firing import Draft, draft
 from realtime.alerts.progress import Moved, Saved
 from realtime.alerts.rule_state import Rule
+from realtime.conf import conf
 from realtime.delivery.layers import StreamLayer
 from realtime.delivery.stream_state import Page
 from realtime.delivery.updates import Update
@@ -86,7 +85,7 @@ class Tracked:
 
     async def _missed(self, channel: Any) -> list[Update]:
         stream = Stream(channel, self.symbol)
-        length = settings.REALTIME_HISTORY_LENGTH[channel]
+        length = conf.REALTIME_HISTORY_LENGTH[channel]
         page = await self._layer.read_newest(stream, length)
         known = page.known(self.positions[channel])
         missed = [update for update in page.updates if update.offset > known]
@@ -124,7 +123,7 @@ class Tracked:
 
     def _draft(self, fired: Fired, channel: str, position: Position) -> None:
         """One draft more than may be stored shows that there are more; the rest is not made."""
-        limit: int = settings.REALTIME_ALERTS_PER_USER_PER_MINUTE
+        limit: int = conf.REALTIME_ALERTS_PER_USER_PER_MINUTE
         self._fired[fired.rule.owner_id] += 1
         if limit and self._fired[fired.rule.owner_id] > limit + 1:
             return

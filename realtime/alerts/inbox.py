@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import timedelta
 from typing import Any, Final
 
-from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.utils import timezone
 
 from realtime.broadcast import Broadcast
+from realtime.conf import conf
 from realtime.models import Alert, AlertAcknowledgement, WebhookDelivery, WebhookEndpoint
 from realtime.protocol import SEVERITIES, update_data, update_time
 from realtime.streams import InvalidSymbol, parse_symbol
@@ -186,7 +186,7 @@ def _escalate(alert: Alert) -> None:
 
 def prune() -> int:
     """Delete a batch of alerts older than REALTIME_ALERT_DAYS; returns how many."""
-    before = timezone.now() - timedelta(days=settings.REALTIME_ALERT_DAYS)
+    before = timezone.now() - timedelta(days=conf.REALTIME_ALERT_DAYS)
     old = Alert.objects.filter(created_at__lt=before).order_by("created_at")
     ids = list(old.values_list("pk", flat=True)[:_BATCH])
     Alert.objects.filter(pk__in=ids).delete()

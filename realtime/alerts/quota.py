@@ -12,12 +12,12 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, Q
 
 from realtime import protocol
 from realtime.alerts.firing import Draft
+from realtime.conf import conf
 from realtime.models import Alert
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 def within_limit(drafts: Sequence[Draft], now: datetime) -> tuple[list[Draft], list[Alert]]:
     """The drafts within the limit, and notices for owners who have not received one yet."""
-    limit: int = settings.REALTIME_ALERTS_PER_USER_PER_MINUTE
+    limit: int = conf.REALTIME_ALERTS_PER_USER_PER_MINUTE
     if not limit:
         return list(drafts), []
     minute = now.replace(second=0, microsecond=0)

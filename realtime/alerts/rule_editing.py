@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from channels.layers import get_channel_layer
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -17,6 +16,7 @@ from realtime.access.identity import Identity
 from realtime.alerts.rights import check_readable
 from realtime.alerts.rule_state import Rule
 from realtime.alerts.rules import Definition, InvalidRule, parse_rule
+from realtime.conf import conf
 from realtime.delivery.layers import group_send_sync
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import AlertProblem, AlertRule, WebhookEndpoint
@@ -164,6 +164,6 @@ def check_allowed(definition: Definition, identity: Identity) -> None:
 
 def check_room(owner_id: Any, more: int) -> None:
     """Raise TooManyRules if the user may not have that many more; call within `one_at_a_time`."""
-    limit: int = settings.REALTIME_ALERT_RULES_PER_USER
+    limit: int = conf.REALTIME_ALERT_RULES_PER_USER
     if more > 0 and AlertRule.objects.filter(owner_id=owner_id).count() + more > limit:
         raise TooManyRules(limit)

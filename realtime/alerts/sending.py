@@ -10,7 +10,6 @@ from datetime import timedelta
 from functools import partial
 from typing import Final
 
-from django.conf import settings
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
@@ -23,6 +22,7 @@ from realtime.broadcast import (
     abroadcast_many,
     alert_update,
 )
+from realtime.conf import conf
 from realtime.db import OUTAGES, shared_thread
 from realtime.delivery import unstored
 from realtime.delivery.layers import StreamLayer
@@ -74,7 +74,7 @@ async def resend(
         return 0
     there: set[str] = set()
     for stream in {_stream(alert) for alert in alerts}:
-        page = await layer.read_newest(stream, settings.REALTIME_HISTORY_LENGTH["alerts"])
+        page = await layer.read_newest(stream, conf.REALTIME_HISTORY_LENGTH["alerts"])
         there.update(update.alert_id for update in page.updates)
     sent = await send([alert for alert in alerts if alert.uid not in there])
     done = [alert.uid for alert in alerts if alert.uid in there] + sent
@@ -94,7 +94,7 @@ async def store_late(layer: StreamLayer) -> int:
     missing = set(wanted) - await shared_thread.run(progress.known)(wanted)
     found = {}
     for stream in {stream for stream, uid in noted.values() if uid in missing}:
-        page = await layer.read_newest(stream, settings.REALTIME_HISTORY_LENGTH["alerts"])
+        page = await layer.read_newest(stream, conf.REALTIME_HISTORY_LENGTH["alerts"])
         for update in page.updates:
             if update.alert_id in missing:
                 found[update.alert_id] = Broadcast(stream, update.body, update.alert_id)
@@ -107,10 +107,10 @@ async def store_late(layer: StreamLayer) -> int:
 
 def _store_late(updates: Sequence[Broadcast]) -> None:
     """Store all at once or, if that fails, one by one: one bad alert does not affect others."""
-    if not updates or not settings.REALTIME_ALERT_STORE:
+    if not updates or not conf.REALTIME_ALERT_STORE:
         return
     try:
-        settle = import_string(settings.REALTIME_ALERT_STORE)(updates)
+        settle = import_string(conf.REALTIME_ALERT_STORE)(updates)
         if settle is not None:
             settle([])
     except OUTAGES:

@@ -4,7 +4,6 @@ import json
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.conf import settings
 from django.core.exceptions import ValidationError as ModelError
 from django.db import transaction
 from django.db.models import QuerySet
@@ -17,6 +16,7 @@ from rest_framework.response import Response
 from realtime.api.authentication import IsUser, identity_of
 from realtime.api.base import ApiView, Choice, Pages, QuerySerializer
 from realtime.api.serializers import PROBLEMS, ProblemSerializer
+from realtime.conf import conf
 from realtime.limits.shared_rates import count_in_minute
 from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from realtime.models.webhooks import DEFAULT_OVERLAP
@@ -170,7 +170,7 @@ class WebhooksView(_OwnWebhooks, generics.ListAPIView[Any]):
     def post(self, request: Request) -> Response:
         serializer = WebhookSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        most = settings.REALTIME_WEBHOOKS_PER_USER
+        most = conf.REALTIME_WEBHOOKS_PER_USER
         with one_at_a_time(identity_of(request).user_id):
             if self.get_queryset().count() >= most:
                 raise PermissionDenied(f"You have {most} webhooks. Delete one that is not in use.")

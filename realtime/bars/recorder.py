@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final, TypeVar
 
-from django.conf import settings
 from django.db import Error as DatabaseError
 
 from realtime.bars.candles import (
@@ -32,6 +31,7 @@ from realtime.bars.candles import (
 )
 from realtime.bars.store import StaleCheckpoint, load_positions, store
 from realtime.cancelling import cancel, run_until
+from realtime.conf import conf
 from realtime.db import in_database
 from realtime.delivery.follow import Lost, subscribe
 from realtime.delivery.layers import StreamLayer, required_layer
@@ -120,7 +120,7 @@ class _Session:
 
     async def _catch_up(self, stream: Stream) -> None:
         """Read everything that the history still holds, which is far more than one resume gives."""
-        length = settings.REALTIME_HISTORY_LENGTH[CHANNEL]
+        length = conf.REALTIME_HISTORY_LENGTH[CHANNEL]
         page = await self._wait_out(partial(self.layer.read_newest, stream, length))
         before = self.positions.get(stream.symbol)
         known = page.known(before)
@@ -169,7 +169,7 @@ class _Session:
         Raises InvalidTick.
         """
         corrected_price(update.data["corrects"])
-        length = settings.REALTIME_HISTORY_LENGTH[CHANNEL]
+        length = conf.REALTIME_HISTORY_LENGTH[CHANNEL]
         page = await self._wait_out(partial(self.layer.read_newest, update.stream, length))
         held = [each for each in page.updates if each.offset <= update.offset]
         said = [(each.data, update_time(each.body)) for each in held]

@@ -5,8 +5,6 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, assert_never
 
-from django.conf import settings
-
 from realtime import protocol
 from realtime.access.identity import Identity
 from realtime.access.live_sockets import (
@@ -17,6 +15,7 @@ from realtime.access.live_sockets import (
     live_sockets,
     recheck,
 )
+from realtime.conf import conf
 from realtime.connections import connection_manager
 from realtime.consumers.socket import SocketConsumer
 from realtime.db import in_database
@@ -97,7 +96,7 @@ class RealtimeConsumer(SocketConsumer):
         await self.admission.check_origin()
         await self.admission.check_handshakes()
         streams, since = await self.wanted_streams()
-        if not self.identity.is_authenticated and not settings.REALTIME_ALLOW_ANONYMOUS:
+        if not self.identity.is_authenticated and not conf.REALTIME_ALLOW_ANONYMOUS:
             self.credential.expect_auth()  # which goes on from here
             return
         await self.welcome(streams, since)
@@ -127,7 +126,7 @@ class RealtimeConsumer(SocketConsumer):
         await self.changes.begin(
             Change(streams, since=since), lambda infos: connected(self, self.subscriptions, infos)
         )
-        self._heartbeat = heartbeat(settings.REALTIME_HEARTBEAT_INTERVAL)
+        self._heartbeat = heartbeat(conf.REALTIME_HEARTBEAT_INTERVAL)
         self._heartbeat.add(self)
         try:
             check_position(streams, self.scope)

@@ -4,9 +4,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from django.conf import settings
-
 from realtime import protocol
+from realtime.conf import conf
 from realtime.consumers.base import RealtimeConsumer
 from realtime.limits.policy import count_prediction
 from realtime.limits.rates import Allowance
@@ -25,7 +24,7 @@ class PredictionsConsumer(RealtimeConsumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.requests = Allowance(settings.REALTIME_PREDICTIONS_PER_MINUTE)
+        self.requests = Allowance(conf.REALTIME_PREDICTIONS_PER_MINUTE)
 
     async def receive_other(self, message: protocol.AnyClientMessage) -> None:
         if isinstance(message, protocol.RequestPrediction):

@@ -9,9 +9,9 @@ from channels.consumer import get_handler_name
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import BaseChannelLayer, get_channel_layer
-from django.conf import settings
 
 from realtime import protocol
+from realtime.conf import conf
 from realtime.delivery.layers import StreamLayer, loop_layer
 from realtime.delivery.sockets import Socket, open_socket
 from realtime.limits.rates import Allowance
@@ -43,7 +43,7 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.ended = False
-        self.invalid_messages = Allowance(settings.REALTIME_MAX_INVALID_PER_MINUTE)
+        self.invalid_messages = Allowance(conf.REALTIME_MAX_INVALID_PER_MINUTE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
@@ -55,9 +55,7 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
     # The ASGI application ---------------------------------------------------------------------
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self.socket = open_socket(
-            scope, send, settings.REALTIME_OUTBOX_BYTES, self._on_slow_consumer
-        )
+        self.socket = open_socket(scope, send, conf.REALTIME_OUTBOX_BYTES, self._on_slow_consumer)
         self.stream_layer = loop_layer(get_channel_layer(self.channel_layer_alias))
         try:
             if self.stream_layer is None:
@@ -120,7 +118,7 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
     async def websocket_receive(self, message: Any) -> None:
         text = message.get("text")
         size = len(message.get("bytes") or b"") if text is None else len(text.encode())
-        if size > settings.REALTIME_MAX_MESSAGE_BYTES:
+        if size > conf.REALTIME_MAX_MESSAGE_BYTES:
             # `manage.py serve` refuses these itself; other servers may have a higher limit.
             await self.end(CloseCode.MESSAGE_TOO_BIG, "message too big")
             return

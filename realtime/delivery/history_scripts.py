@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from django.conf import settings
-
+from realtime.conf import conf
 from realtime.delivery.updates import Update
 from realtime.streams import Stream
 
@@ -280,10 +279,10 @@ def publish_arguments(items: Sequence[tuple[Keys, bytes]]) -> list[Any]:
 
 
 def _about(key: Keys) -> tuple[Any, ...]:
-    milliseconds = int(settings.REALTIME_HISTORY_SECONDS[key.stream.channel] * 1000)
+    milliseconds = int(conf.REALTIME_HISTORY_SECONDS[key.stream.channel] * 1000)
     return (
         key.channel,
-        settings.REALTIME_HISTORY_LENGTH[key.stream.channel],
+        conf.REALTIME_HISTORY_LENGTH[key.stream.channel],
         milliseconds,
         # The numbering outlives the history: a stream that slept does not start again at 1.
         milliseconds + 7 * 86_400_000,

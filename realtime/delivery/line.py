@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
-from django.conf import settings
+
+from realtime.conf import conf
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class Line:
 
     def enter(self, request: object, start: Start) -> bool:
         """Call `start` with a thread when it is this request's turn; False: too many wait."""
-        most: int = settings.REALTIME_HTTP_CONCURRENCY
+        most: int = conf.REALTIME_HTTP_CONCURRENCY
         if self.working < most:
             self.working += 1
             start(self._idle.pop() if self._idle else ThreadPoolExecutor(1, "request"))

@@ -10,9 +10,10 @@ import socket
 from typing import Final
 
 import uvicorn
-from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from uvicorn.supervisors import multiprocess
 
+from realtime.conf import conf
 from realtime.delivery.layers import current_layer
 from realtime.delivery.readiness import begin_draining
 
@@ -47,9 +48,9 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         begin_draining()
         # Still accepting: a load balancer asks, hears 503, and sends newcomers elsewhere.
-        await asyncio.sleep(settings.REALTIME_UNREADY_SECONDS)
+        await asyncio.sleep(conf.REALTIME_UNREADY_SECONDS)
         # uvicorn waits for every peer, and when it gives up it says so as an error.
-        patience = settings.REALTIME_DRAIN_SECONDS + LAST_SECONDS
+        patience = conf.REALTIME_DRAIN_SECONDS + LAST_SECONDS
         giving_up = asyncio.get_running_loop().call_later(patience, self._abort_connections)
         await super().shutdown(sockets)
         giving_up.cancel()
@@ -84,16 +85,26 @@ def allow_many_sockets() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
+def asgi_application() -> str:
+    """ASGI_APPLICATION as uvicorn writes it; raises ImproperlyConfigured where it is missing."""
+    module, _, name = conf.ASGI_APPLICATION.rpartition(".")
+    if not module:
+        raise ImproperlyConfigured(
+            "ASGI_APPLICATION is not set; write ASGI_APPLICATION = 'yourproject.asgi.application'"
+        )
+    return f"{module}:{name}"
+
+
 def run(host: str, port: int, workers: int, *, access_log: bool) -> None:
     """Serve until SIGINT or SIGTERM."""
     config = uvicorn.Config(
-        "ara_project.asgi:application",
+        asgi_application(),
         host=host,
         port=port,
         workers=workers,
         http="realtime.delivery.server_http:BoundedProtocol",
         ws="realtime.delivery.server_protocol:PreparedProtocol",
-        ws_max_size=settings.REALTIME_MAX_MESSAGE_BYTES,
+        ws_max_size=conf.REALTIME_MAX_MESSAGE_BYTES,
         # Prepared frames are shared by all sockets, so none is compressed for one of them; and a
         # compressor would cost each socket more memory than all the rest.
         ws_per_message_deflate=False,
@@ -108,7 +119,7 @@ def run(host: str, port: int, workers: int, *, access_log: bool) -> None:
         proxy_headers=False,
         server_header=False,
         # For views that are still at work then.
-        timeout_graceful_shutdown=math.ceil(settings.REALTIME_DRAIN_SECONDS) + 5,
+        timeout_graceful_shutdown=math.ceil(conf.REALTIME_DRAIN_SECONDS) + 5,
     )
     allow_many_sockets()
     if workers > 1:

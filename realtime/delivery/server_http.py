@@ -16,6 +16,7 @@ from django.conf import settings
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from realtime.conf import conf
 from realtime.delivery.files import FileLimit
 from realtime.delivery.line import Application, line_of
 from realtime.delivery.readiness import PROBES
@@ -236,7 +237,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _expect_request(self) -> None:
         """From now on the client has so many seconds to send all of a request."""
         if self._deadline is None:
-            self._deadline = self.loop.call_later(settings.REALTIME_REQUEST_SECONDS, self._too_late)
+            self._deadline = self.loop.call_later(conf.REALTIME_REQUEST_SECONDS, self._too_late)
 
     def _end_deadline(self) -> None:
         if self._deadline is not None:
@@ -246,9 +247,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         # A client that does not read its answer is not waited for much longer.
-        self._stalled = self.loop.call_later(
-            settings.REALTIME_REQUEST_SECONDS, self.transport.abort
-        )
+        self._stalled = self.loop.call_later(conf.REALTIME_REQUEST_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()

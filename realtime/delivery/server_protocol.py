@@ -10,12 +10,12 @@ import random
 import socket
 from typing import Any, Final
 
-from django.conf import settings
 from websockets.datastructures import Headers
 from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.protocol import Protocol
 
+from realtime.conf import conf
 from realtime.delivery.frames import PARTS_AT_ONCE, PARTS_PER_SECOND, PacedProtocol
 from realtime.delivery.sockets import PREPARED_EXTENSION, PreparedSocket
 from realtime.protocol import CloseCode, Error, ErrorCode, ServerShutdown, encode
@@ -81,7 +81,7 @@ class PreparedProtocol(PacedProtocol):
 
     def handle_cont(self, event: Frame) -> None:
         # Fragments that hold nothing are not counted by the limit of a message's size.
-        if len(self.frames) >= settings.REALTIME_MAX_MESSAGE_BYTES and not event.fin:
+        if len(self.frames) >= conf.REALTIME_MAX_MESSAGE_BYTES and not event.fin:
             self.frames = []
             self.end(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
             return
@@ -154,7 +154,7 @@ class PreparedProtocol(PacedProtocol):
         if self.socket is None or not self.handshake_complete or self.close_sent:
             super().shutdown()
             return
-        seconds = settings.REALTIME_DRAIN_SECONDS
+        seconds = conf.REALTIME_DRAIN_SECONDS
         delay = random.uniform(0, seconds)
         reconnect_in_ms = int(random.uniform(0, seconds) * 1000)
         self.socket.send(encode(ServerShutdown(reconnect_in_ms=reconnect_in_ms)))

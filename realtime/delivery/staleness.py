@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-from django.conf import settings
-
+from realtime.conf import conf
 from realtime.delivery.rhythm import Rhythm
 from realtime.delivery.updates import Reader
 from realtime.protocol import StreamStatus, encode, timestamp
@@ -39,13 +38,13 @@ class Watched(Protocol):
 
 def rhythm_for(channel: Channel) -> Rhythm | None:
     """As the settings say; None for alerts, which come when they come."""
-    intervals: dict[str, float] = settings.REALTIME_EXPECTED_INTERVAL
+    intervals = conf.REALTIME_EXPECTED_INTERVAL
     if channel not in intervals:
         return None
     return Rhythm(
         intervals[channel] or None,
-        floor=settings.REALTIME_EXPECTED_INTERVAL_FLOOR,
-        ceiling=settings.REALTIME_EXPECTED_INTERVAL_CEILING,
+        floor=conf.REALTIME_EXPECTED_INTERVAL_FLOOR,
+        ceiling=conf.REALTIME_EXPECTED_INTERVAL_CEILING,
     )
 
 
@@ -86,7 +85,7 @@ class Freshness:
 
     def look(self, now: float) -> None:
         """Mark the streams that are quiet, and tell their readers."""
-        floor = settings.REALTIME_EXPECTED_INTERVAL_FLOOR
+        floor = conf.REALTIME_EXPECTED_INTERVAL_FLOOR
         quiet, silent = [], []
         for state in self._streams.values():
             heard, rhythm = state.heard, state.rhythm

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from django.conf import settings
 from django.utils.module_loading import import_string
 
+from realtime.conf import conf
 from realtime.extras import MissingExtra, extra
 from realtime.feeds.ccxt import CcxtFeed
 from realtime.feeds.connections import CallableFeed
@@ -28,7 +28,7 @@ def live_feed(
             exchange=exchange,
             channel="tickers" if channel == "tickers" else "trades",
             names=names,
-            config=settings.REALTIME_CCXT_CONFIG,
+            config=conf.REALTIME_CCXT_CONFIG,
         )
     if exchange is not None:
         raise FeedError("--exchange is for --source ccxt only")
@@ -40,11 +40,11 @@ def live_feed(
     except MissingExtra as exc:
         raise FeedError(str(exc)) from None
     return AlpacaFeed(
-        key=settings.ALPACA_API_KEY,
-        secret=settings.ALPACA_SECRET_KEY,
-        feed=settings.ALPACA_FEED,
-        url=settings.ALPACA_URL,
-        rest_url=settings.ALPACA_REST_URL,
+        key=conf.ALPACA_API_KEY,
+        secret=conf.ALPACA_SECRET_KEY,
+        feed=conf.ALPACA_FEED,
+        url=conf.ALPACA_URL,
+        rest_url=conf.ALPACA_REST_URL,
         names=names,
     )
 

@@ -8,9 +8,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from django.conf import settings
-
 from realtime.access.addresses import client_address
+from realtime.conf import conf
 from realtime.limits.shared_rates import count_in_minute
 
 logger = logging.getLogger(__name__)
@@ -21,7 +20,7 @@ def count_login(meta: Mapping[str, Any]) -> int:
 
     Over all processes, with Redis; while it is away each process counts for itself.
     """
-    limit: int = settings.REALTIME_LOGINS_PER_IP_PER_MINUTE
+    limit: int = conf.REALTIME_LOGINS_PER_IP_PER_MINUTE
     forwarded = str(meta.get("HTTP_X_FORWARDED_FOR", "")).encode("latin-1", "replace")
     address = client_address(
         (meta.get("REMOTE_ADDR") or "", 0), [(b"x-forwarded-for", forwarded)] if forwarded else []

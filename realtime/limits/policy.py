@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from django.conf import settings
 from redis.exceptions import RedisError
 
 from realtime.access.identity import Identity
+from realtime.conf import conf
 from realtime.delivery.layers import StreamLayer
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.limits.scripts import Full
@@ -59,24 +59,24 @@ def connection_limits(identity: Identity, find_address: Callable[[], str | None]
     limits: dict[tuple[Subject, object], int] = {}
     if identity.key_id is not None:
         limits[Subject.KEY, identity.key_id] = (
-            identity.max_connections or settings.REALTIME_CONNECTIONS_PER_KEY
+            identity.max_connections or conf.REALTIME_CONNECTIONS_PER_KEY
         )
     if identity.user_id is not None:
-        limits[Subject.USER, identity.user_id] = settings.REALTIME_CONNECTIONS_PER_USER
-    if settings.REALTIME_CONNECTIONS_PER_IP and (address := find_address()) is not None:
-        limits[Subject.ADDRESS, address] = settings.REALTIME_CONNECTIONS_PER_IP
+        limits[Subject.USER, identity.user_id] = conf.REALTIME_CONNECTIONS_PER_USER
+    if conf.REALTIME_CONNECTIONS_PER_IP and (address := find_address()) is not None:
+        limits[Subject.ADDRESS, address] = conf.REALTIME_CONNECTIONS_PER_IP
     return {f"{subject}:{id}": limit for (subject, id), limit in limits.items() if limit}
 
 
 def max_subscriptions(identity: Identity) -> int:
-    most: int = identity.max_subscriptions or settings.REALTIME_MAX_SUBSCRIPTIONS
+    most: int = identity.max_subscriptions or conf.REALTIME_MAX_SUBSCRIPTIONS
     return most
 
 
 def message_rate(identity: Identity) -> tuple[float, int]:
     """Messages a second that one socket may send, and how many of them at once."""
-    rate: float = settings.REALTIME_MESSAGES_PER_SECOND
-    burst: int = settings.REALTIME_MESSAGES_BURST
+    rate: float = conf.REALTIME_MESSAGES_PER_SECOND
+    burst: int = conf.REALTIME_MESSAGES_BURST
     own = identity.messages_per_second
     # A key's own rate keeps the server's proportion of the two.
     return (own, max(1, round(burst * own / rate))) if own else (rate, burst)
@@ -84,7 +84,7 @@ def message_rate(identity: Identity) -> tuple[float, int]:
 
 def publish_rate(identity: Identity) -> int:
     """Updates a second that this one may publish over HTTP; 0: any number."""
-    rate: int = identity.publish_per_second or settings.REALTIME_PUBLISH_PER_SECOND
+    rate: int = identity.publish_per_second or conf.REALTIME_PUBLISH_PER_SECOND
     return rate
 
 
@@ -150,7 +150,7 @@ async def count_prediction(
     if identity.user_id is None and address is None:
         return 0.0  # behind a unix socket, where the address is unknown
     who = f"ip:{address}" if identity.user_id is None else f"user:{identity.user_id}"
-    limit = settings.REALTIME_PREDICTIONS_PER_MINUTE
+    limit = conf.REALTIME_PREDICTIONS_PER_MINUTE
     return await _count(layer, "prediction", who, limit)
 
 
@@ -164,7 +164,7 @@ async def _count(layer: StreamLayer, what: str, who: str, limit: int) -> float:
 
 async def check_handshakes(layer: StreamLayer, address: str | None) -> Refusal | None:
     """Count a handshake of an address; None while there are few enough in a minute."""
-    limit = settings.REALTIME_HANDSHAKES_PER_IP_PER_MINUTE
+    limit = conf.REALTIME_HANDSHAKES_PER_IP_PER_MINUTE
     if not limit or address is None:
         return None
     wait = await _count(layer, "handshake", address, limit)

@@ -11,7 +11,6 @@ import argparse
 import sys
 from typing import Any, ClassVar, Final
 
-from django.conf import settings
 from django.core.management.base import (  # fmt: skip
     BaseCommand,
     CommandError,
@@ -21,6 +20,7 @@ from django.core.management.base import (  # fmt: skip
 
 from realtime import broadcast
 from realtime.broadcast import Broadcast, InvalidUpdate, Publication, PublishFailed
+from realtime.conf import conf
 from realtime.management.json_lines import JsonObject, parse_line, parse_object, read_lines
 from realtime.streams import InvalidSymbol, parse_symbol
 
@@ -199,7 +199,7 @@ class _Tally:
 
 
 def _longest_line() -> int:
-    longest: int = _LONGEST_SPELLING * settings.REALTIME_MAX_MESSAGE_BYTES
+    longest: int = _LONGEST_SPELLING * conf.REALTIME_MAX_MESSAGE_BYTES
     return longest
 
 

@@ -20,8 +20,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any, Final
 
-from django.conf import settings
-
+from realtime.conf import conf
 from realtime.extras import missing
 from realtime.predictions.predictors import (
     CONFIDENCE,
@@ -91,9 +90,9 @@ class WorkerProcess:
         self, symbol: str, closes: Sequence[float], horizon: int, levels: Sequence[float]
     ) -> list[float]:
         """The worker's answer; raises PredictionFailed after REALTIME_PREDICTION_TIMEOUT."""
-        deadline = time.monotonic() + settings.REALTIME_PREDICTION_TIMEOUT
+        deadline = time.monotonic() + conf.REALTIME_PREDICTION_TIMEOUT
         request = {"closes": list(closes), "horizon": horizon, "levels": list(levels)}
-        if not self._lock.acquire(timeout=settings.REALTIME_PREDICTION_TIMEOUT):
+        if not self._lock.acquire(timeout=conf.REALTIME_PREDICTION_TIMEOUT):
             raise PredictionFailed(f"other symbols are computed before {symbol}", kind="timeout")
         try:
             answer = self._ask(request, deadline)
@@ -137,7 +136,7 @@ class WorkerProcess:
         # Also in a child that was forked from a process that has started one.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "realtime.predictions.garch_worker"],
-            cwd=settings.BASE_DIR,
+            cwd=conf.BASE_DIR,
             # A session of its own, which Ctrl-C does not reach: the worker ends with its standard
             # input.
             start_new_session=True,

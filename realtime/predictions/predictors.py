@@ -15,11 +15,11 @@ from itertools import pairwise
 from statistics import NormalDist, fmean, variance
 from typing import Any, Final, Literal
 
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from realtime import protocol
+from realtime.conf import conf
 
 # Daily closes of one trading year, which contains periods of low and of high volatility.
 WINDOW: Final = 250
@@ -107,7 +107,7 @@ Predictor = Callable[[str, Sequence[float], int], Prediction]
 
 def configured_predictor() -> Predictor:
     """The callable of REALTIME_PREDICTOR; raises ImproperlyConfigured, naming the setting."""
-    path = settings.REALTIME_PREDICTOR
+    path = conf.REALTIME_PREDICTOR
     try:
         predictor = import_string(path)
     except ImportError as exc:
@@ -137,8 +137,7 @@ def run_predictor(symbol: str, closes: Sequence[float], horizon: int) -> Predict
         prediction = configured_predictor()(symbol, closes, horizon)
         if not isinstance(prediction, Prediction):
             raise TypeError(
-                f"{settings.REALTIME_PREDICTOR} returned {type(prediction).__name__}, "
-                "not a Prediction"
+                f"{conf.REALTIME_PREDICTOR} returned {type(prediction).__name__}, not a Prediction"
             )
     except PredictionFailed:
         raise

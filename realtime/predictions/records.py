@@ -17,11 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from realtime import broadcast, protocol
+from realtime.conf import conf
 from realtime.db import DatabaseThread, reconnecting
 from realtime.models import PredictionScore, StoredPrediction
 from realtime.predictions.fields import prediction_fields
@@ -131,7 +131,7 @@ async def stored_data(
 def score_data(score: PredictionScore) -> dict[str, Any]:
     """A score as JSON, with the number of outcomes that it covers."""
     fields = {name: getattr(score, name) for name in Score.__dataclass_fields__}
-    return {**Score(**fields).as_data(), "window": settings.REALTIME_SCORE_WINDOW}
+    return {**Score(**fields).as_data(), "window": conf.REALTIME_SCORE_WINDOW}
 
 
 def _require_no_loop() -> None:

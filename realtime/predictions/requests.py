@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from channels.layers import get_channel_layer
-from django.conf import settings
 
 from realtime.broadcast import PublishFailed
+from realtime.conf import conf
 from realtime.delivery.layers import loop_layer
 from realtime.extras import MissingExtra, extra
 from realtime.predictions.predictors import (
@@ -58,11 +58,11 @@ async def request_prediction(symbol: str, horizon: int = 1) -> Data:
     key = parse_symbol(symbol), checked_horizon(horizon)
     task = _under_way.get(key)
     if task is None or task.get_loop() is not asyncio.get_running_loop():
-        remote = settings.REALTIME_PREDICTION_RUNNER == "celery"
+        remote = conf.REALTIME_PREDICTION_RUNNER == "celery"
         task = asyncio.create_task(_compute_in_worker(*key) if remote else compute(*key))
         _under_way[key] = task
         task.add_done_callback(lambda done: _forget(key, done))
-    timeout = settings.REALTIME_PREDICTION_TIMEOUT
+    timeout = conf.REALTIME_PREDICTION_TIMEOUT
     try:
         # Shielded: a client that leaves or times out does not end the computation for the others.
         async with asyncio.timeout(timeout):
@@ -79,7 +79,7 @@ def _forget(key: tuple[str, int], task: "asyncio.Task[Data]") -> None:
 
 
 def _too_late(symbol: str) -> PredictionFailed:
-    timeout = settings.REALTIME_PREDICTION_TIMEOUT
+    timeout = conf.REALTIME_PREDICTION_TIMEOUT
     return PredictionFailed(
         f"no prediction for {symbol} within {timeout:g} s; try again later", kind="timeout"
     )
@@ -121,7 +121,7 @@ async def _compute_in_worker(symbol: str, horizon: int) -> Data:
     layer = get_channel_layer()
     assert layer is not None  # the prices came through it
     channel = await layer.new_channel()
-    timeout = settings.REALTIME_PREDICTION_TIMEOUT
+    timeout = conf.REALTIME_PREDICTION_TIMEOUT
     try:
         async with asyncio.timeout(timeout):
             await asyncio.to_thread(_send_task, (symbol, horizon, channel), timeout)

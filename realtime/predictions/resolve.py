@@ -17,13 +17,13 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
-from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import transaction
 from django.utils import timezone
 
 from realtime.aside import is_outage, readable, set_aside
 from realtime.broadcast import PublishFailed, broadcast_prediction_outcomes
+from realtime.conf import conf
 from realtime.db import in_database
 from realtime.models import Bar, PredictionScore, StoredPrediction
 from realtime.predictions.outcomes import BEYOND, Close, Wait
@@ -180,7 +180,7 @@ def _resolve(row: StoredPrediction, price: float, now: datetime) -> bool:
 def _update_score(score: PredictionScore) -> None:
     """Recomputed from the last outcomes each time, since a running sum could drift."""
     rows = StoredPrediction.objects.scored(score.symbol, score.model)
-    for name, value in asdict(score_of(outcomes(rows[: settings.REALTIME_SCORE_WINDOW]))).items():
+    for name, value in asdict(score_of(outcomes(rows[: conf.REALTIME_SCORE_WINDOW]))).items():
         setattr(score, name, value)
     score.save()
 

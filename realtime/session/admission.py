@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
-from django.conf import settings
-
 from realtime.access.addresses import client_address
 from realtime.access.live_sockets import EVICT, GROUP
 from realtime.access.origins import origin_allowed
+from realtime.conf import conf
 from realtime.delivery.layers import StreamLayer
 from realtime.limits.policy import (
     RETRY_AFTER_MS,
@@ -66,7 +65,7 @@ class Admission:
             )
 
     async def check_handshakes(self) -> None:
-        if self._layer is not None and settings.REALTIME_HANDSHAKES_PER_IP_PER_MINUTE:
+        if self._layer is not None and conf.REALTIME_HANDSHAKES_PER_IP_PER_MINUTE:
             refusal = await check_handshakes(self._layer, self.address)
             if refusal is not None:
                 await self._refuse(refusal)
@@ -144,5 +143,5 @@ class Admission:
 
 
 def _may_evict() -> bool:
-    policy: str = settings.REALTIME_CONNECTION_LIMIT_POLICY
+    policy: str = conf.REALTIME_CONNECTION_LIMIT_POLICY
     return policy == "close_oldest"

@@ -3,9 +3,8 @@
 import uuid
 from typing import Any, Final
 
-from django.conf import settings
-
 from realtime import protocol
+from realtime.conf import conf
 from realtime.connections import TALLIED
 from realtime.protocol import StreamInfo
 from realtime.session.connection import Connection
@@ -25,7 +24,7 @@ def connected(
         connection_id=connection.connection_id,
         message=f"Connected to {connection.channel}",
         protocol=protocol.PROTOCOL_VERSION,
-        heartbeat_interval=settings.REALTIME_HEARTBEAT_INTERVAL,
+        heartbeat_interval=conf.REALTIME_HEARTBEAT_INTERVAL,
         authenticated=connection.identity.is_authenticated,
         streams=infos,
     )

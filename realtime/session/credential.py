@@ -5,7 +5,6 @@ import time
 from collections.abc import MutableMapping, Sequence
 from typing import Any, Final, NoReturn
 
-from django.conf import settings
 from django.db import DatabaseError
 
 from realtime import protocol
@@ -13,6 +12,7 @@ from realtime.access.authentication import InvalidCredential, aauthenticate
 from realtime.access.credentials import credential_from_token
 from realtime.access.identity import Identity
 from realtime.access.tickets import TicketsUnavailable
+from realtime.conf import conf
 from realtime.limits.policy import RETRY_AFTER_MS, message_rate
 from realtime.limits.rates import TokenBucket
 from realtime.protocol import CloseCode, ErrorCode, ProtocolError
@@ -69,12 +69,12 @@ class LiveCredential:
 
     def expect_auth(self) -> None:
         """The client is anonymous and has to send `auth` soon."""
-        self._connection.timer("auth", settings.REALTIME_AUTH_TIMEOUT, self._auth_missing)
+        self._connection.timer("auth", conf.REALTIME_AUTH_TIMEOUT, self._auth_missing)
 
     async def _auth_missing(self) -> None:
         await self._connection.refuse(
             ErrorCode.AUTH_REQUIRED,
-            f"no auth within {settings.REALTIME_AUTH_TIMEOUT:g} s, and anonymous sockets are not "
+            f"no auth within {conf.REALTIME_AUTH_TIMEOUT:g} s, and anonymous sockets are not "
             "served here",
         )
 

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import models
 
+from realtime.conf import conf
 from realtime.models import ApiKey
 from realtime.scopes import SCOPES
 from realtime.standalone.valkey import private_opener
@@ -36,8 +36,8 @@ class Demo:
 def project_python() -> Path:
     """The Python that runs this, relative to the project's directory where it is in there."""
     python = Path(sys.executable)
-    inside = python.is_relative_to(settings.BASE_DIR)
-    return python.relative_to(settings.BASE_DIR) if inside else python
+    inside = python.is_relative_to(conf.BASE_DIR)
+    return python.relative_to(conf.BASE_DIR) if inside else python
 
 
 def project_command(*, private: bool) -> str:
@@ -49,7 +49,7 @@ def project_command(*, private: bool) -> str:
     python = project_python()
     command = shlex.quote(str(python)) if private or not python.is_absolute() else "python"
     if private and "VAR_DIR" in os.environ:
-        return f"VAR_DIR={shlex.quote(str(settings.VAR_DIR))} {command}"
+        return f"VAR_DIR={shlex.quote(str(conf.REALTIME_VAR_DIR))} {command}"
     return command
 
 

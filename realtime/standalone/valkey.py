@@ -1,7 +1,7 @@
 """The embedded Valkey: one real server per data directory, alive while a process holds it.
 
-    with embedded.hold(settings.VALKEY_DIR):
-        ...  # clients connect to embedded.socket_path(settings.VALKEY_DIR)
+    with embedded.hold(directory):
+        ...  # clients connect to embedded.socket_path(directory)
 
 Four files in the directory say by `flock` who is there. The kernel drops these locks when their
 process dies, by SIGKILL too: they are never stale, as pid files are.
@@ -52,7 +52,7 @@ def private_opener(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def socket_path(directory: Path) -> Path:
+def socket_name(directory: Path) -> Path:
     """The unix socket of the server whose data is in `directory` (an absolute path).
 
     A path that is too long for a socket address moves to a private directory below /tmp: not to
@@ -62,7 +62,15 @@ def socket_path(directory: Path) -> Path:
     if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
         return path
     digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
-    private = Path("/tmp") / f"ara-realtime-{os.getuid()}-{digest}"
+    return Path("/tmp") / f"ara-realtime-{os.getuid()}-{digest}" / "valkey.sock"
+
+
+def socket_path(directory: Path) -> Path:
+    """The same, in a directory that is there and that nobody else can write."""
+    path = socket_name(directory)
+    private = path.parent
+    if private == directory:
+        return path
     private.mkdir(mode=0o700, exist_ok=True)
     # Anybody may have been there first: lstat, as a symbolic link is not ours to follow.
     info = private.lstat()
@@ -75,7 +83,7 @@ def socket_path(directory: Path) -> Path:
             f"{private} is not a directory of mode 0700 that belongs to this user. Remove it, "
             "or set VAR_DIR to a shorter path."
         )
-    return private / "valkey.sock"
+    return path
 
 
 def is_running(directory: Path) -> bool:

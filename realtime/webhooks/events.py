@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
-from django.conf import settings
 from django.utils import timezone
 from msgspec import Struct
 
 from realtime.aside import readable, set_aside
 from realtime.broadcast import InvalidUpdate, check_data
+from realtime.conf import conf
 from realtime.models import WebhookDelivery, WebhookEndpoint, WebhookEvent, new_webhook_id
 from realtime.protocol import encode_json, timestamp
 from realtime.streams import InvalidSymbol, parse_symbol
@@ -121,10 +121,10 @@ def _body(event: str, data: Mapping[str, Any]) -> str:
         raise InvalidUpdate("event", f"{event!r} is not one of {', '.join(WebhookEvent.values)}")
     payload = _Payload(type=event, timestamp=timestamp(), data=check_data(data, "data"))
     body = encode_json(payload)
-    if len(body) > settings.REALTIME_MAX_MESSAGE_BYTES + _ENVELOPE:
+    if len(body) > conf.REALTIME_MAX_MESSAGE_BYTES + _ENVELOPE:
         raise InvalidUpdate(
             "data",
-            f"{len(body)} bytes as JSON; an event may have {settings.REALTIME_MAX_MESSAGE_BYTES} "
+            f"{len(body)} bytes as JSON; an event may have {conf.REALTIME_MAX_MESSAGE_BYTES} "
             "(REALTIME_MAX_MESSAGE_BYTES)",
         )
     return body.decode()

@@ -19,12 +19,12 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
-from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
 from django.utils import timezone
 
 from realtime.aside import is_outage, set_aside
+from realtime.conf import conf
 from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from realtime.values import days_before
 from realtime.webhook_secrets import SecretUnreadable
@@ -58,7 +58,7 @@ class Job:
 
 def lease() -> timedelta:
     """The duration of a claim: three times that of an attempt, for a busy machine."""
-    return timedelta(seconds=3 * settings.REALTIME_WEBHOOK_TIMEOUT)
+    return timedelta(seconds=3 * conf.REALTIME_WEBHOOK_TIMEOUT)
 
 
 def claim(limit: int) -> list[Job]:
@@ -99,13 +99,13 @@ class _Held:
     def room(self, endpoint: WebhookEndpoint, free: int) -> int:
         """How many more attempts for an endpoint may begin, given the number of free places."""
         # A failing endpoint gets one attempt at a time, which leaves places for the others.
-        most = 1 if endpoint.failing_since else settings.REALTIME_WEBHOOK_CONCURRENCY
+        most = 1 if endpoint.failing_since else conf.REALTIME_WEBHOOK_CONCURRENCY
         share = self._share(endpoint.owner_id, free)
         return max(0, min(most - self.by_endpoint[endpoint.pk], free, share))
 
     def _share(self, owner: Any, free: int) -> int:
         held = self.by_owner[owner]
-        few: int = settings.REALTIME_WEBHOOK_CONCURRENCY - held
+        few: int = conf.REALTIME_WEBHOOK_CONCURRENCY - held
         return max(0, few, (free - held + 1) // 2)
 
     def take(self, endpoint: WebhookEndpoint, count: int) -> None:
@@ -237,7 +237,7 @@ def _failed(job: Job, outcome: AttemptResult, now: datetime) -> None:
     after = schedule.next_attempt(
         job.tries,
         now,
-        delays=settings.REALTIME_WEBHOOK_RETRY_DELAYS,
+        delays=conf.REALTIME_WEBHOOK_RETRY_DELAYS,
         retry_after=outcome.retry_after,
         chance=random.random(),
     )
@@ -289,7 +289,7 @@ def resend(deliveries: QuerySet[WebhookDelivery]) -> int:
 
 def prune() -> int:
     """Delete finished deliveries older than REALTIME_WEBHOOK_LOG_DAYS; returns how many."""
-    before = days_before(timezone.now(), settings.REALTIME_WEBHOOK_LOG_DAYS)
+    before = days_before(timezone.now(), conf.REALTIME_WEBHOOK_LOG_DAYS)
     if before is None:
         return 0
     old = WebhookDelivery.objects.filter(created_at__lt=before).exclude(status=Status.PENDING)

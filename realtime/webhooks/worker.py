@@ -12,12 +12,12 @@ from contextlib import suppress
 from typing import Final
 
 from asgiref.sync import sync_to_async
-from django.conf import settings
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
 from realtime.aside import set_aside
 from realtime.cancelling import cancel
+from realtime.conf import conf
 from realtime.db import in_database
 from realtime.models import WebhookAttempt
 from realtime.retry import Retry, Stopped
@@ -68,7 +68,7 @@ class _Worker:
 
     async def run(self) -> int:
         # Certificates are read from files.
-        sender = await sync_to_async(Sender)(settings.REALTIME_WEBHOOK_TIMEOUT)
+        sender = await sync_to_async(Sender)(conf.REALTIME_WEBHOOK_TIMEOUT)
         if not self._once:
             logger.info("sending webhooks")
         try:

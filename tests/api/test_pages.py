@@ -214,7 +214,7 @@ def test_the_document_groups_paths_by_what_they_are_about() -> None:
 def test_a_redis_cluster_is_not_supported_and_says_so(settings: Settings, tmp_path: Path) -> None:
     arguments = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     with Valkey(tmp_path / "cluster", tcp=True, arguments=arguments) as server:
-        settings.EMBEDDED_VALKEY = False
+        settings.REALTIME_EMBEDDED_VALKEY = False
         settings.CHANNEL_LAYERS = {
             "default": {
                 "BACKEND": "realtime.delivery.layers.RedisStreamLayer",
@@ -230,7 +230,7 @@ def test_a_redis_cluster_is_not_supported_and_says_so(settings: Settings, tmp_pa
 def test_a_redis_that_is_no_cluster_or_away_is_none_of_that_check(
     settings: Settings, redis_layer: None
 ) -> None:
-    settings.EMBEDDED_VALKEY = False
+    settings.REALTIME_EMBEDDED_VALKEY = False
     assert list(checks.check_redis_cluster()) == []
     settings.CHANNEL_LAYERS["default"]["CONFIG"] = {"hosts": [f"redis://127.0.0.1:{free_port()}"]}
     assert list(checks.check_redis_cluster()) == []

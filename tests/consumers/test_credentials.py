@@ -11,6 +11,7 @@ from rest_framework_simplejwt.tokens import AccessToken
 
 from realtime.access.revocation import key_changed
 from realtime.broadcast import asend_alert
+from realtime.conf import conf
 from realtime.session import credential
 from tests import personas
 from tests.clients import Open, wait_for
@@ -117,7 +118,7 @@ async def test_nothing_is_delivered_before_the_credential(
 async def test_the_anonymous_who_send_no_credential_in_time_are_closed(
     open_socket: Open, settings: Any
 ) -> None:
-    assert settings.REALTIME_AUTH_TIMEOUT == 10
+    assert conf.REALTIME_AUTH_TIMEOUT == 10
     settings.REALTIME_ALLOW_ANONYMOUS = False
     settings.REALTIME_AUTH_TIMEOUT = 0.1
     client = await open_socket("/ws/market-data/AAPL")

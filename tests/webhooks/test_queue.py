@@ -11,6 +11,7 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 
+from realtime.conf import conf
 from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from realtime.webhooks import owners, queue
 from realtime.webhooks.queue import Job, claim, disable, enable, finish, lease, prune, resend
@@ -172,7 +173,7 @@ def test_a_success_is_the_end_of_it(hook: WebhookEndpoint) -> None:
 
 def test_a_failure_is_tried_again_ten_times_and_given_up(hook: WebhookEndpoint) -> None:
     row = event(hook)
-    delays = django_settings.REALTIME_WEBHOOK_RETRY_DELAYS
+    delays = conf.REALTIME_WEBHOOK_RETRY_DELAYS
     for tries, delay in enumerate(delays, start=1):
         again(row, ERROR if tries % 2 else SILENCE)
         assert (row.status, row.tries) == ("pending", tries)
@@ -247,8 +248,8 @@ def test_the_owner_gets_an_email_where_mail_is_set_up(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
     User.objects.update(email="alice@example.com")
-    for url in ("", "smtp://localhost"):
-        settings.EMAIL_URL = url
+    for backend in ("dummy", "locmem"):
+        settings.EMAIL_BACKEND = f"django.core.mail.backends.{backend}.EmailBackend"
         hook = WebhookEndpoint.objects.get()
         enable(hook)
         with django_capture_on_commit_callbacks(execute=True):
@@ -327,7 +328,7 @@ def test_what_is_pending_or_of_a_disabled_endpoint_is_not_resent(
 
 
 def test_the_log_is_kept_for_a_while(hook: WebhookEndpoint) -> None:
-    days = django_settings.REALTIME_WEBHOOK_LOG_DAYS
+    days = conf.REALTIME_WEBHOOK_LOG_DAYS
     event(hook, created_at=ago(days=days + 1), status="delivered")
     kept = [event(hook, created_at=ago(days=days + 1)), event(hook, status="failed")]
     prune()

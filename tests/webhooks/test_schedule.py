@@ -1,10 +1,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.conf import settings
 from hypothesis import given
 from hypothesis import strategies as st
 
+from realtime.conf import conf
 from realtime.webhooks.schedule import (
     DISABLE_AFTER,
     LONGEST_RETRY_AFTER,
@@ -14,7 +14,7 @@ from realtime.webhooks.schedule import (
 )
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-DELAYS = settings.REALTIME_WEBHOOK_RETRY_DELAYS
+DELAYS = conf.REALTIME_WEBHOOK_RETRY_DELAYS
 HOUR = timedelta(hours=1)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
 from channels.layers import BaseChannelLayer
-from django.conf import settings
 
+from realtime.conf import conf
 from realtime.delivery import process_layer
 from realtime.delivery.history_scripts import Published
 from realtime.delivery.process_layer import UPDATE, Local, Mailbox, Message
@@ -74,7 +74,7 @@ class StreamLayer(BaseChannelLayer):
     def start(
         self, stream: Stream, reader: Reader, since: Mapping[str, Position]
     ) -> dict[str, Start]:
-        return self.local.start(stream, reader, since, settings.REALTIME_RECOVERY_LIMIT)
+        return self.local.start(stream, reader, since, conf.REALTIME_RECOVERY_LIMIT)
 
     def start_every(self, stream: Stream, reader: Reader) -> list[StreamState]:
         """`start` for a `*` without positions, of thousands of streams at little cost."""

@@ -4,8 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from django.conf import settings
-
+from realtime.conf import conf
 from realtime.delivery import history_scripts
 from realtime.delivery.history_scripts import Published
 from realtime.delivery.layers.base import Item, StreamLayer, update_of
@@ -111,7 +110,7 @@ class MemoryStreamLayer(StreamLayer):
         return held or (f"{self._era}-{stream.group}", self._empty(stream))
 
     def _empty(self, stream: Stream) -> deque[Update]:
-        return deque(maxlen=settings.REALTIME_HISTORY_LENGTH[stream.channel])
+        return deque(maxlen=conf.REALTIME_HISTORY_LENGTH[stream.channel])
 
     async def restart_stream(self, stream: Stream, epoch: str, common: int) -> None:
         if self._streams.get(stream.group, (None,))[0] == epoch:

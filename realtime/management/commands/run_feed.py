@@ -7,11 +7,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from realtime import broadcast
+from realtime.conf import conf
 from realtime.feeds.columns import Columns
 from realtime.feeds.csv_bars import STOCKS, BarFile, FeedError, read_bars
 from realtime.feeds.replay import Replay
@@ -119,7 +119,7 @@ class Command(BaseCommand):
 
     def _feed(self, options: dict[str, Any]) -> tuple[Feed, list[str]]:
         """The feed that is asked for, and its symbols; raises FeedError."""
-        source = options["source"] or settings.REALTIME_FEED
+        source = options["source"] or conf.REALTIME_FEED
         if source == REPLAY:
             return self._replay(options)
         if source in LIVE:

@@ -8,12 +8,13 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import Any
 
-from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from redis.exceptions import RedisError
 
+from realtime.conf import conf, valkey_directory
 from realtime.delivery.layers import shared_layer
 from realtime.extras import MissingExtra, extra
 from realtime.standalone import valkey
@@ -66,7 +67,7 @@ class Command(BaseCommand):
         connection.close()
 
     def _warn_of_redis(self) -> None:
-        if settings.EMBEDDED_VALKEY:
+        if conf.REALTIME_EMBEDDED_VALKEY:
             return
         try:
             layer = shared_layer()
@@ -87,6 +88,10 @@ def _uvicorn() -> Callable[..., None]:
             from realtime.delivery import server, server_http, server_protocol  # noqa: F401
     except MissingExtra as exc:
         raise CommandError(f"{exc}. Any other ASGI server can run the project, too.") from None
+    try:
+        server.asgi_application()
+    except ImproperlyConfigured as exc:
+        raise CommandError(str(exc)) from None
     return server.run
 
 
@@ -108,9 +113,9 @@ def _require_free(host: str, port: int) -> None:
 
 
 def hold_valkey() -> contextlib.AbstractContextManager[Any]:
-    if not settings.EMBEDDED_VALKEY:
+    if not conf.REALTIME_EMBEDDED_VALKEY:
         return contextlib.nullcontext()
     try:
-        return valkey.hold(settings.VALKEY_DIR)
+        return valkey.hold(valkey_directory())
     except valkey.EmbeddedServerError as exc:
         raise CommandError(str(exc)) from None

@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from argparse import ArgumentTypeError
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -19,6 +20,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from realtime.conf import conf, valkey_directory
 from realtime.standalone import valkey
 from realtime.standalone.demo import Demo, ensure_demo, project_command
 from realtime.standalone.supervisor import Program, Supervisor
@@ -77,26 +79,32 @@ class Command(BaseCommand):
         parser.add_argument("--no-worker", action="store_true", help="without the Celery worker")
 
     def handle(self, *, port: int, no_feed: bool, no_worker: bool, **options: Any) -> None:
-        lock = _require_alone(settings.VAR_DIR / "up.lock", port)
+        lock = _require_alone(conf.REALTIME_VAR_DIR / "up.lock", port)
         _require_free(port)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         with contextlib.ExitStack() as stack:
             stack.enter_context(lock)
             call_command("migrate", verbosity=0, interactive=False)
-            if settings.EMBEDDED_VALKEY:
+            if conf.REALTIME_EMBEDDED_VALKEY:
                 try:
-                    stack.enter_context(valkey.hold(settings.VALKEY_DIR))
+                    stack.enter_context(valkey.hold(valkey_directory()))
                 except valkey.EmbeddedServerError as exc:
                     raise CommandError(str(exc)) from exc
             self._supervisor = supervisor = stack.enter_context(
-                Supervisor(cwd=settings.BASE_DIR, environment=_environment(), say=self._say)
+                Supervisor(cwd=conf.BASE_DIR, environment=_environment(), say=self._say)
             )
+            if not no_worker and not _has_celery_app():
+                self._say(
+                    f"no worker: {celery_app()}.celery is missing; name your Celery "
+                    "application in REALTIME_CELERY_APP"
+                )
+                no_worker = True
             web, *others = _programs(port, feed=not no_feed, worker=not no_worker)
             supervisor.start(web)
             # A production database gets no account whose password lies in a file.
             sqlite = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
-            demo = _demo(settings.VAR_DIR / "demo.json") if sqlite else None
+            demo = _demo(conf.REALTIME_VAR_DIR / "demo.json") if sqlite else None
             if self._wait_until_it_answers(supervisor, web, port):
                 for program in others:
                     supervisor.start(program)
@@ -135,7 +143,7 @@ def _tick(supervisor: Supervisor, web: Program) -> None:
 
 def _programs(port: int, *, feed: bool, worker: bool) -> list[Program]:
     """The web server, then what needs it."""
-    manage = [sys.executable, str(settings.BASE_DIR / "manage.py")]
+    manage = _manage()
     programs = [
         Program("web server", [*manage, "serve", "--host", "127.0.0.1", "--port", str(port)])
     ]
@@ -145,12 +153,28 @@ def _programs(port: int, *, feed: bool, worker: bool) -> list[Program]:
     if worker:
         # Its warning about root is about pickled messages; this project accepts JSON only.
         celery = [sys.executable, "-W", "ignore:You're running the worker", "-m", "celery"]
-        celery += ["--quiet", "--app", "ara_project", "worker"]
+        celery += ["--quiet", "--app", celery_app(), "worker"]
         # One process and one task at a time; nothing to tell other workers, as there are none.
         options = ["--pool", "solo", "--loglevel", "WARNING"]
         options += ["--without-mingle", "--without-gossip", "--without-heartbeat"]
         programs.append(Program("worker", [*celery, *options]))
     return programs
+
+
+def _manage() -> list[str]:
+    script = conf.BASE_DIR / "manage.py"
+    return [sys.executable, *([str(script)] if script.exists() else ["-m", "django"])]
+
+
+def celery_app() -> str:
+    """What Celery's own documentation calls it: the package of the project."""
+    return conf.REALTIME_CELERY_APP or conf.ROOT_URLCONF.partition(".")[0]
+
+
+def _has_celery_app() -> bool:
+    with contextlib.suppress(ImportError):
+        return bool(conf.REALTIME_CELERY_APP) or find_spec(f"{celery_app()}.celery") is not None
+    return False
 
 
 def _environment() -> dict[str, str]:
