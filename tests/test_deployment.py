@@ -19,6 +19,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from playwright.async_api import async_playwright
 from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
@@ -238,3 +239,21 @@ async def test_clients_come_back_within_seconds_of_a_rolling_restart(
         for stay in stays:
             stay.cancel()
         await asyncio.gather(*stays, return_exceptions=True)
+
+
+async def test_the_page_connects_through_the_proxy_under_its_policy(site: Site) -> None:
+    complaints: list[str] = []
+    received = asyncio.Event()
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=require_program("chromium"),
+            args=["--no-sandbox", f"--host-resolver-rules=MAP {HOST} 127.0.0.1"],
+        )
+        page = await browser.new_page(ignore_https_errors=True)
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("websocket", lambda ws: ws.on("framereceived", lambda _: received.set()))
+        await page.goto(f"https://{HOST}:{site.port}/")
+        async with asyncio.timeout(30):
+            await received.wait()
+        await browser.close()
+    assert not [text for text in complaints if "Content Security Policy" in text]

@@ -3,13 +3,14 @@
 from typing import Any
 
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from realtime.access.authentication import InvalidCredential, authenticate
 from realtime.access.credentials import find_in_headers
 from realtime.access.identity import Account, Identity, identity_of_user
+from realtime.access.origins import page_allowed
 
 
 class CredentialAuthentication(BaseAuthentication):
@@ -35,10 +36,18 @@ class CredentialAuthentication(BaseAuthentication):
             identity = authenticate(credential)
         except InvalidCredential as exc:
             raise AuthenticationFailed(str(exc)) from exc
+        _check_origin(request.META.get("HTTP_ORIGIN"), identity)
         return identity.user, identity
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="api"'
+
+
+def _check_origin(origin: str | None, identity: Identity) -> None:
+    """The list of a key holds here as it does for sockets; CORS has judged by the server's."""
+    own = identity.allowed_origins
+    if own and origin is not None and not page_allowed(origin, own):
+        raise PermissionDenied("Pages of this Origin may not use this key; its own list says so.")
 
 
 def identity_of(request: Request) -> Identity:

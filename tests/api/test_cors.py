@@ -16,6 +16,7 @@ from realtime.access.identity import ANONYMOUS
 from realtime.access.origins import origin_allowed
 from realtime.api.cors import ApiCorsMiddleware
 from realtime.checks import check_cors
+from tests import personas
 
 pytestmark = pytest.mark.django_db
 
@@ -100,6 +101,19 @@ def test_an_error_of_ours_is_readable_too(client: Client, monkeypatch: Any) -> N
     answer = client.post("/api/v1/publish", headers={"Origin": APP})
     assert answer.status_code == 500
     assert answer[ALLOW] == APP
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [(APP, 200), ("https://desk.example.com", 403), ("null", 403), ("", 403), (None, 200)],
+)
+def test_the_list_of_a_key_holds_for_rest_too(
+    origin: str | None, status: int, client: Client
+) -> None:
+    _, raw = personas.bob_key(allowed_origins=[APP])
+    headers = {"X-API-Key": raw} | ({} if origin is None else {"Origin": origin})
+    answer = client.get("/api/v1/predictions", headers=headers)
+    assert answer.status_code == status
 
 
 # One parser --------------------------------------------------------------------------------------
