@@ -6,6 +6,7 @@ The order of the rooms is in docs/explanation/architecture.md. The modules that 
 - `broadcast`: publishes updates; everything that publishes goes through it.
 - `protocol`: the wire: every message, the close and error codes. `asyncapi`: the same as a
   document.
+- `payloads`: what an update may hold.
 - `streams`: channels, symbols and the groups that carry them. `scopes`: what a credential may do
   there.
 - `routing`: which consumer serves which path. `middleware`: tells the consumers who is connecting.

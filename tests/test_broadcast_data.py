@@ -13,7 +13,6 @@ import pytest
 from django.utils.safestring import mark_safe
 
 from realtime.broadcast import (
-    MAX_DEPTH,
     Broadcast,
     InvalidUpdate,
     Publication,
@@ -24,6 +23,7 @@ from realtime.broadcast import (
     prediction_update,
     send_alert,
 )
+from realtime.payloads import MAX_DEPTH
 from realtime.protocol import update_data
 
 # What is refused ------------------------------------------------------------------------------

@@ -207,6 +207,7 @@ ROOMS = [
     },
     {"bars.candles"},
     {"protocol", "asyncapi"},
+    {"payloads"},
     {"delivery"},
     {"broadcast"},
     {"retry", "aside", "testing", "pytest_plugin"},

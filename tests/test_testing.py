@@ -105,10 +105,9 @@ def test_the_next_test_finds_new_streams() -> None:
 
 def test_what_is_sent_to_the_group_of_a_stream_is_recorded() -> None:
     layer: Any = get_channel_layer()
-    body = '{"data":{"price":1}'
     with RealtimeMessages() as messages:
         async_to_sync(layer.group_send)(
-            Stream("market-data", "AAPL").group, {"type": "stream.update", "body": body}
+            Stream("market-data", "AAPL").group, {"type": "stream.update", "data": {"price": 1}}
         )
     assert messages("market-data", "AAPL") == [{"price": 1}]
 

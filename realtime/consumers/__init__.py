@@ -6,6 +6,7 @@ one they come as `stream.update` events, without offsets and resume.
 
 - `socket`: the loop over the messages of a client, tasks and timers, errors, the end: how a socket
   is closed, also that of a slow reader (4508).
+- `events`: what of the channel layer no socket can handle.
 - `base`: connects, and gives each message to its part of `realtime.session`.
 - `predictions`, `market_data`, `alerts`: what each endpoint adds.
 - `not_found`: every other path.

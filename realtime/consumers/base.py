@@ -44,6 +44,10 @@ class RealtimeConsumer(SocketConsumer):
     """The common part of the three endpoints: connecting, messages, heartbeat, status."""
 
     channel: ClassVar[Channel]
+    events = {
+        **SocketConsumer.events,
+        "access.changed": {"credential_id": object, "session_id": object, "user_id": object},
+    }
     # From `connect` on.
     credential: LiveCredential
     admission: Admission

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from realtime import protocol
+from realtime.broadcast import OUTCOME
 from realtime.conf import conf
 from realtime.consumers.base import RealtimeConsumer
 from realtime.limits.policy import count_prediction
@@ -21,6 +22,10 @@ class PredictionsConsumer(RealtimeConsumer):
     """`/ws/predictions/{symbol}`."""
 
     channel = "predictions"
+    events = {
+        **RealtimeConsumer.events,
+        OUTCOME: {"text": str, "symbol": str, "every": bool},
+    }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, ClassVar, Final, NoReturn
 
 from channels.consumer import get_handler_name
 from channels.exceptions import StopConsumer
@@ -12,7 +12,9 @@ from channels.layers import BaseChannelLayer, get_channel_layer
 
 from realtime import protocol
 from realtime.conf import conf
+from realtime.consumers.events import Events, fault_of, report
 from realtime.delivery.layers import StreamLayer, loop_layer
+from realtime.delivery.process_layer import UPDATE
 from realtime.delivery.sockets import Socket, open_socket
 from realtime.limits.rates import Allowance
 from realtime.protocol import CloseCode, ErrorCode, ProtocolError
@@ -23,6 +25,7 @@ logger = logging.getLogger(__name__)
 MAX_REASON_BYTES: Final = 123
 # No timer is set further ahead than this; what is due later is looked at again then.
 MAX_TIMER_SECONDS: Final = 86_400.0
+_OF_CLIENTS: Final = ("websocket.connect", "websocket.receive", "websocket.disconnect")
 
 
 class Refused(Exception):
@@ -35,6 +38,8 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
     `stream_layer` is the channel layer if it is one of this project's, with offsets and history.
     """
 
+    # Events of the channel layer that have a handler, and their fields.
+    events: ClassVar[Events] = {UPDATE: {"text": str}}
     channel_layer: BaseChannelLayer
     stream_layer: StreamLayer | None
     scope: Any
@@ -84,13 +89,26 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
     async def dispatch(self, message: Any) -> None:
         # As the base class, without its hop to a thread that looks after database connections:
         # what touches the database here runs in realtime.db.in_database, which does that itself.
-        handler = getattr(self, get_handler_name(message), None)
-        if handler is None:
-            raise ValueError(f"No handler for message type {message['type']}")
-        await handler(message)
+        if message.get("type") in _OF_CLIENTS:
+            await getattr(self, get_handler_name(message))(message)
+        else:
+            handling = self._handling(message)
+            if handling is not None:
+                await handling
 
-    def _on_layer_event(self, message: Mapping[str, Any]) -> None:
-        self.spawn(self.dispatch(message))
+    def _on_layer_event(self, event: dict[str, Any]) -> None:
+        handling = self._handling(event)
+        if handling is not None:
+            self.spawn(handling)
+
+    def _handling(self, event: dict[str, Any]) -> Coroutine[Any, Any, None] | None:
+        """The handler of an event of the channel layer: of those in `events`, no other method."""
+        fault = fault_of(event, self.events)
+        if fault is not None:
+            report(fault)
+            return None
+        handling: Coroutine[Any, Any, None] = getattr(self, get_handler_name(event))(event)
+        return handling
 
     def release(self) -> None:
         """Give back what the socket held. Runs once at least, however the connection ended."""

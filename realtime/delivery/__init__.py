@@ -14,6 +14,7 @@
 - `rhythm`: when a stream is quiet for too long. `staleness`: tells its readers.
 - `readiness`: whether a probe hears that the process takes newcomers.
 - `server`: `manage.py serve`. `server_http`, `server_protocol`, `frames`: its protocols.
+- `events`: updates that `group_send` publishes.
 - `recording`: what this process publishes, for tests.
 - `line`, `turns`, `files`: how much of HTTP, of messages and of connections at a time.
 """

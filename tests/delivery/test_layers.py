@@ -12,6 +12,7 @@ from channels.layers import BaseChannelLayer
 
 from realtime.delivery.layers import MemoryStreamLayer, RedisStreamLayer
 from realtime.delivery.process_layer import Mailbox
+from realtime.streams import Stream
 from tests.delivery.waiting import until
 from tests.processes import Valkey
 
@@ -400,8 +401,12 @@ async def test_its_calls_are_coroutine_functions(layer: Any) -> None:
 
 
 async def publish(layer: Any, *texts: str, group: str = "market-data.AAPL") -> None:
+    stream = Stream.from_group(group)
+    assert stream is not None
     for text in texts:
-        await layer.group_send(group, {"type": "stream.update", "body": '{"n":' + text})
+        await getattr(layer, "loop_layer", layer).send_updates(
+            [(stream, b'{"n":%b' % text.encode())]
+        )
 
 
 async def test_an_ordinary_consumer_gets_updates_as_events(layer: Any) -> None:

@@ -10,7 +10,7 @@ from channels.layers import BaseChannelLayer
 from realtime.conf import conf
 from realtime.delivery import process_layer
 from realtime.delivery.history_scripts import Published
-from realtime.delivery.process_layer import UPDATE, Local, Mailbox, Message
+from realtime.delivery.process_layer import Local, Mailbox, Message
 from realtime.delivery.stream_state import Page, Start, StreamState
 from realtime.delivery.updates import Reader
 from realtime.protocol import Position
@@ -176,11 +176,3 @@ class StreamLayer(BaseChannelLayer):
         self.require_valid_group_name(group)
         if self.local.discard(group, channel):
             self._linger([group])
-
-
-def update_of(group: str, message: Message) -> Item | None:
-    """The stream and body of a `stream.update` message to a stream's group; else None."""
-    if message.get("type") != UPDATE or "body" not in message:
-        return None
-    stream = Stream.from_group(group)
-    return None if stream is None or stream.wildcard else (stream, message["body"].encode())

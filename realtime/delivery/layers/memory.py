@@ -6,8 +6,9 @@ from typing import Any
 
 from realtime.conf import conf
 from realtime.delivery import history_scripts
+from realtime.delivery.events import update_in
 from realtime.delivery.history_scripts import Published
-from realtime.delivery.layers.base import Item, StreamLayer, update_of
+from realtime.delivery.layers.base import Item, StreamLayer
 from realtime.delivery.process_layer import Local, Mailbox, Message, own_copy, require_message
 from realtime.delivery.recording import record
 from realtime.delivery.stream_state import RECENT, Page
@@ -67,7 +68,7 @@ class MemoryStreamLayer(StreamLayer):
     async def group_send(self, group: str, message: Message) -> None:
         self.require_valid_group_name(group)
         require_message(message)
-        item = update_of(group, message)
+        item = update_in(group, message)
         if item is not None:
             await self.send_updates([item])
         else:

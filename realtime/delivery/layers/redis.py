@@ -12,6 +12,7 @@ from channels_redis.utils import _wrap_close, decode_hosts
 from redis.exceptions import RedisError
 
 from realtime.delivery import history_scripts
+from realtime.delivery.events import update_in
 from realtime.delivery.history_scripts import Published
 from realtime.delivery.layers.base import EXTENSION, Item
 from realtime.delivery.layers.redis_histories import with_earlier
@@ -107,6 +108,10 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
 
     def group_send_sync(self, group: str, message: Message) -> None:
         """`group_send` for synchronous code; raises BackendUnavailable."""
+        item = update_in(group, message)
+        if item is not None:
+            self.send_updates_sync([item])
+            return
         self._publisher_of(group).send(self.names.group_channel(group), self.serialize(message))
 
     def _publisher(self, stream: Stream) -> SyncPublisher:

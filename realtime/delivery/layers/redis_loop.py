@@ -10,8 +10,9 @@ from typing import Any, Final, Protocol
 from redis.exceptions import RedisError
 
 from realtime.delivery import history_scripts
+from realtime.delivery.events import update_in
 from realtime.delivery.history_scripts import Published
-from realtime.delivery.layers.base import Item, StreamLayer, update_of
+from realtime.delivery.layers.base import Item, StreamLayer
 from realtime.delivery.layers.redis_histories import Histories
 from realtime.delivery.layers.redis_names import Names, shard
 from realtime.delivery.layers.redis_queues import Queues
@@ -175,7 +176,7 @@ class RedisLoopLayer(StreamLayer):
     async def group_send(self, group: str, message: Message) -> None:
         self.require_valid_group_name(group)
         require_message(message)
-        item = update_of(group, message)
+        item = update_in(group, message)
         if item is not None:
             await self.send_updates([item])
         else:
