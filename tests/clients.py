@@ -6,6 +6,7 @@ Every message that comes is checked against the contract. Every wait is bounded.
 import asyncio
 import itertools
 import json
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -16,9 +17,8 @@ from websockets.asyncio.client import connect as websocket_connect
 from websockets.exceptions import ConnectionClosed
 
 from tests import wire
+from tests.patience import PATIENCE, scaled
 from tests.wire import Message
-
-PATIENCE = 10.0  # seconds; on a busy machine, and far more than anything here takes
 
 
 class Closed(Exception):
@@ -157,11 +157,21 @@ class Socket(Client):
         await self.connection.close()
 
 
+async def narrow_socket(url: str) -> socket.socket:
+    """Connected to a server, with a small receive buffer: what is not read waits in the server."""
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    narrow.setblocking(False)
+    host, port = url.removeprefix("ws://").split("/")[0].split(":")
+    await asyncio.get_running_loop().sock_connect(narrow, (host, int(port)))
+    return narrow
+
+
 async def wait_for(
-    condition: Callable[[], Awaitable[Any]], *, seconds: float = PATIENCE, every: float = 0.02
+    condition: Callable[[], Awaitable[Any]], *, seconds: float = 30.0, every: float = 0.02
 ) -> Any:
-    """What the condition returns once it is true; raises TimeoutError."""
-    async with asyncio.timeout(seconds):
+    """What the condition returns once it is true; raises TimeoutError in (scaled) time."""
+    async with asyncio.timeout(scaled(seconds)):
         while True:
             if result := await condition():
                 return result

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from realtime.isolation import VARIABLE
-from tests.processes import ROOT, START_SECONDS, process_environment
+from tests.patience import START_SECONDS
+from tests.processes import ROOT, process_environment
 
 SETTINGS = """
 from ara_project.settings import *

@@ -20,7 +20,8 @@ from types import TracebackType
 import psycopg
 from psycopg import sql
 
-from tests.processes import ROOT, START_SECONDS, STOP_SECONDS, Valkey, free_port
+from tests.patience import START_SECONDS, STOP_SECONDS
+from tests.processes import ROOT, Valkey, free_port
 
 # Nothing of a test's database is to survive anything.
 _OPTIONS = {
@@ -78,7 +79,7 @@ class Postgres:
             "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C", "--no-sync",
         )  # fmt: skip
         try:
-            if initialised.wait(60):
+            if initialised.wait(START_SECONDS):
                 raise RuntimeError(f"initdb failed with {initialised.returncode}")
             self.start()
         except BaseException:

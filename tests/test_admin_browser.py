@@ -7,9 +7,10 @@ import pytest
 from playwright.async_api import Page, async_playwright, expect
 
 from tests.conftest import require_program
+from tests.patience import scaled
 from tests.processes import LiveServer
 
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=scaled(20_000))
 RAW = re.compile(r"ara_[a-z0-9]{8}_[A-Za-z0-9]{32}")
 LOGIN = """
 from django.test import Client

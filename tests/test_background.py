@@ -21,7 +21,8 @@ from realtime.management.background import BackgroundCommand, keep_running
 from realtime.models import ApiKey
 from tests.conftest import NewDatabase
 from tests.delivery.waiting import until
-from tests.processes import ROOT, START_SECONDS, Valkey, process_environment
+from tests.patience import PATIENCE, START_SECONDS, scaled
+from tests.processes import ROOT, Valkey, process_environment
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +47,7 @@ async def test_what_fails_begins_again_and_the_others_go_on(
     running = asyncio.create_task(keep_running({"good": good, "bad": bad}, stop))
     await until(lambda: begun["bad"] >= 3)
     stop.set()
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, PATIENCE)
     assert begun["good"] == 1
     assert "bad ended; it begins again in 0.01 s" in caplog.text
     assert "the disk is full" in caplog.text
@@ -63,7 +64,7 @@ async def test_a_bad_configuration_ends_all_of_them() -> None:
         raise ImproperlyConfigured("name the setting")
 
     with pytest.raises(ImproperlyConfigured, match="name the setting"):
-        await asyncio.wait_for(keep_running({"good": good, "bad": bad}, asyncio.Event()), 5)
+        await asyncio.wait_for(keep_running({"good": good, "bad": bad}, asyncio.Event()), PATIENCE)
     assert ended.is_set()
 
 
@@ -148,7 +149,7 @@ def test_sigterm_ends_every_command_while_redis_is_paused(
         for process in processes:
             process.terminate()
         # Three seconds, on a machine that has nothing else to do.
-        assert [process.wait(15) for process in processes] == [0] * 5
+        assert [process.wait(scaled(15)) for process in processes] == [0] * 5
     finally:
         for process in processes:
             process.kill()
@@ -173,7 +174,7 @@ def test_a_process_that_does_not_end_says_where_it_is_and_ends(tmp_path: Path) -
     environment = {"DJANGO_SETTINGS_MODULE": "ara_project.settings"}
     result = subprocess.run(
         [sys.executable, "-c", STUCK], cwd=ROOT, env=process_environment(tmp_path, environment),
-        capture_output=True, text=True, timeout=50, check=False,
+        capture_output=True, text=True, timeout=START_SECONDS, check=False,
     )  # fmt: skip
     assert result.returncode == 1
     assert "in stuck_for_a_minute" in result.stderr

@@ -36,6 +36,7 @@ from realtime.broadcast import (
     send_alert,
 )
 from tests.conftest import REDIS
+from tests.patience import PATIENCE
 from tests.processes import LiveServer, Valkey
 
 NOBODY = "redis://127.0.0.1:1"
@@ -392,7 +393,7 @@ async def mailbox(stock_layer: str) -> AsyncIterator[Callable[[], Any]]:
     layer: Any = get_channel_layer()
     channel = await layer.new_channel()
     await layer.group_add("market-data.AAPL", channel)
-    yield lambda: asyncio.wait_for(layer.receive(channel), 10)
+    yield lambda: asyncio.wait_for(layer.receive(channel), PATIENCE)
     await layer.group_discard("market-data.AAPL", channel)
     await layer.flush()
 

@@ -4,6 +4,7 @@ import contextlib
 import pytest
 
 from realtime.cancelling import cancel, cancel_others, run_until
+from tests.patience import PATIENCE
 
 
 async def deaf(times: int) -> str:
@@ -18,7 +19,7 @@ async def deaf(times: int) -> str:
 async def test_a_task_that_loses_cancellations_is_cancelled_until_it_ends() -> None:
     tasks = [asyncio.create_task(deaf(times)) for times in (0, 1, 3)]
     await asyncio.sleep(0)
-    await asyncio.wait_for(cancel(*tasks, again=0.01), 10)
+    await asyncio.wait_for(cancel(*tasks, again=0.01), PATIENCE)
     assert all(task.cancelled() for task in tasks)
 
 
@@ -64,7 +65,7 @@ async def test_work_is_given_time_to_end_by_itself() -> None:
 async def test_work_that_does_not_look_at_its_stop_is_cancelled() -> None:
     stop = asyncio.Event()
     stop.set()
-    await asyncio.wait_for(run_until(stop, deaf(1), grace=0.01), 10)
+    await asyncio.wait_for(run_until(stop, deaf(1), grace=0.01), PATIENCE)
 
 
 async def test_an_error_of_work_is_raised() -> None:

@@ -24,9 +24,10 @@ from realtime import broadcast
 from realtime.management.json_lines import read_lines
 from realtime.streams import Channel, Stream, user_alerts
 from tests import personas
-from tests.clients import PATIENCE, Socket, wait_for
+from tests.clients import Socket, wait_for
 from tests.conftest import MEMORY, REDIS
-from tests.processes import ROOT, START_SECONDS, LiveServer, Valkey, process_environment, run_manage
+from tests.patience import PATIENCE, START_SECONDS
+from tests.processes import ROOT, LiveServer, Valkey, process_environment, run_manage
 
 NOBODY = "redis://127.0.0.1:1"
 uvicorn = pytest.mark.parametrize("server", ["uvicorn"], indirect=True)
@@ -230,7 +231,7 @@ def test_a_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:
     )  # fmt: skip
     assert process.stdout is not None
     process.stdout.close()
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=START_SECONDS)
     assert (process.returncode, said) == (128 + signal.SIGPIPE, b"")
 
 
@@ -348,7 +349,7 @@ def test_a_bad_line_is_named_and_the_rest_is_published(server: LiveServer) -> No
     result = subprocess.run(
         [sys.executable, "manage.py", "broadcast_market_data"],
         cwd=ROOT, env=process_environment(server.directory, server.environment),
-        input=b"\n".join(lines), capture_output=True, timeout=60, check=False,
+        input=b"\n".join(lines), capture_output=True, timeout=START_SECONDS, check=False,
     )  # fmt: skip
     *reports, summary = result.stderr.decode().splitlines()
     expected = [
@@ -417,7 +418,7 @@ async def test_a_server_that_dies_during_a_pipe_is_told_with_a_count(tmp_path: P
             async def two_are_published() -> bool:
                 return bool(client.xlen("asgi:stream:market-data.AAPL:history") == 2)
 
-            await wait_for(two_are_published, seconds=START_SECONDS)
+            await wait_for(two_are_published, seconds=60)
     out, err = await process.communicate(b'{"n": 3}\n')
     assert (process.returncode, out) == (1, b"")
     assert err.startswith(b"CommandError: not published: ")
@@ -439,7 +440,7 @@ def test_a_terminal_is_told_what_is_expected(server_environment: dict[str, str])
             "(Ctrl-D ends, --help has examples)\n"
         )
         os.write(terminal, b'{"symbol": "AAPL", "data": {}}\n\x04')
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=PATIENCE)
         assert (process.returncode, out, err) == (0, "1 update published.\n", "")
     finally:
         process.kill()
@@ -459,7 +460,7 @@ def test_ctrl_c_ends_a_pipe_without_a_traceback(server_environment: dict[str, st
         assert process.stderr is not None
         process.stderr.readline()
         process.send_signal(2)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=PATIENCE)
         assert (process.returncode, out, err) == (130, "", "Interrupted. 0 updates published.\n")
     finally:
         process.kill()
@@ -515,7 +516,7 @@ def test_a_command_loads_no_web_framework(tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-X", "importtime", "manage.py", "broadcast_market_data", "AAPL", "{}"],
         cwd=ROOT, env=process_environment(tmp_path, {"REDIS_URL": NOBODY}),
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=START_SECONDS, check=False,
     )  # fmt: skip
     loaded = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
     assert "realtime.broadcast" in loaded

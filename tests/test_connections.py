@@ -19,6 +19,7 @@ from realtime.broadcast import abroadcast_market_data
 from realtime.connections import LEASE_SECONDS, StatisticsUnavailable, connection_manager
 from tests.clients import Socket, wait_for
 from tests.conftest import REDIS
+from tests.patience import PATIENCE
 from tests.processes import LiveServer
 
 Servers = tuple[LiveServer, LiveServer]
@@ -115,7 +116,9 @@ async def test_any_process_tells_the_metrics_of_all(servers: Servers, running_ke
     one, two = servers
     async with (
         connected(f"{one.ws}/ws/alerts", f"{two.ws}/ws/market-data/METRIC") as (_, reader),
-        httpx.AsyncClient(headers={"Authorization": f"Api-Key {running_key}"}, timeout=20) as api,
+        httpx.AsyncClient(
+            headers={"Authorization": f"Api-Key {running_key}"}, timeout=PATIENCE
+        ) as api,
     ):
         refused = await Socket.open(f"{two.ws}/ws/alerts?token=ara_wrong")
         await refused.until("error")
@@ -138,7 +141,7 @@ async def test_any_process_tells_the_metrics_of_all(servers: Servers, running_ke
                 and all(found["ara_process_resident_memory_bytes", ""])
             )
 
-        await wait_for(everything_is_told, seconds=20)
+        await wait_for(everything_is_told)
         await refused.leave()
 
 

@@ -32,10 +32,11 @@ from realtime.broadcast import (
     send_alert,
 )
 from tests import wire
-from tests.clients import PATIENCE, Socket, wait_for
+from tests.clients import Socket, wait_for
 from tests.conftest import require_program
 from tests.live import create_people, publish_to
-from tests.processes import START_SECONDS, LiveServer, free_port, process_environment
+from tests.patience import PATIENCE, START_SECONDS, scaled
+from tests.processes import LiveServer, free_port, process_environment
 
 DOCUMENT = (Path(__file__).parent / "customer_document.md").read_text()
 NEW_IMPORTS = {
@@ -139,7 +140,7 @@ class CustomerPage:
         self.sockets: list[WebSocket] = []
         self.received: list[dict[str, Any]] = []
         self.sent: list[str | bytes] = []
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(scaled(30_000))
         page.on("websocket", self._on_socket)
 
     def _on_socket(self, socket: WebSocket) -> None:
@@ -172,7 +173,7 @@ class CustomerPage:
                     return message
             return None
 
-        found: dict[str, Any] = await wait_for(find, seconds=30)
+        found: dict[str, Any] = await wait_for(find)
         return found
 
     async def connected(self, count: int) -> None:
@@ -181,13 +182,13 @@ class CustomerPage:
         async def enough() -> bool:
             return [message["type"] for message in self.received].count("connected") >= count
 
-        await wait_for(enough, seconds=30)
+        await wait_for(enough)
 
     async def pongs(self, count: int) -> None:
         async def enough() -> bool:
             return self.sent.count('{"type":"pong"}') >= count
 
-        await wait_for(enough, seconds=30)
+        await wait_for(enough)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

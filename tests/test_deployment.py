@@ -28,8 +28,8 @@ from tests import documents
 from tests.clients import wait_for
 from tests.conftest import require_program
 from tests.live import create_people
-from tests.processes import STOP_SECONDS, LiveServer, free_port, run_manage
-from tests.standalone.test_supervisor import wait_until
+from tests.patience import PATIENCE, STOP_SECONDS, wait_until
+from tests.processes import LiveServer, free_port, run_manage
 
 HOST = "realtime.example.com"
 
@@ -204,7 +204,7 @@ class Visitor:
                 async with connect_async(
                     self.url, host="127.0.0.1", port=self.site.port, ssl=self.site.trust,
                     origin=f"https://{HOST}",  # type: ignore[arg-type]
-                    proxy=None, open_timeout=20,
+                    proxy=None, open_timeout=PATIENCE,
                 ) as ws:  # fmt: skip
                     self.inside, delay = True, 0.1
                     async for _ in ws:
@@ -219,7 +219,7 @@ async def all_inside(visitors: list[Visitor]) -> None:
     async def everybody() -> bool:
         return all(visitor.inside for visitor in visitors)
 
-    await wait_for(everybody, seconds=30, every=0.1)
+    await wait_for(everybody, every=0.1)
 
 
 @pytest.mark.slow
@@ -253,7 +253,7 @@ async def test_the_page_connects_through_the_proxy_under_its_policy(site: Site) 
         page.on("console", lambda message: complaints.append(message.text))
         page.on("websocket", lambda ws: ws.on("framereceived", lambda _: received.set()))
         await page.goto(f"https://{HOST}:{site.port}/")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             await received.wait()
         await browser.close()
     assert not [text for text in complaints if "Content Security Policy" in text]

@@ -15,6 +15,7 @@ from django.conf import global_settings
 from realtime.conf import DECLARED
 from realtime.version import VERSION
 from tests.documents import README, rows, section, section_of
+from tests.patience import scaled
 from tests.processes import ROOT
 
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
@@ -95,7 +96,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     result = subprocess.run(
         [*command, str(tmp_path)], cwd=ROOT, env=environment, capture_output=True, text=True,
-        timeout=120, check=False,
+        timeout=scaled(120), check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     pages = list(tmp_path.rglob("*.html"))

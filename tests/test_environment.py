@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from ara_project.environment import Environment
 from realtime.setting_kinds import Choice, Days, Delays, Endpoint, Number, Options
+from tests.patience import START_SECONDS
 from tests.processes import ROOT, manage, process_environment, run_manage
 
 Read = Callable[[Environment], Any]
@@ -251,7 +252,8 @@ def test_other_programs_say_it_in_one_line_too(tmp_path: Path, command: list[str
     environment = process_environment(tmp_path, {"EMAIL_URL": "smtp://u:hunter2#@h"})
     result = subprocess.run(
         [sys.executable, "-m", *command],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+        timeout=START_SECONDS,
     )  # fmt: skip
     (line,) = result.stderr.splitlines()
     assert line.startswith("Bad configuration: EMAIL_URL")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import require_program
+from tests.patience import START_SECONDS
 from tests.processes import ROOT, manage, process_environment, run_manage
 
 HOLD = """
@@ -118,7 +119,7 @@ def test_what_may_not_be_used_is_one_line(tmp_path: Path, path: str, mode: int) 
     result = subprocess.run(
         command,
         cwd=ROOT, env=process_environment(directory, {}), capture_output=True, text=True,
-        timeout=60, check=False,
+        timeout=START_SECONDS, check=False,
     )  # fmt: skip
     directory.chmod(0o700)
     _one_line(result, str(directory / path))

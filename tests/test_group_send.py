@@ -15,6 +15,7 @@ from realtime.streams import symbol_stream
 from tests.clients import InProcess, Socket
 from tests.consumers.conftest import connect, open_socket  # noqa: F401
 from tests.live import publish_to
+from tests.patience import PATIENCE
 from tests.processes import LiveServer
 
 UPDATE = {"type": "stream.update", "data": {"price": 149.5}}
@@ -127,7 +128,7 @@ async def test_groups_of_somebody_else_take_any_message() -> None:
     channel = await layer.new_channel()
     await layer.group_add("room", channel)
     await asend("room", {"type": "stream.update", "anything": 1})
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         assert (await layer.receive(channel))["anything"] == 1
 
 

@@ -25,14 +25,8 @@ from realtime.broadcast import (
 )
 from realtime.protocol import PredictionOutcome
 from tests.conftest import REDIS, require_program
-from tests.processes import (
-    ROOT,
-    STOP_SECONDS,
-    LiveServer,
-    Valkey,
-    process_environment,
-    start_live_server,
-)
+from tests.patience import STOP_SECONDS, scaled
+from tests.processes import ROOT, LiveServer, Valkey, process_environment, start_live_server
 
 # One browser, one server and one feed for all of these.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -40,7 +34,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 Publish = Callable[..., Awaitable[Any]]
 SYMBOLS = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
 # A machine with two cores runs a browser, a server and a feed for these tests.
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=scaled(20_000))
 
 
 class Proxy:

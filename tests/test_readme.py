@@ -17,7 +17,8 @@ from realtime.broadcast import broadcast_market_data
 from tests.conftest import require_program
 from tests.documents import block
 from tests.live import create_people, publish_to
-from tests.processes import START_SECONDS, LiveServer
+from tests.patience import START_SECONDS
+from tests.processes import LiveServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

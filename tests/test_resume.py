@@ -13,6 +13,7 @@ from realtime.broadcast import abroadcast_many, asend_alert, market_data_update
 from tests.checker import Checker
 from tests.clients import Closed, Socket
 from tests.live import publish_to
+from tests.patience import PATIENCE
 from tests.processes import ROOT, LiveServer, process_environment
 
 Start = Callable[..., LiveServer]
@@ -229,7 +230,7 @@ async def test_two_racing_publishers_use_every_offset_once(
             numbers = [data["number"] for data in updates if data["by"] == name]
             assert numbers == list(range(count)), "each publisher's own order holds"
     for racer in racers:
-        await asyncio.to_thread(racer.communicate, timeout=20)
+        await asyncio.to_thread(racer.communicate, timeout=PATIENCE)
         assert racer.returncode == 0
 
 

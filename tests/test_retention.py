@@ -16,6 +16,7 @@ from realtime import retention, tasks
 from realtime.models import Bar, PredictionScore, StoredPrediction
 from realtime.retention import Pruned, prune, run_retention
 from tests.clients import wait_for
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.django_db
 
@@ -91,7 +92,7 @@ async def test_a_process_that_runs_on_prunes_now_and_again() -> None:
         await database_sync_to_async(prediction)(days_ago(91))
         await wait_for(none_left)
     stop.set()
-    await asyncio.wait_for(running, 10)
+    await asyncio.wait_for(running, PATIENCE)
 
 
 @pytest.mark.parametrize("entry", django_settings.CELERY_BEAT_SCHEDULE.values(), ids=str)

@@ -16,6 +16,7 @@ from django.core.management import get_commands, load_command_class
 
 from tests.conftest import require_program
 from tests.documents import PAGES, blocks, relative
+from tests.patience import START_SECONDS
 from tests.processes import LiveServer
 
 
@@ -72,7 +73,9 @@ def test_javascript_can_be_parsed(page: str, code: str, tmp_path: Path) -> None:
     path = tmp_path / "snippet.mjs"
     path.write_text(code)
     command = [require_program("node"), "--check", str(path)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=START_SECONDS, check=False
+    )
     assert result.returncode == 0, f"{page}: {result.stderr}"
 
 

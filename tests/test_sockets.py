@@ -20,8 +20,9 @@ from realtime.broadcast import (
     asend_alert,
     market_data_update,
 )
-from tests.clients import Closed, Socket
+from tests.clients import Closed, Socket, narrow_socket
 from tests.live import create_people, publish_to
+from tests.patience import PATIENCE
 from tests.processes import LiveServer
 from tests.test_asyncapi import assert_described
 
@@ -306,13 +307,21 @@ async def test_too_many_invalid_messages_are_seen_as_4400(connect: Connect) -> N
 async def test_a_reader_too_slow_for_its_alerts_is_seen_as_4508(
     connect: Connect, people: SimpleNamespace, server: LiveServer
 ) -> None:
-    client = await connect(f"/ws/alerts?token={people.token}", max_queue=1, compression=None)
+    path = f"/ws/alerts?token={people.token}"
+    client = await connect(path, sock=await narrow_socket(server.ws), compression=None)
+    client.connection.transport.pause_reading()
+    fast = await connect(path, compression=None)
     position = client.seen[0]["streams"]["user"]["offset"]
-    # Alerts are never folded. Some megabytes lie in the kernel, one in the outbox.
-    alerts = [alert_update({"message": "x" * 60_000}, people.alice_id) for _ in range(300)]
-    await abroadcast_many(alerts)
+    # Alerts are never folded. Some megabytes lie in the kernel, one in the outbox: no batch that
+    # the other client reads before the next one fills its outbox.
+    for last in range(position + 5, position + 305, 5):
+        await abroadcast_many(
+            [alert_update({"message": "x" * 60_000}, people.alice_id) for _ in range(5)]
+        )
+        await fast.until("alert", offset=last)
+    client.connection.transport.resume_reading()
     if server.kind == "daphne":  # its write buffer has no limit: it takes whatever it is given
-        await client.until("alert", offset=position + len(alerts))
+        await client.until("alert", offset=position + 300)
         return
     assert await client.closed() == 4508
     *received, error = client.seen[1:]
@@ -386,7 +395,7 @@ async def test_a_bad_header_is_not_saved_by_the_query(
 @pytest.mark.parametrize("path", ["/ws/market-data/AAPL", "/ws/nothing", "/ws"])
 def test_plain_http_is_told_to_upgrade(server: LiveServer, path: str) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(server.http + path, timeout=10)
+        urllib.request.urlopen(server.http + path, timeout=PATIENCE)
     with refused.value as answer:
         assert (answer.code, answer.headers["Upgrade"]) == (426, "websocket")
         assert b"WebSocket" in answer.read()
@@ -436,7 +445,7 @@ async def _get(url: str) -> None:
 
     def get() -> None:
         try:
-            urllib.request.urlopen(url, timeout=10).close()
+            urllib.request.urlopen(url, timeout=PATIENCE).close()
         except urllib.error.HTTPError as error:
             error.close()
 

@@ -19,17 +19,10 @@ import pytest
 
 from realtime import broadcast, tasks
 from realtime.broadcast import InvalidUpdate, PublishFailed
-from tests.clients import PATIENCE, Socket
+from tests.clients import Socket
 from tests.conftest import REDIS
-from tests.processes import (
-    ROOT,
-    START_SECONDS,
-    STOP_SECONDS,
-    LiveServer,
-    Valkey,
-    process_environment,
-    run_manage,
-)
+from tests.patience import PATIENCE, START_SECONDS, STOP_SECONDS
+from tests.processes import ROOT, LiveServer, Valkey, process_environment, run_manage
 
 NOBODY = "redis://127.0.0.1:1"
 uvicorn = pytest.mark.parametrize("server", ["uvicorn"], indirect=True)

@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.processes import ROOT, START_SECONDS, free_port
-from tests.standalone.test_supervisor import wait_until
+from tests.patience import PATIENCE, START_SECONDS, scaled, wait_until
+from tests.processes import ROOT, free_port
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self").exists(), reason="finds the processes of a session in /proc"
@@ -77,7 +77,7 @@ class Up:
         def started_or_ended() -> bool:
             return self.process.poll() is not None or "webbrowser" in self.output
 
-        assert wait_until(started_or_ended, seconds=START_SECONDS), self.output
+        assert wait_until(started_or_ended, seconds=60), self.output
         assert "webbrowser" in self.output, self.output  # the end of the banner
 
     def line_with(self, words: str) -> str:
@@ -176,7 +176,7 @@ def test_a_broadcast_from_a_second_terminal_reaches_the_websocket_client(up: Up)
             if '"connected"' in output:
                 break
         with shell(up, broadcast_line) as broadcast:
-            assert broadcast.wait(30) == 0
+            assert broadcast.wait(PATIENCE) == 0
         for output in client.stdout:
             if "market_data_update" in output:
                 break
@@ -202,7 +202,7 @@ def test_the_replay_feeds_the_page(up: Up) -> None:
 
 def test_a_second_one_on_the_same_port_says_so_in_one_line(up: Up, start: Start) -> None:
     second = start(port=up.port)
-    assert second.process.wait(30) == 1
+    assert second.process.wait(PATIENCE) == 1
     assert len(second.output.splitlines()) == 1
     assert f"Port {up.port} is in use" in second.output
     assert "PORT=9000 make run" in second.output
@@ -212,7 +212,7 @@ def test_a_second_one_on_the_same_port_says_so_in_one_line(up: Up, start: Start)
 
 def test_a_second_one_in_the_same_directory_names_the_first(up: Up) -> None:
     second = Up(up.var, output=".second")
-    assert second.process.wait(30) == 1
+    assert second.process.wait(PATIENCE) == 1
     (line,) = second.output.splitlines()
     assert f"already running in {up.var}, at http://localhost:{up.port}/" in line
     assert "VAR_DIR=" in line
@@ -221,7 +221,7 @@ def test_a_second_one_in_the_same_directory_names_the_first(up: Up) -> None:
 @pytest.mark.parametrize("port", ["0", "65536", "http", "-1", "²"])
 def test_a_port_that_is_none_is_refused(start: Start, port: str) -> None:
     run = start(f"--port={port}")
-    assert run.process.wait(30) != 0
+    assert run.process.wait(PATIENCE) != 0
     assert "choose one of 1 to 65535" in run.output
     assert "Traceback" not in run.output
 
@@ -240,7 +240,7 @@ def test_what_dies_is_started_again(up: Up) -> None:
             return httpx.get(f"http://localhost:{up.port}/healthz").status_code == 200
         return False
 
-    assert wait_until(answers, seconds=START_SECONDS)
+    assert wait_until(answers, seconds=60)
 
 
 def test_ctrl_c_stops_everything_and_is_no_error(start: Start) -> None:
@@ -248,7 +248,7 @@ def test_ctrl_c_stops_everything_and_is_no_error(start: Start) -> None:
     run.wait_for_banner()
     assert valkey_runs(run.var)
     os.killpg(run.process.pid, signal.SIGINT)  # what a terminal does
-    assert run.process.wait(15) == 0
+    assert run.process.wait(scaled(15)) == 0
     assert wait_until(run.nothing_left, seconds=3)
     assert "Traceback" not in run.output
 
@@ -256,9 +256,9 @@ def test_ctrl_c_stops_everything_and_is_no_error(start: Start) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_before_the_banner_stops_everything(start: Start, number: int) -> None:
     run = start()
-    assert wait_until(lambda: valkey_runs(run.var), seconds=START_SECONDS)
+    assert wait_until(lambda: valkey_runs(run.var), seconds=60)
     os.killpg(run.process.pid, number)
-    assert run.process.wait(15) == 0
+    assert run.process.wait(scaled(15)) == 0
     assert wait_until(run.nothing_left, seconds=3)
     assert "Traceback" not in run.output
 
@@ -277,6 +277,6 @@ def test_a_web_server_that_cannot_start_ends_the_command(start: Start) -> None:
     run = start("--no-feed", "--no-worker")
     assert wait_until(lambda: (run.var / "valkey").exists(), seconds=30)
     with socket.create_server(("127.0.0.1", run.port)):
-        assert run.process.wait(60) == 1
+        assert run.process.wait(START_SECONDS) == 1
     assert "The web server does not start" in run.output
     assert wait_until(run.nothing_left, seconds=3)

@@ -13,15 +13,8 @@ import pytest_asyncio
 
 from realtime.streams import Stream, user_alerts
 from tests.clients import Socket, wait_for
-from tests.processes import (
-    ROOT,
-    STOP_SECONDS,
-    LiveServer,
-    Valkey,
-    manage,
-    process_environment,
-    start_live_server,
-)
+from tests.patience import START_SECONDS, STOP_SECONDS
+from tests.processes import ROOT, LiveServer, Valkey, manage, process_environment, start_live_server
 
 pytestmark = pytest.mark.slow
 
@@ -197,7 +190,7 @@ async def test_what_is_limited_by_user_is_limited_for_these_too(
 ) -> None:
     api = client(server, "ben")
     rule = {"symbols": ["UUID"], "conditions": [{"type": "above", "value": 150}]}
-    tried = api.post("alert-rules/dry-run", json=rule, timeout=60)
+    tried = api.post("alert-rules/dry-run", json=rule, timeout=START_SECONDS)
     assert tried.status_code == 200, tried.text
     socket = await connected(server, api)
     answer = await socket.ask("configure_alerts", config={"rules": [rule]})

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from tests.patience import scaled
+
 
 async def turns_that_lose_a_cancellation(
     work: Callable[[], Coroutine[Any, Any, Any]], turns: int
@@ -15,7 +17,7 @@ async def turns_that_lose_a_cancellation(
         for _ in range(turn):
             await asyncio.sleep(0)
         task.cancel()
-        await asyncio.wait([task], timeout=2.0)
+        await asyncio.wait([task], timeout=scaled(2.0))
         if not task.done():
             lost.append(turn)
         while not task.done():

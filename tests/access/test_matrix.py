@@ -15,8 +15,9 @@ from django.db import connection
 from django.utils import timezone
 
 from realtime.models import ApiKey
-from tests.clients import PATIENCE, Closed, Open, Socket
+from tests.clients import Closed, Open, Socket
 from tests.consumers.conftest import connect, open_socket, people
+from tests.patience import PATIENCE
 from tests.processes import LiveServer
 
 __all__ = ["connect", "open_socket", "people"]

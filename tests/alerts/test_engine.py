@@ -23,6 +23,7 @@ from realtime.broadcast import (
 )
 from realtime.models import Alert, AlertProgress, AlertRule
 from tests.clients import wait_for
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ABOVE = {"type": "above", "value": 150}
@@ -45,7 +46,7 @@ async def engine() -> AsyncIterator[None]:
         yield
     finally:
         stop.set()
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, PATIENCE)
 
 
 @database_sync_to_async
@@ -127,7 +128,7 @@ async def test_changes_of_rules_apply_within_a_second(
 ) -> None:
     async with engine():
         await asyncio.sleep(0)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             rule = await database_sync_to_async(add_rule)(message="first {price}")
             await until_followed("AAPL")
             await abroadcast_market_data("AAPL", {"price": 151})

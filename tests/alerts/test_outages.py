@@ -69,5 +69,5 @@ async def test_an_alert_that_fires_while_redis_is_away_is_sent_when_it_is_back(
         await wait_for(AlertRuleState.objects.aexists)
         redis.kill()
         redis.start()
-        await wait_for(sent, seconds=20)
+        await wait_for(sent)
     await until_messages("held")

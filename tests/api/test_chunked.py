@@ -9,6 +9,7 @@ import pytest
 
 from tests import personas
 from tests.live import create_people
+from tests.patience import PATIENCE
 from tests.processes import LiveServer
 
 MARKET = {"type": "market_data_update", "symbol": "CHK", "data": {"price": 1}}
@@ -22,7 +23,7 @@ def chunks(body: Any) -> Iterator[bytes]:
 def send(server: LiveServer, method: str, path: str, body: Any, **headers: str) -> httpx.Response:
     headers["Content-Type"] = "application/json"
     url = f"{server.http}/api/v1/{path}"
-    return httpx.request(method, url, content=chunks(body), headers=headers, timeout=30)
+    return httpx.request(method, url, content=chunks(body), headers=headers, timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_a_body_that_is_too_large_is_refused(server: LiveServer, key: str) -> No
     body = iter([b'{"type": "', *[b"x" * 65536] * 60, b'"}'])
     headers = {"X-API-Key": key, "Content-Type": "application/json"}
     answer = httpx.post(
-        f"{server.http}/api/v1/publish", content=body, headers=headers, timeout=30
+        f"{server.http}/api/v1/publish", content=body, headers=headers, timeout=PATIENCE
     )  # fmt: skip
     assert answer.status_code == 413
 

@@ -30,8 +30,9 @@ from realtime.broadcast import abroadcast_many, market_data_update
 from realtime.models import Bar, RecordedPosition
 from realtime.protocol import Position
 from tests.clients import wait_for
+from tests.patience import PATIENCE, STOP_SECONDS
 from tests.poison import refusing, write
-from tests.processes import ROOT, STOP_SECONDS, Valkey, process_environment
+from tests.processes import ROOT, Valkey, process_environment
 
 pytestmark = pytest.mark.django_db(transaction=True)
 START = datetime(2024, 1, 2, 12, 0, tzinfo=UTC)
@@ -56,7 +57,7 @@ async def recording() -> AsyncIterator[None]:
     task = asyncio.create_task(run_recorder(stop, flush_every=0.05))
     yield
     stop.set()
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, PATIENCE)
 
 
 @database_sync_to_async
@@ -69,7 +70,7 @@ async def until_volume(count: int, symbol: str = "BTC-USD") -> None:
         return await volume(symbol) >= count
 
     try:
-        await wait_for(recorded, seconds=30)
+        await wait_for(recorded)
     except TimeoutError:
         raise AssertionError(f"{await volume(symbol)} of {count}") from None
 
@@ -372,12 +373,12 @@ async def test_one_that_is_killed_at_any_moment_counts_each_update_once(
     for _ in range(2):
         before = counted(directory)
         with recorder_process(directory, valkey.url):
-            await wait_for(partial(more_than, directory, before), seconds=30)
+            await wait_for(partial(more_than, directory, before))
             await asyncio.sleep(chance.random())
     stop.set()
     await publishing
     with recorder_process(directory, valkey.url) as process:
-        await wait_for(partial(more_than, directory, published - 1), seconds=30)
+        await wait_for(partial(more_than, directory, published - 1))
         process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(process.wait, STOP_SECONDS) == 0
     assert counted(directory) == published

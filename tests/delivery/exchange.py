@@ -10,6 +10,7 @@ from realtime.streams import Stream
 from tests.delivery.memory import Reader
 from tests.delivery.updates import AAPL
 from tests.delivery.waiting import until
+from tests.patience import PATIENCE
 from tests.processes import Valkey
 
 HELLO: Final = {"type": "test.message", "text": "Hello"}
@@ -17,7 +18,7 @@ Make = Callable[..., RedisStreamLayer]
 
 
 async def receive(layer: RedisStreamLayer, channel: str) -> Any:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         return await layer.receive(channel)
 
 

@@ -21,7 +21,8 @@ from realtime.protocol import Position
 from realtime.streams import ALERTS_ALL, Stream, user_alerts
 from tests.conftest import REDIS
 from tests.delivery.updates import AAPL, EVERY, MSFT
-from tests.delivery.waiting import PATIENCE, until
+from tests.delivery.waiting import until
+from tests.patience import PATIENCE
 from tests.processes import Valkey
 
 Item = Update | Lost

@@ -27,6 +27,7 @@ from tests.delivery.exchange import (  # fmt: skip
 )
 from tests.delivery.updates import AAPL, EVERY, MSFT
 from tests.delivery.waiting import until
+from tests.patience import scaled
 from tests.processes import Valkey, free_port
 
 # Hosts --------------------------------------------------------------------------------------------
@@ -144,7 +145,7 @@ def sentinel(tmp_path_factory: pytest.TempPathFactory, tcp_valkey: Valkey) -> It
     )  # fmt: skip
     try:
         with contextlib.closing(redis.Redis(port=port, password="watcher")) as client:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + scaled(20)
             while True:
                 try:
                     client.ping()
@@ -155,7 +156,7 @@ def sentinel(tmp_path_factory: pytest.TempPathFactory, tcp_valkey: Valkey) -> It
         yield port
     finally:
         process.kill()
-        process.wait(20)
+        process.wait(scaled(20))
 
 
 async def test_a_sentinel_tells_where_the_server_is(

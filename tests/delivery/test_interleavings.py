@@ -24,6 +24,7 @@ from realtime.streams import Stream
 from tests.delivery.clock import ClockLoop
 from tests.delivery.memory import MemoryHistory, Reader
 from tests.delivery.updates import AAPL, EVERY, MSFT
+from tests.patience import PATIENCE
 
 STREAMS = [AAPL, MSFT]
 LIMIT = 6  # updates that one `since` may replay
@@ -187,7 +188,7 @@ class World:
         await asyncio.sleep(2 * module.RETRY_SECONDS)
         for place in self.here:
             assert place.joining is not None
-            await asyncio.wait_for(place.joining, 1)
+            await asyncio.wait_for(place.joining, PATIENCE)
         assert not self.fanout._tasks, "nothing is being read any more"
 
 

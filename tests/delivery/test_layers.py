@@ -14,6 +14,7 @@ from realtime.delivery.layers import MemoryStreamLayer, RedisStreamLayer
 from realtime.delivery.process_layer import Mailbox
 from realtime.streams import Stream
 from tests.delivery.waiting import until
+from tests.patience import PATIENCE
 from tests.processes import Valkey
 
 CAPACITY = 5
@@ -35,7 +36,7 @@ async def layer(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
 
 
 async def receive(layer: Any, channel: str) -> Any:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         return await layer.receive(channel)
 
 
@@ -514,6 +515,6 @@ async def test_a_general_channel_carries_what_can_be_serialised(valkey: Valkey) 
     sender, receiver = (RedisStreamLayer(hosts=[valkey.url]) for _ in range(2))
     receiving = asyncio.create_task(receiver.receive("general"))
     await sender.send("general", "text")
-    assert await asyncio.wait_for(receiving, 5) == "text"
+    assert await asyncio.wait_for(receiving, PATIENCE) == "text"
     for layer in (sender, receiver):
         await layer.flush()

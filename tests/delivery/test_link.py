@@ -18,6 +18,7 @@ from tests.delivery.exchange import (  # fmt: skip
 )
 from tests.delivery.updates import AAPL, EVERY, MSFT
 from tests.delivery.waiting import until
+from tests.patience import PATIENCE
 from tests.processes import Valkey, free_port
 
 
@@ -33,7 +34,7 @@ async def test_leaving_and_joining_at_any_distance_ends_with_a_subscription(make
         link.unwant(name)
         for _ in range(turns):
             await asyncio.sleep(0)
-        await asyncio.wait_for(link.subscribe(name), 5)
+        await asyncio.wait_for(link.subscribe(name), PATIENCE)
         await link.subscribe(f"{name}-behind")
         heard = dict(await link.redis.pubsub_numsub(name))
         assert list(heard.values()) == [1]
@@ -47,8 +48,8 @@ async def test_what_is_wanted_while_connecting_is_subscribed_to(make: Make) -> N
         link.want("first")
         for _ in range(turns):
             await asyncio.sleep(0)
-        await asyncio.wait_for(link.subscribe("second"), 5)
-        await asyncio.wait_for(link.subscribe("first"), 5)
+        await asyncio.wait_for(link.subscribe("second"), PATIENCE)
+        await asyncio.wait_for(link.subscribe("first"), PATIENCE)
         await layer.flush()
 
 
@@ -117,12 +118,12 @@ async def test_without_redis_a_publisher_is_told_and_nothing_waits(make: Make) -
 async def test_it_connects_when_redis_comes_later(make: Make, tmp_path: Path) -> None:
     server = Valkey(tmp_path, tcp=True)
     layer = make(server.url)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         channel = await layer.new_channel()
     joining = asyncio.ensure_future(layer.group_add("group", channel))
     following = asyncio.ensure_future(follow(layer, AAPL))
     with server:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await joining
             reader = await following
         await layer.group_send("group", HELLO)
@@ -150,7 +151,7 @@ async def test_a_subscription_that_is_refused_is_asked_for_ever_more_slowly(
         assert len(told) == 1, "one line, however often it is refused"
         assert "docs/how-to/production.md" in told[0]
         control.execute_command("ACL", "SETUSER", "ara", "&asgi__group__market-data.*")
-        reader = await asyncio.wait_for(following, 10)
+        reader = await asyncio.wait_for(following, PATIENCE)
     assert caplog.records[-1].message == "Redis is back"
     await publish(layer, AAPL, 1)
     await until(reader.has(1))

@@ -22,6 +22,7 @@ from tests.conftest import REDIS
 from tests.delivery.exchange import Make, commands, follow
 from tests.delivery.updates import AAPL
 from tests.delivery.waiting import until
+from tests.patience import PATIENCE
 from tests.processes import Valkey
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
@@ -65,7 +66,7 @@ async def publish(
     answers = []
     for number in range(first, last + 1):
         body = market_data_body(stream.symbol, {"price": number})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 with contextlib.suppress(BackendUnavailable):
                     answers += await layer.send_updates([(stream, body)])
@@ -217,13 +218,13 @@ async def test_a_reader_inside_the_server_sees_no_more_than_the_updates(
         for begin in (2, 4):
             restart(own)
             await publish(there, begin, begin + 1)
-            items += [await asyncio.wait_for(anext(reading), 20) for _ in range(2)]
+            items += [await asyncio.wait_for(anext(reading), PATIENCE) for _ in range(2)]
     assert [item.offset for item in items if isinstance(item, Update)] == [1, 2, 3, 4, 5]
     first = items[0]
     assert isinstance(first, Update)
     since = {AAPL: Position(first.epoch, 1)}
     async with aclosing(subscribe([AAPL], since)) as reading:
-        again = [await asyncio.wait_for(anext(reading), 20) for _ in range(4)]
+        again = [await asyncio.wait_for(anext(reading), PATIENCE) for _ in range(4)]
     assert [item.offset for item in again if isinstance(item, Update)] == [2, 3, 4, 5]
 
 

@@ -7,6 +7,7 @@ import pytest
 from realtime.delivery.follow import subscribe
 from tests.delivery.exchange import Make, publish
 from tests.delivery.updates import AAPL, EVERY
+from tests.patience import PATIENCE
 from tests.turns import turns_that_lose_a_cancellation
 
 
@@ -50,7 +51,7 @@ async def test_a_limit_of_time_ends_a_command_at_any_turn(make: Make) -> None:
 
     for turn in range(30):
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(ping_until_turn(turn), 10)
+            await asyncio.wait_for(ping_until_turn(turn), PATIENCE)
 
 
 def _expire_later(limit: asyncio.Timeout, turns: int) -> None:

@@ -20,6 +20,7 @@ from realtime.delivery.publisher import BATCH, BackendUnavailable
 from realtime.protocol import market_data_body
 from realtime.streams import Stream
 from tests.delivery.updates import AAPL, MSFT
+from tests.patience import PATIENCE
 from tests.processes import Valkey, free_port
 
 Send = Callable[[Sequence[Item]], list[Published]]
@@ -107,7 +108,7 @@ def test_it_is_told_how_many_processes_heard_it(send: Send, valkey: Valkey) -> N
     assert send([update(1)])[0].receivers == 0
     with valkey.client().pubsub() as pubsub:  # type: ignore[no-untyped-call]
         pubsub.subscribe("asgi__group__market-data.AAPL")
-        pubsub.get_message(timeout=5)
+        pubsub.get_message(timeout=PATIENCE)
         assert send([update(2)])[0].receivers == 1
 
 

@@ -26,6 +26,7 @@ from tests.delivery.exchange import (  # fmt: skip
 from tests.delivery.memory import Reader
 from tests.delivery.updates import AAPL, EVERY
 from tests.delivery.waiting import until
+from tests.patience import PATIENCE
 from tests.processes import Valkey
 
 # Two processes ------------------------------------------------------------------------------------
@@ -162,10 +163,10 @@ async def next_published(valkey: Valkey, send: Callable[[], Any]) -> bytes:
     """What goes over the wire of Redis."""
     with commands(valkey).pubsub() as pubsub:
         pubsub.psubscribe("*")
-        pubsub.get_message(timeout=5)
+        pubsub.get_message(timeout=PATIENCE)
         await send()
         while True:
-            message = pubsub.get_message(timeout=5)
+            message = pubsub.get_message(timeout=PATIENCE)
             assert message is not None
             if message["type"] == "pmessage":
                 data: bytes = message["data"]

@@ -23,7 +23,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.protocol import State
 
 from realtime.broadcast import abroadcast_market_data
-from tests.delivery.waiting import PATIENCE, until
+from tests.delivery.waiting import until
+from tests.patience import PATIENCE, START_SECONDS, scaled
 from tests.processes import (  # fmt: skip
     ROOT,
     LiveServer,
@@ -58,7 +59,7 @@ STUBBORN = {
 
 def status_of(url: str) -> int:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             status: int = answer.status
             return status
     except urllib.error.HTTPError as exc:
@@ -116,7 +117,7 @@ async def test_first_not_ready_then_goodbye_spread_over_time_then_gone(
     assert await asyncio.to_thread(status_of, f"{server.http}/healthz") == 200
     late = Leaving(await connect(server))
     assert all(each.goodbye is None for each in leaving), "it still serves"
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < scaled(1)
     leaving.append(late)
     watching.append(asyncio.ensure_future(late.watch()))
     await asyncio.wait_for(asyncio.gather(*watching), PATIENCE)
@@ -126,7 +127,7 @@ async def test_first_not_ready_then_goodbye_spread_over_time_then_gone(
     assert len(waits) > 15, "each has its own time to come back"
     closes = [each.closed_at for each in leaving]
     assert max(closes) - min(closes) > 0.5, "they do not all go at once"
-    assert max(closes) - began < 1 + 1.5 + 2
+    assert max(closes) - began < scaled(1 + 1.5 + 2)
     assert await ended(server.process, 10) == 0
     with pytest.raises(OSError, match=r"[Cc]onnect"):
         await asyncio.to_thread(status_of, f"{server.http}/healthz")
@@ -161,7 +162,7 @@ async def test_a_reader_that_stalls_does_not_keep_it_from_ending(start_server: S
     began = time.monotonic()
     server.process.send_signal(signal.SIGTERM)
     assert await ended(server.process, 20) == 0
-    assert time.monotonic() - began < 12
+    assert time.monotonic() - began < scaled(12)
     await asyncio.wait_for(watching, PATIENCE)
     healthy.assert_goodbye(200)
     ws.transport.abort()
@@ -226,7 +227,7 @@ def start(tmp_path: Path, valkey: Valkey, migrated_database: Path) -> Iterator[S
                 stdout=file, stderr=subprocess.STDOUT,
             )  # fmt: skip
         server = LiveServer("serve", port, tmp_path, environment, log, process)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + START_SECONDS
         while True:
             with contextlib.suppress(OSError):
                 status_of(f"{server.http}/healthz")
@@ -264,7 +265,7 @@ async def sockets_of_both(
 ) -> dict[str, ClientConnection]:
     """A socket on each of two processes, or on each that is not known yet."""
     sockets: dict[str, ClientConnection] = {}
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(START_SECONDS):
         while len({*sockets, *known}) < 2:
             ws = await connect(server)
             name = await server_of(ws)

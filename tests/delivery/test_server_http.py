@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from realtime.delivery.server_http import LINGER_SECONDS, MAX_HEAD_BYTES
-from tests.delivery.waiting import PATIENCE
+from tests.patience import PATIENCE
 from tests.processes import LiveServer, Valkey, start_live_server
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"

@@ -19,7 +19,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from realtime.delivery.server_protocol import CLOSE_SECONDS, PreparedProtocol
-from tests.delivery.waiting import PATIENCE, until
+from tests.delivery.waiting import until
+from tests.patience import PATIENCE
 from tests.processes import LiveServer, Valkey, start_live_server
 from tests.wire import checked
 

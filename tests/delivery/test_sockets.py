@@ -5,7 +5,6 @@ import contextlib
 import itertools
 import json
 import os
-import socket as network
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,11 @@ from realtime.delivery.sockets import AsgiSocket, PreparedSocket, Socket, open_s
 from realtime.delivery.updates import frame
 from realtime.protocol import CloseCode
 from realtime.streams import Stream
+from tests.clients import narrow_socket
 from tests.delivery.transport import Transport
 from tests.delivery.updates import AAPL, MSFT, alert, price
-from tests.delivery.waiting import PATIENCE, until
+from tests.delivery.waiting import until
+from tests.patience import PATIENCE
 from tests.processes import LiveServer
 from tests.wire import checked
 
@@ -488,11 +489,7 @@ async def test_a_slow_reader_of_another_server_hears_why_before_the_close(asgi: 
 @contextlib.asynccontextmanager
 async def stalled(url: str) -> AsyncIterator[tuple[ClientConnection, Callable[[], None]]]:
     """A client with a small receive buffer, whose transport does not read until told to."""
-    raw = network.socket()
-    raw.setsockopt(network.SOL_SOCKET, network.SO_RCVBUF, 4096)
-    raw.setblocking(False)
-    host, port = url.removeprefix("ws://").split("/")[0].split(":")
-    await asyncio.get_running_loop().sock_connect(raw, (host, int(port)))
+    raw = await narrow_socket(url)
     async with websockets.connect(
         url, sock=raw, compression=None, max_queue=None, max_size=None, close_timeout=1
     ) as ws:

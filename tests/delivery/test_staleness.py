@@ -22,6 +22,7 @@ from tests.delivery.test_fanout import joined, publish, quiet
 from tests.delivery.updates import AAPL, EVERY, MSFT
 from tests.delivery.waiting import until
 from tests.live import publish_to
+from tests.patience import PATIENCE
 from tests.processes import LiveServer
 
 EXPECTED = 0.2
@@ -200,7 +201,7 @@ async def layer(each_layer: str, _quick: None) -> AsyncIterator[None]:
 
 @pytest.mark.usefixtures("layer")
 async def test_a_reader_hears_when_a_stream_goes_stale_and_comes_back() -> None:
-    async with aclosing(follow_status([AAPL])) as items, asyncio.timeout(10):
+    async with aclosing(follow_status([AAPL])) as items, asyncio.timeout(PATIENCE):
         reading = asyncio.create_task(anext(items))
         await asyncio.sleep(0.05)
         await abroadcast_market_data("AAPL", {"price": 1})
@@ -215,7 +216,7 @@ async def test_a_reader_hears_when_a_stream_goes_stale_and_comes_back() -> None:
 async def test_states_of_every_symbol_are_followed_without_their_updates() -> None:
     for symbol in ("AAPL", "MSFT"):
         await abroadcast_market_data(symbol, {"price": 1})
-    async with aclosing(follow_status([EVERY])) as items, asyncio.timeout(10):
+    async with aclosing(follow_status([EVERY])) as items, asyncio.timeout(PATIENCE):
         found = {(await anext(items)).stream for _ in range(2)}
         assert found == {AAPL, MSFT}
 

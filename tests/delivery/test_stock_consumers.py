@@ -19,7 +19,7 @@ from channels.testing import WebsocketCommunicator
 from channels.worker import Worker
 
 from realtime.broadcast import abroadcast_market_data
-from tests.delivery.waiting import PATIENCE
+from tests.patience import PATIENCE
 
 # Consumers of Channels look after database connections when they end.
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("each_layer")]

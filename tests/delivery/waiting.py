@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-PATIENCE = 10.0  # seconds; far more than anything here takes
+from tests.patience import PATIENCE
 
 
 async def until(condition: Callable[[], object]) -> None:

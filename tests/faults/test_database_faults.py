@@ -14,15 +14,9 @@ import psycopg
 import pytest
 
 from tests.conftest import require
+from tests.patience import STOP_SECONDS
 from tests.postgres import Postgres, find_programs
-from tests.processes import (
-    ROOT,
-    STOP_SECONDS,
-    Valkey,
-    manage,
-    process_environment,
-    run_manage,
-)
+from tests.processes import ROOT, Valkey, manage, process_environment, run_manage
 
 pytestmark = pytest.mark.slow
 

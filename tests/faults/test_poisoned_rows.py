@@ -35,6 +35,7 @@ from realtime.webhooks.stale_streams import run_freshness
 from realtime.webhooks.worker import run_webhooks
 from tests import personas
 from tests.clients import wait_for
+from tests.patience import PATIENCE
 from tests.poison import refusing, write
 from tests.predictions.test_resolve import predict, write_days
 from tests.webhooks.conftest import endpoint, event
@@ -61,7 +62,7 @@ async def running(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) ->
     yield
     assert not task.done(), task
     stop.set()
-    await asyncio.wait_for(task, 20)
+    await asyncio.wait_for(task, PATIENCE)
 
 
 # Predictions ------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.follower import Follower
+from tests.patience import PATIENCE
 from tests.processes import ROOT, LiveServer, process_environment
 
 PUBLISH = """
@@ -140,7 +141,7 @@ CYCLES = int(os.environ.get("CONNECT_CYCLES", "10000"))
 
 def _handshake(web: LiveServer) -> socket.socket:
     """A WebSocket by hand: cheap, and it reads only when it is told to."""
-    reader = socket.create_connection(("127.0.0.1", web.port), timeout=20)
+    reader = socket.create_connection(("127.0.0.1", web.port), timeout=PATIENCE)
     reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     reader.sendall(
         f"GET /ws/market-data/AAPL HTTP/1.1\r\nHost: 127.0.0.1:{web.port}\r\n"

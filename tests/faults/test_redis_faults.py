@@ -14,6 +14,7 @@ from realtime.broadcast import PublishFailed, abroadcast_many, market_data_updat
 from realtime.streams import Stream
 from tests.conftest import REDIS
 from tests.follower import Follower
+from tests.patience import PATIENCE
 from tests.processes import LiveServer, Valkey
 
 SYMBOLS = ["AAPL", "BTC/USD", "^GSPC"]
@@ -51,7 +52,7 @@ def web(start_server: Callable[..., LiveServer], redis: Valkey) -> LiveServer:
 
 async def until_published(publish: Callable[[int], Any]) -> None:
     """Publish once, as soon as Redis takes it."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 return await publish(1)

@@ -17,7 +17,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-PATIENCE = 20.0
+from tests.patience import PATIENCE
 
 
 class StandIn:

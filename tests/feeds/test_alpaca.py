@@ -23,7 +23,8 @@ from realtime.feeds.ticks import Tick
 from tests.clients import wait_for
 from tests.feeds.standins import Alpaca, alpaca_trade
 from tests.feeds.test_runner import Recorder
-from tests.processes import ROOT, STOP_SECONDS, Valkey, process_environment
+from tests.patience import PATIENCE, STOP_SECONDS
+from tests.processes import ROOT, Valkey, process_environment
 
 NOW = datetime.now(UTC).replace(microsecond=208_000) - timedelta(minutes=1)
 TIME = f"{NOW:%Y-%m-%dT%H:%M:%S}.208123456Z"
@@ -54,7 +55,7 @@ def feed(alpaca: Alpaca, **options: Any) -> AlpacaFeed:
 
 
 async def take(ticks: Any, count: int) -> list[Tick]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         return [await anext(ticks) for _ in range(count)]
 
 
@@ -123,7 +124,7 @@ async def test_a_dropped_connection_costs_no_trade_and_repeats_none(
     await sent(alpaca, *trades[1:], connection=2)
     await recorder.until(5)
     running.stop.set()
-    await asyncio.wait_for(task, 20)
+    await asyncio.wait_for(task, PATIENCE)
     assert [data["trade_id"] for _, data in recorder.market] == ["D1", "D2", "D3", "D4", "D5"]
     assert len(alpaca.queries) == 4, "one page after the other"
     assert alpaca.queries[0]["symbols"] == ["AAPL"]
@@ -220,10 +221,10 @@ async def test_a_killed_feed_publishes_no_trade_twice_after_its_restart(
 
     with feed_process(tmp_path, **environment):
         await sent(alpaca, *trades[:3])
-        await wait_for(partial(published, 3), seconds=20)
+        await wait_for(partial(published, 3))
     with feed_process(tmp_path, **environment) as process:
         await sent(alpaca, *trades, connection=2)
-        await wait_for(partial(published, 5), seconds=20)
+        await wait_for(partial(published, 5))
         process.send_signal(signal.SIGTERM)
         output = (await asyncio.to_thread(process.communicate, timeout=STOP_SECONDS))[1]
     assert process.returncode == 0

@@ -18,6 +18,7 @@ from realtime.feeds.ticks import Tick
 from tests.conftest import require
 from tests.feeds.standins import Binance, binance_ticker, binance_trade
 from tests.feeds.test_runner import Recorder
+from tests.patience import PATIENCE
 
 NOW = int(time.time() * 1000) - 60_000
 NAMES = {"BTC-USD": "BTC/USDT"}
@@ -44,7 +45,7 @@ async def soon(seconds: float) -> None:
 
 
 async def take(ticks: Any, count: int) -> list[Tick]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         return [await anext(ticks) for _ in range(count)]
 
 
@@ -131,7 +132,7 @@ async def test_a_trade_that_comes_again_is_published_once(binance: Binance) -> N
     await sent(binance, trades[1:], connection=2)
     await recorder.until(5)
     running.stop.set()
-    await asyncio.wait_for(task, 20)
+    await asyncio.wait_for(task, PATIENCE)
     assert [data["trade_id"] for _, data in recorder.market] == ["1", "2", "3", "4", "5"]
 
 

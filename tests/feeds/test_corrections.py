@@ -20,6 +20,7 @@ from realtime.models import Bar
 from realtime.predictions.prices import gathered
 from tests.clients import wait_for
 from tests.feeds.standins import Alpaca, alpaca_cancel, alpaca_correction, alpaca_trade
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 # In the middle of a minute that is over.
@@ -42,7 +43,7 @@ async def running(work: Any, stop: asyncio.Event) -> AsyncIterator[None]:
         assert not task.done(), task
     finally:
         stop.set()
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, PATIENCE)
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ async def until_bar(interval: str = "1m", **values: float) -> None:
         return False
 
     try:
-        await wait_for(right, seconds=20)
+        await wait_for(right)
     except TimeoutError:
         raise AssertionError(f"{found}, not {values}; published: {await prices()}") from None
 

@@ -27,7 +27,8 @@ from realtime.feeds.replay import Replay
 from realtime.streams import Stream
 from tests.clients import wait_for
 from tests.feeds.clock import Clock
-from tests.processes import ROOT, STOP_SECONDS, Valkey, process_environment, run_manage
+from tests.patience import PATIENCE, STOP_SECONDS
+from tests.processes import ROOT, Valkey, process_environment, run_manage
 
 FIRST = date(2008, 1, 1)
 
@@ -93,7 +94,7 @@ async def test_a_signal_finishes_it_cleanly(
     client = valkey.client()
     with client.pubsub() as listener:
         listener.psubscribe("*market-data.MSFT")
-        while (message := listener.get_message(timeout=30)) and message["type"] != "pmessage":
+        while (message := listener.get_message(timeout=PATIENCE)) and message["type"] != "pmessage":
             pass
     client.close()
     assert message, "nothing was published within 30 s"
@@ -204,11 +205,11 @@ async def test_a_feed_killed_at_any_moment_repeats_no_tick_and_leaves_none_out(
         before = len(got["AAPL"])
         with feed_process(tmp_path, valkey.url):
             # The first kill falls into the backfill, the others anywhere.
-            await wait_for(partial(more_than, before), seconds=30, every=0.001)
+            await wait_for(partial(more_than, before), every=0.001)
             await asyncio.sleep(chance.random() * 1.5 if before else 0)
         await wait_for(everything_read)
     with feed_process(tmp_path, valkey.url) as process:
-        await wait_for(partial(more_than, len(got["AAPL"])), seconds=30)
+        await wait_for(partial(more_than, len(got["AAPL"])))
         process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(process.wait, STOP_SECONDS) == 0
     await wait_for(everything_read)

@@ -19,6 +19,7 @@ from realtime.predictions.predictors import Prediction
 from realtime.protocol import update_data
 from realtime.standalone import valkey
 from tests.feeds.clock import Clock
+from tests.patience import PATIENCE
 
 FIRST = date(2008, 1, 1)
 SYMBOLS = ["AAPL", "MSFT"]
@@ -63,7 +64,7 @@ class Recorder:
 
     async def until(self, count: int) -> None:
         """Return once so many ticks are published."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while len(self.market) < count:  # noqa: ASYNC110 (nobody else would set an event)
                 await asyncio.sleep(0)
 
@@ -147,21 +148,21 @@ async def test_stop_ends_a_feed_that_has_no_end(recorder: Recorder) -> None:
     task = asyncio.create_task(running.run())
     await recorder.until(2 * LAP)
     running.stop.set()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE)
     assert running.progress.updates == len(recorder.market)
 
 
 async def test_stop_before_the_first_tick_ends_it_too(recorder: Recorder) -> None:
     running = runner(recorder, replay(loop=True))
     running.stop.set()
-    await asyncio.wait_for(running.run(), 5)
+    await asyncio.wait_for(running.run(), PATIENCE)
 
 
 async def test_stop_ends_a_feed_whose_backend_is_away(recorder: Recorder) -> None:
     recorder.failures = ["refused"] * 10**6
     running = runner(recorder, replay(loop=True))
     asyncio.get_running_loop().call_later(0.05, running.stop.set)
-    await asyncio.wait_for(running.run(), 5)
+    await asyncio.wait_for(running.run(), PATIENCE)
     assert recorder.market == []
 
 
@@ -221,7 +222,7 @@ async def end_while_predicting(turn: int) -> None:
 @pytest.mark.usefixtures("redis_layer")
 async def test_a_feed_that_ends_while_a_prediction_is_sent_ends_at_any_turn_of_the_loop() -> None:
     for turn in range(20):
-        await asyncio.wait_for(end_while_predicting(turn), 10)
+        await asyncio.wait_for(end_while_predicting(turn), PATIENCE)
 
 
 async def test_stop_ends_a_feed_that_loses_a_cancellation(recorder: Recorder) -> None:
@@ -237,7 +238,7 @@ async def test_stop_ends_a_feed_that_loses_a_cancellation(recorder: Recorder) ->
     task = asyncio.create_task(running.run())
     await recorder.until(LAP)
     running.stop.set()
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, PATIENCE)
 
 
 async def test_prices_that_do_not_suffice_are_told_once(
@@ -293,13 +294,13 @@ async def test_a_valkey_that_goes_and_returns_costs_no_tick(
     holder = await asyncio.to_thread(valkey.hold, tmp_path)
     try:
         task = asyncio.create_task(running.run())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while running.progress.updates < LAP // 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         await asyncio.to_thread(holder.close)
         assert not task.done()
         holder = await asyncio.to_thread(valkey.hold, tmp_path)
-        await asyncio.wait_for(task, 30)
+        await asyncio.wait_for(task, PATIENCE)
         for symbol in SYMBOLS:
             held = await broadcast.recent_updates("market-data", symbol, 300)
             expected = [tick async for tick in replay().ticks(SYMBOLS) if tick.symbol == symbol]

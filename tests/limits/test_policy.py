@@ -12,6 +12,7 @@ from websockets.asyncio.client import ClientConnection
 from realtime.limits.policy import Subject
 from realtime.limits.rates import Allowance, TokenBucket
 from tests.delivery.waiting import until
+from tests.patience import PATIENCE, scaled
 from tests.processes import LiveServer
 from tests.wire import checked
 
@@ -48,7 +49,7 @@ key.save()
 
 
 async def first(socket: ClientConnection) -> dict[str, Any]:
-    return checked(await asyncio.wait_for(socket.recv(), 20))
+    return checked(await asyncio.wait_for(socket.recv(), PATIENCE))
 
 
 def test_every_subject_of_a_limit_has_a_name_for_clients() -> None:
@@ -72,7 +73,7 @@ async def test_the_connection_limit_holds_over_two_processes(
         await refused.wait_closed()
         assert refused.close_code == 4429
     await held.pop().close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while True:
             async with websockets.connect(servers[0].ws + PATH) as socket:
                 if (await first(socket))["type"] == "connected":
@@ -106,7 +107,7 @@ async def test_a_killed_process_frees_its_share_within_20_seconds(
     held = [await connect(doomed) for _ in range(2)]
     assert [(await first(socket))["type"] for socket in held] == ["connected"] * 2
     doomed.kill()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(scaled(20)):
         while True:
             async with websockets.connect(other.ws + PATH) as socket:
                 if (await first(socket))["type"] == "connected":

@@ -14,6 +14,7 @@ from realtime.predictions.backtest import backtest, choose_origins
 from realtime.predictions.calibration import report_of
 from realtime.predictions.predictors import PredictionFailed, random_walk
 from tests.conftest import STRICT
+from tests.patience import PATIENCE
 
 if find_spec("arch") is None and not STRICT:
     pytest.skip("arch is not installed", allow_module_level=True)
@@ -123,5 +124,5 @@ def test_who_waits_for_others_too_long_is_told(worker: WorkerProcess, settings: 
     with worker._lock:
         thread = threading.Thread(target=ask)
         thread.start()
-        thread.join(10)
+        thread.join(PATIENCE)
     assert [exc.kind for exc in failed] == ["timeout"]

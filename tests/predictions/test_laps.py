@@ -19,6 +19,7 @@ from realtime.feeds.runner import FeedRunner
 from realtime.models import StoredPrediction
 from realtime.predictions.resolve import run_outcomes
 from tests.clients import wait_for
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -50,7 +51,7 @@ async def running() -> AsyncIterator[FeedRunner]:
     ]  # fmt: skip
     yield runner
     stop.set()
-    await asyncio.wait_for(asyncio.gather(*tasks), 20)
+    await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)
 
 
 def resolved_since(moment: object) -> list[StoredPrediction]:

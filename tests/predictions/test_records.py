@@ -22,6 +22,7 @@ from realtime.predictions.records import arecord_prediction, record_prediction, 
 from tests import personas
 from tests.clients import wait_for
 from tests.conftest import REDIS
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -155,7 +156,7 @@ async def test_a_database_that_is_slow_does_not_hold_up_the_subscribers(
                 with connection.cursor() as cursor:
                     cursor.execute("LOCK TABLE realtime_storedprediction IN EXCLUSIVE MODE")
             held.set()
-            may_go.wait(10)
+            may_go.wait(PATIENCE)
 
     holding = asyncio.create_task(database_sync_to_async(hold, thread_sensitive=False)())
     await asyncio.to_thread(held.wait, 10)
@@ -163,4 +164,4 @@ async def test_a_database_that_is_slow_does_not_hold_up_the_subscribers(
     assert "a prediction for AAPL is published but not stored" in caplog.text
     may_go.set()
     await holding
-    await wait_for(StoredPrediction.objects.aexists, seconds=30)
+    await wait_for(StoredPrediction.objects.aexists)

@@ -11,6 +11,7 @@ from realtime import broadcast
 from realtime.predictions.predictors import Prediction, PredictionFailed, random_walk
 from realtime.predictions.requests import request_prediction
 from realtime.streams import InvalidSymbol
+from tests.patience import PATIENCE
 
 calls: "queue.SimpleQueue[tuple[int, str]]" = queue.SimpleQueue()
 may_answer = threading.Event()
@@ -19,7 +20,7 @@ may_answer = threading.Event()
 def slow(symbol: str, closes: Sequence[float], horizon: int) -> Prediction:
     """Answers when the test says so."""
     calls.put((horizon, threading.current_thread().name))
-    may_answer.wait(10)
+    may_answer.wait(PATIENCE)
     return random_walk(symbol, closes, horizon)
 
 
@@ -40,7 +41,7 @@ async def publish(count: int, symbol: str = "AAPL", **more: Any) -> None:
 
 async def called() -> tuple[int, str]:
     """The horizon and the thread of the next call of `slow`."""
-    return await asyncio.to_thread(calls.get, timeout=10)
+    return await asyncio.to_thread(calls.get, timeout=PATIENCE)
 
 
 async def test_a_prediction_rests_on_what_was_published() -> None:

@@ -31,6 +31,7 @@ from realtime.predictions.resolve import Pass, resolve_all, resolve_due, run_out
 from tests import personas
 from tests.clients import wait_for
 from tests.conftest import REDIS
+from tests.patience import PATIENCE, scaled
 from tests.processes import process_environment
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -194,7 +195,7 @@ async def test_the_coroutine_resolves_until_it_is_stopped() -> None:
     await sync_to_async(write_days)(151.0, 152.0)
     await wait_for(StoredPrediction.objects.filter(announced_at__isnull=False).aexists)
     stop.set()
-    await asyncio.wait_for(running, 10)
+    await asyncio.wait_for(running, PATIENCE)
 
 
 async def test_the_coroutine_waits_out_a_database_that_refuses(
@@ -212,9 +213,9 @@ async def test_the_coroutine_waits_out_a_database_that_refuses(
     await wait_for(told)
     await sync_to_async(rename)("hidden", "realtime_storedprediction")
     resolved = StoredPrediction.objects.filter(resolved_at__isnull=False)
-    await wait_for(resolved.aexists, seconds=30)
+    await wait_for(resolved.aexists)
     stop.set()
-    await asyncio.wait_for(running, 10)
+    await asyncio.wait_for(running, PATIENCE)
 
 
 def rename(table: str, name: str) -> None:
@@ -243,7 +244,7 @@ def test_a_resolver_that_is_killed_leaves_nothing_half_done(
     finally:
         for resolver in resolvers:
             resolver.terminate()
-        codes = [resolver.wait(20) for resolver in resolvers]
+        codes = [resolver.wait(scaled(20)) for resolver in resolvers]
     assert codes == [-signal.SIGKILL, 0]
     assert server.shell(_SCORE).split() == ["400", "400", "1.0"]
 

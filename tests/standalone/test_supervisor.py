@@ -5,12 +5,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from realtime.standalone.supervisor import Program, Supervisor, restart_delay
+from tests.patience import scaled, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,15 +29,6 @@ supervisor = Supervisor(cwd=Path.cwd(), environment=os.environ, say=print)
 supervisor.start(Program("child", [sys.executable, "-c", sys.argv[2], sys.argv[1]]))
 time.sleep(60)
 """
-
-
-def wait_until(condition: Callable[[], bool], *, seconds: float = 5) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def pids(path: Path) -> list[int]:
@@ -123,7 +114,7 @@ def test_hurrying_does_not_wait_for_a_program_that_will_not_stop(started: Path) 
         assert wait_until(lambda: len(pids(started)) == 1)
         supervisor.hurry()
     assert not alive(pids(started)[0])
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < scaled(5)
 
 
 @pytest.mark.parametrize("code", [STAY, STUBBORN, PARENT])

@@ -13,7 +13,8 @@ from django.db import connection
 from realtime.models import WebhookDelivery, WebhookEndpoint
 from realtime.webhooks.events import emit_to
 from tests import personas
-from tests.processes import ROOT, START_SECONDS, STOP_SECONDS, process_environment
+from tests.patience import START_SECONDS, STOP_SECONDS
+from tests.processes import ROOT, process_environment
 
 URL = "https://hooks.example.com/ara"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from standardwebhooks import Webhook
 
-PATIENCE = 30.0  # seconds; far more than anything here takes
+from tests.patience import PATIENCE
 
 
 @dataclass(frozen=True)

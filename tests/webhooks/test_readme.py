@@ -16,7 +16,8 @@ from realtime.models import WebhookEvent
 from realtime.webhook_secrets import new_secret
 from realtime.webhooks.sender import Sender, WebhookRequest
 from tests.documents import block, section
-from tests.processes import START_SECONDS, STOP_SECONDS, free_port
+from tests.patience import PATIENCE, START_SECONDS, STOP_SECONDS
+from tests.processes import free_port
 
 SECRET = new_secret()
 
@@ -45,7 +46,7 @@ def wait_for(url: str, process: "subprocess.Popen[str]") -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            urllib.request.urlopen(url, timeout=5).close()
+            urllib.request.urlopen(url, timeout=PATIENCE).close()
         except urllib.error.HTTPError as exc:
             exc.close()
             return  # it answers, that it knows no GET

@@ -20,6 +20,7 @@ from realtime.webhooks.stale_streams import run_freshness, tell
 from tests import personas
 from tests.clients import wait_for
 from tests.delivery.updates import AAPL
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 EXPECTED = 0.2
@@ -51,7 +52,7 @@ async def watching() -> AsyncIterator[None]:
     task = asyncio.create_task(run_freshness(stop))
     yield
     stop.set()
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, PATIENCE)
 
 
 @database_sync_to_async
