@@ -16,6 +16,8 @@ from typing import Any, Final
 from channels.exceptions import InvalidChannelLayerError
 from corsheaders.conf import conf as cors
 from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import PermissionsMixin
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import DatabaseError
@@ -27,6 +29,7 @@ from rest_framework_simplejwt import settings as jwt
 from realtime import isolation
 from realtime.access.identity import ANONYMOUS
 from realtime.access.redact import redact
+from realtime.access.user_access import everybody_reads_all, load_rule
 from realtime.conf import bad_values, conf, nearest, unknown_names
 from realtime.delivery.cluster import is_cluster
 from realtime.delivery.layers import shared_layer
@@ -44,6 +47,7 @@ _EXAMPLE_KEY: Final = "fifty-random-characters-that-are-the-same-on-every-machin
 _EXAMPLE_PASSWORD: Final = "password"
 _OUR_CORS: Final = "realtime.api.cors.ApiCorsMiddleware"
 _THEIR_CORS: Final = "corsheaders.middleware.CorsMiddleware"
+_BY_GROUPS: Final = "realtime.access.groups.of_user"
 _LONGEST_ACCESS: Final = timedelta(days=1)
 
 
@@ -190,6 +194,35 @@ def check_dotted_paths() -> Iterator[CheckMessage]:
                 hint=f"Leave {name} unset, or write a dotted path such as package.module.name",
                 id=f"realtime.{number}",
             )
+
+
+@_check(Tags.security)
+def check_user_access() -> Iterator[CheckMessage]:
+    path = conf.REALTIME_USER_ACCESS
+    try:
+        load_rule()
+    except Exception as exc:  # the module is the project's own, and may raise anything
+        yield Error(
+            f"REALTIME_USER_ACCESS={path!r} cannot be used: {exc}",
+            hint="Write the dotted path of a function such as def of_user(user) -> Access. Until "
+            "then no credential of a user is accepted.",
+            id="realtime.E021",
+        )
+        return
+    if path == _BY_GROUPS and not issubclass(get_user_model(), PermissionsMixin):
+        yield Error(
+            f"REALTIME_USER_ACCESS={path!r} needs users with groups, and "
+            f"{settings.AUTH_USER_MODEL} is not a PermissionsMixin.",
+            hint="Write a function of your own.",
+            id="realtime.E022",
+        )
+    if conf.REALTIME_ALLOW_ANONYMOUS and not everybody_reads_all():
+        yield Warning(
+            "REALTIME_USER_ACCESS limits what users may read, and anybody without a credential "
+            "may read everything.",
+            hint="Set REALTIME_ALLOW_ANONYMOUS=false.",
+            id="realtime.W021",
+        )
 
 
 @_check()

@@ -50,6 +50,8 @@ class _Conf:
 
     # May a socket without a credential receive? The customer's document says "optional": yes.
     REALTIME_ALLOW_ANONYMOUS = Flag(True)
+    # Dotted path of the function that says what a user may read and publish: (user) -> Access.
+    REALTIME_USER_ACCESS = Text("realtime.access.user_access.everything")
     # Origins whose pages may open a WebSocket; empty: the hosts in ALLOWED_HOSTS. `*`: any.
     REALTIME_ALLOWED_ORIGINS = Names()
     # To send `auth` in, for a socket without a credential where anonymous is not allowed.

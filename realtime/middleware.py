@@ -10,6 +10,7 @@ from realtime.access.authentication import InvalidCredential, aauthenticate
 from realtime.access.credentials import find_credential
 from realtime.access.identity import ANONYMOUS
 from realtime.access.tickets import TicketsUnavailable
+from realtime.access.user_access import UserAccessFailed
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +23,8 @@ class TokenAuthMiddleware:
     A bad credential is not refused here: before the accept a browser sees nothing but 1006.
     `auth_error` is then the text for the client, and the consumer accepts, sends `error`
     `invalid_token` and closes 4401. `auth_unavailable` says that it could not be checked:
-    the database or Redis does not answer. Without a credential the client is ANONYMOUS, without
-    error.
+    the database or Redis does not answer, or REALTIME_USER_ACCESS fails. Without a credential the
+    client is ANONYMOUS, without error.
     """
 
     def __init__(self, app: Application) -> None:
@@ -40,6 +41,8 @@ class TokenAuthMiddleware:
             identity, error = ANONYMOUS, str(exc)
         except (TicketsUnavailable, DatabaseError) as exc:
             logger.error("a credential could not be checked: %s", exc)
+            identity, unavailable = ANONYMOUS, True
+        except UserAccessFailed:  # which has been logged
             identity, unavailable = ANONYMOUS, True
         # A copy: the outer applications keep theirs.
         scope = {

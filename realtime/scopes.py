@@ -50,7 +50,7 @@ def parse_pattern(text: object) -> str:
     return _STARS.sub("*", pattern)
 
 
-def parse_symbols(patterns: object) -> dict[str, list[str]]:
+def parse_symbols(patterns: object, most: int = MAX_PATTERNS) -> dict[str, list[str]]:
     """`{"market-data": ["btc*"]}` with checked scopes and patterns; raises InvalidScope.
 
     A scope that is absent, or has an empty list, is for every symbol.
@@ -65,8 +65,8 @@ def parse_symbols(patterns: object) -> dict[str, list[str]]:
             )
         if not isinstance(listed, list | tuple):
             raise InvalidScope(f"symbols of {scope} must be a list of patterns")
-        if len(listed) > MAX_PATTERNS:
-            raise InvalidScope(f"symbols of {scope} has more than {MAX_PATTERNS} patterns")
+        if len(listed) > most:
+            raise InvalidScope(f"symbols of {scope} has more than {most} patterns")
         if listed:
             parsed[scope] = list(dict.fromkeys(parse_pattern(text) for text in listed))
     return parsed

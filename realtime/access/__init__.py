@@ -2,6 +2,7 @@
 
 - `credentials`: finds the credential that a client sent. `authentication`: whether it is valid,
   and the error for one that is invalid or has expired.
+- `user_access`: what a user may read, by a function of the project. `groups`: by groups.
 - `identity`: the client with its scopes and limits. `cache`, `batches`: looked up once, many at a
   time.
 - `tokens`: issues and ends JSON Web Tokens. `signatures`: the keys that sign them.

@@ -36,6 +36,7 @@ from realtime.access.identity import (
 )
 from realtime.access.tickets import TicketsUnavailable, redeem
 from realtime.access.tokens import Claims, SessionAccessToken, blacklisted, ended_tokens
+from realtime.access.user_access import UserAccessFailed, forget_access
 from realtime.db import reconnecting
 from realtime.models import ApiKey, hash_secret
 from realtime.users import UserId
@@ -86,7 +87,10 @@ _look_ups: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LookUps]" = (
 
 
 def authenticate(credential: Credential | None) -> Identity:
-    """The identity behind a credential, ANONYMOUS for none; raises InvalidCredential."""
+    """The identity behind a credential, ANONYMOUS for none.
+
+    Raises InvalidCredential, TicketsUnavailable and UserAccessFailed.
+    """
     if credential is None:
         return ANONYMOUS
     digest = _digest(credential)
@@ -125,7 +129,10 @@ def forget(
     """
     if credential_id is None and session_id is None and user_id is None:
         _recent.forget()
+        forget_access()
         return
+    if user_id is not None:
+        forget_access(user_id)
     _recent.forget(
         lambda identity: (
             identity.credential_id == credential_id
@@ -231,7 +238,7 @@ def _look_up_all(
     for question in questions:
         try:
             identity, key = _look_up(question, prepared)
-        except (InvalidCredential, TicketsUnavailable) as exc:
+        except (InvalidCredential, TicketsUnavailable, UserAccessFailed) as exc:
             answers.append(exc)
             continue
         answers.append(identity)

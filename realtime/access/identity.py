@@ -8,10 +8,11 @@ from typing import Any, Final, Literal
 from django.contrib.auth.models import AbstractUser, AnonymousUser
 
 from realtime.access.tokens import SESSION_CLAIM, Claims
+from realtime.access.user_access import Access, access_of
 from realtime.conf import conf
 from realtime.models import KEY_LIMITS, ApiKey, may_publish
 from realtime.models import with_publish_permission as with_publish_permission
-from realtime.scopes import READ_SCOPES, SCOPES, matches
+from realtime.scopes import READ_SCOPES, matches
 from realtime.users import user_id_of
 
 Account = AbstractUser | AnonymousUser
@@ -23,7 +24,8 @@ class Identity:
     """A credential that was accepted.
 
     `symbols` limits a scope to the symbols that match one of its patterns; a scope that is not in
-    it is for every symbol. `allowed_origins` is empty where the key has no list of its own.
+    it is for every symbol. `bounds` does the same for what the user, or the owner of the key, may
+    do: a symbol has to match both. `allowed_origins` is empty where the key has none of its own.
     `credential_id` names the credential in logs, limits and revocations: `key:12`,
     `jwt:<jti>`, `session:7`, `anonymous`. It is not secret. `session_id` is what the tokens of one
     login have in common. `secret_hash` is the stored hash of the secret that was presented; for a
@@ -36,15 +38,18 @@ class Identity:
     credential_id: str
     expires_at: datetime | None = None
     symbols: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    bounds: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     allowed_origins: tuple[str, ...] = ()
     key_id: int | None = None
     session_id: str | None = None
     secret_hash: str | None = field(default=None, repr=False)
-    # The key's own limits; 0: the server's limit. See limits/policy.py.
+    # The key's or user's own limits; 0: the server's limit. See limits/policy.py.
     max_connections: int = 0
     max_subscriptions: int = 0
     messages_per_second: int = 0
     publish_per_second: int = 0
+    # Of the user, over all credentials.
+    user_connections: int = 0
 
     @property
     def is_authenticated(self) -> bool:
@@ -60,15 +65,23 @@ class Identity:
             return False
         if self.kind == "anonymous" and not conf.REALTIME_ALLOW_ANONYMOUS:
             return False
-        patterns = self.symbols.get(scope)
-        return symbol is None or patterns is None or matches(patterns, symbol)
+        if symbol is None:
+            return True
+        patterns, bounds = self.symbols.get(scope), self.bounds.get(scope)
+        return (patterns is None or matches(patterns, symbol)) and (
+            bounds is None or matches(bounds, symbol)
+        )
+
+    def is_limited(self, scope: str) -> bool:
+        """Is the scope for some symbols only?"""
+        return scope in self.symbols or scope in self.bounds
 
     def is_expired(self, now: datetime) -> bool:
         return self.expires_at is not None and self.expires_at <= now
 
     def for_user(self, user: Any) -> "Identity":
         """The same credential with a changed `user`, who comes from `with_publish_permission`."""
-        return replace(self, user=user, scopes=_scopes_of_user(user))
+        return replace(self, user=user, **_rights_of_user(user))
 
 
 ANONYMOUS: Final = Identity("anonymous", AnonymousUser(), READ_SCOPES, "anonymous")
@@ -78,28 +91,42 @@ def credential_id_of_key(key: ApiKey) -> str:
     return f"key:{key.pk}"
 
 
-def identity_of_key(key: ApiKey, secret_hash: str) -> Identity:
-    """`secret_hash` is of the secret that was presented: after a rotation a key has two."""
+def identity_of_key(key: ApiKey, secret_hash: str, access: Access | None = None) -> Identity:
+    """`secret_hash` is of the secret that was presented: after a rotation a key has two.
+
+    `access` is that of the owner, where it is known. Raises UserAccessFailed.
+    """
+    access = access_of(key.owner) if access is None else access
+    # What an operator granted the key itself does not depend on the owner.
+    granted = {"publish"} if key.publish_granted else set()
+    limits: dict[str, Any] = {
+        name: _smaller(getattr(key, name), access.limits[name])
+        for name in KEY_LIMITS
+        if name != "max_connections"
+    }
     return Identity(
         kind="api_key",
         user=key.owner,
-        scopes=key.scopes_now,
+        scopes=key.scopes_now & (access.scopes | granted),
         credential_id=credential_id_of_key(key),
         expires_at=key.expiry_of(secret_hash),
         symbols={scope: tuple(patterns) for scope, patterns in key.symbols.items()},
+        bounds={scope: each for scope, each in access.symbols.items() if scope not in granted},
         allowed_origins=tuple(key.allowed_origins),
         key_id=key.pk,
         secret_hash=secret_hash,
-        **{name: getattr(key, name) for name in KEY_LIMITS},
+        max_connections=key.max_connections,
+        user_connections=access.limits["max_connections"],
+        **limits,
     )
 
 
 def identity_of_token(user: Any, token: Claims) -> Identity:
-    """`user` comes from `with_publish_permission`."""
+    """`user` comes from `with_publish_permission`. Raises UserAccessFailed."""
     return Identity(
         kind="jwt",
         user=user,
-        scopes=_scopes_of_user(user),
+        **_rights_of_user(user),
         credential_id=f"jwt:{token['jti']}",
         expires_at=datetime.fromtimestamp(token["exp"], UTC),
         session_id=token.get(SESSION_CLAIM),
@@ -107,13 +134,16 @@ def identity_of_token(user: Any, token: Claims) -> Identity:
 
 
 def identity_of_user(user: Account) -> Identity:
-    """A user who is logged in with a session, as in the admin; costs a query."""
+    """A user who is logged in with a session, as in the admin; costs a query.
+
+    Raises UserAccessFailed.
+    """
     if not user.is_authenticated or user.pk is None:
         return ANONYMOUS
     return Identity(
         kind="session",
         user=user,
-        scopes=_scopes_of_user(user),
+        **_rights_of_user(user),
         credential_id=f"session:{user.pk}",
         secret_hash=user.get_session_auth_hash(),
     )
@@ -124,8 +154,21 @@ def session_hashes(user: Any) -> set[str]:
     return {user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()}
 
 
-def _scopes_of_user(user: Any) -> frozenset[str]:
-    return frozenset(SCOPES) if may_publish(user) else READ_SCOPES
+def _rights_of_user(user: Any) -> dict[str, Any]:
+    """The fields of an Identity that say what a user may do; raises UserAccessFailed."""
+    access = access_of(user)
+    limits = {name: access.limits[name] for name in KEY_LIMITS if name != "max_connections"}
+    return {
+        "scopes": access.scopes if may_publish(user) else access.scopes - {"publish"},
+        "bounds": access.symbols,
+        "user_connections": access.limits["max_connections"],
+        **limits,
+    }
+
+
+def _smaller(one: int, other: int) -> int:
+    """The smaller one of two limits; 0 does not limit."""
+    return min(one, other) if one and other else one or other
 
 
 def grant_of(identity: Identity) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import contextvars
 import logging
 import time
 from collections import deque
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 from channels.layers import get_channel_layer
@@ -26,11 +27,15 @@ from realtime.access.identity import (
     with_publish_permission,
 )
 from realtime.access.tokens import ended_sessions
+from realtime.access.user_access import UserAccessFailed
 from realtime.db import in_database
 from realtime.delivery.layers import StreamLayer, group_send_sync
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import ApiKey
 from realtime.users import UserId, user_id_of
+
+# A credential as it is now: None is refused, and a failure is a user whose rights nobody knows.
+Answer = Identity | UserAccessFailed | None
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +82,8 @@ class LiveSocket(Protocol):
     @property
     def identity(self) -> Identity: ...
 
-    async def credential_changed(self, identity: Identity | None) -> None:
-        """The credential as it is now; None if it is not accepted any more."""
+    async def credential_changed(self, identity: Answer) -> None:
+        """The credential as it is now."""
 
     async def evicted(self) -> None:
         """A newer connection takes the slot of this one."""
@@ -143,7 +148,7 @@ class LiveSockets:
             if socket.identity in answers:
                 self._spawn(socket.credential_changed(answers[socket.identity]))
 
-    async def _ask(self, identities: Collection[Identity]) -> Mapping[Identity, Identity | None]:
+    async def _ask(self, identities: Collection[Identity]) -> Mapping[Identity, Answer]:
         while True:
             try:
                 return await in_database(recheck)(identities)
@@ -184,8 +189,8 @@ def forget_announced(event: Mapping[str, Any]) -> None:
             forget(**{name: event[name]})
 
 
-def recheck(identities: Collection[Identity]) -> dict[Identity, Identity | None]:
-    """Each identity as it would be if its credential were presented now; None: refused."""
+def recheck(identities: Collection[Identity]) -> dict[Identity, Answer]:
+    """Each identity as it would be if its credential were presented now."""
     now = timezone.now()
     keys = ApiKey.objects.with_owners().in_bulk(
         [identity.key_id for identity in identities if identity.key_id is not None]
@@ -197,11 +202,11 @@ def recheck(identities: Collection[Identity]) -> dict[Identity, Identity | None]
         found = owners.filter(pk__in={identity.user_id for identity in logins})
         users = {user_id_of(user.pk): user for user in found}
     ended = ended_sessions([identity for identity in logins if identity.kind == "jwt"])
-    answers: dict[Identity, Identity | None] = {}
+    answers: dict[Identity, Answer] = {}
     for identity in identities:
         if identity.kind == "api_key":
             key = keys.get(identity.key_id)
-            answers[identity] = None if key is None else _key_again(key, identity, now)
+            answers[identity] = _answer(partial(_key_again, key, identity, now))
         elif identity.kind in ("jwt", "session"):
             user = users.get(identity.user_id)
             refused = (
@@ -210,8 +215,16 @@ def recheck(identities: Collection[Identity]) -> dict[Identity, Identity | None]
                 or identity in ended
                 or _of_old_password(user, identity)
             )
-            answers[identity] = None if refused else identity.for_user(user)
+            again = partial(identity.for_user, user)
+            answers[identity] = None if refused else _answer(again)
     return answers
+
+
+def _answer(again: Callable[[], Identity | None]) -> Answer:
+    try:
+        return again()
+    except UserAccessFailed as exc:
+        return exc
 
 
 def _of_old_password(user: Any, identity: Identity) -> bool:
@@ -219,8 +232,8 @@ def _of_old_password(user: Any, identity: Identity) -> bool:
     return identity.kind == "session" and identity.secret_hash not in session_hashes(user)
 
 
-def _key_again(key: ApiKey, identity: Identity, now: Any) -> Identity | None:
-    if key.status_at(now) != ApiKey.Status.ACTIVE or not key.owner.is_active:
+def _key_again(key: ApiKey | None, identity: Identity, now: Any) -> Identity | None:
+    if key is None or key.status_at(now) != ApiKey.Status.ACTIVE or not key.owner.is_active:
         return None
     if not identity.secret_hash or identity.secret_hash not in (key.hash, key.previous_hash):
         return None

@@ -14,7 +14,7 @@ from realtime.access.authentication import forget
 from realtime.access.identity import credential_id_of_key
 from realtime.access.live_sockets import announce
 from realtime.access.tokens import end_session, end_sessions, session_of
-from realtime.models import ApiKey
+from realtime.models import ApiKey, GroupAccess
 from realtime.users import user_id_of
 
 
@@ -36,7 +36,10 @@ def log_out_everywhere(user_id: Any) -> None:
 
 
 def user_changed(user_id: Any) -> None:
-    """The rights of a user (a primary key) have changed, or the user was deactivated."""
+    """The rights of a user (a primary key) have changed, or the user was deactivated.
+
+    After the commit every open socket of the user keeps to what REALTIME_USER_ACCESS says now.
+    """
     transaction.on_commit(partial(_changed, user_id=user_id_of(user_id)))
 
 
@@ -63,8 +66,9 @@ class EndLogins:
 # above.
 
 _UNIMPORTANT_OF_KEY: Final = frozenset({"name", "last_used_at"})
-# Every login saves `last_login`, which changes no rights.
-_IMPORTANT_OF_USER: Final = frozenset({"is_active", "is_staff", "is_superuser"})
+# Every login saves `last_login`, which changes no rights; EndLogins hears of passwords. Any other
+# field of a user may mean something to REALTIME_USER_ACCESS.
+_UNIMPORTANT_OF_USER: Final = frozenset({"last_login", "password"})
 
 
 _DONE: Final = frozenset({"post_add", "post_remove", "post_clear"})
@@ -79,6 +83,8 @@ def watch_changes() -> None:
         (post_save, _user_saved, user),
         (post_delete, _user_deleted, user),
         (post_save, _token_blacklisted, BlacklistedToken),
+        (post_save, _access_of_group_changed, GroupAccess),
+        (post_delete, _access_of_group_changed, GroupAccess),
     ):
         signal.connect(receiver, sender=model, dispatch_uid=f"realtime.{receiver.__name__}")
     # The right to publish depends on permissions: the user's own and those of the user's groups.
@@ -107,7 +113,7 @@ def _key_deleted(instance: ApiKey, **kwargs: Any) -> None:
 def _user_saved(
     instance: Any, created: bool, update_fields: Collection[str] | None, **kwargs: Any
 ) -> None:
-    if not created and (update_fields is None or {*update_fields} & _IMPORTANT_OF_USER):
+    if not created and (update_fields is None or {*update_fields} - _UNIMPORTANT_OF_USER):
         user_changed(instance.pk)
 
 
@@ -141,6 +147,11 @@ def _permissions_of_group_changed(instance: Any, reverse: bool, action: str, **k
 
 def _group_deleted(instance: Group, **kwargs: Any) -> None:
     for user_id in _members(instance):
+        user_changed(user_id)
+
+
+def _access_of_group_changed(instance: GroupAccess, **kwargs: Any) -> None:
+    for user_id in _members(instance.group):
         user_changed(user_id)
 
 

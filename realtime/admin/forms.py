@@ -1,15 +1,18 @@
-"""The forms of the admin for API keys and webhooks."""
+"""The forms of the admin for API keys, groups and webhooks."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 
+from realtime.access.user_access import USER_SCOPES
 from realtime.models import (
     KEY_LIMITS,
     ONE_LIVE_KEY,
     ApiKey,
+    GroupAccess,
     WebhookEndpoint,
     WebhookEvent,
     validate_origins,
@@ -18,7 +21,7 @@ from realtime.models.webhooks import validate_patterns
 from realtime.scopes import READ_SCOPES, SCOPES, SYMBOL_SCOPES, InvalidScope, parse_symbols
 
 if TYPE_CHECKING:  # generic in the stubs only
-    _ModelForm = forms.ModelForm[ApiKey]
+    _ModelForm = forms.ModelForm[Any]
     _WebhookForm = forms.ModelForm[WebhookEndpoint]
 else:
     _ModelForm = _WebhookForm = forms.ModelForm
@@ -46,17 +49,59 @@ def _symbols_field(label: str) -> forms.CharField:
     )
 
 
-class ApiKeyForm(_ModelForm):
-    operator_publishes = False  # set by the admin for each request
-
-    scopes = forms.MultipleChoiceField(
-        choices=[(scope, _SCOPE_LABELS[scope]) for scope in SCOPES],
+def _scopes_field(scopes: Iterable[str], help_text: str = "") -> forms.MultipleChoiceField:
+    return forms.MultipleChoiceField(
+        choices=[(scope, _SCOPE_LABELS[scope]) for scope in scopes],
         widget=forms.CheckboxSelectMultiple,
         initial=sorted(READ_SCOPES),
+        help_text=help_text,
     )
+
+
+class ScopedForm(_ModelForm):
+    """For a row with scopes, patterns of symbols for each of them, and limits."""
+
     symbols_predictions = _symbols_field("Symbols of predictions")
     symbols_market_data = _symbols_field("Symbols of market-data")
     symbols_publish = _symbols_field("Symbols of publish")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance._state.adding:
+            return
+        for scope in SYMBOL_SCOPES:
+            self.initial[symbols_name(scope)] = ", ".join(self.instance.symbols.get(scope, []))
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        for name in KEY_LIMITS:
+            if name in cleaned:  # not where the number was refused
+                cleaned[name] = cleaned[name] or 0
+        symbols: dict[str, list[str]] = {}
+        for scope in SYMBOL_SCOPES:
+            listed = cleaned.get(symbols_name(scope), "").replace(",", " ").split()
+            try:
+                symbols.update(parse_symbols({scope: listed}))
+            except InvalidScope as exc:
+                self.add_error(symbols_name(scope), ValidationError(str(exc)))
+        self.instance.symbols = symbols
+        return cleaned
+
+
+class GroupAccessForm(ScopedForm):
+    scopes = _scopes_field(
+        USER_SCOPES, "To publish also takes the permission “Can publish updates”."
+    )
+
+    class Meta:
+        model = GroupAccess
+        fields = ("group", "scopes", *KEY_LIMITS)
+
+
+class ApiKeyForm(ScopedForm):
+    operator_publishes = False  # set by the admin for each request
+
+    scopes = _scopes_field(SCOPES)
     origins = forms.CharField(
         label="Allowed origins",
         required=False,
@@ -73,11 +118,8 @@ class ApiKeyForm(_ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.instance._state.adding:
-            return
-        self.initial["origins"] = "\n".join(self.instance.allowed_origins)
-        for scope in SYMBOL_SCOPES:
-            self.initial[symbols_name(scope)] = ", ".join(self.instance.symbols.get(scope, []))
+        if not self.instance._state.adding:
+            self.initial["origins"] = "\n".join(self.instance.allowed_origins)
 
     def clean_origins(self) -> list[str]:
         origins: list[str] = self.cleaned_data["origins"].split()
@@ -85,17 +127,7 @@ class ApiKeyForm(_ModelForm):
         return origins
 
     def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        for name in KEY_LIMITS:
-            if name in cleaned:  # not where the number was refused
-                cleaned[name] = cleaned[name] or 0
-        symbols: dict[str, list[str]] = {}
-        for scope in SYMBOL_SCOPES:
-            listed = cleaned.get(symbols_name(scope), "").replace(",", " ").split()
-            try:
-                symbols.update(parse_symbols({scope: listed}))
-            except InvalidScope as exc:
-                self.add_error(symbols_name(scope), ValidationError(str(exc)))
+        cleaned = super().clean()
         # Django leaves the constraint out: its condition is on a field that the form has not.
         publishing = "publish" in {*cleaned.get("scopes", ()), *(self.initial.get("scopes") or ())}
         if publishing and not self.operator_publishes:
@@ -104,7 +136,6 @@ class ApiKeyForm(_ModelForm):
         twins = ApiKey.objects.filter(owner=owner, name=cleaned.get("name"), revoked_at=None)
         if owner is not None and twins.exclude(pk=self.instance.pk).exists():
             self.add_error("name", ONE_LIVE_KEY)
-        self.instance.symbols = symbols
         self.instance.allowed_origins = cleaned.get("origins", [])
         return cleaned
 

@@ -1,7 +1,7 @@
 """The channels that a rule may read for its owner, checked when it is made and when it fires.
 
 A rule has the rights of the credential that created or last changed it. A rule made by a user reads
-whatever users may read. A rule made with an API key reads what the key may read at this moment:
+whatever this user may read. A rule made with an API key reads what the key may read at this moment:
 nothing once the key is revoked, expired or deleted. A rule without an owner belongs to the
 operators, and is for everybody.
 """
@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from realtime.access.identity import Identity, identity_of_key
+from realtime.access.user_access import Access, UserAccessFailed, recent_access_of
 from realtime.alerts.rules import Definition, InvalidRule
 from realtime.models import AlertRule, ApiKey
 
@@ -32,12 +33,25 @@ def may_fire(rule: AlertRule, symbol: str, channels: Iterable[str], now: datetim
         return True
     if not rule.owner.is_active:
         return False
-    if rule.key_id is None:
-        return True
-    if rule.key is None or rule.key.status_at(now) != ApiKey.Status.ACTIVE:
+    try:
+        reader = _reader(rule, now)
+    except UserAccessFailed:
         return False
-    identity = identity_of_key(rule.key, rule.key.hash)
-    return identity.allows("alerts") and all(identity.allows(name, symbol) for name in channels)
+    return (
+        reader is not None
+        and reader.allows("alerts")
+        and all(reader.allows(name, symbol) for name in channels)
+    )
+
+
+def _reader(rule: AlertRule, now: datetime) -> Access | Identity | None:
+    """Whose rights count: the owner's or the key's; None for a key that is not accepted."""
+    access = recent_access_of(rule.owner)
+    if rule.key_id is None:
+        return access
+    if rule.key is None or rule.key.status_at(now) != ApiKey.Status.ACTIVE:
+        return None
+    return identity_of_key(rule.key, rule.key.hash, access)
 
 
 def with_rights(ids: Collection[int]) -> Iterable[AlertRule]:

@@ -54,7 +54,10 @@ def identity_of(request: Request) -> Identity:
     """Identifies the client: by credential, or by the session of a logged-in user."""
     if isinstance(request.auth, Identity):
         return request.auth
-    return identity_of_user(request.user)
+    identity = identity_of_user(request.user)
+    if identity.is_authenticated:
+        request.auth = identity  # asked once for each request
+    return identity
 
 
 class HasScope(BasePermission):

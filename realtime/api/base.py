@@ -20,6 +20,7 @@ from rest_framework.serializers import ChoiceField, Serializer
 from rest_framework.views import APIView, exception_handler
 
 from realtime.access.tickets import TicketsUnavailable
+from realtime.access.user_access import UserAccessFailed
 from realtime.broadcast import PublishFailed
 from realtime.connections import StatisticsUnavailable
 from realtime.values import finite
@@ -49,7 +50,9 @@ class BoundedJSONParser(JSONParser):
 def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None:
     if isinstance(exc, RequestDataTooBig):
         exc = BodyTooLarge()
-    elif isinstance(exc, PublishFailed | StatisticsUnavailable | TicketsUnavailable):
+    elif isinstance(
+        exc, PublishFailed | StatisticsUnavailable | TicketsUnavailable | UserAccessFailed
+    ):
         exc = Unavailable(str(exc))
     elif isinstance(exc, InterfaceError | OperationalError):
         # Away, locked for too long, or its disk is full: neither the client's fault nor a bug.

@@ -14,7 +14,6 @@ from realtime.api.authentication import HasPredictionsScope, identity_of
 from realtime.api.base import ApiView, Pages, QuerySerializer
 from realtime.api.serializers import PROBLEMS, ProblemSerializer
 from realtime.models import PredictionScore, StoredPrediction
-from realtime.scopes import matches
 from realtime.streams import InvalidSymbol, parse_symbol
 
 MAX_SYMBOLS: Final = 200
@@ -208,8 +207,7 @@ def _named(rows: QuerySet[Any], wanted: dict[str, Any], identity: Identity) -> Q
 
 def _allowed(rows: QuerySet[Any], identity: Identity) -> QuerySet[Any]:
     """Rows of symbols that the credential may read."""
-    patterns = identity.symbols.get("predictions")
-    if patterns is None:
+    if not identity.is_limited("predictions"):
         return rows
     known = PredictionScore.objects.order_by().values_list("symbol", flat=True).distinct()
-    return rows.filter(symbol__in=[symbol for symbol in known if matches(patterns, symbol)])
+    return rows.filter(symbol__in=[each for each in known if identity.allows("predictions", each)])

@@ -9,6 +9,7 @@ from realtime import protocol
 from realtime.access.identity import Identity
 from realtime.access.live_sockets import (
     GROUP,
+    Answer,
     LiveSockets,
     concerns,
     forget_announced,
@@ -169,19 +170,23 @@ class RealtimeConsumer(SocketConsumer):
         await self.credential.check_scope()
         await self.changes.in_turn(self.changes.end_forbidden)
 
-    async def credential_changed(self, identity: Identity | None) -> None:
+    async def credential_changed(self, identity: Answer) -> None:
         """The credential as it is now, after a change: see access/live_sockets.py."""
         await self.guarded(lambda: self._apply_credential(identity))
 
-    async def _apply_credential(self, identity: Identity | None) -> None:
+    async def _apply_credential(self, identity: Answer) -> None:
         if self.ended:
             return
-        most = self.identity.max_connections
+        most = self._most_connections
         await self.credential.change(identity)
         await self.admission.check_origin()
         await self._keep_to_scope()
-        if self.numbered and self.identity.max_connections != most:
+        if self.numbered and self._most_connections != most:
             await self.admission.count_again()
+
+    @property
+    def _most_connections(self) -> tuple[int, int]:
+        return self.identity.max_connections, self.identity.user_connections
 
     async def access_changed(self, event: Mapping[str, Any]) -> None:
         """An announcement, through a stock channel layer."""

@@ -62,7 +62,9 @@ def connection_limits(identity: Identity, find_address: Callable[[], str | None]
             identity.max_connections or conf.REALTIME_CONNECTIONS_PER_KEY
         )
     if identity.user_id is not None:
-        limits[Subject.USER, identity.user_id] = conf.REALTIME_CONNECTIONS_PER_USER
+        limits[Subject.USER, identity.user_id] = (
+            identity.user_connections or conf.REALTIME_CONNECTIONS_PER_USER
+        )
     if conf.REALTIME_CONNECTIONS_PER_IP and (address := find_address()) is not None:
         limits[Subject.ADDRESS, address] = conf.REALTIME_CONNECTIONS_PER_IP
     return {f"{subject}:{id}": limit for (subject, id), limit in limits.items() if limit}

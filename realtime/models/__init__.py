@@ -2,6 +2,7 @@
 
 - `keys`: API keys. `rights`: who may publish. `webhooks`: endpoints, deliveries and attempts.
 - `alerts`: rules, their state and the inbox. `predictions`: with outcomes and scores.
+- `groups`: what members of a group may read.
 - `bars`: of a minute and a day. `silences`: what was told of quiet streams.
 """
 
@@ -15,6 +16,7 @@ from realtime.models.alerts import (
     AlertRuleState,
 )
 from realtime.models.bars import Bar, RecordedPosition
+from realtime.models.groups import GroupAccess
 from realtime.models.keys import (
     KEY_LIMITS,
     ONE_LIVE_KEY,
@@ -55,6 +57,7 @@ __all__ = [
     "ApiKey",
     "ApiKeyQuerySet",
     "Bar",
+    "GroupAccess",
     "PredictionScore",
     "RecordedPosition",
     "Silence",

@@ -78,7 +78,7 @@ def validate_symbols(value: object) -> None:
         raise ValidationError(str(exc)) from exc
 
 
-def _limit_field(help_text: str) -> "models.PositiveIntegerField[int, int]":
+def limit_field(help_text: str) -> "models.PositiveIntegerField[int, int]":
     return models.PositiveIntegerField(
         default=0, blank=True, help_text=f"{help_text} 0: the server's limit."
     )
@@ -208,10 +208,10 @@ class ApiKey(models.Model):
     scopes = models.JSONField(default=list, validators=[validate_scopes])
     symbols = models.JSONField(default=dict, blank=True, validators=[validate_symbols])
     allowed_origins = models.JSONField(default=list, blank=True, validators=[validate_origins])
-    max_connections = _limit_field("Sockets open at once, over all processes.")
-    max_subscriptions = _limit_field("Subscriptions of one socket.")
-    messages_per_second = _limit_field("Messages that one socket may send.")
-    publish_per_second = _limit_field("Updates published over HTTP, over all processes.")
+    max_connections = limit_field("Sockets open at once, over all processes.")
+    max_subscriptions = limit_field("Subscriptions of one socket.")
+    messages_per_second = limit_field("Messages that one socket may send.")
+    publish_per_second = limit_field("Updates published over HTTP, over all processes.")
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
     # By an operator, to an owner who may not publish. Otherwise the right is the owner's own.
     publish_granted = models.BooleanField(default=False, editable=False)

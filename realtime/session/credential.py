@@ -12,6 +12,7 @@ from realtime.access.authentication import InvalidCredential, aauthenticate
 from realtime.access.credentials import credential_from_token
 from realtime.access.identity import Identity
 from realtime.access.tickets import TicketsUnavailable
+from realtime.access.user_access import UserAccessFailed
 from realtime.conf import conf
 from realtime.limits.policy import RETRY_AFTER_MS, message_rate
 from realtime.limits.rates import TokenBucket
@@ -87,6 +88,8 @@ class LiveCredential:
         except (TicketsUnavailable, DatabaseError) as exc:
             logger.error("a credential could not be checked: %s", exc)
             await self._refuse_unchecked(message.id)
+        except UserAccessFailed:
+            await self._refuse_unchecked(message.id)
         if self.identity.is_authenticated and identity.user_id != self.identity.user_id:
             raise ProtocolError(
                 ErrorCode.FORBIDDEN,
@@ -108,8 +111,10 @@ class LiveCredential:
 
     # Its end ----------------------------------------------------------------------------------
 
-    async def change(self, identity: Identity | None) -> None:
+    async def change(self, identity: Identity | UserAccessFailed | None) -> None:
         """The credential was changed to this; None if it is not accepted any more."""
+        if isinstance(identity, UserAccessFailed):
+            await self._refuse_unchecked()
         if identity is None:
             await self._connection.refuse(
                 ErrorCode.INVALID_TOKEN, "The credential is no longer valid. Obtain a new one."

@@ -9,13 +9,15 @@ Called in synchronous code (on an event loop: `realtime.db.in_database(emit)(...
 `transaction.atomic()` that stores what the event is about.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
+from django.contrib.auth import get_user_model
 from django.utils import timezone
 from msgspec import Struct
 
+from realtime.access.user_access import UserAccessFailed, everybody_reads_all, recent_access_of
 from realtime.aside import readable, set_aside
 from realtime.broadcast import InvalidUpdate, check_data
 from realtime.conf import conf
@@ -48,19 +50,21 @@ def emit(
 
     `data` is a JSON object of any shape, by convention with a `symbol`. Endpoints filter by
     `symbol`; an event without a symbol passes every filter. `user_id`: only endpoints of this user;
-    None: of every active user. Raises InvalidUpdate, with nothing written.
+    None: of every active user. The owner must be allowed to read what the event is about.
+    Raises InvalidUpdate, with nothing written.
     """
     symbol = _symbol(symbol)
     body = _body(event, data)
     endpoints = WebhookEndpoint.objects.filter(enabled=True, owner__is_active=True)
     if user_id is not None:
         endpoints = endpoints.filter(owner_id=user_id)
-    endpoints = endpoints.only("pk", "events", "symbols").order_by()
+    endpoints = endpoints.only("pk", "events", "symbols", "owner").order_by()
     wanting = []
     for endpoint in readable(endpoints):
         with set_aside(f"webhook endpoint {endpoint.pk}"):
             wanting += [endpoint] if endpoint.wants(event, symbol) else []
-    return _write(wanting, event, symbol, body, timedelta(seconds=after))
+    allowed = _allowed(wanting, _scope_of(event, data), symbol)
+    return _write(allowed, event, symbol, body, timedelta(seconds=after))
 
 
 def emit_to(
@@ -82,6 +86,38 @@ def send_test(endpoint: WebhookEndpoint) -> WebhookDelivery | None:
     """Queue a `test` event for an endpoint, so that its owner can test the receiver."""
     data = {"message": "This is a test of your webhook.", "webhook": endpoint.pk}
     return emit_to(endpoint.pk, WebhookEvent.TEST, data, symbol=None)
+
+
+def _scope_of(event: str, data: Mapping[str, Any]) -> str | None:
+    """What the owner of an endpoint must be allowed to read; None: nothing."""
+    match event:
+        case WebhookEvent.PREDICTION_COMPLETE | WebhookEvent.PREDICTION_OUTCOME:
+            return "predictions"
+        case WebhookEvent.ALERT_TRIGGERED:
+            return "alerts"
+        case WebhookEvent.STREAM_STALE:
+            return str(data.get("channel"))
+        case _:
+            return None
+
+
+def _allowed(
+    endpoints: Sequence[WebhookEndpoint], scope: str | None, symbol: str | None
+) -> Sequence[WebhookEndpoint]:
+    """Those whose owners may read this, as they could a few seconds ago at the earliest."""
+    if scope is None or not endpoints or everybody_reads_all():
+        return endpoints
+    owner_ids = {each.owner_id for each in endpoints}
+    owners = get_user_model()._default_manager.in_bulk(owner_ids)
+    reading = {pk for pk, owner in owners.items() if _may_read(owner, scope, symbol)}
+    return [each for each in endpoints if each.owner_id in reading]
+
+
+def _may_read(owner: Any, scope: str, symbol: str | None) -> bool:
+    try:
+        return recent_access_of(owner).allows(scope, None if scope == "alerts" else symbol)
+    except UserAccessFailed:
+        return False
 
 
 def _write(
