@@ -28,6 +28,7 @@ from rest_framework_simplejwt import settings as jwt
 
 from realtime import isolation
 from realtime.access.identity import ANONYMOUS
+from realtime.access.origins import normal_origin
 from realtime.access.redact import redact
 from realtime.access.user_access import everybody_reads_all, load_rule
 from realtime.conf import bad_values, conf, nearest, unknown_names
@@ -121,6 +122,8 @@ def check_hosts_and_origins() -> Iterator[CheckMessage]:
     for origin in conf.REALTIME_ALLOWED_ORIGINS:
         try:
             validate_origins([] if origin in ("*", "null") else [origin])
+            if origin != "*" and normal_origin(origin) is None:
+                raise ValidationError(f"{origin[:80]!r} must be written in Punycode: https://xn--…")
         except ValidationError as exc:
             yield Error(
                 redact(f"REALTIME_ALLOWED_ORIGINS: {exc.messages[0]}"),

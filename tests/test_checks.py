@@ -50,6 +50,8 @@ def test_the_settings_of_a_newcomer_are_fine() -> None:
         ("ALLOWED_HOSTS", [], ["realtime.E003"]),
         ("REALTIME_ALLOWED_ORIGINS", ["https://a.example", "https://*.b.example", "*"], []),
         ("REALTIME_ALLOWED_ORIGINS", ["a.example", "https://a/b"], ["realtime.E004"] * 2),
+        ("REALTIME_ALLOWED_ORIGINS", ["https://bücher.example", "https://*.ü.example"], []),
+        ("REALTIME_ALLOWED_ORIGINS", ["https://straße.example"], ["realtime.E004"]),
         ("REALTIME_TRUSTED_PROXIES", ["10.0.0.0/8", "unix"], []),
         ("REALTIME_TRUSTED_PROXIES", ["0.0.0.0/0", "::/0"], ["realtime.W003"] * 2),
         ("LOGGING", {"handlers": {"file": {"class": "x"}}}, ["realtime.W004"]),

@@ -36,7 +36,7 @@ def page_allowed(origin: str, own: Sequence[str] = ()) -> bool:
     The key's own list decides if it has one, else REALTIME_ALLOWED_ORIGINS, else ALLOWED_HOSTS.
     Any site can send `null` from a sandboxed frame, so `null` must be listed explicitly.
     """
-    text = _normal(origin) if origin.isascii() and "," not in origin else None
+    text = normal_origin(origin) if origin.isascii() and "," not in origin else None
     if text is None:
         return False  # no browser sends it
     allowed = own or conf.REALTIME_ALLOWED_ORIGINS
@@ -45,7 +45,7 @@ def page_allowed(origin: str, own: Sequence[str] = ()) -> bool:
     return _is_served(text)
 
 
-def _normal(text: str) -> str | None:
+def normal_origin(text: str) -> str | None:
     """An origin, or a pattern, as browsers spell it: lower case, Punycode, no usual port."""
     text = text.strip().lower().rstrip("/")
     if text in (OPAQUE, _FILE):
@@ -55,17 +55,28 @@ def _normal(text: str) -> str | None:
         return None
     scheme, host, port = parts.group("scheme", "host", "port")
     try:
-        host = host if host.isascii() else punycode(host)
+        host = host if host.isascii() else _ascii(host)
     except UnicodeError:
         return None
     return f"{scheme}://{host}" + ("" if port in (None, _PORTS.get(scheme)) else f":{port}")
+
+
+def _ascii(host: str) -> str:
+    """In Punycode; raises UnicodeError, also where browsers may take the name for another one.
+
+    Python writes `straße` as `strasse`, which is somebody else's name today.
+    """
+    name = punycode(host)
+    if name.encode().decode("idna") != host:
+        raise UnicodeError(host)
+    return name
 
 
 def _matches(origin: str, pattern: str) -> bool:
     """`*`, `https://app.example.com`, or `https://*.example.com`."""
     if pattern == "*":
         return True
-    wanted = _normal(pattern) or ""
+    wanted = normal_origin(pattern) or ""
     scheme, star, domain = wanted.partition("://*.")
     under = bool(star) and origin.startswith(f"{scheme}://") and origin.endswith(f".{domain}")
     return under or origin == wanted

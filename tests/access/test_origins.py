@@ -85,6 +85,12 @@ def test_a_list_may_spell_an_origin_otherwise_than_browsers(
     assert allowed(origin)
 
 
+@pytest.mark.parametrize("origin", ["https://strasse.example", "https://xn--strae-oqa.example"])
+def test_a_name_that_may_mean_two_matches_neither(origin: str, settings: Any) -> None:
+    settings.REALTIME_ALLOWED_ORIGINS = ["https://straße.example"]
+    assert not allowed(origin)
+
+
 @pytest.mark.parametrize("origin", ["https://a.example", "http://a.example:443", "null"])
 def test_another_port_or_scheme_is_another_origin(origin: str, settings: Any) -> None:
     settings.REALTIME_ALLOWED_ORIGINS = ["https://a.example:8443", "http://a.example"]
