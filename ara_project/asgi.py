@@ -2,11 +2,10 @@
 
 import os
 
-from channels.routing import ProtocolTypeRouter
 from django.core.asgi import get_asgi_application
 from django.core.exceptions import ImproperlyConfigured
 
-from realtime.conf import conf, require_valid
+from realtime.conf import require_valid
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ara_project.settings")
 # Before the imports below: it fills the app registry that models need.
@@ -16,13 +15,6 @@ try:
 except ImproperlyConfigured as exc:
     raise SystemExit(f"Bad configuration: {exc}") from None
 
-from realtime.api.health import Probes
-from realtime.predictions.predictors import warm_up
-from realtime.routing import websocket_application
+import realtime.asgi
 
-if conf.REALTIME_PREDICTION_RUNNER == "pool":  # otherwise a worker computes
-    warm_up()
-
-application = ProtocolTypeRouter(
-    {"http": Probes(http_application), "websocket": websocket_application}
-)
+application = realtime.asgi.application(http_application)

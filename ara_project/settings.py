@@ -230,39 +230,8 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     },
 }
 
-# REST and tokens ------------------------------------------------------------------------------
+# Tokens ---------------------------------------------------------------------------------------
 
-REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": [
-        "realtime.api.authentication.CredentialAuthentication",
-        "rest_framework.authentication.SessionAuthentication",
-    ],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.CursorPagination",
-    "PAGE_SIZE": 100,
-    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
-}
-SPECTACULAR_SETTINGS = {
-    "TITLE": "ARA Realtime",
-    "DESCRIPTION": "Publish to WebSocket clients, obtain credentials, read alerts, predictions and "
-    "statistics. The WebSockets themselves: [asyncapi.json](asyncapi.json).",
-    "VERSION": "1",
-    "SERVE_INCLUDE_SCHEMA": False,
-    # What follows it names the group of a path.
-    "SCHEMA_PATH_PREFIX": "/api/v1",
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
-    # Fields of the same name that choose among different things.
-    "ENUM_NAME_OVERRIDES": {
-        "ApiKeyStatusEnum": "realtime.models.keys.ApiKey.Status",
-        "WebhookDeliveryStatusEnum": "realtime.models.webhooks.WebhookDelivery.Status",
-        "WebhookEventEnum": "realtime.models.webhooks.WebhookEvent",
-    },
-}
 SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(seconds=env.count("JWT_ACCESS_SECONDS", default=900)),
     "REFRESH_TOKEN_LIFETIME": timedelta(

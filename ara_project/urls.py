@@ -2,8 +2,15 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 from django.views import defaults
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
 from realtime.pages import guard_page, guard_urls
+
+admin.site.site_header = admin.site.site_title = "ARA Realtime"
+admin.site.index_title = "Administration"
+# They show refresh tokens that still work to everybody who may look at them, and there is nothing
+# to do there: a login is ended by a new password, by log-out, or by making the account inactive.
+admin.site.unregister([BlacklistedToken, OutstandingToken])
 
 # In this project the whole admin, and the pages of errors, are guarded as our own pages are.
 _admin, _app, _site = admin.site.urls

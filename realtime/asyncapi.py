@@ -77,8 +77,8 @@ _SECURITY: Final = {
 }
 
 
-def document(host: str = "localhost:8000", *, secure: bool = False) -> Document:
-    """The AsyncAPI document of a server at this host, as JSON has it."""
+def document(host: str = "localhost:8000", prefix: str = "", *, secure: bool = False) -> Document:
+    """The AsyncAPI document of a server at this host and below this path, as JSON has it."""
     messages = {_name(kind): _message(kind) for kind in _every_message()}
     return {
         "asyncapi": "3.0.0",
@@ -88,6 +88,7 @@ def document(host: str = "localhost:8000", *, secure: bool = False) -> Document:
             "this": {
                 "host": host,
                 "protocol": "wss" if secure else "ws",
+                **({"pathname": prefix} if prefix else {}),
                 "security": [_ref("securitySchemes", name) for name in _SECURITY],
             }
         },

@@ -30,6 +30,7 @@ from realtime import isolation
 from realtime.access.identity import ANONYMOUS
 from realtime.access.origins import normal_origin
 from realtime.access.redact import redact
+from realtime.access.tokens import BLACKLIST_APP, can_end_logins
 from realtime.access.user_access import everybody_reads_all, load_rule
 from realtime.conf import bad_values, conf, nearest, unknown_names
 from realtime.delivery.cluster import is_cluster
@@ -85,7 +86,7 @@ def check_secret_key() -> Iterator[CheckMessage]:
             hint="Leave SECRET_KEY unset on one machine, or set 50 random characters.",
             id="realtime.E001",
         )
-    elif settings.SECRET_KEY.startswith("django-insecure-"):
+    elif settings.SECRET_KEY.startswith("django-insecure-") and not settings.DEBUG:
         yield Error(
             "SECRET_KEY is an example made by Django.",
             hint="Leave SECRET_KEY unset on one machine, or set 50 random characters.",
@@ -108,6 +109,12 @@ def check_tokens() -> Iterator[CheckMessage]:
             "An access token lives as long as the refresh token, which then has no use.",
             hint="Set JWT_REFRESH_SECONDS to more than JWT_ACCESS_SECONDS.",
             id="realtime.W002",
+        )
+    if not can_end_logins():
+        yield Warning(
+            "Nobody can log out: tokens are good until they expire.",
+            hint=f"Add {BLACKLIST_APP!r} to INSTALLED_APPS, and migrate.",
+            id="realtime.W020",
         )
 
 
@@ -137,7 +144,7 @@ def check_cors() -> Iterator[CheckMessage]:
     """Does a middleware of the project answer preflights of the API before ours?"""
     found = [name for name in settings.MIDDLEWARE if name in (_OUR_CORS, _THEIR_CORS)]
     try:
-        path = reverse("api:token")
+        path = reverse("realtime:api:token")
     except NoReverseMatch:
         return
     if found[:1] == [_THEIR_CORS] and re.match(cors.CORS_URLS_REGEX, path):

@@ -1,9 +1,11 @@
 """Which consumer serves which path. Nothing else imports the consumers."""
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 from channels.routing import URLRouter
-from django.urls import re_path
+from django.core.handlers.asgi import get_script_prefix
+from django.urls import URLResolver, get_resolver, re_path
 
 from realtime.consumers import (
     AlertsConsumer,
@@ -11,7 +13,7 @@ from realtime.consumers import (
     NotFoundConsumer,
     PredictionsConsumer,
 )
-from realtime.middleware import TokenAuthMiddleware
+from realtime.middleware import Application, TokenAuthMiddleware
 
 # Django's types know views only in a URL pattern, Channels' router takes ASGI applications.
 _path: Any = re_path
@@ -26,3 +28,46 @@ websocket_urlpatterns: Any = [
 ]
 
 websocket_application = TokenAuthMiddleware(cast(Any, URLRouter(websocket_urlpatterns)))
+
+_OURS = r"(?=ws/(?:predictions|market-data|alerts)(?:/|$))"
+
+
+def websocket_application_of(others: Application | None = None) -> Application:
+    """Our paths at every prefix at which the project includes `realtime.urls`.
+
+    All other paths go to `others`, or are told which paths there are.
+    """
+    prefixes = list(_prefixes(get_resolver())) or [""]
+    routes = [_path(f"^{prefix}{_OURS}", websocket_application) for prefix in prefixes]
+    routes.append(_path(r"", others or websocket_application))
+    return _BelowScriptName(cast(Any, URLRouter(routes)))
+
+
+def _prefixes(resolver: URLResolver, before: str = "") -> Iterator[str]:
+    """Regular expressions of the paths at which `realtime.urls` is included."""
+    for each in resolver.url_patterns:
+        if isinstance(each, URLResolver):
+            prefix = before + each.pattern.regex.pattern.removeprefix("^")
+            if each.app_name == "realtime":
+                yield prefix
+            else:
+                yield from _prefixes(each, prefix)
+
+
+class _BelowScriptName:
+    """Takes the path at which a proxy serves the whole project (FORCE_SCRIPT_NAME) off.
+
+    A proxy may have taken it off itself.
+    """
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        script_name = str(get_script_prefix(scope) or "").rstrip("/")
+        if script_name:
+            path = scope["path"]
+            if path.startswith(f"{script_name}/"):
+                path = path.removeprefix(script_name)
+            scope = {**scope, "path_remaining": path}
+        await self._app(scope, receive, send)

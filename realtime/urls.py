@@ -1,13 +1,18 @@
 from django.urls import include, path, re_path
 
+from realtime.api.health import alive, ready
 from realtime.api.statistics import MetricsView
 from realtime.pages import guard_page
 from realtime.views import Dashboard, upgrade_required
 
+app_name = "realtime"
 urlpatterns = [
     path("", guard_page(Dashboard.as_view()), name="dashboard"),
+    path("healthz", alive, name="healthz"),
+    path("readyz", ready, name="readyz"),
     # Where scrapers look for it.
     path("metrics", MetricsView.as_view(), name="metrics"),
     path("api/v1/", include("realtime.api.urls")),
-    re_path(r"^ws(?:/|$)", upgrade_required),
+    path("ws", upgrade_required, name="ws"),
+    re_path(r"^ws/", upgrade_required),
 ]

@@ -5,6 +5,7 @@ from typing import Any, Final
 from django.http import HttpRequest, HttpResponse
 from django.views.generic import TemplateView
 
+from realtime.api.schema import own_url
 from realtime.standalone.demo import project_command
 
 
@@ -12,8 +13,12 @@ class Dashboard(TemplateView):
     template_name = "realtime/dashboard.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        python = project_command(private=_from_this_machine(self.request))
-        return super().get_context_data(python=python, **kwargs)
+        return super().get_context_data(
+            python=project_command(private=_from_this_machine(self.request)),
+            docs_url=own_url(self.request, "api:docs"),
+            ws_url=own_url(self.request, "ws"),
+            **kwargs,
+        )
 
 
 def _from_this_machine(request: HttpRequest) -> bool:
@@ -25,13 +30,17 @@ def _from_this_machine(request: HttpRequest) -> bool:
 
 _UPGRADE: Final = """\
 This is a WebSocket endpoint. Connect with ws:// (with TLS wss://), in a browser for example with
-    new WebSocket('ws://localhost:8000/ws/market-data/AAPL')
+    new WebSocket('{url}/market-data/AAPL')
 If that is what you did: a proxy in between does not pass the headers Upgrade and Connection on.
 """
 
 
 def upgrade_required(request: HttpRequest) -> HttpResponse:
     """A browser that was pointed at an endpoint, or a proxy that speaks plain HTTP only."""
+    url = request.build_absolute_uri(own_url(request, "ws")).replace("http", "ws", 1)
     return HttpResponse(
-        _UPGRADE, status=426, content_type="text/plain", headers={"Upgrade": "websocket"}
+        _UPGRADE.format(url=url),
+        status=426,
+        content_type="text/plain",
+        headers={"Upgrade": "websocket"},
     )

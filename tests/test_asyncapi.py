@@ -131,8 +131,14 @@ def test_the_command_prints_the_document() -> None:
     assert json.loads(output.getvalue()) == DOCUMENT
 
 
+def test_the_command_names_the_path_of_a_project() -> None:
+    output = StringIO()
+    call_command("asyncapi", "--url", "wss://example.com/live/", stdout=output)
+    assert json.loads(output.getvalue())["servers"]["this"]["pathname"] == "/live"
+
+
 @pytest.mark.parametrize(
-    "url", ["example.com", "https://example.com", "ws://", "ws://a/b", "ws://["]
+    "url", ["example.com", "https://example.com", "ws://", "ws://a?b=c", "ws://["]
 )
 def test_the_command_refuses_what_is_no_server(url: str) -> None:
     with pytest.raises(CommandError, match="wss://"):

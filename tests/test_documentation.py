@@ -222,7 +222,7 @@ ROOMS = [
     {"middleware", "consumers"},
     {"routing"},
     {"tasks", "api", "admin", "checks", "standalone"},
-    {"management", "apps", "urls", "views"},
+    {"management", "apps", "urls", "views", "asgi"},
 ]
 RANK = {name: rank for rank, names in enumerate(ROOMS) for name in names}
 

@@ -21,6 +21,7 @@ from django.db import DatabaseError, connections
 from django.db.models import Q
 from django.utils import timezone
 from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
+from rest_framework_simplejwt.settings import api_settings
 
 from realtime.access.batches import Batches
 from realtime.access.cache import RecentCache
@@ -35,7 +36,16 @@ from realtime.access.identity import (
     with_publish_permission,
 )
 from realtime.access.tickets import TicketsUnavailable, redeem
-from realtime.access.tokens import Claims, SessionAccessToken, blacklisted, ended_tokens
+from realtime.access.tokens import (
+    JTI_CLAIM,
+    Claims,
+    SessionAccessToken,
+    blacklisted,
+    claims_of_user,
+    ended_tokens,
+    user_field,
+    user_named_by,
+)
 from realtime.access.user_access import UserAccessFailed, forget_access
 from realtime.db import reconnecting
 from realtime.models import ApiKey, hash_secret
@@ -296,7 +306,7 @@ def _look_up_grant(grant: Mapping[str, Any] | None) -> Identity:
             pk=grant["key_id"],
         )
         return _check_key(keys.first(), grant["secret_hash"])
-    if "jti" in grant:
+    if JTI_CLAIM in grant:
         identity = _check_token(find_user(grant), grant)
         if identity.is_expired(timezone.now()):
             raise InvalidCredential(expired=True)
@@ -320,6 +330,10 @@ def _check_key(key: ApiKey | None, secret_hash: str) -> Identity:
 def _check_token(user: Any, token: Claims) -> Identity:
     if user is None:
         raise InvalidCredential
+    if api_settings.CHECK_REVOKE_TOKEN:
+        claim = api_settings.REVOKE_TOKEN_CLAIM
+        if token.get(claim) != claims_of_user(user)[claim]:
+            raise InvalidCredential
     return identity_of_token(user, token)
 
 
@@ -331,18 +345,14 @@ def find_user(token: Claims) -> Any:
     """
     users = with_publish_permission(get_user_model()._default_manager)
     try:
-        return users.filter(~blacklisted(token), pk=_key_of(token), is_active=True).first()
+        named = {user_field(): user_named_by(token)}
+        return users.filter(~blacklisted(token), **named, is_active=True).first()
     except _ODD_CLAIM as exc:
         raise InvalidCredential from exc
 
 
-def _key_of(token: Claims) -> Any:
-    """The primary key that a token names; raises one of _ODD_CLAIM."""
-    return get_user_model()._meta.pk.to_python(token["user_id"])
-
-
 def _name_of(token: Claims) -> tuple[str, str]:
-    return str(token["jti"]), str(token["user_id"])
+    return str(token[JTI_CLAIM]), str(token[api_settings.USER_ID_CLAIM])
 
 
 def _users_of(tokens: Sequence[Claims]) -> dict[tuple[str, str], Any] | None:
@@ -354,14 +364,15 @@ def _users_of(tokens: Sequence[Claims]) -> dict[tuple[str, str], Any] | None:
         return {}
     users = with_publish_permission(get_user_model()._default_manager).filter(is_active=True)
     try:
-        active = {str(user.pk): user for user in users.filter(pk__in={*map(_key_of, tokens)})}
+        named = {f"{user_field()}__in": {*map(user_named_by, tokens)}}
+        active = {str(getattr(user, user_field())): user for user in users.filter(**named)}
         ended = ended_tokens(tokens)
     except _ODD_CLAIM:
         return None
     return {
-        _name_of(token): active.get(str(_key_of(token)))
+        _name_of(token): active.get(str(user_named_by(token)))
         for token in tokens
-        if token["jti"] not in ended
+        if token[JTI_CLAIM] not in ended
     }
 
 

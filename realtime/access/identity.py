@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 from django.contrib.auth.models import AbstractUser, AnonymousUser
 
-from realtime.access.tokens import SESSION_CLAIM, Claims
+from realtime.access.tokens import JTI_CLAIM, SESSION_CLAIM, Claims, claims_of_user
 from realtime.access.user_access import Access, access_of
 from realtime.conf import conf
 from realtime.models import KEY_LIMITS, ApiKey, may_publish
@@ -127,7 +127,7 @@ def identity_of_token(user: Any, token: Claims) -> Identity:
         kind="jwt",
         user=user,
         **_rights_of_user(user),
-        credential_id=f"jwt:{token['jti']}",
+        credential_id=f"jwt:{token[JTI_CLAIM]}",
         expires_at=datetime.fromtimestamp(token["exp"], UTC),
         session_id=token.get(SESSION_CLAIM),
     )
@@ -177,8 +177,8 @@ def grant_of(identity: Identity) -> dict[str, Any]:
         return {"key_id": identity.key_id, "secret_hash": identity.secret_hash}
     if identity.kind == "jwt" and identity.expires_at is not None:
         return {
-            "user_id": identity.user_id,
-            "jti": identity.credential_id.removeprefix("jwt:"),
+            **claims_of_user(identity.user),
+            JTI_CLAIM: identity.credential_id.removeprefix("jwt:"),
             "exp": identity.expires_at.timestamp(),
             **({} if identity.session_id is None else {SESSION_CLAIM: identity.session_id}),
         }

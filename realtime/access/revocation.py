@@ -13,7 +13,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
 from realtime.access.authentication import forget
 from realtime.access.identity import credential_id_of_key
 from realtime.access.live_sockets import announce
-from realtime.access.tokens import end_session, end_sessions, session_of
+from realtime.access.tokens import can_end_logins, end_session, end_sessions, session_of
 from realtime.models import ApiKey, GroupAccess
 from realtime.users import user_id_of
 
@@ -82,11 +82,13 @@ def watch_changes() -> None:
         (post_delete, _key_deleted, ApiKey),
         (post_save, _user_saved, user),
         (post_delete, _user_deleted, user),
-        (post_save, _token_blacklisted, BlacklistedToken),
         (post_save, _access_of_group_changed, GroupAccess),
         (post_delete, _access_of_group_changed, GroupAccess),
     ):
         signal.connect(receiver, sender=model, dispatch_uid=f"realtime.{receiver.__name__}")
+    if can_end_logins():
+        name = f"realtime.{_token_blacklisted.__name__}"
+        post_save.connect(_token_blacklisted, sender=BlacklistedToken, dispatch_uid=name)
     # The right to publish depends on permissions: the user's own and those of the user's groups.
     for changed, related in (
         (_permissions_of_user_changed, getattr(user, "user_permissions", None)),

@@ -3,6 +3,9 @@
 Every token of a session carries its `sid`. Ending the session ends all of them: the current refresh
 token, and access tokens that have not expired yet. simplejwt's blacklist lists the tokens and
 sessions that have ended. Here its rows hold the session of a token, never the token's text.
+
+What a token says about its user is the project's choice, in SIMPLE_JWT. A project without the
+blacklist among its apps has logins that end by themselves only.
 """
 
 import re
@@ -10,17 +13,22 @@ from collections.abc import Collection, Iterable
 from typing import Any, Final, Protocol, TypeVar
 from uuid import uuid4
 
+from django.apps import apps
+from django.contrib.auth import get_user_model
 from django.db import transaction
-from django.db.models import Exists
+from django.db.models import Exists, Q
 from rest_framework_simplejwt.exceptions import TokenError
+from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token, UntypedToken
-from rest_framework_simplejwt.utils import datetime_from_epoch
+from rest_framework_simplejwt.utils import datetime_from_epoch, get_md5_hash_password
 
 from realtime.access.signatures import BACKEND
 from realtime.users import UserId
 
 SESSION_CLAIM: Final = "sid"
+JTI_CLAIM: Final[str] = api_settings.JTI_CLAIM or "jti"
+BLACKLIST_APP: Final = "rest_framework_simplejwt.token_blacklist"
 _SESSION_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
@@ -32,18 +40,55 @@ class Claims(Protocol):
     def get(self, name: str, /) -> Any: ...
 
 
+def can_end_logins() -> bool:
+    """Does the project have simplejwt's blacklist?"""
+    return apps.is_installed(BLACKLIST_APP)
+
+
+def user_field() -> str:
+    """The field of the user model that a token names."""
+    # simplejwt's default is not the name of every primary key.
+    return "pk" if api_settings.USER_ID_FIELD == "id" else str(api_settings.USER_ID_FIELD)
+
+
+def claims_of_user(user: Any) -> dict[str, str]:
+    """What a token says about its user."""
+    claims = {api_settings.USER_ID_CLAIM: str(getattr(user, user_field()))}
+    if api_settings.CHECK_REVOKE_TOKEN:
+        claims[api_settings.REVOKE_TOKEN_CLAIM] = get_md5_hash_password(user.password)
+    return claims
+
+
+def user_named_by(token: Claims) -> Any:
+    """The value of `user_field`; raises KeyError, ValidationError and others for an odd claim."""
+    model = get_user_model()
+    name = user_field()
+    field: Any = model._meta.pk if name == "pk" else model._meta.get_field(name)
+    return field.to_python(token[api_settings.USER_ID_CLAIM])
+
+
 def ids_of(token: Claims) -> list[str]:
     """The ids by which a token may be blacklisted: its own, and that of its session."""
-    return [str(token[claim]) for claim in ("jti", SESSION_CLAIM) if claim in token]
+    return [str(token[claim]) for claim in (JTI_CLAIM, SESSION_CLAIM) if claim in token]
 
 
-def blacklisted(token: Claims) -> Exists:
+def blacklisted(token: Claims) -> Exists | Q:
     """The blacklist look-up as a condition inside a larger query."""
+    if not can_end_logins():
+        return Q(pk__in=[])
     return Exists(BlacklistedToken.objects.filter(token__jti__in=ids_of(token)))
 
 
 def is_blacklisted(token: Claims) -> bool:
-    return BlacklistedToken.objects.filter(token__jti__in=ids_of(token)).exists()
+    return bool(_ended(ids_of(token)))
+
+
+def _ended(ids: Collection[str | None]) -> set[str]:
+    """Which of these ids of tokens and sessions the blacklist holds."""
+    if not can_end_logins():
+        return set()
+    found = BlacklistedToken.objects.filter(token__jti__in=ids)
+    return set(found.values_list("token__jti", flat=True))
 
 
 class SessionMember(Protocol):
@@ -64,17 +109,15 @@ def ended_sessions(members: Collection[Member]) -> set[Member]:
         member: {member.credential_id.removeprefix("jwt:"), member.session_id} for member in members
     }
     asked = set().union(*ids.values()) - {None}
-    found = BlacklistedToken.objects.filter(token__jti__in=asked)
-    ended = set(found.values_list("token__jti", flat=True))
+    ended = _ended(asked)
     return {member for member, own in ids.items() if own & ended}
 
 
 def ended_tokens(tokens: Collection[Claims]) -> set[str]:
     """The `jti` of tokens that are blacklisted, directly or by their session; one query."""
     asked = {own for token in tokens for own in ids_of(token)}
-    found = BlacklistedToken.objects.filter(token__jti__in=asked)
-    ended = set(found.values_list("token__jti", flat=True))
-    return {str(token["jti"]) for token in tokens if not ended.isdisjoint(ids_of(token))}
+    ended = _ended(asked)
+    return {str(token[JTI_CLAIM]) for token in tokens if not ended.isdisjoint(ids_of(token))}
 
 
 class SessionAccessToken(AccessToken):
@@ -98,7 +141,7 @@ class SessionRefreshToken(RefreshToken):
     def for_user(cls, user: Any) -> "SessionRefreshToken":
         """The first token of a new session."""
         token = cls()
-        token["user_id"] = str(user.pk)
+        token.payload.update(claims_of_user(user))
         token[SESSION_CLAIM] = uuid4().hex
         _note(token, ids_of(token), user.pk)
         return token
@@ -108,23 +151,26 @@ class SessionRefreshToken(RefreshToken):
             raise TokenError("Token is blacklisted")
 
     def outstand(self) -> None:
-        """Called for the token that a rotation creates: extends the session to its expiry."""
-        _note(self, ids_of(self)[:1], self["user_id"])
-        if SESSION_CLAIM in self:
+        """Called for a token that rotation makes: the session lives as long as it."""
+        user = get_user_model()._default_manager.filter(**{user_field(): user_named_by(self)})
+        _note(self, ids_of(self)[:1], user.values_list("pk", flat=True).first())
+        if SESSION_CLAIM in self and can_end_logins():
             session = OutstandingToken.objects.filter(jti=self[SESSION_CLAIM])
             session.update(expires_at=datetime_from_epoch(self["exp"]))
 
-    def blacklist(self) -> BlacklistedToken:
-        """Called for the token that a rotation replaces: ends it alone, and its session continues.
+    def blacklist(self) -> None:  # type: ignore[override]  # nobody reads the row
+        """Called for the token that rotation replaces: this one only, its session goes on.
 
         Raises TokenError if another request was faster: of several requests that use a token at the
         same time, only one receives the next token.
         """
+        if not can_end_logins():
+            return
         self.outstand()
         with transaction.atomic():
-            row = OutstandingToken.objects.select_for_update().get(jti=self["jti"])
+            row = OutstandingToken.objects.select_for_update().get(jti=self[JTI_CLAIM])
             self.check_blacklist()
-            return _blacklist([row])[0]
+            _blacklist([row])
 
 
 def session_of(token: OutstandingToken) -> str:
@@ -134,17 +180,21 @@ def session_of(token: OutstandingToken) -> str:
 
 
 def end_session(session_id: str) -> None:
-    """End a session: none of its tokens is accepted any more."""
-    _blacklist(OutstandingToken.objects.filter(jti=session_id))
+    """No token of this session is good any more."""
+    if can_end_logins():
+        _blacklist(OutstandingToken.objects.filter(jti=session_id))
 
 
 def end_sessions(user_id: UserId) -> None:
-    """End all sessions of a user: none of their tokens is accepted any more."""
-    with transaction.atomic():
-        _blacklist(OutstandingToken.objects.filter(user_id=user_id))
+    """No token of any session of this user is good any more."""
+    if can_end_logins():
+        with transaction.atomic():
+            _blacklist(OutstandingToken.objects.filter(user_id=user_id))
 
 
 def _note(token: Token, ids: Iterable[str], user_id: Any) -> None:
+    if not can_end_logins():
+        return
     expires_at = datetime_from_epoch(token["exp"])
     OutstandingToken.objects.bulk_create(
         [
@@ -161,7 +211,7 @@ def _note(token: Token, ids: Iterable[str], user_id: Any) -> None:
     )
 
 
-def _blacklist(outstanding: Any) -> list[BlacklistedToken]:
-    return BlacklistedToken.objects.bulk_create(
+def _blacklist(outstanding: Any) -> None:
+    BlacklistedToken.objects.bulk_create(
         [BlacklistedToken(token=token) for token in outstanding], ignore_conflicts=True
     )

@@ -4,9 +4,9 @@
   forms.
 - `base`: what browsers may do with all of these pages.
 - `groups`: what their members may read.
-- `alerts`, `bars`, `predictions`: what is stored. `site`: its name. `login`: a limit of tries.
+- `alerts`, `bars`, `predictions`: what is stored. `login`: a limit of tries.
 """
 
-from realtime.admin import alerts, bars, groups, keys, login, predictions, site, webhooks
+from realtime.admin import alerts, bars, groups, keys, login, predictions, webhooks
 
-__all__ = ["alerts", "bars", "groups", "keys", "login", "predictions", "site", "webhooks"]
+__all__ = ["alerts", "bars", "groups", "keys", "login", "predictions", "webhooks"]

@@ -19,4 +19,5 @@ class LoginForm(AdminAuthenticationForm):
         return super().clean()
 
 
-admin.site.login_form = LoginForm
+if admin.site.login_form is None:  # a project may have a form of its own
+    admin.site.login_form = LoginForm

@@ -4,7 +4,7 @@ from typing import Any, Final, cast
 
 from asgiref.sync import async_to_sync
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import extend_schema_view
 from rest_framework import generics, serializers, status
 from rest_framework.exceptions import PermissionDenied, Throttled, ValidationError
 from rest_framework.request import Request
@@ -24,6 +24,8 @@ from realtime.alerts.rule_editing import (
 from realtime.alerts.rules import Definition, InvalidRule, parse_rule
 from realtime.api.authentication import HasScope, identity_of
 from realtime.api.base import ApiView, Pages, QuerySerializer, Unavailable
+from realtime.api.documented import extend_schema
+from realtime.api.fields import DateTimeField, ModelSerializer
 from realtime.api.serializers import PROBLEMS, ProblemSerializer
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import Alert, AlertRule
@@ -56,14 +58,14 @@ class AlertRuleSerializer(serializers.Serializer[Any]):
     cooldown = serializers.FloatField(required=False, help_text="Seconds.")
     once = serializers.BooleanField(required=False)
     active_hours = serializers.DictField(required=False)
-    expires_at = serializers.DateTimeField(required=False)
+    expires_at = DateTimeField(required=False)
     paused = serializers.BooleanField(required=False)
     escalate_to = serializers.IntegerField(required=False, help_text="A webhook endpoint of yours.")
     escalate_after = serializers.FloatField(required=False, help_text="Seconds.")
     # The field of this name, not DRF's own attribute, which says where a value comes from.
     source = serializers.CharField(read_only=True)  # type: ignore[assignment]
-    created_at = serializers.DateTimeField(read_only=True)
-    last_fired_at = serializers.DateTimeField(read_only=True, allow_null=True)
+    created_at = DateTimeField(read_only=True)
+    last_fired_at = DateTimeField(read_only=True, allow_null=True)
 
     def get_fields(self) -> Any:
         # `for` is a word of Python's, too.
@@ -94,7 +96,7 @@ class DryRunSerializer(AlertRuleSerializer):
 
 
 class FiringSerializer(serializers.Serializer[Any]):
-    timestamp = serializers.DateTimeField()
+    timestamp = DateTimeField()
     symbol = serializers.CharField()
     price = serializers.FloatField(allow_null=True)
     message = serializers.CharField()
@@ -105,8 +107,8 @@ class DryRunReportSerializer(serializers.Serializer[Any]):
 
     past = serializers.ChoiceField(PASTS)
     updates = serializers.IntegerField()
-    begin = serializers.DateTimeField(allow_null=True)
-    end = serializers.DateTimeField(allow_null=True)
+    begin = DateTimeField(allow_null=True)
+    end = DateTimeField(allow_null=True)
     fired = serializers.IntegerField()
     fired_without_cooldown = serializers.IntegerField()
     times = FiringSerializer(many=True)
@@ -261,7 +263,7 @@ READ_ONLY: Final = ("id", "source", "created_at", "last_fired_at")
 # The inbox --------------------------------------------------------------------------------------
 
 
-class AlertSerializer(serializers.ModelSerializer[Alert]):
+class AlertSerializer(ModelSerializer[Alert]):
     """`id` and `data` as on the wire."""
 
     id = serializers.CharField(source="uid", read_only=True)
@@ -285,7 +287,7 @@ class AlertsQuerySerializer(QuerySerializer):
         required=False, help_text="One value, or several: `high,critical`."
     )
     symbol = serializers.CharField(required=False)
-    since = serializers.DateTimeField(required=False)
+    since = DateTimeField(required=False)
     cursor = serializers.CharField(required=False)
 
     def validate_severity(self, text: str) -> list[str]:

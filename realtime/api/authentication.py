@@ -9,7 +9,7 @@ from rest_framework.request import Request
 
 from realtime.access.authentication import InvalidCredential, authenticate
 from realtime.access.credentials import find_in_headers
-from realtime.access.identity import Account, Identity, identity_of_user
+from realtime.access.identity import ANONYMOUS, Account, Identity, identity_of_user
 from realtime.access.origins import page_allowed
 
 
@@ -54,7 +54,8 @@ def identity_of(request: Request) -> Identity:
     """Identifies the client: by credential, or by the session of a logged-in user."""
     if isinstance(request.auth, Identity):
         return request.auth
-    identity = identity_of_user(request.user)
+    # UNAUTHENTICATED_USER of the project may be None.
+    identity = ANONYMOUS if request.user is None else identity_of_user(request.user)
     if identity.is_authenticated:
         request.auth = identity  # asked once for each request
     return identity

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from typing import Any
+from typing import Any, Final
 
 from django.core.exceptions import RequestDataTooBig
 from django.core.exceptions import ValidationError as ValidationProblem
@@ -10,22 +10,31 @@ from django.db import DataError, InterfaceError, OperationalError
 from django.http import HttpRequest
 from django.utils.cache import patch_vary_headers
 from rest_framework import status
+from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import APIException, NotFound, ParseError, ValidationError
+from rest_framework.metadata import SimpleMetadata
+from rest_framework.negotiation import BaseContentNegotiation, DefaultContentNegotiation
 from rest_framework.pagination import CursorPagination
 from rest_framework.parsers import JSONParser
+from rest_framework.permissions import IsAuthenticated
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import ChoiceField, Serializer
+from rest_framework.settings import api_settings
 from rest_framework.views import APIView, exception_handler
 
 from realtime.access.tickets import TicketsUnavailable
 from realtime.access.user_access import UserAccessFailed
+from realtime.api.authentication import CredentialAuthentication
+from realtime.api.documented import DocumentedSchema
 from realtime.broadcast import PublishFailed
 from realtime.connections import StatisticsUnavailable
 from realtime.values import finite
 
 logger = logging.getLogger(__name__)
+
+_WHOLE_BODY: Final = "non_field_errors"
 
 
 class BodyTooLarge(APIException):
@@ -39,6 +48,8 @@ class Unavailable(APIException):
 
 class BoundedJSONParser(JSONParser):
     """JSON that is nested deeper than Python's stack is bad input, not our fault."""
+
+    strict = True
 
     def parse(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -61,6 +72,11 @@ def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None
     elif isinstance(exc, DataError):
         # PostgreSQL has narrower ideas of texts, times and numbers than JSON.
         exc = ParseError("A value in this request is out of range, or holds U+0000.")
+    elif isinstance(exc, ValidationError) and isinstance(exc.detail, dict):
+        # A project may have its own name for what is wrong with a body as a whole.
+        theirs = api_settings.NON_FIELD_ERRORS_KEY
+        names = {name: _WHOLE_BODY if name == theirs else name for name in exc.detail}
+        exc.detail = {names[name]: problem for name, problem in exc.detail.items()}
     return exception_handler(exc, context)
 
 
@@ -106,6 +122,7 @@ class Pages(CursorPagination):
     """Pages that follow a cursor, also one that was made up."""
 
     ordering: Any = ("-created_at", "-id")
+    page_size = 100
 
     def paginate_queryset(self, *args: Any, **kwargs: Any) -> list[Any] | None:
         try:
@@ -130,6 +147,8 @@ def measure_body(request: HttpRequest) -> None:
 class FiniteJSONRenderer(JSONRenderer):
     """A stored number that is not finite is null: JSON has no word for it."""
 
+    strict, compact, ensure_ascii = True, True, False
+
     def render(self, data: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().render(data, *args, **kwargs)
@@ -146,8 +165,25 @@ def _finite(value: Any) -> Any:
 
 
 class ApiView(APIView):
+    """Says itself all that REST_FRAMEWORK would say for it: that belongs to the project."""
+
+    authentication_classes = [CredentialAuthentication, SessionAuthentication]
+    permission_classes = [IsAuthenticated]
+    throttle_classes = []
     parser_classes = [BoundedJSONParser]
     renderer_classes = [FiniteJSONRenderer]
+    content_negotiation_class: type[BaseContentNegotiation] = DefaultContentNegotiation
+    metadata_class = SimpleMetadata
+    versioning_class = None
+    # Of generic views.
+    pagination_class: Any = None
+    filter_backends: Any = ()
+    schema = DocumentedSchema()
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Any:
+        """Without a place in the project's own OpenAPI document: ours is in schema.py."""
+        return super().as_view(**{"schema": None, **initkwargs})
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         measure_body(request)

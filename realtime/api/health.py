@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.core.handlers.asgi import get_script_prefix
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.utils.decorators import sync_and_async_middleware
@@ -44,7 +45,7 @@ class Probes:
         self._looking: asyncio.Task[Answer] | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = scope["path"].removeprefix(str(get_script_prefix(scope) or "").rstrip("/"))
         if path not in PROBES:
             await self._app(scope, receive, send)
             return
@@ -97,13 +98,22 @@ def answer_probes(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpR
     return answer_async if iscoroutinefunction(get_response) else answer_sync
 
 
+def alive(request: HttpRequest) -> JsonResponse:
+    """`healthz`, for a project whose application does not run `Probes`."""
+    return _response(_ALIVE)
+
+
+def ready(request: HttpRequest) -> JsonResponse:
+    """`readyz`."""
+    return _response(_DRAINING if is_draining() else _verdict(_database(), _redis()))
+
+
 def _answer(request: HttpRequest) -> JsonResponse:
-    if request.path_info == "/healthz":
-        status, content = _ALIVE
-    elif is_draining():
-        status, content = _DRAINING
-    else:
-        status, content = _verdict(_database(), _redis())
+    return alive(request) if request.path_info == "/healthz" else ready(request)
+
+
+def _response(answer: Answer) -> JsonResponse:
+    status, content = answer
     response: Any = JsonResponse(content, status=status)
     response._has_been_logged = True  # a load balancer asks each second: Django would log an error
     return cast(JsonResponse, response)

@@ -6,7 +6,7 @@ from typing import Any, Final
 from django.core.exceptions import ValidationError as ModelError
 from django.db import transaction
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import extend_schema_view
 from rest_framework import generics, serializers, status
 from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.request import Request
@@ -15,6 +15,8 @@ from rest_framework.response import Response
 from realtime.access.revocation import key_changed
 from realtime.api.authentication import IsUser, identity_of
 from realtime.api.base import ApiView, Pages
+from realtime.api.documented import extend_schema
+from realtime.api.fields import ModelSerializer
 from realtime.models import KEY_LIMITS, ApiKey
 from realtime.streams import CHANNELS
 from realtime.users import one_at_a_time
@@ -25,7 +27,7 @@ MAX_OVERLAP: Final = timedelta(days=30)
 _SETTINGS: Final = ("name", "scopes", "symbols", "allowed_origins", "expires_at")
 
 
-class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
+class ApiKeySerializer(ModelSerializer[ApiKey]):
     """A key without its secret."""
 
     scopes = serializers.ListField(child=serializers.CharField(), default=list(CHANNELS))

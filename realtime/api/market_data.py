@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Any, Final
 
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.request import Request
@@ -11,6 +10,8 @@ from rest_framework.response import Response
 
 from realtime.api.authentication import HasMarketDataScope, identity_of
 from realtime.api.base import ApiView, Choice, QuerySerializer
+from realtime.api.documented import extend_schema
+from realtime.api.fields import DateTimeField, ModelSerializer
 from realtime.api.serializers import PROBLEMS
 from realtime.models import Bar
 from realtime.streams import InvalidSymbol, parse_symbol
@@ -31,12 +32,12 @@ class BarsQuerySerializer(QuerySerializer):
         max_length=64,
         help_text="Where prices come from: `replay`. Default: the source that was recorded last.",
     )
-    before = serializers.DateTimeField(
+    before = DateTimeField(
         required=False, help_text="Only bars that begin before this time: `2024-01-01T12:00:00Z`."
     )
 
 
-class BarSerializer(serializers.ModelSerializer[Bar]):
+class BarSerializer(ModelSerializer[Bar]):
     """`start` is the bar's first moment; the newest bar may still change."""
 
     class Meta:

@@ -1,13 +1,14 @@
 """The answer to an unknown path of the API: JSON, as every other error."""
 
 from django.http import HttpRequest, JsonResponse
-from django.urls import reverse
 from django.views.decorators.csrf import csrf_exempt
+
+from realtime.api.schema import own_url
 
 
 @csrf_exempt
 def not_found(request: HttpRequest) -> JsonResponse:
     hint = "paths do not end with a slash" if request.path_info.endswith("/") else ""
-    documents = f"{reverse('api:docs')} lists all paths"
+    documents = f"{own_url(request, 'docs')} lists all paths"
     detail = f"Not found: {hint or documents}."
     return JsonResponse({"detail": detail}, status=404)

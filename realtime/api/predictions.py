@@ -3,7 +3,6 @@
 from typing import Any, Final
 
 from django.db.models import OuterRef, QuerySet, Subquery
-from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers
 from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.request import Request
@@ -12,6 +11,8 @@ from rest_framework.response import Response
 from realtime.access.identity import Identity
 from realtime.api.authentication import HasPredictionsScope, identity_of
 from realtime.api.base import ApiView, Pages, QuerySerializer
+from realtime.api.documented import extend_schema
+from realtime.api.fields import DateTimeField, ModelSerializer
 from realtime.api.serializers import PROBLEMS, ProblemSerializer
 from realtime.models import PredictionScore, StoredPrediction
 from realtime.streams import InvalidSymbol, parse_symbol
@@ -50,20 +51,20 @@ class PredictionsQuerySerializer(ScoresQuerySerializer):
         default=None,
         help_text="Only predictions with an outcome, or only those without.",
     )
-    since = serializers.DateTimeField(required=False, help_text="Made at this time or later.")
-    until = serializers.DateTimeField(required=False, help_text="Made before this time.")
+    since = DateTimeField(required=False, help_text="Made at this time or later.")
+    until = DateTimeField(required=False, help_text="Made before this time.")
 
     known_elsewhere = ("cursor", "limit")
 
 
-class PredictionSerializer(serializers.ModelSerializer[StoredPrediction]):
+class PredictionSerializer(ModelSerializer[StoredPrediction]):
     """`timestamp` and `valid_until` are on the market's clock, all other times on ours.
 
     What comes after `created_at` is null until the outcome is known.
     """
 
     prediction_id = serializers.CharField(read_only=True)
-    timestamp = serializers.DateTimeField(source="as_of", read_only=True)
+    timestamp = DateTimeField(source="as_of", read_only=True)
 
     class Meta:
         model = StoredPrediction
@@ -76,7 +77,7 @@ class PredictionSerializer(serializers.ModelSerializer[StoredPrediction]):
         read_only_fields = fields
 
 
-class ScoreSerializer(serializers.ModelSerializer[PredictionScore]):
+class ScoreSerializer(ModelSerializer[PredictionScore]):
     """Over the last outcomes (REALTIME_SCORE_WINDOW of them); null: none of them tells.
 
     `within_bounds`: the share of prices within the bounds, to compare with `nominal`, the share

@@ -4,12 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from drf_spectacular.utils import (
-    OpenApiExample,
-    OpenApiResponse,
-    PolymorphicProxySerializer,
-    extend_schema,
-)
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, PolymorphicProxySerializer
 from rest_framework import status
 from rest_framework.exceptions import PermissionDenied, Throttled, ValidationError
 from rest_framework.request import Request
@@ -18,6 +13,7 @@ from rest_framework.response import Response
 from realtime.access.identity import Identity
 from realtime.api.authentication import HasPublishScope, identity_of
 from realtime.api.base import ApiView
+from realtime.api.documented import extend_schema
 from realtime.api.serializers import (
     PROBLEMS,
     ProblemSerializer,

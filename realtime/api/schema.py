@@ -1,54 +1,141 @@
-"""The documents of both interfaces: our credentials in the OpenAPI one, and the AsyncAPI one."""
+"""The documents of both interfaces, OpenAPI and AsyncAPI, and the page that shows the first."""
 
 import threading
-from functools import cache
-from typing import Any
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import reverse
+from django.utils import translation
 from django.utils.encoding import force_bytes
 from django.views.decorators.http import require_safe
+from django.views.generic import TemplateView
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.generators import SchemaGenerator
-from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiYamlRenderer
-from drf_spectacular.utils import extend_schema
-from drf_spectacular.views import SpectacularAPIView
+from drf_spectacular.generators import EndpointEnumerator, SchemaGenerator
+from drf_spectacular.renderers import (
+    OpenApiJsonRenderer,
+    OpenApiJsonRenderer2,
+    OpenApiYamlRenderer,
+    OpenApiYamlRenderer2,
+)
+from drf_spectacular.settings import SPECTACULAR_DEFAULTS, patched_settings
 from rest_framework.request import Request
 
+from realtime.api.base import ApiView
+from realtime.api.documented import DocumentedSchema, extend_schema
 from realtime.asyncapi import document
 
+# Instead of the project's SPECTACULAR_SETTINGS, which are for its own document.
+SETTINGS: Final[dict[str, Any]] = {
+    # All but what cannot be patched, which is about drf-spectacular's own views.
+    **{
+        name: value
+        for name, value in SPECTACULAR_DEFAULTS.items()
+        if not name.startswith("SERVE_") and name != "DEFAULT_GENERATOR_CLASS"
+    },
+    "TITLE": "ARA Realtime",
+    "DESCRIPTION": "Publish to WebSocket clients, obtain credentials, read alerts, predictions and "
+    "statistics. The WebSockets themselves: [asyncapi.json](asyncapi.json).",
+    "VERSION": "1",
+    # What follows it names the group of a path.
+    "SCHEMA_PATH_PREFIX": "/",
+    # Fields of the same name that choose among different things.
+    "ENUM_NAME_OVERRIDES": {
+        "ApiKeyStatusEnum": "realtime.models.keys.ApiKey.Status",
+        "WebhookDeliveryStatusEnum": "realtime.models.webhooks.WebhookDelivery.Status",
+        "WebhookEventEnum": "realtime.models.webhooks.WebhookEvent",
+    },
+}
 _rendering = threading.Lock()
 
 
-class OpenApiView(SpectacularAPIView):
+class _OurEndpoints(EndpointEnumerator):
+    """Ours, which other documents leave out: see `ApiView.as_view`."""
+
+    def should_include_endpoint(self, path: str, callback: Callable[..., Any]) -> bool:
+        view: type = getattr(callback, "cls", object)
+        return issubclass(view, ApiView)
+
+
+class Generator(SchemaGenerator):
+    """Describes the REST API, and nothing of the project that it is installed in."""
+
+    endpoint_inspector_cls = _OurEndpoints
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(urlconf="realtime.api.urls")  # type: ignore[no-untyped-call]
+
+    def create_view(self, callback: Any, method: str, request: Any = None) -> Any:
+        view = super().create_view(callback, method, request)  # type: ignore[no-untyped-call]
+        if view.schema is None:
+            self._set_schema_to_view(view, DocumentedSchema())  # type: ignore[no-untyped-call]
+        return view
+
+
+class OpenApiView(ApiView):
     """The OpenAPI document: YAML, or JSON for clients that ask for it."""
 
+    authentication_classes = []
+    permission_classes = []
+    renderer_classes = [
+        OpenApiYamlRenderer, OpenApiYamlRenderer2, OpenApiJsonRenderer, OpenApiJsonRenderer2,
+    ]  # fmt: skip
+
     @extend_schema(exclude=True)
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+    def get(self, request: Request) -> HttpResponse:
         renderer: Any = request.accepted_renderer
-        return HttpResponse(rendered(renderer.format), content_type=renderer.media_type)
+        prefix = own_url(request, "schema").removesuffix("/schema")
+        return HttpResponse(rendered(renderer.format, prefix), content_type=renderer.media_type)
 
 
-def rendered(format: str) -> bytes:
+def own_url(request: HttpRequest | Request, name: str) -> str:
+    """The URL of another view of the API, below the prefix that this request came by."""
+    match = request.resolver_match
+    assert match is not None
+    return reverse(f"{match.namespace}:{name}")
+
+
+def rendered(format: str, prefix: str) -> bytes:
     """Once for each format: anybody may ask, and it takes a quarter of a second.
 
     One thread at a time: the generator fails in two that begin together.
     """
     with _rendering:
-        return _rendered(format)
+        return _rendered(format, prefix)
 
 
-@cache
-def _rendered(format: str) -> bytes:
-    generator = SchemaGenerator()  # type: ignore[no-untyped-call]
-    document = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+@lru_cache(maxsize=16)
+def _rendered(format: str, prefix: str) -> bytes:
+    # Without a language: drf-spectacular remembers the names of enumerations for each language.
+    with (
+        translation.override(None),
+        patched_settings({**SETTINGS, "SCHEMA_PATH_PREFIX_INSERT": prefix}),
+    ):
+        schema = Generator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     renderer = OpenApiJsonRenderer() if "json" in format else OpenApiYamlRenderer()
-    return force_bytes(renderer.render(document, renderer_context={}))
+    return force_bytes(renderer.render(schema, renderer_context={}))
+
+
+class Docs(TemplateView):
+    """Swagger UI, from the app drf_spectacular_sidecar: nothing is loaded from elsewhere."""
+
+    template_name = "realtime/docs.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(
+            schema_url=own_url(self.request, "schema"),
+            csrf_header=settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-"),
+            **kwargs,
+        )
 
 
 @require_safe
 def asyncapi(request: HttpRequest) -> JsonResponse:
     """The WebSocket interface of this server. For everybody, as the OpenAPI document is."""
-    return JsonResponse(document(request.get_host(), secure=request.is_secure()))
+    prefix = own_url(request, "asyncapi").removesuffix("/api/v1/asyncapi.json")
+    return JsonResponse(document(request.get_host(), prefix, secure=request.is_secure()))
 
 
 class CredentialScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

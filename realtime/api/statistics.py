@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpResponse
-from drf_spectacular.utils import extend_schema
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
@@ -13,6 +12,7 @@ from rest_framework.response import Response
 from realtime.access.identity import Identity
 from realtime.api.authentication import identity_of
 from realtime.api.base import ApiView
+from realtime.api.documented import extend_schema
 from realtime.api.metrics import exposition
 from realtime.api.serializers import ConnectionsSerializer, ProblemSerializer
 from realtime.connections import connection_manager

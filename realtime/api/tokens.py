@@ -4,25 +4,31 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import extend_schema_view
 from rest_framework import serializers, status
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 from rest_framework_simplejwt.exceptions import InvalidToken, TokenError
-from rest_framework_simplejwt.serializers import (
-    TokenObtainPairSerializer,
-    TokenRefreshSerializer,
-)
+from rest_framework_simplejwt.serializers import TokenObtainPairSerializer
+from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.views import TokenViewBase
 
 from realtime.access.authentication import InvalidCredential, find_user
 from realtime.access.identity import grant_of
 from realtime.access.revocation import log_out, log_out_everywhere
 from realtime.access.tickets import TICKET_SECONDS, issue
-from realtime.access.tokens import SESSION_CLAIM, AnyToken, SessionRefreshToken
+from realtime.access.tokens import (
+    BLACKLIST_APP,
+    SESSION_CLAIM,
+    AnyToken,
+    SessionRefreshToken,
+    can_end_logins,
+)
 from realtime.api.authentication import IsUser, identity_of
 from realtime.api.base import ApiView
+from realtime.api.documented import extend_schema
 from realtime.api.serializers import ProblemSerializer
 from realtime.limits.logins import count_login
 
@@ -62,14 +68,20 @@ class _Obtain(TokenObtainPairSerializer):
         return super().to_internal_value(data)
 
 
-class _Refresh(TokenRefreshSerializer):
-    token_class = SessionRefreshToken
-
+class _Refresh(RefreshSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
-        try:
-            return super().validate(attrs)
-        except ValidationError as exc:  # a number, where users have UUIDs
-            raise TokenError("Token names no user") from exc
+        refresh = SessionRefreshToken(attrs["refresh"])
+        if find_user(refresh) is None:
+            raise TokenError("Token names no user")
+        tokens = {"access": str(refresh.access_token)}
+        if api_settings.ROTATE_REFRESH_TOKENS:
+            if api_settings.BLACKLIST_AFTER_ROTATION:
+                refresh.blacklist()
+            refresh.set_jti()
+            refresh.set_exp()
+            refresh.set_iat()
+            refresh.outstand()
+        return {**tokens, "refresh": str(refresh)}
 
 
 class _Verify(TokenSerializer):
@@ -82,10 +94,21 @@ class _Verify(TokenSerializer):
 class _Blacklist(RefreshSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         refresh = SessionRefreshToken(attrs["refresh"])
+        _check_logins_can_end()
         refresh.blacklist()
         if SESSION_CLAIM in refresh:
             log_out(refresh[SESSION_CLAIM])
         return {}
+
+
+class CannotLogOut(APIException):
+    status_code = status.HTTP_501_NOT_IMPLEMENTED
+    default_detail = f"Logins end by themselves only: INSTALLED_APPS has no {BLACKLIST_APP}."
+
+
+def _check_logins_can_end() -> None:
+    if not can_end_logins():
+        raise CannotLogOut
 
 
 # The user is deleted; claims of odd types; a header nested too deeply.
@@ -97,6 +120,9 @@ _BAD_TOKEN: Final = (
 
 class _TokenView(ApiView, TokenViewBase):
     """simplejwt's view, without what it raises for some bad tokens."""
+
+    authentication_classes: Any = []
+    permission_classes: Any = []
 
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         # Outside the try: a body that is not JSON is not a bad token.
@@ -183,6 +209,7 @@ class LogOutEverywhereView(ApiView):
     def post(self, request: Request) -> Response:
         user_id = identity_of(request).user_id
         assert user_id is not None  # IsUser has seen to it
+        _check_logins_can_end()
         log_out_everywhere(user_id)
         return Response(status=status.HTTP_204_NO_CONTENT)
 

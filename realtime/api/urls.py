@@ -1,5 +1,4 @@
 from django.urls import path, re_path
-from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from realtime.api.alerts import (
     AckView,
@@ -21,7 +20,7 @@ from realtime.api.predictions import (
     PredictionView,
 )
 from realtime.api.publish import PublishView
-from realtime.api.schema import OpenApiView, asyncapi
+from realtime.api.schema import Docs, OpenApiView, asyncapi
 from realtime.api.statistics import ConnectionsView
 from realtime.api.tokens import (
     BlacklistTokenView,
@@ -91,15 +90,7 @@ urlpatterns = [
     path("connections", ConnectionsView.as_view(), name="connections"),
     path("schema", OpenApiView.as_view(), name="schema"),
     path("asyncapi.json", asyncapi, name="asyncapi"),
-    path(
-        "docs",
-        guard_page(
-            SpectacularSwaggerSplitView.as_view(
-                url_name="api:schema", template_name="realtime/docs.html"
-            )
-        ),
-        name="docs",
-    ),
+    path("docs", guard_page(Docs.as_view()), name="docs"),
     re_path("", not_found),
 ]
 answer_other_origins(urlpatterns)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from django.core.exceptions import ValidationError as ModelError
 from django.db import transaction
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import extend_schema_view
 from rest_framework import generics, serializers, status
 from rest_framework.exceptions import NotFound, PermissionDenied, Throttled, ValidationError
 from rest_framework.request import Request
@@ -15,6 +15,8 @@ from rest_framework.response import Response
 
 from realtime.api.authentication import IsUser, identity_of
 from realtime.api.base import ApiView, Choice, Pages, QuerySerializer
+from realtime.api.documented import extend_schema
+from realtime.api.fields import DateTimeField, ModelSerializer
 from realtime.api.serializers import PROBLEMS, ProblemSerializer
 from realtime.conf import conf
 from realtime.limits.shared_rates import count_in_minute
@@ -32,7 +34,7 @@ _LARGEST_ID: Final = 2**63
 _PROBLEMS: Final = {**PROBLEMS, 404: ProblemSerializer}
 
 
-class WebhookSerializer(serializers.ModelSerializer[WebhookEndpoint]):
+class WebhookSerializer(ModelSerializer[WebhookEndpoint]):
     """An endpoint without its secret."""
 
     # The model says what is wrong with these, for the admin as well.
@@ -75,7 +77,7 @@ class RotateWebhookSerializer(serializers.Serializer[Any]):
     )
 
 
-class AttemptSerializer(serializers.ModelSerializer[WebhookAttempt]):
+class AttemptSerializer(ModelSerializer[WebhookAttempt]):
     error = serializers.CharField(source="error_for_owner", allow_blank=True)
 
     class Meta:
@@ -83,10 +85,10 @@ class AttemptSerializer(serializers.ModelSerializer[WebhookAttempt]):
         fields = ("started_at", "response_code", "response_body", "error")
 
 
-class DeliverySerializer(serializers.ModelSerializer[WebhookDelivery]):
+class DeliverySerializer(ModelSerializer[WebhookDelivery]):
     """One event for one endpoint; `webhook_id` is the header of the same name."""
 
-    next_attempt_at = serializers.DateTimeField(source="due_at", allow_null=True)
+    next_attempt_at = DateTimeField(source="due_at", allow_null=True)
 
     class Meta:
         model = WebhookDelivery
@@ -113,13 +115,13 @@ class DeliveryDetailSerializer(DeliverySerializer):
 class DeliveriesQuerySerializer(QuerySerializer):
     status = Choice(choices=WebhookDelivery.Status.choices, required=False)
     event = Choice(choices=WebhookEvent.choices, required=False)
-    since = serializers.DateTimeField(required=False, help_text="Of events at this time or later.")
+    since = DateTimeField(required=False, help_text="Of events at this time or later.")
 
     known_elsewhere = ("cursor", "limit")
 
 
 class ResendFailedSerializer(serializers.Serializer[Any]):
-    since = serializers.DateTimeField(help_text="Of events at this time or later.")
+    since = DateTimeField(help_text="Of events at this time or later.")
 
 
 class ResentSerializer(serializers.Serializer[Any]):

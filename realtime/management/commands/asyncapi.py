@@ -12,7 +12,7 @@ from realtime.asyncapi import document
 class Command(BaseCommand):
     help = (
         "Print the WebSocket interface as an AsyncAPI 3.0 document, for code generators and "
-        "AsyncAPI Studio. A server has it at /api/v1/asyncapi.json."
+        "AsyncAPI Studio. A server has it at api/v1/asyncapi.json."
     )
     requires_system_checks = []
 
@@ -26,7 +26,9 @@ class Command(BaseCommand):
             url = urlsplit(options["url"])
         except ValueError:  # half of a pair of brackets
             url = urlsplit("")
-        if url.scheme not in ("ws", "wss") or not url.netloc or url.path.strip("/"):
+        if url.scheme not in ("ws", "wss") or not url.netloc or url.query:
             raise CommandError("--url must be like wss://realtime.example.com")
         secure = url.scheme == "wss"
-        self.stdout.write(json.dumps(document(url.netloc, secure=secure), indent=2))
+        self.stdout.write(
+            json.dumps(document(url.netloc, url.path.rstrip("/"), secure=secure), indent=2)
+        )

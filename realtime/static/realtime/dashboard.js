@@ -15,9 +15,15 @@ const REPLAY = "replay";
 const find = (selector) => document.querySelector(selector);
 const symbols = document.body.dataset.symbols.split(/\s+/).filter(Boolean);
 
-const market = new AraClient({ channel: "market-data", symbols, history: 120 });
-const predictions = new AraClient({ channel: "predictions", symbols });
-const alerts = new AraClient({ channel: "alerts", history: 20 });
+// `/ws`, or below it what the project has put before it.
+const endpointOf = (channel) =>
+  `${location.origin.replace(/^http/, "ws")}${document.body.dataset.ws}/${channel}`;
+
+const market = new AraClient({
+  channel: "market-data", symbols, history: 120, url: endpointOf("market-data"),
+});
+const predictions = new AraClient({ channel: "predictions", symbols, url: endpointOf("predictions") });
+const alerts = new AraClient({ channel: "alerts", history: 20, url: endpointOf("alerts") });
 const clients = [market, predictions, alerts];
 
 const cards = new Map(); // symbol -> SymbolCard
