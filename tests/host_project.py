@@ -11,15 +11,57 @@ from tests.patience import START_SECONDS
 from tests.processes import ROOT, process_environment
 
 SETTINGS = """
-from ara_project.settings import *
+import os
+from pathlib import Path
 
-INSTALLED_APPS = [*INSTALLED_APPS, "shop"]
+BASE_DIR = Path(__file__).resolve().parent
+SECRET_KEY = "a-key-of-a-shop-that-nobody-uses-" * 2
+ALLOWED_HOSTS = ["localhost"]
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "rest_framework",
+    "rest_framework_simplejwt",
+    "rest_framework_simplejwt.token_blacklist",
+    "realtime",
+    "shop",
+]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+ROOT_URLCONF = "realtime.urls"
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"}}
+CELERY_BROKER_URL = os.environ.get("SHOP_BROKER", "memory://")
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "realtime.delivery.layers.RedisStreamLayer",
-        "CONFIG": {"hosts": REDIS_URL},
+        "CONFIG": {"hosts": [os.environ["REDIS_URL"]]},
     }
 }
+"""
+CELERY = """
+from celery import Celery
+
+app = Celery("shop")
+app.config_from_object("django.conf:settings", namespace="CELERY")
 """
 # With a Redis for tests.
 TEST_CONFIG = """
@@ -52,7 +94,7 @@ CONFTEST = 'pytest_plugins = ["realtime.pytest_plugin"]'  # an installed wheel d
 
 def write_project(directory: Path, tests: str, settings: str = "") -> None:
     (directory / "shop").mkdir(parents=True)
-    (directory / "shop" / "__init__.py").touch()
+    (directory / "shop" / "__init__.py").write_text(CELERY)
     (directory / "shop" / "tests.py").write_text(tests)
     (directory / "conftest.py").write_text(CONFTEST)
     (directory / "shop_settings.py").write_text(SETTINGS + settings)

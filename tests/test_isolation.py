@@ -1,6 +1,7 @@
 """Tests of a user's own project reach nobody of the server that runs beside them."""
 
 import asyncio
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import redis
 from channels.layers import channel_layers, get_channel_layer
 from django.core import mail
 from django.test.utils import override_settings
@@ -18,7 +20,7 @@ from realtime.delivery.layers import MemoryStreamLayer, RedisStreamLayer
 from tests.clients import Socket
 from tests.conftest import MEMORY, REDIS
 from tests.documents import blocks, section
-from tests.host_project import RUNNERS, TEST_CONFIG, pass_tests, write_project
+from tests.host_project import TEST_CONFIG, pass_tests, write_project
 from tests.live import create_people, publish_to
 from tests.processes import LiveServer, Valkey
 
@@ -46,19 +48,24 @@ class UserAlerts(TestCase):
 """
 
 
+@pytest.fixture(scope="module")
+def server(module_servers: Any) -> LiveServer:
+    started: LiveServer = module_servers(REALTIME_HEARTBEAT_INTERVAL="600")
+    return started
+
+
 @pytest.fixture
-async def alice(start_server: Any, settings: Any) -> SimpleNamespace:
+async def alice(server: LiveServer, settings: Any) -> SimpleNamespace:
     """A user with a socket at a running server."""
-    server: LiveServer = start_server(REALTIME_HEARTBEAT_INTERVAL="600")
     people = await asyncio.to_thread(create_people, server)
     socket = await Socket.open(f"{server.ws}/ws/alerts?token={people.token}")
     publish_to(server, settings)
     return SimpleNamespace(id=people.alice_id, socket=socket, environment=server.environment)
 
 
-async def require_nothing_came(alice: SimpleNamespace) -> None:
-    await asend_alert({"message": "real"}, user_id=alice.id)
-    assert (await alice.socket.until("alert"))["data"]["message"] == "real"
+async def require_nothing_came(alice: SimpleNamespace, last: str) -> None:
+    await asend_alert({"message": last}, user_id=alice.id)
+    assert (await alice.socket.until("alert"))["data"]["message"] == last
     await alice.socket.leave()
 
 
@@ -73,17 +80,20 @@ async def require_nothing_came(alice: SimpleNamespace) -> None:
     ],
 )
 async def test_tests_of_a_user_reach_no_socket(
-    alice: SimpleNamespace, tmp_path: Path, valkey: Valkey, runner: str, layer: str
+    alice: SimpleNamespace, tmp_path: Path, runner: str, layer: str
 ) -> None:
-    broker = valkey.url.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host=")
-    own = {"CELERY_BROKER_URL": broker, "ALICE": str(alice.id), "LAYER": layer}
+    url = alice.environment["REDIS_URL"]
+    broker = url.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host=")
+    own = {"SHOP_BROKER": broker, "ALICE": str(alice.id), "LAYER": layer}
     write_project(tmp_path, USER_ALERTS)
     await asyncio.to_thread(pass_tests, tmp_path, runner, {**alice.environment, **own})
-    await require_nothing_came(alice)
-    left = {name.decode() for name in valkey.client().keys("*")}
+    await require_nothing_came(alice, last=runner)
+    with redis.Redis.from_url(url) as client:
+        left = {name.decode() for name in client.keys("*")}
+        (task,) = client.lpop("celery", 10)
     assert not [name for name in left if "asgi:stream:market-data.MADEUP" in name]
-    if runner != "runtests.py":  # there a worker leaves what is in it: tests/test_tasks.py
-        assert "celery" not in left
+    # Which the workers of the server ignore: tests/test_tasks.py.
+    assert json.loads(task)["headers"]["realtime_test_namespace"].startswith("test-")
 
 
 TOGETHER = """
@@ -105,7 +115,7 @@ class ServerOfATest(SimpleTestCase):
 
 
 @slow
-@pytest.mark.parametrize("runner", RUNNERS)
+@pytest.mark.parametrize("runner", ["manage.py test", "pytest -n 2"])
 def test_tests_and_what_they_start_share_the_redis_of_tests(
     valkey: Valkey, tmp_path: Path, runner: str
 ) -> None:
