@@ -319,6 +319,16 @@ def check_examples() -> Iterator[CheckMessage]:
         )
 
 
+@_check(deploy=True)
+def check_test_namespace() -> Iterator[CheckMessage]:
+    if not isolation.under_test() and isolation.namespace():
+        yield Warning(
+            f"{isolation.VARIABLE} is set: this process hears and reaches only a test run.",
+            hint="Leave it unset; the tests of a project set it for the processes that they start.",
+            id="realtime.W015",
+        )
+
+
 @_check(Tags.security, deploy=True)
 def check_demo() -> Iterator[CheckMessage]:
     try:

@@ -188,6 +188,24 @@ async def test_a_malformed_event_is_one_line(
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("each_layer")
+async def test_an_event_for_one_channel_is_checked_alike(
+    connect: Connect,  # noqa: F811
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    client: InProcess = await connect("/ws/market-data/AAPL")
+    layer: Any = get_channel_layer()
+    local = getattr(layer, "loop_layer", layer).local
+    (channel,) = local.groups[AAPL]
+    await layer.send(channel, {"type": "end"})
+    await layer.send(channel, UPDATE)
+    await client.assert_alive()
+    reasons = ["the type 'end' is unknown", "the field text is missing"]
+    lines = [each.getMessage() for each in caplog.records]
+    assert [reason in line for reason, line in zip(reasons, lines, strict=True)] == [True, True]
+
+
+@pytest.mark.django_db(transaction=True)
 async def test_sockets_of_a_stock_layer_say_it_once_as_well(
     settings: Any,
     connect: Connect,  # noqa: F811

@@ -14,7 +14,7 @@ from channels.layers import channel_layers, get_channel_layer
 from django.core import mail
 from django.test.utils import override_settings
 
-from realtime import isolation
+from realtime import checks, isolation
 from realtime.broadcast import asend_alert
 from realtime.delivery.layers import MemoryStreamLayer, RedisStreamLayer
 from tests.clients import Socket
@@ -185,6 +185,12 @@ def test_a_process_that_a_test_has_started_shares_its_names(no_runner: pytest.Mo
         layer: Any = get_channel_layer()
     assert isinstance(layer, RedisStreamLayer)
     assert layer.prefix == "asgi-test-1"
+
+
+def test_a_server_with_the_names_of_a_test_run_is_reported(no_runner: pytest.MonkeyPatch) -> None:
+    assert [*checks.check_test_namespace()] == []
+    no_runner.setenv(isolation.VARIABLE, "test-1")
+    assert [message.id for message in checks.check_test_namespace()] == ["realtime.W015"]
 
 
 def test_any_runner_that_sets_up_a_test_environment_is_recognised(
