@@ -118,6 +118,23 @@ def check_tokens() -> Iterator[CheckMessage]:
         )
 
 
+@_check()
+def check_project() -> Iterator[CheckMessage]:
+    if not conf.ASGI_APPLICATION:
+        yield Warning(
+            "ASGI_APPLICATION is not set: `serve` and `up` have nothing to serve.",
+            hint="Set it to the application with the WebSockets: yourproject.asgi.application",
+            id="realtime.W017",
+        )
+    if "default" not in conf.CHANNEL_LAYERS:
+        yield Warning(
+            "CHANNEL_LAYERS has no default: nothing can be published.",
+            hint='Set CHANNEL_LAYERS = {"default": {"BACKEND": "realtime.delivery.layers.'
+            'RedisStreamLayer", "CONFIG": {"hosts": ["redis://localhost:6379/0"]}}}',
+            id="realtime.W018",
+        )
+
+
 @_check(Tags.security)
 def check_hosts_and_origins() -> Iterator[CheckMessage]:
     if not settings.ALLOWED_HOSTS and not settings.DEBUG:

@@ -1,5 +1,6 @@
 """The settings of the app: defaults, overrides, and what is said about bad values."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,74 @@ def test_every_start_makes_what_it_needs(tmp_path: Path, start: list[str]) -> No
     run(tmp_path / "a" / "new", *start)
     made = {path.name for path in (tmp_path / "a" / "new").iterdir()}
     assert made >= {"secret_key", "db.sqlite3", "static"}
+
+
+# Of a project that Django has made, with three names more.
+BARE = """
+INSTALLED_APPS += ["channels", "rest_framework", "realtime"]
+"""
+
+
+@pytest.fixture(scope="module")
+def bare_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("bare")
+    start = [sys.executable, "-m", "django", "startproject", "shop", str(directory)]
+    subprocess.run(start, check=True, timeout=60)
+    with open(directory / "shop" / "settings.py", "a") as file:
+        file.write(BARE)
+    return directory
+
+
+def in_bare_project(directory: Path, *arguments: str) -> str:
+    environment = process_environment(directory, {"PYTHONPATH": str(ROOT)})
+    result = subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=directory, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout + result.stderr
+
+
+def test_a_project_without_any_setting_is_told_what_to_add(bare_project: Path) -> None:
+    said = in_bare_project(bare_project, "check")
+    assert re.findall(r"\((\S+)\)", said) == [
+        f"realtime.W{number}" for number in ("017", "018", "020")
+    ]
+    assert said.count("HINT") == 3
+
+
+def test_a_project_without_any_setting_migrates(bare_project: Path) -> None:
+    in_bare_project(bare_project, "migrate", "-v0")
+    assert "No changes" in in_bare_project(bare_project, "makemigrations", "--check")
+    assert not (bare_project / "var").exists()
+
+
+ENDS_LOGINS = """
+from django.contrib.auth.models import User
+from realtime.access.tokens import SessionRefreshToken, is_blacklisted
+user = User.objects.create_user("alice", "", "pw-for-tests-1")
+token = SessionRefreshToken.for_user(user)
+user.check_password("pw-for-tests-1")
+user.save()
+print(is_blacklisted(token))
+user.set_password("pw-for-tests-2")
+user.save()
+print(is_blacklisted(token))
+"""
+
+
+def test_a_new_password_ends_logins_without_a_setting(bare_project: Path) -> None:
+    settings = bare_project / "shop" / "settings.py"
+    before = settings.read_text()
+    app = 'INSTALLED_APPS.append("rest_framework_simplejwt.token_blacklist")\n'
+    try:
+        settings.write_text(before + app)
+        in_bare_project(bare_project, "migrate", "-v0")
+        assert in_bare_project(bare_project, "shell", "-v0", "-c", ENDS_LOGINS).split() == [
+            "False", "True",
+        ]  # fmt: skip
+    finally:
+        settings.write_text(before)
 
 
 def run(directory: Path, *arguments: str) -> None:

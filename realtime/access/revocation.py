@@ -44,20 +44,13 @@ def user_changed(user_id: Any) -> None:
 
 
 class EndLogins:
-    """Ends every login of a user whose password is changed, as Django ends the sessions.
-
-    It is one of AUTH_PASSWORD_VALIDATORS, which Django notifies of every change of a password.
-    """
+    """Says in forms what a new password does. As one of AUTH_PASSWORD_VALIDATORS; optional."""
 
     def validate(self, password: str, user: Any = None) -> None:
         """Accepts every password."""
 
     def get_help_text(self) -> str:
         return "A new password ends all logins of the user. API keys stay."
-
-    def password_changed(self, password: str, user: Any = None) -> None:
-        if user is not None and user.pk is not None:
-            log_out_everywhere(user.pk)
 
 
 # Signals are used only here, because the writers of these rows cannot be enumerated: Django's admin
@@ -115,7 +108,13 @@ def _key_deleted(instance: ApiKey, **kwargs: Any) -> None:
 def _user_saved(
     instance: Any, created: bool, update_fields: Collection[str] | None, **kwargs: Any
 ) -> None:
-    if not created and (update_fields is None or {*update_fields} - _UNIMPORTANT_OF_USER):
+    if created:
+        return
+    if getattr(instance, "_password", None) is not None:
+        # The text of a new password is here until Django has told its validators, not for a new
+        # hash of the old one. Its sessions end by themselves; the logins of ours end here.
+        log_out_everywhere(instance.pk)
+    elif update_fields is None or {*update_fields} - _UNIMPORTANT_OF_USER:
         user_changed(instance.pk)
 
 
