@@ -94,6 +94,16 @@ def check_secret_key() -> Iterator[CheckMessage]:
         )
 
 
+@_check(Tags.compatibility)
+def check_time_zones() -> Iterator[CheckMessage]:
+    if not settings.USE_TZ:
+        yield Error(
+            "USE_TZ is False: alerts, keys, webhooks and predictions need times with a zone.",
+            hint="Set USE_TZ = True. TIME_ZONE may stay what it is.",
+            id="realtime.E020",
+        )
+
+
 @_check(Tags.security)
 def check_tokens() -> Iterator[CheckMessage]:
     # By the module, which replaces its object when SIMPLE_JWT changes.

@@ -54,6 +54,25 @@ def has_numbers() -> bool:
     return isinstance(_key_field(), models.IntegerField)
 
 
+def active(prefix: str = "") -> models.Q:
+    """A condition for queries: the user, or (`owner__`) the user of a row, is active."""
+    return models.Q(**{f"{prefix}is_active": True}) if _may_be_inactive() else models.Q()
+
+
+def inactive(prefix: str = "") -> models.Q:
+    return models.Q(**{f"{prefix}is_active": False}) if _may_be_inactive() else models.Q(pk__in=[])
+
+
+def _may_be_inactive() -> bool:
+    # The model may say that all of its users are active.
+    return _has_field(get_user_model(), "is_active")
+
+
+def email_of(user: Any) -> str:
+    """A user's e-mail address, or an empty text where the model has none."""
+    return getattr(user, user.get_email_field_name(), None) or ""
+
+
 def field_lookups(prefix: str, *, email: bool = True) -> tuple[str, ...]:
     """Look-ups of a user's name and e-mail address: `owner__username`, `owner__email`."""
     model: Any = get_user_model()

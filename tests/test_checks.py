@@ -36,6 +36,11 @@ def jwt(**lifetimes: timedelta) -> dict[str, Any]:
     return {**project.SIMPLE_JWT, **lifetimes}
 
 
+def test_times_without_a_zone_are_refused(settings: Settings) -> None:
+    settings.USE_TZ = False
+    assert "realtime.E020" in {found.id for found in run_checks(tags=["compatibility"])}
+
+
 def test_the_settings_of_a_newcomer_are_fine() -> None:
     assert ids() == []
 

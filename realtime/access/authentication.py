@@ -49,7 +49,7 @@ from realtime.access.tokens import (
 from realtime.access.user_access import UserAccessFailed, forget_access
 from realtime.db import reconnecting
 from realtime.models import ApiKey, hash_secret
-from realtime.users import UserId
+from realtime.users import UserId, active
 
 logger = logging.getLogger(__name__)
 
@@ -311,7 +311,8 @@ def _look_up_grant(grant: Mapping[str, Any] | None) -> Identity:
         if identity.is_expired(timezone.now()):
             raise InvalidCredential(expired=True)
         return identity
-    user = get_user_model()._default_manager.filter(pk=grant["session_of"], is_active=True).first()
+    users = get_user_model()._default_manager.filter(active(), pk=grant["session_of"])
+    user = users.first()
     if user is None or grant["secret_hash"] not in session_hashes(user):
         raise InvalidCredential
     return identity_of_user(user)
@@ -346,7 +347,7 @@ def find_user(token: Claims) -> Any:
     users = with_publish_permission(get_user_model()._default_manager)
     try:
         named = {user_field(): user_named_by(token)}
-        return users.filter(~blacklisted(token), **named, is_active=True).first()
+        return users.filter(~blacklisted(token), active(), **named).first()
     except _ODD_CLAIM as exc:
         raise InvalidCredential from exc
 
@@ -362,15 +363,15 @@ def _users_of(tokens: Sequence[Claims]) -> dict[tuple[str, str], Any] | None:
     """
     if not tokens:
         return {}
-    users = with_publish_permission(get_user_model()._default_manager).filter(is_active=True)
+    users = with_publish_permission(get_user_model()._default_manager).filter(active())
     try:
         named = {f"{user_field()}__in": {*map(user_named_by, tokens)}}
-        active = {str(getattr(user, user_field())): user for user in users.filter(**named)}
+        found = {str(getattr(user, user_field())): user for user in users.filter(**named)}
         ended = ended_tokens(tokens)
     except _ODD_CLAIM:
         return None
     return {
-        _name_of(token): active.get(str(user_named_by(token)))
+        _name_of(token): found.get(str(user_named_by(token)))
         for token in tokens
         if token[JTI_CLAIM] not in ended
     }

@@ -29,6 +29,7 @@ from realtime.models import (
     WebhookEndpoint,
 )
 from realtime.protocol import Position
+from realtime.users import inactive
 from realtime.values import batches
 from realtime.webhooks.events import emit
 
@@ -123,7 +124,7 @@ def fingerprint() -> Fingerprint:
 
 def live_revisions() -> dict[int, int]:
     """The revision of each rule that is not paused."""
-    rules = AlertRule.objects.filter(paused=False).exclude(owner__is_active=False)
+    rules = AlertRule.objects.filter(paused=False).exclude(inactive("owner__"))
     return dict(rules.values_list("pk", "revision").order_by())
 
 

@@ -94,7 +94,7 @@ def own_url(request: HttpRequest | Request, name: str) -> str:
     """The URL of another view of the API, below the prefix that this request came by."""
     match = request.resolver_match
     assert match is not None
-    return reverse(f"{match.namespace}:{name}")
+    return reverse(":".join([*match.namespaces, name]))
 
 
 def rendered(format: str, prefix: str) -> bytes:

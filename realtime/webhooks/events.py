@@ -24,6 +24,7 @@ from realtime.conf import conf
 from realtime.models import WebhookDelivery, WebhookEndpoint, WebhookEvent, new_webhook_id
 from realtime.protocol import encode_json, timestamp
 from realtime.streams import InvalidSymbol, parse_symbol
+from realtime.users import active
 
 # Rows in one INSERT.
 _BATCH: Final = 500
@@ -55,7 +56,7 @@ def emit(
     """
     symbol = _symbol(symbol)
     body = _body(event, data)
-    endpoints = WebhookEndpoint.objects.filter(enabled=True, owner__is_active=True)
+    endpoints = WebhookEndpoint.objects.filter(active("owner__"), enabled=True)
     if user_id is not None:
         endpoints = endpoints.filter(owner_id=user_id)
     endpoints = endpoints.only("pk", "events", "symbols", "owner").order_by()
@@ -77,7 +78,7 @@ def emit_to(
     """
     symbol = _symbol(symbol)
     body = _body(event, data)
-    endpoints = WebhookEndpoint.objects.filter(enabled=True, owner__is_active=True, pk=endpoint_id)
+    endpoints = WebhookEndpoint.objects.filter(active("owner__"), enabled=True, pk=endpoint_id)
     written = _write(endpoints.only("pk"), event, symbol, body)
     return written[0] if written else None
 

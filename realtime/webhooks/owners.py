@@ -7,6 +7,7 @@ from django.core.mail import send_mail
 
 from realtime.broadcast import PublishFailed, send_alert
 from realtime.models import WebhookEndpoint
+from realtime.users import email_of
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +29,9 @@ def tell_owner(endpoint: WebhookEndpoint) -> None:
         send_alert(data, endpoint.owner_id)
     except PublishFailed as exc:
         logger.warning("its owner could not be told: %s", exc)
-    if endpoint.owner.email:
+    address = email_of(endpoint.owner)
+    if address:
         try:
-            send_mail("A webhook was disabled", message, None, [endpoint.owner.email])
+            send_mail("A webhook was disabled", message, None, [address])
         except (SMTPException, OSError) as exc:
             logger.warning("its owner could not be told by email: %s", exc)

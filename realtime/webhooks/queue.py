@@ -26,6 +26,7 @@ from django.utils import timezone
 from realtime.aside import is_outage, set_aside
 from realtime.conf import conf
 from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from realtime.users import active
 from realtime.values import days_before
 from realtime.webhook_secrets import SecretUnreadable
 from realtime.webhooks import schedule
@@ -134,7 +135,7 @@ def _with_something_due(now: datetime) -> QuerySet[WebhookEndpoint]:
     due = _due(now).filter(endpoint=OuterRef("pk"))
     # The endpoint's filters were applied when the delivery was written.
     endpoints = WebhookEndpoint.objects.defer("events", "symbols")
-    return endpoints.filter(Exists(due), enabled=True, owner__is_active=True)
+    return endpoints.filter(Exists(due), active("owner__"), enabled=True)
 
 
 def _lock(endpoints: QuerySet[WebhookEndpoint], limit: int) -> list[WebhookEndpoint]:
