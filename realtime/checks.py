@@ -32,7 +32,7 @@ from realtime.access.origins import normal_origin
 from realtime.access.redact import redact
 from realtime.access.tokens import BLACKLIST_APP, can_end_logins
 from realtime.access.user_access import everybody_reads_all, load_rule
-from realtime.conf import bad_values, conf, nearest, unknown_names
+from realtime.conf import FEEDS, bad_values, conf, nearest, unknown_names
 from realtime.delivery.cluster import is_cluster
 from realtime.delivery.layers import shared_layer
 from realtime.extras import missing
@@ -111,13 +111,15 @@ def check_tokens() -> Iterator[CheckMessage]:
     if lifetime > _LONGEST_ACCESS:
         yield Warning(
             f"An access token is valid for {lifetime}: a stolen one stays valid that long.",
-            hint="Set JWT_ACCESS_SECONDS to 86400 or less; clients refresh.",
+            hint="Set ACCESS_TOKEN_LIFETIME in SIMPLE_JWT (or the variable JWT_ACCESS_SECONDS) to "
+            "a day or less; clients refresh.",
             id="realtime.W001",
         )
     if lifetime >= jwt.api_settings.REFRESH_TOKEN_LIFETIME:
         yield Warning(
             "An access token lives as long as the refresh token, which then has no use.",
-            hint="Set JWT_REFRESH_SECONDS to more than JWT_ACCESS_SECONDS.",
+            hint="Set REFRESH_TOKEN_LIFETIME in SIMPLE_JWT (or the variable JWT_REFRESH_SECONDS) "
+            "to more.",
             id="realtime.W002",
         )
     if not can_end_logins():
@@ -218,9 +220,11 @@ def check_prediction_runner() -> Iterator[CheckMessage]:
 @_check()
 def check_dotted_paths() -> Iterator[CheckMessage]:
     layer = conf.CHANNEL_LAYERS.get("default", {}).get("BACKEND", "")
+    feed = conf.REALTIME_FEED
     for name, path, number in (
         ("CHANNEL_LAYER", layer, "E008"),
         ("REALTIME_ALERT_STORE", conf.REALTIME_ALERT_STORE, "E009"),
+        ("REALTIME_FEED", "" if feed in FEEDS else feed, "E018"),
     ):
         try:
             if path:

@@ -36,6 +36,8 @@ from realtime.setting_kinds import (
 )
 
 _DAY: Final = 86400
+# What REALTIME_FEED may be beside a dotted path.
+FEEDS: Final = ("replay", "ccxt", "alpaca")
 
 
 class _Conf:

@@ -72,7 +72,9 @@ def test_what_is_wrong_anywhere_is_said_at_every_start(
 def test_a_path_that_cannot_be_loaded_is_named(settings: Settings) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "nowhere.Layer"}}
     settings.REALTIME_ALERT_STORE = "realtime.alerts.inbox.nothing"
+    settings.REALTIME_FEED = "nowhere.feed"
     found = {message.id: message.msg for message in checks.check_dotted_paths()}
+    assert "REALTIME_FEED='nowhere.feed'" in found["realtime.E018"]
     assert "CHANNEL_LAYER='nowhere.Layer'" in found["realtime.E008"]
     assert "REALTIME_ALERT_STORE" in found["realtime.E009"]
 

@@ -13,6 +13,7 @@ from django.test import override_settings
 from pytest_django import Settings
 
 from realtime.conf import DECLARED, bad_values, conf, require_valid
+from realtime.management.commands import up
 from tests.processes import ROOT, process_environment
 
 BAD: list[tuple[str, Any, str]] = [
@@ -137,12 +138,16 @@ def bare_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def in_bare_project(directory: Path, *arguments: str) -> str:
+def start_in(directory: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     environment = process_environment(directory, {"PYTHONPATH": str(ROOT)})
-    result = subprocess.run(
+    return subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=directory, env=environment, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
+
+
+def in_bare_project(directory: Path, *arguments: str) -> str:
+    result = start_in(directory, *arguments)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout + result.stderr
 
@@ -159,6 +164,34 @@ def test_a_project_without_any_setting_migrates(bare_project: Path) -> None:
     in_bare_project(bare_project, "migrate", "-v0")
     assert "No changes" in in_bare_project(bare_project, "makemigrations", "--check")
     assert not (bare_project / "var").exists()
+
+
+def test_there_is_nothing_to_serve_without_an_application(bare_project: Path) -> None:
+    result = start_in(bare_project, "serve", "--port", "0")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith("CommandError: ASGI_APPLICATION is not set")
+
+
+def test_a_bad_setting_stops_a_command_with_one_error(bare_project: Path) -> None:
+    settings = bare_project / "shop" / "settings.py"
+    before = settings.read_text()
+    try:
+        settings.write_text(before + 'REALTIME_HISTORY_LENGTH = {"alert": 5}\n')
+        for command in (["serve", "--port", "0"], ["run_alerts"], ["run_feed"]):
+            result = start_in(bare_project, *command)
+            assert result.returncode == 1
+            assert "(realtime.E013) REALTIME_HISTORY_LENGTH: 'alert'" in result.stderr
+            assert "Traceback" not in result.stderr
+    finally:
+        settings.write_text(before)
+
+
+def test_the_worker_of_up_is_that_of_the_project(settings: Settings) -> None:
+    assert (up.celery_app(), up._has_celery_app()) == ("ara_project", True)
+    settings.ROOT_URLCONF = "tests.urls"
+    assert (up.celery_app(), up._has_celery_app()) == ("tests", False)
+    settings.REALTIME_CELERY_APP = "shop.work:app"
+    assert (up.celery_app(), up._has_celery_app()) == ("shop.work:app", True)
 
 
 ENDS_LOGINS = """

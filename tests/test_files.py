@@ -86,6 +86,29 @@ def test_a_file_in_place_of_a_directory_is_one_line(
     _one_line(run_manage(tmp_path, command), name)
 
 
+def test_a_directory_that_cannot_be_made_is_one_line() -> None:
+    _one_line(run_manage(Path("/proc/none"), "check"), "set VAR_DIR")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["uvicorn", "--port", "0", "ara_project.asgi:application"],
+        ["celery", "-A", "ara_project", "worker"],
+        ["celery", "-A", "ara_project", "beat"],
+    ],
+    ids=str,
+)
+def test_other_programs_say_it_in_one_line_too(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "secret_key").mkdir()
+    result = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT, env=process_environment(tmp_path, {}), capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    _one_line(result, "secret_key")
+
+
 def test_an_empty_secret_key_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "secret_key").touch()
     _one_line(run_manage(tmp_path, "check"), "secret_key is empty")

@@ -1,20 +1,18 @@
 """Chooses the feed of `run_feed`: a built-in one, or a user's feed by its dotted path."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from django.utils.module_loading import import_string
 
-from realtime.conf import conf
+from realtime.conf import FEEDS, conf
 from realtime.extras import MissingExtra, extra
 from realtime.feeds.ccxt import CcxtFeed
 from realtime.feeds.connections import CallableFeed
 from realtime.feeds.csv_bars import FeedError
 from realtime.feeds.ticks import Feed
 
-REPLAY: Final = "replay"
-LIVE: Final = ("ccxt", "alpaca")
-BUILT_IN: Final = (REPLAY, *LIVE)
+REPLAY, *LIVE = FEEDS
 
 
 def live_feed(
@@ -56,7 +54,7 @@ def own_feed(path: str, *, named_by: str) -> Feed:
     """
     if "." not in path:
         raise FeedError(
-            f"{named_by}={path!r} is not a known feed: choose {', '.join(BUILT_IN)}, "
+            f"{named_by}={path!r} is not a known feed: choose {', '.join(FEEDS)}, "
             "or the dotted path of your own"
         )
     try:
