@@ -85,6 +85,8 @@ class _Conf:
     # Networks of proxies whose X-Forwarded-For is believed: 10.0.0.0/8,::1/128; `unix` for one
     # that connects through a unix socket.
     REALTIME_TRUSTED_PROXIES = Networks()
+    # Networks whose clients may read metrics and statistics without a credential.
+    REALTIME_METRICS_NETWORKS = Networks()
     # That one socket may send, and how many of them at once.
     REALTIME_MESSAGES_PER_SECOND = Number(100, least=0.1, unit="messages a second")
     REALTIME_MESSAGES_BURST = Count(200, unit="messages")

@@ -1,6 +1,7 @@
 """What a credential may do: scopes, each for every symbol or for those that match a pattern.
 
-Three scopes read the channel of the same name; `publish` sends updates on any of them.
+Three scopes read the channel of the same name; `publish` sends updates on any of them; `metrics`
+reads the numbers of the server.
 """
 
 import re
@@ -9,7 +10,7 @@ from typing import Final, Literal, get_args
 
 from realtime.streams import CHANNELS, MAX_SYMBOL_LENGTH
 
-Scope = Literal["predictions", "market-data", "alerts", "publish"]
+Scope = Literal["predictions", "market-data", "alerts", "publish", "metrics"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 READ_SCOPES: Final = frozenset(CHANNELS)
 # Alerts are for everybody or for one user: a key cannot be limited to the alerts of a symbol.

@@ -38,6 +38,12 @@ def bob_key(**arguments: Any) -> tuple[ApiKey, str]:
     return ApiKey.objects.create_key(_user("bob"), arguments.pop("name", "desk"), **arguments)
 
 
+def scraper_key(**arguments: Any) -> str:
+    """A key that reads metrics, by the grant of an operator."""
+    scopes = [*arguments.pop("scopes", []), "metrics"]
+    return bob_key(scopes=scopes, **arguments)[1]
+
+
 def mallory_key(**arguments: Any) -> tuple[ApiKey, str]:
     key, raw = ApiKey.objects.create_key(_user("mallory"), "stolen", **arguments)
     key.revoke()

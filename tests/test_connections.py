@@ -26,7 +26,7 @@ Servers = tuple[LiveServer, LiveServer]
 
 SCRAPER = """
 from tests import personas
-print(personas.bob_key(name="metrics", scopes=["market-data"])[1])
+print(personas.scraper_key(name="metrics", scopes=["market-data"]))
 """
 
 

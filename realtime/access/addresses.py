@@ -10,6 +10,17 @@ from realtime.conf import conf
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # IPv4 clients of a server that has IPv6 only
+# What proxies add to a request, trusted or not.
+_PASSED_ON: Final = frozenset(
+    {
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-proto",
+        b"x-real-ip",
+        b"forwarded",
+        b"via",
+    }
+)
 _WITH_PORT: Final = re.compile(r"(?:\[(?P<bracketed>[^\]]*)\]|(?P<plain>[^:\[\]]+))(?::[\w.-]*)?")
 
 
@@ -21,17 +32,41 @@ def client_address(
     `X-Forwarded-For` is trusted only from proxies in REALTIME_TRUSTED_PROXIES: the client is the
     rightmost address in it that is not such a proxy.
     """
+    return _counted(_told_by_proxies(client, headers) or _peer(client))
+
+
+def is_within(
+    networks: Iterable[str], client: Sequence[Any] | None, headers: Sequence[tuple[bytes, bytes]]
+) -> bool:
+    """Is the client in one of these networks, for certain?
+
+    Not where a proxy that is not trusted, or that does not say who the client is, passes it on:
+    then the peer is the proxy, which may be on this machine while the client is anywhere.
+    """
+    address = _told_by_proxies(client, headers)
+    if address is None and _PASSED_ON.isdisjoint(name for name, _ in headers):
+        address = _peer(client)
+    return _trusted(address, tuple(networks))
+
+
+def _peer(client: Sequence[Any] | None) -> _Address | None:
+    return _parse(str(client[0])) if client else None
+
+
+def _told_by_proxies(
+    client: Sequence[Any] | None, headers: Iterable[tuple[bytes, bytes]]
+) -> _Address | None:
+    """The client of the farthest proxy that is trusted; None without one."""
     proxies = tuple(conf.REALTIME_TRUSTED_PROXIES)
     text = str(client[0]) if client else ""
-    peer = _parse(text)
-    if not (_trusted(peer, proxies) if text else "unix" in proxies):
-        return _counted(peer)
+    if not (_trusted(_parse(text), proxies) if text else "unix" in proxies):
+        return None
     for address in _forwarded(headers):
         if address is None:
-            break  # not written by a proxy that can be trusted
+            return None  # not written by a proxy that can be trusted
         if not _trusted(address, proxies):
-            return _counted(address)
-    return _counted(peer)
+            return address
+    return None
 
 
 def _forwarded(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[_Address | None]:

@@ -10,7 +10,7 @@ from django.contrib.auth.models import AbstractUser, AnonymousUser
 from realtime.access.tokens import JTI_CLAIM, SESSION_CLAIM, Claims, claims_of_user
 from realtime.access.user_access import Access, access_of
 from realtime.conf import conf
-from realtime.models import KEY_LIMITS, ApiKey, may_publish
+from realtime.models import KEY_LIMITS, ApiKey, may_publish, reads_metrics
 from realtime.models import with_publish_permission as with_publish_permission
 from realtime.scopes import READ_SCOPES, matches
 from realtime.users import user_id_of
@@ -107,7 +107,7 @@ def identity_of_key(key: ApiKey, secret_hash: str, access: Access | None = None)
     return Identity(
         kind="api_key",
         user=key.owner,
-        scopes=key.scopes_now & (access.scopes | granted),
+        scopes=key.scopes_now & (access.scopes | granted | {"metrics"}),
         credential_id=credential_id_of_key(key),
         expires_at=key.expiry_of(secret_hash),
         symbols={scope: tuple(patterns) for scope, patterns in key.symbols.items()},
@@ -158,8 +158,9 @@ def _rights_of_user(user: Any) -> dict[str, Any]:
     """The fields of an Identity that say what a user may do; raises UserAccessFailed."""
     access = access_of(user)
     limits = {name: access.limits[name] for name in KEY_LIMITS if name != "max_connections"}
+    scopes = access.scopes if may_publish(user) else access.scopes - {"publish"}
     return {
-        "scopes": access.scopes if may_publish(user) else access.scopes - {"publish"},
+        "scopes": scopes | {"metrics"} if reads_metrics(user) else scopes,
         "bounds": access.symbols,
         "user_connections": access.limits["max_connections"],
         **limits,

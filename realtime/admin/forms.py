@@ -31,6 +31,7 @@ _SCOPE_LABELS = {
     "market-data": "market-data: receive market data",
     "alerts": "alerts: receive alerts",
     "publish": "publish: send updates to all clients",
+    "metrics": "metrics: read the metrics and statistics of the server",
 }
 _OVERLAPS = [
     ("0", "At once"),

@@ -177,6 +177,8 @@ class ApiKeyAdmin(SecretAdmin[ApiKey]):
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         if "publish" not in (form.initial.get("scopes") if change else ()):
             obj.grant_publish()
+        if "metrics" not in (form.initial.get("scopes") if change else ()):
+            obj.grant_metrics()
         super().save_model(request, obj, form, change)
 
     # Rotate and revoke -----------------------------------------------------------------------

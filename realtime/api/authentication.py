@@ -1,5 +1,6 @@
 """REST knows the same credentials and scopes as the WebSockets."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rest_framework.authentication import BaseAuthentication
@@ -7,10 +8,12 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from realtime.access.addresses import is_within
 from realtime.access.authentication import InvalidCredential, authenticate
 from realtime.access.credentials import find_in_headers
 from realtime.access.identity import ANONYMOUS, Account, Identity, identity_of_user
 from realtime.access.origins import page_allowed
+from realtime.conf import conf
 
 
 class CredentialAuthentication(BaseAuthentication):
@@ -81,6 +84,30 @@ class HasMarketDataScope(HasScope):
 
 class HasPredictionsScope(HasScope):
     scope = "predictions"
+
+
+class ReadsMetrics(BasePermission):
+    """Staff, a key with the scope `metrics`, or a client in REALTIME_METRICS_NETWORKS."""
+
+    message = (
+        "Metrics and statistics are for staff, keys with the scope metrics, and clients in "
+        "REALTIME_METRICS_NETWORKS."
+    )
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return identity_of(request).allows("metrics") or _is_local(request.META)
+
+
+def _is_local(meta: Mapping[str, Any]) -> bool:
+    networks = conf.REALTIME_METRICS_NETWORKS
+    if not networks:
+        return False
+    headers = [
+        (name.removeprefix("HTTP_").replace("_", "-").lower().encode(), str(value).encode())
+        for name, value in meta.items()
+        if name.startswith("HTTP_")
+    ]
+    return is_within(networks, (meta.get("REMOTE_ADDR") or "", 0), headers)
 
 
 class IsUser(BasePermission):

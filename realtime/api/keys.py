@@ -97,7 +97,7 @@ class KeysView(_OwnKeys, generics.ListCreateAPIView[ApiKey]):
         serializer = ApiKeySerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         wanted = serializer.validated_data
-        _check_publish(request, wanted["scopes"])
+        _check_rights(request, wanted["scopes"])
         with one_at_a_time(identity_of(request).user_id):
             if self.get_queryset().filter(revoked_at=None).count() >= MAX_KEYS:
                 raise PermissionDenied(f"You have {MAX_KEYS} keys. Revoke one that is not in use.")
@@ -119,8 +119,8 @@ class KeyView(_OwnKeys, generics.RetrieveUpdateDestroyAPIView[ApiKey]):
             raise PermissionDenied("A revoked key cannot be changed. Create a new one.")
         serializer = ApiKeySerializer(key, data=request.data, partial=True)
         serializer.is_valid(raise_exception=True)
-        # A user who may not publish may not widen what an operator granted either.
-        _check_publish(request, [*key.scopes, *serializer.validated_data.get("scopes", [])])
+        # A user without a right may not widen what an operator granted either.
+        _check_rights(request, [*key.scopes, *serializer.validated_data.get("scopes", [])])
         for name, value in serializer.validated_data.items():
             setattr(key, name, value)
         with transaction.atomic():
@@ -158,9 +158,12 @@ class RotateKeyView(_OwnKeys):
         return _with_secret(key, raw, status.HTTP_200_OK)
 
 
-def _check_publish(request: Request, scopes: list[str]) -> None:
-    if "publish" in scopes and not identity_of(request).allows("publish"):
+def _check_rights(request: Request, scopes: list[str]) -> None:
+    identity = identity_of(request)
+    if "publish" in scopes and not identity.allows("publish"):
         raise PermissionDenied("You may not publish, so your keys may not either.")
+    if "metrics" in scopes and not identity.allows("metrics"):
+        raise PermissionDenied("You may not read metrics, so your keys may not either.")
 
 
 def _problems(error: ModelError) -> ValidationError:

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from realtime.access.identity import Identity
-from realtime.api.authentication import identity_of
+from realtime.api.authentication import ReadsMetrics, identity_of
 from realtime.api.base import ApiView
 from realtime.api.documented import extend_schema
 from realtime.api.metrics import exposition
@@ -20,14 +20,22 @@ from realtime.streams import CHANNELS
 
 
 class ConnectionsView(ApiView):
-    """Open WebSockets, over all processes; for anybody with a credential.
+    """Open WebSockets, over all processes; for operators.
 
+    That is staff, a key with the scope `metrics`, or a client in `REALTIME_METRICS_NETWORKS`.
     Streams that are stale are named as far as the credential may read them.
     """
 
+    permission_classes = [ReadsMetrics]
+
     @extend_schema(
         operation_id="connections",
-        responses={200: ConnectionsSerializer, 401: ProblemSerializer, 503: ProblemSerializer},
+        responses={
+            200: ConnectionsSerializer,
+            401: ProblemSerializer,
+            403: ProblemSerializer,
+            503: ProblemSerializer,
+        },
     )
     def get(self, request: Request) -> Response:
         counts = connection_manager.get_counts()
@@ -62,8 +70,9 @@ class _OneFormat(BaseContentNegotiation):
 
 
 class MetricsView(ApiView):
-    """The project's numbers in Prometheus' text format; for anybody with a credential."""
+    """The project's numbers in Prometheus' text format; for operators."""
 
+    permission_classes = [ReadsMetrics]
     content_negotiation_class = _OneFormat
 
     @extend_schema(exclude=True)

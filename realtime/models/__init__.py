@@ -33,7 +33,7 @@ from realtime.models.predictions import (
     StoredPrediction,
     StoredPredictionQuerySet,
 )
-from realtime.models.rights import may_publish, with_publish_permission
+from realtime.models.rights import may_publish, reads_metrics, with_publish_permission
 from realtime.models.silences import Silence
 from realtime.models.webhooks import (
     WebhookAttempt,
@@ -70,6 +70,7 @@ __all__ = [
     "hash_secret",
     "may_publish",
     "new_webhook_id",
+    "reads_metrics",
     "validate_origins",
     "validate_scopes",
     "validate_symbols",

@@ -16,7 +16,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from realtime.models.rights import has_publish_permission, may_publish
+from realtime.models.rights import has_publish_permission, may_publish, reads_metrics
 from realtime.scopes import InvalidScope, parse_scopes, parse_symbols
 from realtime.streams import CHANNELS
 
@@ -151,6 +151,7 @@ class ApiKeyManager(models.Manager["ApiKey"]):
         raw = key.issue()
         key.full_clean()
         key.grant_publish()
+        key.grant_metrics()
         key.save()
         return key, raw
 
@@ -215,6 +216,7 @@ class ApiKey(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
     # By an operator, to an owner who may not publish. Otherwise the right is the owner's own.
     publish_granted = models.BooleanField(default=False, editable=False)
+    metrics_granted = models.BooleanField(default=False, editable=False)
     # The secret before the last rotation, which stays good until previous_expires_at.
     previous_hash = models.CharField(max_length=128, blank=True, editable=False)
     previous_expires_at = models.DateTimeField(
@@ -259,14 +261,21 @@ class ApiKey(models.Model):
 
     @property
     def scopes_now(self) -> frozenset[str]:
-        """Its scopes, without `publish` when that was its owner's right and is not any more."""
-        if "publish" not in self.scopes or self.publish_granted or self._owner_publishes():
-            return frozenset(self.scopes)
-        return frozenset(self.scopes) - {"publish"}
+        """Its scopes, without those that were its owner's right and are not any more."""
+        scopes = set(self.scopes)
+        if "publish" in scopes and not (self.publish_granted or self._owner_publishes()):
+            scopes.remove("publish")
+        if "metrics" in scopes and not (self.metrics_granted or reads_metrics(self.owner)):
+            scopes.remove("metrics")
+        return frozenset(scopes)
 
     def grant_publish(self) -> None:
         """A person with the right to do so has given this key its scopes; the caller saves."""
         self.publish_granted = "publish" in self.scopes and not may_publish(self.owner)
+
+    def grant_metrics(self) -> None:
+        """An operator has given this key its scopes; the caller saves."""
+        self.metrics_granted = "metrics" in self.scopes and not reads_metrics(self.owner)
 
     def _owner_publishes(self) -> bool:
         known: bool | None = getattr(self, "owner_publishes", None)

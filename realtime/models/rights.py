@@ -8,6 +8,11 @@ from django.db.models import BooleanField, Exists, OuterRef, Q, Value
 from django.db.models.expressions import Combinable
 
 
+def reads_metrics(user: Any) -> bool:
+    """May a user read the metrics and statistics of the server, as operators do?"""
+    return bool(getattr(user, "is_staff", False) or getattr(user, "is_superuser", False))
+
+
 def has_publish_permission(user: str) -> Combinable:
     """An expression for queries; `user` is the field there that has the user's primary key."""
     if not issubclass(get_user_model(), PermissionsMixin):

@@ -60,6 +60,7 @@ found = {
     "expired key": key("expired", expires_at=timezone.now() - dt.timedelta(seconds=1))[1],
     "wrong symbol": key("symbol", symbols={s: ["BTC*"] for s in ALL if s != "alerts"})[1],
     "wrong origin": key("origin", allowed_origins=["https://elsewhere.example"])[1],
+    "metrics key": key("metrics", scopes=["metrics"])[1],
     "inactive user": personas.token(ivan),
     "key of inactive user": key("inactive", ivan)[1],
     **{f"all but {s}": key(f"but {s}", scopes=[o for o in ALL if o != s])[1] for s in ALL},
@@ -220,24 +221,35 @@ async def test_an_action_on_a_socket(
 
 
 UPDATE = {"type": "market_data_update", "symbol": SYMBOL, "data": {"price": 1}}
-# For nobody, a user's token, a key with every scope, one without `publish`, one for other symbols.
-REST: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
-    ("GET", "connections"): (401, 200, 200, 200, 200),
-    ("POST", "publish"): (401, 403, 201, 403, 403),
-    ("GET", "keys"): (401, 200, 403, 403, 403),
-    ("POST", "keys/aaaaaaaa/rotate"): (401, 404, 403, 403, 403),
-    ("PATCH", "keys/aaaaaaaa"): (401, 404, 403, 403, 403),
-    ("DELETE", "keys/aaaaaaaa"): (401, 404, 403, 403, 403),
-    ("POST", "auth/ticket"): (401, 201, 201, 201, 201),
-    ("POST", "auth/logout-everywhere"): (401, 204, 403, 403, 403),
+# For nobody, a user's token, a key with every scope that customers have, one without `publish`, one
+# for other symbols, and one for metrics only.
+REST: dict[tuple[str, str], tuple[int, int, int, int, int, int]] = {
+    ("GET", "connections"): (401, 403, 403, 403, 403, 200),
+    ("POST", "publish"): (401, 403, 201, 403, 403, 403),
+    ("GET", "predictions"): (200, 200, 200, 200, 200, 403),
+    ("GET", f"market-data/{SYMBOL}/bars"): (200, 200, 200, 200, 403, 403),
+    ("GET", "alert-rules"): (401, 200, 200, 200, 200, 403),
+    ("GET", "keys"): (401, 200, 403, 403, 403, 403),
+    ("POST", "keys/aaaaaaaa/rotate"): (401, 404, 403, 403, 403, 403),
+    ("PATCH", "keys/aaaaaaaa"): (401, 404, 403, 403, 403, 403),
+    ("DELETE", "keys/aaaaaaaa"): (401, 404, 403, 403, 403, 403),
+    ("POST", "auth/ticket"): (401, 201, 201, 201, 201, 201),
+    ("POST", "auth/logout-everywhere"): (401, 204, 403, 403, 403, 403),
 }
 COLUMNS = {
     "none": 0, "jwt": 1, "key": 2, "ticket": 2, "wrong scope": 3, "wrong symbol": 4,
-    "wrong origin": 2,  # of pages that open sockets
+    "metrics key": 5,
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def expected_over_rest(method: str, path: str, kind: str) -> int:
+    if kind in REFUSED:
+        return 401
+    # The origins of a key hold for every request of a page.
+    return 403 if kind == "wrong origin" else REST[method, path][COLUMNS[kind]]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "metrics key"])
 @pytest.mark.parametrize(("method", "path"), REST)
 def test_rest(
     server: LiveServer, secrets: dict[str, str], method: str, path: str, kind: str
@@ -247,7 +259,7 @@ def test_rest(
     headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
     url = f"{server.http}/api/v1/{path}"
     answer = HTTP.request(method, url, headers={**ORIGIN, **headers}, **body)
-    assert answer.status_code == REST[method, path][COLUMNS.get(kind, 0)]
+    assert answer.status_code == expected_over_rest(method, path, kind)
     if answer.status_code >= 400:
         assert list(answer.json()) == ["detail"]
         assert secret is None or secret not in answer.text

@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 from tests import personas
 
 pytestmark = pytest.mark.django_db
-URL = "/api/v1/connections"
+URL = "/api/v1/alerts"
 
 
 def get(headers: dict[str, str] | None = None, query: str = "") -> Any:

@@ -17,7 +17,8 @@ MAKE = """
 from realtime.models import ApiKey
 from rest_framework_simplejwt.tokens import AccessToken
 from tests import personas
-print(ApiKey.objects.create_key(personas.alice(), "{name}", scopes=["predictions", "publish"])[1])
+scopes = ["predictions", "publish", "metrics"]
+print(ApiKey.objects.create_key(personas.alice(), "{name}", scopes=scopes)[1])
 print(personas.token(personas.alice()))
 """
 

@@ -31,7 +31,7 @@ client = Client()
 
 def test_connections_are_counted_by_channel(each_layer: str) -> None:
     api = APIClient()
-    api.credentials(HTTP_X_API_KEY=personas.bob_key()[1])
+    api.credentials(HTTP_X_API_KEY=personas.scraper_key())
     assert api.get("/api/v1/connections").json() == {
         "total": 0,
         "counts": {"predictions": 0, "market-data": 0, "alerts": 0},
@@ -63,13 +63,12 @@ def test_no_symbol_is_named_that_a_credential_may_not_read(
 
     async_to_sync(write)()
     api = APIClient()
-    api.credentials(HTTP_X_API_KEY=personas.bob_key(scopes=scopes, symbols=symbols)[1])
+    api.credentials(HTTP_X_API_KEY=personas.scraper_key(scopes=scopes, symbols=symbols))
     assert api.get("/api/v1/connections").json()["stale"] == named
 
 
-def test_metrics_are_for_who_has_a_credential() -> None:
-    assert client.get("/metrics").status_code == 401
-    answer = client.get("/metrics", headers={"X-API-Key": personas.bob_key()[1], "Accept": "*/*"})
+def test_metrics_are_prometheus_text_whatever_the_scraper_accepts() -> None:
+    answer = client.get("/metrics", headers={"X-API-Key": personas.scraper_key(), "Accept": "*/*"})
     assert answer["Content-Type"].startswith("text/plain; version=0.0.4")
     assert 'ara_connections{channel="alerts"} 0.0' in answer.text
 
@@ -77,7 +76,7 @@ def test_metrics_are_for_who_has_a_credential() -> None:
 def test_metrics_that_cannot_be_read_are_a_typed_error(settings: Settings) -> None:
     hosts = [f"redis://127.0.0.1:{free_port()}"]
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": REDIS, "CONFIG": {"hosts": hosts}}}
-    answer = client.get("/metrics", headers={"X-API-Key": personas.bob_key()[1]})
+    answer = client.get("/metrics", headers={"X-API-Key": personas.scraper_key()})
     assert answer.status_code == 503
     assert answer.json()["detail"].startswith("no statistics: ")
 
@@ -90,7 +89,7 @@ def test_webhooks_that_no_worker_has_taken_are_overdue() -> None:
     for seconds in (-60, 0, 60):
         due = timezone.now() + timedelta(seconds=seconds)
         WebhookDelivery.objects.create(**event, next_attempt_at=due)
-    text = client.get("/metrics", headers={"X-API-Key": personas.bob_key()[1]}).text
+    text = client.get("/metrics", headers={"X-API-Key": personas.scraper_key()}).text
     assert "\nara_webhook_deliveries_pending 3.0" in text
     assert "\nara_webhook_deliveries_overdue 1.0" in text
 

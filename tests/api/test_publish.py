@@ -292,5 +292,6 @@ def test_without_redis_the_answer_says_what_to_do(settings: Settings) -> None:
     answer = publish(MARKET)
     assert answer.status_code == 503
     assert answer.json()["detail"].startswith("not published: ")
-    client = publisher(name="other")
+    client = APIClient()
+    client.credentials(HTTP_X_API_KEY=personas.scraper_key(name="other"))
     assert client.get("/api/v1/connections").status_code == 503

@@ -54,7 +54,7 @@ def login() -> tuple[str, str]:
 
 def opens(access: str) -> bool:
     headers = {"Authorization": f"Bearer {access}"}
-    return client.get("/api/v1/connections", headers=headers).status_code == 200
+    return client.get("/api/v1/predictions", headers=headers).status_code == 200
 
 
 def refreshed(refresh: str) -> tuple[str, str] | None:

@@ -73,3 +73,5 @@ class Command(BaseCommand):
         self.stderr.write(f"Created {key} of {owner}. Keep it now: it is not shown again.")
         if key.publish_granted:
             self.stderr.write(f"{owner} may not publish; the key may, by itself.")
+        if key.metrics_granted:
+            self.stderr.write(f"{owner} may not read metrics; the key may, by itself.")
