@@ -12,6 +12,7 @@ pytestmark = pytest.mark.slow
 HOSTS = [
     ("own_rest", "rest_cases"),
     ("bare", "bare_cases"),
+    ("office", "office_cases"),
     ("settings", "url_cases"),
     ("behind_proxy", "url_cases"),
 ]

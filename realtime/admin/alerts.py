@@ -119,7 +119,7 @@ class AlertRuleAdmin(GuardedAdmin[AlertRule]):
     list_filter = ("severity", "paused", "source", "last_fired_at")
     list_select_related = ("owner",)
     search_fields = ("name", *field_lookups("owner"))
-    autocomplete_fields = ("owner",)
+    raw_id_fields = ("owner",)
     readonly_fields = ("source", "created_at", "last_fired_at", "problem")
     actions = ("pause_selected", "resume_selected")
     change_form_template = "admin/realtime/alertrule/change_form.html"

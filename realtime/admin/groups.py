@@ -20,7 +20,7 @@ class GroupAccessAdmin(GuardedAdmin[GroupAccess]):
     list_display = ("group", "scope_list")
     list_select_related = ("group",)
     search_fields = ("group__name",)
-    autocomplete_fields = ("group",)
+    raw_id_fields = ("group",)
     fieldsets = (
         (None, {"fields": ("group", "scopes")}),
         (

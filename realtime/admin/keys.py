@@ -7,7 +7,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, reverse
+from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -73,7 +73,7 @@ class ApiKeyAdmin(SecretAdmin[ApiKey]):
     list_per_page = 50
     search_fields = ("prefix", "name", *field_lookups("owner"))
     search_help_text = "Visible part of the key (k3f9a2bc), name or owner"
-    autocomplete_fields = ("owner",)
+    raw_id_fields = ("owner",)
     actions = ("revoke_selected",)
 
     # The list --------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ class ApiKeyAdmin(SecretAdmin[ApiKey]):
     @admin.display(description="Live connections")
     def live(self, key: ApiKey) -> str | SafeString:
         count: int | None = key.live  # type: ignore[attr-defined]
-        page = reverse("admin:realtime_apikey_change", args=[key.pk])
+        page = self.page_of("apikey_change", key.pk)
         return format_html('<a href="{}#{}">{}</a>', page, _LIVE, _shown(count))
 
     @admin.display(description="Live connections")
@@ -202,7 +202,7 @@ class ApiKeyAdmin(SecretAdmin[ApiKey]):
         if request.method != "POST":
             return self.page(request, "revoke", f"Revoke {key}", keys=[key])
         self._revoke(request, [key])
-        return HttpResponseRedirect(reverse("admin:realtime_apikey_changelist"))
+        return HttpResponseRedirect(self.page_of("apikey_changelist"))
 
     def _revoke(self, request: HttpRequest, keys: list[ApiKey]) -> None:
         with transaction.atomic():

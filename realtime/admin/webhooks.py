@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, reverse
+from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
@@ -39,7 +39,7 @@ class WebhookEndpointAdmin(SecretAdmin[WebhookEndpoint]):
     list_filter = ("enabled", "disabled_reason", "created_at")
     list_select_related = ("owner",)
     search_fields = ("url", "description", *field_lookups("owner"))
-    autocomplete_fields = ("owner",)
+    raw_id_fields = ("owner",)
     actions = ("enable_selected", "disable_selected")
 
     @admin.display(description="Events")
@@ -113,9 +113,9 @@ class WebhookEndpointAdmin(SecretAdmin[WebhookEndpoint]):
         if delivery is None:
             text = "Nothing was sent: the webhook is disabled, or its owner is not active."
             self.message_user(request, text, messages.ERROR)
-            page = reverse("admin:realtime_webhookendpoint_change", args=[endpoint.pk])
+            page = self.page_of("webhookendpoint_change", endpoint.pk)
         else:
-            page = reverse("admin:realtime_webhookdelivery_change", args=[delivery.pk])
+            page = self.page_of("webhookdelivery_change", delivery.pk)
         return HttpResponseRedirect(page)
 
 
