@@ -82,7 +82,7 @@ test("a jump is a gap, once", () => {
 test("the replay closes a gap, and its end is not applied twice", () => {
   const positions = joined();
   positions.take("AAPL", { offset: 8 });
-  assert.deepEqual(positions.join({ AAPL: { epoch: "e", offset: 9, recovered: true } }), []);
+  assert.deepEqual(positions.join({ AAPL: { epoch: "e", offset: 9, recovered: true } }).behind, []);
   const verdicts = [6, 7, 8, 9, 10, 10].map((offset) => positions.take("AAPL", { offset }));
   assert.deepEqual(verdicts, ["replay", "replay", "replay", "replay", "apply", "drop"]);
 });
@@ -106,14 +106,14 @@ test("an update without an offset belongs to no stream", () => {
 test("what could not be recovered goes on with the snapshot", () => {
   const positions = joined();
   positions.take("AAPL", { offset: 900 });
-  assert.deepEqual(positions.join({ AAPL: { epoch: "e", offset: 901, recovered: false } }), []);
+  assert.deepEqual(positions.join({ AAPL: { epoch: "e", offset: 901, recovered: false } }).behind, []);
   assert.equal(positions.take("AAPL", { offset: 901, snapshot: true }), "apply");
   assert.equal(positions.take("AAPL", { offset: 902 }), "apply");
 });
 
 test("a new epoch starts at its own numbers", () => {
   const positions = joined({ AAPL: { epoch: "e", offset: 500 } });
-  assert.deepEqual(positions.join({ AAPL: { epoch: "f", offset: 2, recovered: false } }), []);
+  assert.deepEqual(positions.join({ AAPL: { epoch: "f", offset: 2, recovered: false } }).behind, []);
   assert.equal(positions.take("AAPL", { offset: 2, snapshot: true }), "apply");
   assert.equal(positions.take("AAPL", { offset: 3 }), "apply");
 });
@@ -121,7 +121,7 @@ test("a new epoch starts at its own numbers", () => {
 test("a stream joined by the URL again asks only for what was missed", () => {
   const positions = joined({ all: { epoch: "e", offset: 5 }, user: { epoch: "e", offset: 1 } });
   const streams = { all: { epoch: "e", offset: 7 }, user: { epoch: "e", offset: 1 } };
-  assert.deepEqual(positions.join(streams), ["all"]);
+  assert.deepEqual(positions.join(streams).behind, ["all"]);
   assert.deepEqual(positions.since(["all"]), { all: { epoch: "e", offset: 5 } });
 });
 
@@ -129,7 +129,7 @@ test("history asks for earlier updates of a new stream, and not for more than th
   const positions = new Positions();
   const at = (offset) => ({ epoch: "e", offset });
   const streams = { A: at(100), B: at(3), C: at(0) };
-  assert.deepEqual(positions.join(streams, 20), ["A", "B"]);
+  assert.deepEqual(positions.join(streams, 20).behind, ["A", "B"]);
   assert.deepEqual(positions.since(["A", "B", "C"]), {
     A: at(80),
     B: at(0),
@@ -147,7 +147,7 @@ test("a snapshot does not overtake the history that was asked for", () => {
 test("history that is no longer held is asked for once", () => {
   const positions = joined({ AAPL: { epoch: "e", offset: 500 } }, 50);
   const answer = { AAPL: { epoch: "e", offset: 500, recovered: false } };
-  assert.deepEqual(positions.join(answer, 50), []);
+  assert.deepEqual(positions.join(answer, 50).behind, []);
   assert.equal(positions.take("AAPL", { offset: 500, snapshot: true }), "apply");
 });
 
@@ -212,7 +212,7 @@ test("a stream that begins while it is followed is resumed from its beginning", 
   assert.equal(positions.take("AAPL", { offset: 1 }), "apply");
   assert.equal(positions.take("AAPL", { offset: 2 }), "apply");
   assert.deepEqual(positions.since(["AAPL"]), { AAPL: { epoch: "", offset: 0 } });
-  assert.deepEqual(positions.join({ AAPL: { epoch: "e", offset: 3, recovered: true } }), []);
+  assert.deepEqual(positions.join({ AAPL: { epoch: "e", offset: 3, recovered: true } }).behind, []);
   const verdicts = [1, 2, 3, 4].map((offset) => positions.take("AAPL", { offset }));
   assert.deepEqual(verdicts, ["drop", "drop", "replay", "apply"]);
   assert.deepEqual(positions.since(["AAPL"]), { AAPL: { epoch: "e", offset: 4 } });

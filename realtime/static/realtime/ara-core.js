@@ -5,6 +5,8 @@ import { CloseCode, isTerminal } from "./protocol.js";
 
 // As many positions as fit into one message whatever the symbols; other streams send a snapshot.
 const MAX_SINCE = 500;
+// What the server replays of one stream.
+const MAX_REPLAYED = 300;
 
 /** Full jitter: a random time below a limit that doubles with every attempt. */
 export class Backoff {
@@ -45,33 +47,45 @@ export function delayAfterClose(code, { askedMs = null, backoff }) {
  * the next update in order is taken: the others come again in the replay.
  */
 export class Positions {
-  // name -> { epoch, offset, replayUpTo, recovering, ahead }. `epoch` is "" before a stream's first
-  // update and null if it was never told; `offset` is null where whatever comes next is taken.
+  // name -> { epoch, offset, replayUpTo, recovering, past, ahead }. `epoch` is "" before a stream's
+  // first update and null if it was never told; `offset` is null where whatever comes next is taken;
+  // `past`: the position is before the subscription, for the sake of its history.
   #streams = new Map();
 
   /**
-   * Take over `streams` of `connected` or `subscribed`; returns the names to ask `since` for.
+   * Take over `streams` of `connected` or `subscribed`. Returns the names to ask `since` for, and
+   * what cannot be had any more: `lost`, as `gap` messages.
    * `history`: how many earlier updates to ask for in a stream that is new here.
    */
   join(streams, history = 0) {
-    const behind = [];
-    for (const [name, { epoch, offset: head, recovered }] of Object.entries(streams)) {
-      const known = this.#streams.get(name);
-      if (known !== undefined && known.epoch === "") this.#begin(known, epoch, head);
-      if (known?.epoch !== epoch) {
-        const at = this.#start(name, epoch, Math.max(0, head - history));
-        at.recovering = at.offset < head;
-      } else if (recovered === true) {
-        known.recovering = false;
-        known.replayUpTo = head;
-      } else {
-        const missed = recovered === undefined && known.offset !== null && known.offset < head;
-        if (!missed) known.offset = head;
-        known.recovering = missed;
-      }
-      if (this.#streams.get(name).recovering) behind.push(name);
+    const result = { behind: [], lost: [] };
+    // What was too much for one answer may be had by the next; each one brings some.
+    const partial = Object.values(streams).some(({ recovered }) => recovered === true);
+    for (const [name, info] of Object.entries(streams)) {
+      const lost = this.#joinOne(name, info, { history, partial });
+      if (lost !== null) result.lost.push({ type: "gap", symbol: name, ...lost });
+      if (this.#streams.get(name).recovering) result.behind.push(name);
     }
-    return behind;
+    return result;
+  }
+
+  #joinOne(name, { epoch, offset: head, recovered }, { history, partial }) {
+    const known = this.#streams.get(name);
+    if (known !== undefined && known.epoch === "") this.#begin(known, epoch, head);
+    if (known?.epoch !== epoch) {
+      const at = this.#start(name, epoch, Math.max(0, head - history));
+      at.recovering = at.past = at.offset < head;
+      return known?.epoch ? { from_offset: 1, to_offset: at.offset, epoch } : null;
+    }
+    const { offset, past } = known;
+    const missed = offset !== null && offset < head;
+    const held = head - offset <= MAX_REPLAYED;
+    known.recovering = missed && (recovered === undefined || (!recovered && partial && held));
+    if (known.recovering) return null;
+    known.past = false;
+    if (recovered === true) known.replayUpTo = head;
+    else known.offset = head;
+    return missed && !recovered && !past ? { from_offset: offset + 1, to_offset: head, epoch } : null;
   }
 
   /** The stream had no epoch when it was joined: what came since is of this one. */
@@ -81,7 +95,7 @@ export class Positions {
   }
 
   #start(name, epoch, offset) {
-    const at = { epoch, offset, replayUpTo: 0, recovering: false, ahead: false };
+    const at = { epoch, offset, replayUpTo: 0, recovering: false, past: false, ahead: false };
     this.#streams.set(name, at);
     return at;
   }

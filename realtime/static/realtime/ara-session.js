@@ -32,6 +32,8 @@ export class Session {
   #requests = new Map(); // id -> { message, repeat, names }; names: streams being recovered
   #nextId = 1;
   #liveSince = null;
+  #authenticated = false;
+  #away = new Set(); // streams whose backend the server cannot reach
   #asked = null; // { ms, at }: when the server wants us back
   #lastError = ""; // of this socket: why the server closes it
 
@@ -39,19 +41,24 @@ export class Session {
     this.channel = channel;
     this.history = history;
     this.backoff = backoff;
-    this.phase = "idle"; // connecting, live, waiting, closed
+    this.phase = "idle"; // connecting, live, backend_unavailable, waiting, closed
     this.heartbeatMs = null;
+  }
+
+  /** Is there a socket that has said `connected`? */
+  get #connected() {
+    return this.#liveSince !== null;
   }
 
   /** Silence after which the socket is dead, in ms. */
   get silenceLimitMs() {
-    return this.phase === "live" ? 2 * this.heartbeatMs + 5_000 : CONNECT_LIMIT_MS;
+    return this.#connected ? 2 * this.heartbeatMs + 5_000 : CONNECT_LIMIT_MS;
   }
 
   /** Is a `subscribe` without its answer? Then the prices on the page may not be the newest. */
   get subscribing() {
     const requests = [...this.#requests.values()];
-    return this.phase === "live" && requests.some(({ message }) => message.type === "subscribe");
+    return this.#connected && requests.some(({ message }) => message.type === "subscribe");
   }
 
   /** Open a socket; one that is there is given up by the caller. */
@@ -64,6 +71,7 @@ export class Session {
 
   /** Ends for good; requests without an answer fail. */
   stop() {
+    this.#liveSince = null;
     return [...this.#fail(() => true, "closed by this page"), ...this.#enter("idle")];
   }
 
@@ -91,7 +99,7 @@ export class Session {
     if (UPDATES.has(message.type)) return this.#update(message);
     switch (message.type) {
       case "connected":
-        return this.#connected(message, nowMs);
+        return this.#welcome(message, nowMs);
       case "ping":
         return [
           { do: "send", message: { type: "pong" } },
@@ -102,9 +110,11 @@ export class Session {
       case "unsubscribed":
         // The streams of alerts come with the socket, not by subscription.
         if (this.channel !== "alerts") this.#wanted = new Set(message.symbols);
+        return [...this.#answer(message), ...this.#join(message.streams)];
+      case "stream_status":
         return [
-          ...this.#answer(message),
-          ...this.#recover(this.#positions.join(message.streams, this.history)),
+          emit(message),
+          ...this.#reach(message.symbol, message.reason !== "backend_unavailable"),
         ];
       case "gap":
         this.#positions.skip(message.symbol, { epoch: message.epoch, offset: message.to_offset });
@@ -145,7 +155,7 @@ export class Session {
   #request(message, { repeat = false, names = null } = {}) {
     const id = this.#nextId++;
     const request = { message: { ...message, id }, repeat, names };
-    if (this.phase === "live") {
+    if (this.#connected) {
       this.#requests.set(id, request);
       return { id, effects: [{ do: "send", message: request.message }] };
     }
@@ -157,14 +167,15 @@ export class Session {
     return { id, effects: [{ do: "settle", id, error }] };
   }
 
-  #connected(message, nowMs) {
+  #welcome(message, nowMs) {
     this.#liveSince = nowMs;
+    this.#authenticated = message.authenticated;
+    this.#away.clear();
     this.heartbeatMs = message.heartbeat_interval * 1000;
     const waiting = [...this.#requests.values()];
-    const { authenticated } = message;
-    const effects = [...this.#enter("live", { authenticated }), emit(message)];
+    const effects = [...this.#enterLive(), emit(message)];
     // Joined by the URL, like both streams of alerts: only what was missed is to be asked for.
-    effects.push(...this.#recover(this.#positions.join(message.streams, this.history)));
+    effects.push(...this.#join(message.streams));
     const symbols = [...this.#wanted].filter((symbol) => !(symbol in message.streams));
     if (symbols.length > 0) effects.push(...this.#resume(symbols));
     effects.push(...waiting.map((request) => ({ do: "send", message: request.message })));
@@ -174,9 +185,28 @@ export class Session {
   #update(message) {
     const name = this.channel === "alerts" ? message.audience : message.symbol;
     const verdict = this.#positions.take(name, message);
-    if (verdict === "apply") return [emit(message)];
-    if (verdict === "replay") return [emit({ ...message, replayed: true })];
-    return verdict === "gap" ? this.#recover([name]) : [];
+    const back = this.#reach(name, true);
+    if (verdict === "apply") return [emit(message), ...back];
+    if (verdict === "replay") return [emit({ ...message, replayed: true }), ...back];
+    return verdict === "gap" ? [...this.#recover([name]), ...back] : back;
+  }
+
+  /** Whether the server can reach the backend of a stream; of any other it says nothing. */
+  #reach(name, reached) {
+    if (reached === !this.#away.has(name)) return [];
+    if (reached) this.#away.delete(name);
+    else this.#away.add(name);
+    return this.#enterLive();
+  }
+
+  #enterLive() {
+    const phase = this.#away.size > 0 ? "backend_unavailable" : "live";
+    return phase === this.phase ? [] : this.#enter(phase, { authenticated: this.#authenticated });
+  }
+
+  #join(streams) {
+    const { behind, lost } = this.#positions.join(streams, this.history);
+    return [...lost.map(emit), ...this.#recover(behind)];
   }
 
   #recover(names) {

@@ -3,10 +3,17 @@
 import * as format from "./format.js";
 import { Rate } from "./rate.js";
 
-const STATE_TEXT = { idle: "Not connected", connecting: "Connecting", live: "Live" };
+const STATE_TEXT = {
+  idle: "Not connected",
+  connecting: "Connecting",
+  live: "Live",
+  backend_unavailable: "No updates",
+};
+const CONNECTED = ["live", "backend_unavailable"];
 
 const ANSWER_LIMIT_MS = 3000;
 const NOTE_MS = 15_000; // for what has happened and is over
+const NO_BACKEND = "The server cannot reach its Redis. The updates go on when it is back.";
 const NO_ANSWER = "The server has not answered the subscription yet. Is its Redis away?";
 
 export class ConnectionTile {
@@ -37,7 +44,7 @@ export class ConnectionTile {
     this.#parts.button.addEventListener("click", () => client.connect());
     client.addEventListener("state", ({ detail }) => {
       this.#deadline = detail.phase === "waiting" ? performance.now() + detail.ms : null;
-      if (detail.phase !== "live") this.#heard = this.roundTripMs = null;
+      if (!CONNECTED.includes(detail.phase)) this.#heard = this.roundTripMs = null;
       this.#explain(detail);
       this.render();
       onPhase(detail.phase);
@@ -63,7 +70,7 @@ export class ConnectionTile {
   }
 
   async measureRoundTrip() {
-    if (this.#client.state.phase !== "live") return;
+    if (!CONNECTED.includes(this.#client.state.phase)) return;
     const start = performance.now();
     try {
       await this.#client.status();
@@ -79,7 +86,7 @@ export class ConnectionTile {
     const now = performance.now();
     this.element.dataset.phase = phase;
     this.#parts.state.textContent = this.#stateText(phase, now);
-    this.#parts.facts.textContent = phase === "live" ? this.#facts(now) : "";
+    this.#parts.facts.textContent = CONNECTED.includes(phase) ? this.#facts(now) : "";
     if (now >= this.#until) this.#warn("");
     this.#watchSubscription(now);
     this.#parts.button.hidden = phase !== "waiting" && phase !== "closed";
@@ -110,6 +117,7 @@ export class ConnectionTile {
 
   #explain({ phase, reason, advice }) {
     if (phase === "live" || phase === "idle") this.#warn("");
+    else if (phase === "backend_unavailable") this.#warn(NO_BACKEND);
     else if (advice) this.#warn(`${format.sentence(reason)} ${advice}`.trim());
   }
 
