@@ -17,6 +17,11 @@ tokens[0].set_exp(lifetime=%r)
 print(json.dumps([str(token) for token in tokens]))
 """
 
+_NARROWED = """
+from tests import personas
+print(personas.bob_key(name="narrowed", symbols={"market-data": ["MSFT"]})[1])
+"""
+
 
 def run(case: str, url: str, *tokens: str) -> None:
     """Run one case of live_client.mjs; fails with what it says."""
@@ -34,3 +39,8 @@ def test_a_token_of_authenticate_is_used_after_a_reconnect(server: LiveServer) -
 
 def test_symbols_are_a_string_or_a_list_of_strings(server: LiveServer) -> None:
     run("symbols", f"{server.ws}/ws/market-data")
+
+
+def test_a_forbidden_symbol_does_not_take_the_others_with_it(server: LiveServer) -> None:
+    key = server.shell(_NARROWED).strip()
+    run("narrowed", f"{server.ws}/ws/market-data", key)

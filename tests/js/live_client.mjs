@@ -40,6 +40,15 @@ const CASES = {
     client.close();
   },
 
+  /** A key for MSFT only: the symbols that it allows are there although others are forbidden. */
+  async narrowed() {
+    const client = market({ symbols: ["AAPL", "MSFT", "IBM"] });
+    client.setToken(tokens[0]);
+    const answer = await next(client, "subscribed");
+    assert.deepEqual(answer.symbols, ["MSFT"]);
+    client.close();
+  },
+
   async symbols() {
     const client = market({ symbols: "IBM" });
     client.connect();

@@ -292,6 +292,37 @@ for (const message of wire.server_to_client) {
   });
 }
 
+function forbidden(symbol, more = {}) {
+  const details = { symbols: { [symbol]: "forbidden" } };
+  return { type: "error", code: "forbidden", message: "no", details, ...more };
+}
+
+test("a subscription that the server has ended is not asked for again", () => {
+  const session = live();
+  const { id } = session.subscribe(["MSFT"]);
+  const both = { AAPL: { epoch: "e", offset: 5 }, MSFT: { epoch: "e", offset: 1 } };
+  session.received(subscribed(both, { id }), 0);
+  session.received(forbidden("AAPL"), 0);
+  session.dropped({ code: 1006 }, 0);
+  session.start();
+  const [message] = sent(session.received(connected(), 0));
+  assert.deepEqual(message.symbols, ["MSFT"]);
+});
+
+test("a symbol that is forbidden meanwhile does not take the others with it", () => {
+  const session = live();
+  const { id } = session.subscribe(["MSFT"]);
+  const both = { AAPL: { epoch: "e", offset: 5 }, MSFT: { epoch: "e", offset: 1 } };
+  session.received(subscribed(both, { id }), 0);
+  session.dropped({ code: 1006 }, 0);
+  session.start();
+  const [first] = sent(session.received(connected(), 0));
+  assert.deepEqual(first.symbols, ["AAPL", "MSFT"]);
+  const [second] = sent(session.received(forbidden("AAPL", { id: first.id }), 0));
+  assert.deepEqual(second.symbols, ["MSFT"]);
+  assert.deepEqual(sent(session.received(forbidden("MSFT", { id: second.id }), 0)), []);
+});
+
 test("every message of the protocol has a shared example", () => {
   const types = (examples) => [...new Set(examples.map((message) => message.type))].sort();
   assert.deepEqual(types(wire.server_to_client), [...SERVER_TYPES].sort());

@@ -9,7 +9,7 @@
 // closed, ms?, code?, reason?, advice?, authenticated? }. Updates arrive once and in order,
 // those from the past with `replayed: true`.
 
-import { AraError, NOT_CONNECTED, Session } from "./ara-session.js";
+import { AraError, forbiddenSymbols, NOT_CONNECTED, Session } from "./ara-session.js";
 import { SUBPROTOCOL } from "./protocol.js";
 
 export { AraError, NOT_CONNECTED };
@@ -32,7 +32,17 @@ export class AraClient extends EventTarget {
     this.#session = new Session({ channel, history });
     this.state = { phase: "idle" };
     const first = listOf(symbols, "symbols");
-    if (first.length > 0) this.subscribe(first).catch((error) => this.#emit("error", error));
+    if (first.length > 0) this.#subscribeFirst(first);
+  }
+
+  /** Those of the symbols that the credential allows. */
+  #subscribeFirst(symbols) {
+    this.subscribe(symbols).catch((error) => {
+      this.#emit("error", error);
+      const forbidden = forbiddenSymbols(error);
+      const left = symbols.filter((symbol) => !forbidden.includes(symbol));
+      if (left.length > 0 && left.length < symbols.length) this.#subscribeFirst(left);
+    });
   }
 
   /** Connected, but a subscription is still without its answer. */

@@ -232,13 +232,28 @@ export class Session {
     }
     if (message.id === undefined) this.#lastError = message.message;
     const request = this.#requests.get(message.id);
-    if (request === undefined) return [emit(message)];
+    if (request === undefined) {
+      this.#drop(forbiddenSymbols(message)); // subscriptions that have ended
+      return [emit(message)];
+    }
     this.#requests.delete(message.id);
     if (request.names !== null) {
       this.#positions.abandon(request.names);
-      return [emit(message)];
+      return [emit(message), ...this.#resumeWithout(forbiddenSymbols(message), request.names)];
     }
     return [{ do: "settle", id: message.id, error: new AraError(message) }];
+  }
+
+  /** One symbol that is not allowed any more refuses the others, too: ask for those again. */
+  #resumeWithout(forbidden, names) {
+    this.#drop(forbidden);
+    const left = names.filter((name) => !forbidden.includes(name));
+    return left.length < names.length ? this.#recover(left) : [];
+  }
+
+  #drop(symbols) {
+    for (const symbol of symbols) this.#wanted.delete(symbol);
+    if (symbols.length > 0) this.#positions.forget(symbols);
   }
 
   #fail(which, reason) {
@@ -251,6 +266,11 @@ export class Session {
     }
     return effects;
   }
+}
+
+/** The symbols of an error that the credential does not allow. */
+export function forbiddenSymbols({ code, details }) {
+  return code === ErrorCode.FORBIDDEN ? Object.keys(details?.symbols ?? {}) : [];
 }
 
 function emit(message) {
