@@ -11,11 +11,10 @@ import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from ara_project.environment import Environment
 from realtime.isolation import under_test
-from realtime.standalone.valkey import socket_name
+from realtime.standalone import valkey
 
 env = Environment()
 UNDER_TEST = under_test()
@@ -163,9 +162,7 @@ DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", default="ara-realtime@localh
 REDIS_URL: list[str] = env.redis_urls("REDIS_URL")
 REALTIME_EMBEDDED_VALKEY = not REDIS_URL
 REALTIME_VAR_DIR = VAR_DIR
-_redis_hosts: list[str] = REDIS_URL or [
-    f"unix://{quote(str(socket_name(VAR_DIR / 'valkey')))}?db=0"
-]
+_redis_hosts: list[str] = REDIS_URL or [valkey.url(VAR_DIR / "valkey")]
 
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     "default": {

@@ -202,6 +202,7 @@ ROOMS = [
         "users",
         "cancelling",
         "extras",
+        "standalone.valkey",
         "values",
         "pages",
         "isolation",

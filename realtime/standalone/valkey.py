@@ -31,6 +31,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import Final
+from urllib.parse import quote
 
 # sun_path has 108 bytes on Linux and 104 on macOS, the closing NUL included.
 _MAX_SOCKET_PATH: Final = 100
@@ -63,6 +64,11 @@ def socket_name(directory: Path) -> Path:
         return path
     digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
     return Path("/tmp") / f"ara-realtime-{os.getuid()}-{digest}" / "valkey.sock"
+
+
+def url(directory: Path) -> str:
+    """What clients of that server connect to."""
+    return f"unix://{quote(str(socket_name(directory)))}?db=0"
 
 
 def socket_path(directory: Path) -> Path:

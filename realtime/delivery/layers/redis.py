@@ -11,6 +11,7 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 from channels_redis.utils import _wrap_close, decode_hosts
 from redis.exceptions import RedisError
 
+from realtime.conf import conf, valkey_directory
 from realtime.delivery import history_scripts
 from realtime.delivery.events import update_in
 from realtime.delivery.history_scripts import Published
@@ -22,6 +23,7 @@ from realtime.delivery.process_layer import Message
 from realtime.delivery.publisher import BackendUnavailable, SyncPublisher
 from realtime.delivery.recording import record
 from realtime.isolation import prefixed
+from realtime.standalone import valkey
 from realtime.streams import Stream
 
 logger = logging.getLogger(__name__)
@@ -30,7 +32,8 @@ logger = logging.getLogger(__name__)
 class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
     """channels_redis' pub/sub layer with streams: its hosts, sharding, sentinel, serialisation.
 
-    Configuration as for `RedisPubSubChannelLayer`; `capacity`, `channel_capacity` and `expiry` as
+    Configuration as for `RedisPubSubChannelLayer`, and without `hosts` the embedded Valkey where
+    REALTIME_EMBEDDED_VALKEY has it started; `capacity`, `channel_capacity` and `expiry` as
     the specification has them. Under test the prefix is one of the test run: realtime/isolation.py.
     Coroutines run on the part of the layer that belongs to the running event loop;
     `send_updates_sync` needs none.
@@ -48,6 +51,8 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         prefix = prefixed(prefix)
+        if hosts is None and conf.REALTIME_EMBEDDED_VALKEY:
+            hosts = [valkey.url(valkey_directory())]
         super().__init__(hosts=hosts, prefix=prefix, **kwargs)
         self.hosts: list[dict[str, Any]] = decode_hosts(hosts)
         self.prefix = prefix
