@@ -1,6 +1,7 @@
 """What the three consumers are: a socket that connects, and gives each message to its part."""
 
 import asyncio
+import logging
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, assert_never
@@ -39,6 +40,8 @@ from realtime.streams import Channel, Stream
 SYMBOLS_PER_MESSAGE: Final = 10
 # Seconds for which nothing is read from a socket that has sent too much.
 MAX_PAUSE: Final = 1.0
+
+logger = logging.getLogger(__name__)
 
 
 class RealtimeConsumer(SocketConsumer):
@@ -95,6 +98,10 @@ class RealtimeConsumer(SocketConsumer):
         """Accept first: a refusal before the accept reaches a browser as 1006, without reason."""
         offered = self.scope.get("subprotocols") or ()
         await self.accept(protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in offered else None)
+        if not hasattr(self, "channel_name"):  # which Channels makes with its layer
+            logger.error("no socket can be served: CHANNEL_LAYERS has no default")
+            reason = "the server has no channel layer"
+            await self.refuse(ErrorCode.INTERNAL_ERROR, reason, CloseCode.INTERNAL_ERROR)
         self.credential = LiveCredential(self, self.scope)
         self.admission = Admission(self, self.scope, self.stream_layer)
         await self.credential.check()

@@ -123,6 +123,15 @@ def test_prices_are_published_and_read(client: Client) -> None:
     call_command("prune_history", stdout=io.StringIO())
 
 
+async def test_without_a_channel_layer_a_socket_is_told(settings: Any, caplog: Any) -> None:
+    settings.CHANNEL_LAYERS = {}
+    application = realtime.asgi.application(get_asgi_application())
+    socket = WebsocketCommunicator(application, "/ws/alerts")
+    await socket.connect()
+    assert "no channel layer" in (await socket.receive_json_from())["message"]
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 async def test_a_ticket_opens_a_socket(client: Client, customer: Any) -> None:
     ticket = (await sync_to_async(post)(client, "auth/ticket", {})).json()["ticket"]
     application = realtime.asgi.application(get_asgi_application())
