@@ -64,15 +64,22 @@ COMPILE = env -u UV_INDEX -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS uv pip compile 
 	--default-index https://pypi.org/simple --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(ARGS)
 
+# What pip would compile with one core, after everything else: here on every core. Some packages
+# ship files that Python does not read, and pip says nothing about them either.
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-compile
+BYTECODE = $(BIN)/python -m compileall -qq -j 0 .venv/lib || true
+
 # The stamps make a second run start at once, and a changed lock install again.
 .venv/installed: requirements.lock | .venv/bin/pip
 	@echo "Installing the packages of $<; the first time takes a minute or two."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(INSTALL) -r $<
+	@$(BYTECODE)
 	@touch $@
 
 .venv/installed-dev: requirements-dev.lock | .venv/bin/pip
 	@echo "Installing the packages of $<; the first time takes a minute or two."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(INSTALL) -r $<
+	@$(BYTECODE)
 	@touch $@
 
 .venv/bin/pip:

@@ -10,7 +10,6 @@ from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 import environ
-import psycopg
 import redis
 from django.core.exceptions import ImproperlyConfigured
 from django.db.utils import load_backend
@@ -110,6 +109,8 @@ def _check_database_server(config: dict[str, Any], parts: SplitResult) -> None:
 
 def _check_postgres(options: dict[str, Any]) -> None:
     """libpq looks at the values of all options before it looks for its server."""
+    import psycopg  # a tenth of the start of a process that needs no PostgreSQL
+
     for name in _POSTGRES_NUMBERS & options.keys():
         if not re.fullmatch(r"-?\d{1,9}", str(options[name])):
             raise BadAddress(f"has an option {name} that is not a whole number")

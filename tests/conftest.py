@@ -1,5 +1,6 @@
 """Fixtures: real servers, a real Valkey, channel layers, and what a machine may lack."""
 
+import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -24,6 +25,17 @@ os.environ[VARIABLE] = ""
 # A busy machine must not look like a failure.
 hypothesis.settings.register_profile("ara", deadline=None)
 hypothesis.settings.load_profile("ara")
+
+
+def pytest_configure() -> None:
+    """Hash passwords fast: a real hasher takes a third of a second for each login."""
+    from django.conf import settings
+
+    hashers = "django.contrib.auth.hashers"
+    settings.PASSWORD_HASHERS = [
+        f"{hashers}.MD5PasswordHasher",
+        f"{hashers}.PBKDF2PasswordHasher",
+    ]
 
 
 def require(available: object, reason: str) -> None:
@@ -60,8 +72,8 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """For `-n auto`: one more than the cores, since many tests wait for a server of theirs."""
-    return min(4, (os.cpu_count() or 1) + 1)
+    """For `-n auto`: two more than the cores, since many tests wait for a server of theirs."""
+    return min(6, (os.cpu_count() or 1) + 2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -70,12 +82,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     And mark for `make check-postgres` what uses the database and starts no server for it.
     """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    servers = {item.path for item in items if starts_server(item)}
+    items.sort(key=lambda item: (item.path not in slow, item.path not in servers))
     for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
         database = item.get_closest_marker("django_db") is not None
-        if database and not fixtures & {"migrated_database", "new_database"}:
+        if database and not starts_server(item) and not in_memory(item):
             item.add_marker("postgres")
+
+
+def starts_server(item: pytest.Item) -> bool:
+    fixtures = getattr(item, "fixturenames", ())
+    return not {"migrated_database", "new_database"}.isdisjoint(fixtures)
+
+
+def in_memory(item: pytest.Item) -> bool:
+    """A test on the layer of one process, which nobody runs beside PostgreSQL."""
+    call = getattr(item, "callspec", None)
+    return call is not None and call.params.get("each_layer") == "memory"
 
 
 def on_postgres() -> bool:
@@ -109,7 +132,8 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 @pytest.fixture
 def redis_layer(settings: Any, valkey: Valkey) -> None:
     """The Redis channel layer on the session's Valkey, which is empty."""
-    valkey.client().flushall()
+    with valkey.client() as client:
+        client.flushall()
     settings.CHANNEL_LAYERS = {
         "default": {"BACKEND": REDIS, "CONFIG": {"hosts": [valkey.url]}},
     }
@@ -126,10 +150,18 @@ def each_layer(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite file with all tables, to copy for each server."""
-    directory = tmp_path_factory.mktemp("database")
-    manage(directory, "migrate", "-v0", REDIS_URL="redis://127.0.0.1:1")
-    return directory / "db.sqlite3"
+    """An SQLite file with all tables, to copy for each server; one for all processes of a run."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    file = shared / "migrated.sqlite3"
+    with (shared / "migrated.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.exists():
+            directory = tmp_path_factory.mktemp("database")
+            manage(directory, "migrate", "-v0", REDIS_URL="redis://127.0.0.1:1")
+            (directory / "db.sqlite3").rename(file)
+    return file
 
 
 NewDatabase = Callable[[Path], dict[str, str]]
@@ -165,7 +197,8 @@ def start_server(
 
     Several share one database and one Valkey unless REDIS_URL says otherwise.
     """
-    valkey.client().flushall()
+    with valkey.client() as client:
+        client.flushall()
     yield from _server_starter(tmp_path_factory, valkey, new_database)
 
 

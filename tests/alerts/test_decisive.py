@@ -18,6 +18,7 @@ import pytest
 from channels.layers import get_channel_layer
 
 from realtime.broadcast import abroadcast_many, market_data_update
+from realtime.conf import conf
 from realtime.feeds.csv_bars import STOCKS, read_bars
 from realtime.protocol import alert_id, update_data, update_time
 from realtime.streams import Stream, user_alerts
@@ -139,7 +140,7 @@ def place(
     valkey.client().flushall()
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": REDIS, "CONFIG": {"hosts": [valkey.url]}}}
     # As much as is published while the engine starts again on a busy machine.
-    settings.REALTIME_HISTORY_LENGTH = {**settings.REALTIME_HISTORY_LENGTH, "market-data": 3000}
+    settings.REALTIME_HISTORY_LENGTH = {**conf.REALTIME_HISTORY_LENGTH, "market-data": 3000}
     environment = {
         **new_database(tmp_path),
         "REDIS_URL": valkey.url,
