@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from asgiref.sync import async_to_sync
 from channels.layers import BaseChannelLayer, get_channel_layer
@@ -132,7 +132,7 @@ class Publication:
     def stored(self) -> bool | None:
         return self._stored
 
-    def __await__(self) -> Generator[Any, None, "Publication"]:
+    def __await__(self) -> Generator[object, None, "Publication"]:
         if self._task is not None:
             yield from self._task.__await__()
         return self
@@ -141,14 +141,14 @@ class Publication:
 # What can be published ------------------------------------------------------------------------
 
 
-def prediction_update(symbol: str, prediction_data: Mapping[str, Any]) -> Broadcast:
+def prediction_update(symbol: str, prediction_data: Mapping[str, object]) -> Broadcast:
     """A new prediction for a symbol, for `broadcast_many`. Raises InvalidUpdate."""
     stream = _stream("predictions", symbol)
     data = check_data(prediction_data, "prediction_data")
     return _broadcast(stream, protocol.prediction_body(stream.symbol, data), "prediction_data")
 
 
-def market_data_update(symbol: str, market_data: Mapping[str, Any]) -> Broadcast:
+def market_data_update(symbol: str, market_data: Mapping[str, object]) -> Broadcast:
     """New market data for a symbol, for `broadcast_many`. Raises InvalidUpdate."""
     stream = _stream("market-data", symbol)
     data = check_data(market_data, "market_data")
@@ -175,8 +175,8 @@ _MAX_WARNED: Final = 1000
 
 
 def alert_update(
-    alert_data: Mapping[str, Any],
-    user_id: Any = None,
+    alert_data: Mapping[str, object],
+    user_id: object = None,
     *,
     id: str | None = None,
     stored: bool = False,
@@ -202,7 +202,7 @@ def alert_update(
 # Synchronous ----------------------------------------------------------------------------------
 
 
-def broadcast_prediction_update(symbol: str, prediction_data: Mapping[str, Any]) -> Publication:
+def broadcast_prediction_update(symbol: str, prediction_data: Mapping[str, object]) -> Publication:
     """Tell the subscribers of a symbol about a new prediction.
 
     `prediction_data` is a JSON object of any shape. Raises InvalidUpdate and PublishFailed.
@@ -210,7 +210,7 @@ def broadcast_prediction_update(symbol: str, prediction_data: Mapping[str, Any])
     return _publish([prediction_update(symbol, prediction_data)])[0]
 
 
-def broadcast_market_data(symbol: str, market_data: Mapping[str, Any]) -> Publication:
+def broadcast_market_data(symbol: str, market_data: Mapping[str, object]) -> Publication:
     """Tell the subscribers of a symbol about new market data.
 
     `market_data` is a JSON object of any shape. Raises InvalidUpdate and PublishFailed.
@@ -218,7 +218,7 @@ def broadcast_market_data(symbol: str, market_data: Mapping[str, Any]) -> Public
     return _publish([market_data_update(symbol, market_data)])[0]
 
 
-def send_alert(alert_data: Mapping[str, Any], user_id: Any = None) -> Publication:
+def send_alert(alert_data: Mapping[str, object], user_id: object = None) -> Publication:
     """Send an alert to the sockets of one user, or to everybody on `/ws/alerts`.
 
     `alert_data` is a JSON object of any shape; `severity` (low, medium, high, critical) and
@@ -236,18 +236,18 @@ def broadcast_many(broadcasts: Sequence[Broadcast]) -> list[Publication]:
 
 
 async def abroadcast_prediction_update(
-    symbol: str, prediction_data: Mapping[str, Any]
+    symbol: str, prediction_data: Mapping[str, object]
 ) -> Publication:
     """`broadcast_prediction_update` for asynchronous code."""
     return (await abroadcast_many([prediction_update(symbol, prediction_data)]))[0]
 
 
-async def abroadcast_market_data(symbol: str, market_data: Mapping[str, Any]) -> Publication:
+async def abroadcast_market_data(symbol: str, market_data: Mapping[str, object]) -> Publication:
     """`broadcast_market_data` for asynchronous code."""
     return (await abroadcast_many([market_data_update(symbol, market_data)]))[0]
 
 
-async def asend_alert(alert_data: Mapping[str, Any], user_id: Any = None) -> Publication:
+async def asend_alert(alert_data: Mapping[str, object], user_id: object = None) -> Publication:
     """`send_alert` for asynchronous code."""
     return (await abroadcast_many([alert_update(alert_data, user_id)]))[0]
 
@@ -281,7 +281,7 @@ def broadcast_prediction_outcomes(outcomes: Sequence[protocol.PredictionOutcome]
 
 def _outcome_messages(
     outcomes: Sequence[protocol.PredictionOutcome],
-) -> Iterator[tuple[str, dict[str, Any]]]:
+) -> Iterator[tuple[str, dict[str, object]]]:
     """For the group of the symbol, and for those who read every symbol (`every`)."""
     for outcome in outcomes:
         stream = _stream("predictions", outcome.symbol)
@@ -294,7 +294,9 @@ def _outcome_messages(
         yield Stream("predictions", WILDCARD).group, {**message, "every": True}
 
 
-async def recent_updates(channel: Channel, symbol: str, limit: int = 300) -> list[dict[str, Any]]:
+async def recent_updates(
+    channel: Channel, symbol: str, limit: int = 300
+) -> list[dict[str, object]]:
     """The `data` of the newest `limit` updates of a stream, oldest first.
 
     As many as the history holds (REALTIME_HISTORY_LENGTH); none with a channel layer that keeps

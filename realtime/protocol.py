@@ -22,6 +22,7 @@ from realtime.streams import Channel
 
 PROTOCOL_VERSION: Final = 1
 SUBPROTOCOL: Final = "ara.v1"
+JsonObject = dict[str, Any]
 MAX_HORIZON: Final = 30
 SEVERITIES: Final = ("low", "medium", "high", "critical")
 
@@ -107,7 +108,7 @@ class ProtocolError(Exception):
         code: ErrorCode,
         message: str,
         *,
-        details: Mapping[str, Any] | None = None,
+        details: Mapping[str, object] | None = None,
         id: str | int | None = None,
         retry: bool = False,
         retry_after_ms: int | None = None,
@@ -204,7 +205,7 @@ class AlertConfig(Struct, forbid_unknown_fields=True, omit_defaults=True):
     `dry_run`: change nothing, and say how often `rules` would have fired.
     """
 
-    rules: list[dict[str, Any]] | None = None
+    rules: list[JsonObject] | None = None
     min_severity: Literal["low", "medium", "high", "critical"] | None = None
     symbols: Annotated[list[str], Meta(max_length=1000)] | None = None
     dry_run: bool | None = None
@@ -422,7 +423,7 @@ class PredictionAnswer(ServerMessage, tag="prediction_update", kw_only=True):
     """
 
     symbol: str
-    data: dict[str, Any]
+    data: JsonObject
     request_id: str
 
 
@@ -450,7 +451,7 @@ class ReplayedAlert(ServerMessage, tag="alert", omit_defaults=False, kw_only=Tru
 
     id: str
     audience: Audience
-    data: Mapping[str, Any]
+    data: JsonObject
     replayed: Literal[True] = True
 
 
@@ -489,11 +490,11 @@ class Status(ServerMessage, tag="status", kw_only=True):
     connection_id: str
     symbols: Sequence[str]
     streams: dict[str, StreamInfo]
-    limits: dict[str, Any]
+    limits: dict[str, dict[str, int]]
     counters: dict[str, int]
     rtt_ms: float | None
-    credential: dict[str, Any]
-    server: dict[str, Any]
+    credential: dict[str, str | None]
+    server: dict[str, str]
     id: Answers = UNSET
 
 
@@ -540,7 +541,7 @@ class Error(ServerMessage, tag="error", omit_defaults=False, kw_only=True):
     message: str
     retry: bool
     retry_after_ms: int | UnsetType = UNSET
-    details: dict[str, Any] | UnsetType = UNSET
+    details: JsonObject | UnsetType = UNSET
     id: Answers = UNSET
 
 
@@ -576,7 +577,7 @@ def encode(message: ServerMessage) -> bytes:
     return _encoder.encode(message)
 
 
-def encode_json(value: Mapping[str, Any] | Struct) -> bytes:
+def encode_json(value: Mapping[str, object] | Struct) -> bytes:
     """Any other JSON object, with numbers and times as messages have them."""
     return _encoder.encode(value)
 
@@ -606,15 +607,15 @@ class _AlertHead(_UpdateHead, tag="alert", kw_only=True):
     data: Mapping[str, Any]
 
 
-def prediction_body(symbol: str, data: Mapping[str, Any]) -> bytes:
+def prediction_body(symbol: str, data: Mapping[str, object]) -> bytes:
     return _body(_PredictionHead(symbol=symbol, data=data))
 
 
-def market_data_body(symbol: str, data: Mapping[str, Any]) -> bytes:
+def market_data_body(symbol: str, data: Mapping[str, object]) -> bytes:
     return _body(_MarketDataHead(symbol=symbol, data=data))
 
 
-def alert_body(id: str, audience: str, data: Mapping[str, Any]) -> bytes:
+def alert_body(id: str, audience: str, data: Mapping[str, object]) -> bytes:
     return _body(_AlertHead(id=id, audience=audience, data=data))
 
 
@@ -681,13 +682,13 @@ class LiveAlert(_AlertHead, tag="alert", omit_defaults=True, kw_only=True):
 
 
 class _UpdateData(Struct):
-    data: dict[str, Any]
+    data: JsonObject
 
 
 _data_decoder: Final = msgspec.json.Decoder(_UpdateData)
 
 
-def update_data(body: bytes) -> dict[str, Any]:
+def update_data(body: bytes) -> dict[str, object]:
     """The `data` of a stored update, for readers inside the server."""
     return _data_decoder.decode(body + b"}").data
 

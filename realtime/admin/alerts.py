@@ -200,7 +200,7 @@ class AlertRuleAdmin(GuardedAdmin[AlertRule]):
             except (BackendUnavailable, Busy, InvalidRule, TooMuch) as exc:
                 form.add_error(None, str(exc))
             if report is not None and "failed" in report:
-                form.add_error(None, report["failed"])
+                form.add_error(None, str(report["failed"]))
                 report = None
         context = {
             **self.admin_site.each_context(request),

@@ -13,10 +13,18 @@ import pickle
 import sys
 import threading
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Hashable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -46,7 +54,7 @@ _PATIENCE: Final = 60.0
 _LONGEST: Final = 16 * 1024 * 1024
 _BAR: Final = {"1m": timedelta(minutes=1), "1d": timedelta(days=1)}
 
-Send = Callable[..., Any]
+Send = Callable[..., Awaitable[None]]
 
 
 class Busy(Exception):
@@ -64,7 +72,7 @@ class TooMuch(Exception):
 
 async def try_out(
     definitions: Sequence[Definition], past: Past, user_id: Hashable
-) -> list[Mapping[str, Any]]:
+) -> list[Mapping[str, object]]:
     """A report for each rule: `updates`, `begin`, `end`, `fired`, `fired_without_cooldown`, and
     the newest `times` of both; for a rule that cannot be evaluated, `failed` with the reason.
 
@@ -118,8 +126,8 @@ async def _process() -> AsyncIterator[Process]:
             logger.error("the process of a dry run failed; its standard error says why")
 
 
-async def _report(process: Process, definition: Definition, past: Past) -> Mapping[str, Any]:
-    async def send(*call: Any) -> None:
+async def _report(process: Process, definition: Definition, past: Past) -> Mapping[str, object]:
+    async def send(*call: object) -> None:
         assert process.stdin is not None
         process.stdin.write(pickle.dumps(call))
         await process.stdin.drain()
@@ -134,7 +142,7 @@ async def _report(process: Process, definition: Definition, past: Past) -> Mappi
     line = await process.stdout.readline()
     if not line:
         raise EOFError
-    report: Mapping[str, Any] = msgspec.json.decode(line)
+    report: Mapping[str, object] = msgspec.json.decode(line)
     return report
 
 

@@ -523,9 +523,11 @@ class _Engine:
             await self._wait_out(partial(shared_thread.run(progress.begin_symbols), new))
         return found
 
-    async def _positions(self, symbol: str, held: Mapping[str, Position]) -> dict[str, Position]:
+    async def _positions(
+        self, symbol: str, held: Mapping[Channel, Position]
+    ) -> dict[Channel, Position]:
         wanted = self.index.channels(symbol)
-        found: dict[str, Position] = {}
+        found: dict[Channel, Position] = {}
         for channel in wanted - set(held):
             length = conf.REALTIME_HISTORY_LENGTH[channel]
             read = partial(self.layer.read_newest, Stream(channel, symbol), length)

@@ -10,7 +10,7 @@ new one.
 import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, assert_never
+from typing import Final, TypedDict, assert_never
 
 from realtime.alerts.conditions import (
     CONFIDENCE,
@@ -21,7 +21,7 @@ from realtime.alerts.conditions import (
     VOLUME,
     Metric,
 )
-from realtime.alerts.rule_state import Rule, RuleState
+from realtime.alerts.rule_state import Rule, RuleState, SavedRule
 from realtime.alerts.watches import MetricSeries, Watch, Window, percent
 from realtime.bars.candles import corrected_id
 from realtime.streams import Channel
@@ -43,7 +43,7 @@ class TimedUpdate:
 
     channel: Channel
     at: int
-    data: Mapping[str, Any]
+    data: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +63,27 @@ class Fired:
     channels: frozenset[Channel]
 
 
+class SavedMachine(TypedDict, total=False):
+    """What a restart needs of a SymbolMachine, beside the states of its rules."""
+
+    now: int
+    last: dict[Channel, int]
+    numbers: dict[str, float]
+    values: dict[str, list[float | None]]
+    borrowed: bool
+    windows: dict[str, list[list[float]]]
+
+
 class SymbolMachine:
     """`dirty` collects the rules whose state has changed since it was emptied, by id.
 
     `failed` collects rules that could not be evaluated, with what went wrong: they are dropped.
     """
 
-    def __init__(self, symbol: str, saved: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, symbol: str, saved: SavedMachine | None = None) -> None:
         saved = saved or {}
         self.symbol = symbol
-        self.now: int = saved.get("now", 0)
+        self.now = saved.get("now", 0)
         self.states: dict[int, RuleState] = {}
         self.dirty: dict[int, RuleState] = {}
         self.failed: list[tuple[Rule, Exception]] = []
@@ -80,13 +91,13 @@ class SymbolMachine:
         self._series: dict[Metric, MetricSeries] = {}
         self._windows: dict[int, Window] = {}
         # When the stream of each channel had its last update.
-        self._last: dict[str, int] = dict(saved.get("last", {}))
+        self._last: dict[Channel, int] = dict(saved.get("last", {}))
         # Numbers that only messages use.
         self._numbers: dict[str, float] = dict(saved.get("numbers", {}))
         self._values: dict[str, list[float | None]] = dict(saved.get("values", {}))
-        self._saved_windows: dict[str, Any] = dict(saved.get("windows", {}))
+        self._saved_windows: dict[str, list[list[float]]] = dict(saved.get("windows", {}))
         # Was the newest predicted return computed from the last market price, for lack of its own?
-        self._borrowed: bool = saved.get("borrowed", False)
+        self._borrowed = saved.get("borrowed", False)
         self._timers: list[tuple[int, int]] = []
         # Rules to evaluate in the next step in any case: new ones, and those whose event is over by
         # then.
@@ -96,7 +107,7 @@ class SymbolMachine:
 
     # Rules ----------------------------------------------------------------------------------
 
-    def put(self, rule: Rule, saved: Mapping[str, Any] | None = None) -> None:
+    def put(self, rule: Rule, saved: SavedRule | None = None) -> None:
         """Add a rule, or replace the rule with this id. It is evaluated with the next update."""
         self.drop(rule.id)
         state = RuleState(rule, saved)
@@ -151,7 +162,7 @@ class SymbolMachine:
                 pass  # `_take` sets them from the data of updates
             case "move_up" | "move_down" | "move_any":
                 if metric.window not in self._windows:
-                    saved = self._saved_windows.pop(str(metric.window), None)
+                    saved = self._saved_windows.pop(str(metric.window), ())
                     self._windows[metric.window] = Window(metric.window, saved)
             case "age":
                 if series.value is None and metric.channel in self._last:
@@ -234,7 +245,7 @@ class SymbolMachine:
         if age is not None:
             yield from age.set(0.0, self._step)
 
-    def _take_prediction(self, data: Mapping[str, Any]) -> Iterable[Watch]:
+    def _take_prediction(self, data: Mapping[str, object]) -> Iterable[Watch]:
         confidence = number(data.get("confidence"))
         if confidence is not None:
             yield from self._series[CONFIDENCE].set(confidence, self._step)
@@ -343,7 +354,7 @@ class SymbolMachine:
         known = {name: value for name, value in values.items() if value is not None}
         return {**self._numbers, **known}
 
-    def as_data(self) -> dict[str, Any]:
+    def as_data(self) -> SavedMachine:
         """The state that a restart needs beside the states of the rules, as JSON."""
         return {
             "now": self.now,

@@ -34,13 +34,13 @@ class Draft:
     owner_id: Any
     symbol: str
     severity: str
-    data: dict[str, Any]
+    data: dict[str, object]
     channels: frozenset[Channel]
     escalate_to: int | None
     escalate_after: timedelta | None
 
 
-def draft(fired: Fired, channel: str, position: Position) -> Draft:
+def draft(fired: Fired, channel: Channel, position: Position) -> Draft:
     """`channel` and `position`: of the update that fires it, or of the last one before."""
     rule, definition = fired.rule, fired.rule.definition
     after = definition.escalate_after
@@ -57,7 +57,7 @@ def draft(fired: Fired, channel: str, position: Position) -> Draft:
     )
 
 
-def alert_data(fired: Fired) -> dict[str, Any]:
+def alert_data(fired: Fired) -> dict[str, object]:
     """`data` of the alert: the fields of its message, and the rule.
 
     It contains only numbers of channels that the rule reads: the recipient may not read others.

@@ -3,9 +3,8 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from heapq import merge
-from typing import Any
 
 from realtime.alerts.evaluator import Fired, SymbolMachine, TimedUpdate
 from realtime.alerts.firing import Draft, draft
@@ -32,7 +31,7 @@ class Tracked:
         self.changed = False
         self.committed_at = 0.0  # on the clock of `time.monotonic`
         self.drafts: list[Draft] = []
-        self._fired: Counter[Any] = Counter()  # by owner, since the last commit
+        self._fired: Counter[Hashable] = Counter()  # by owner, since the last commit
         self._layer = layer
         self._saved = saved.rules
         self._followed: dict[int, int] = {}  # revisions of rules, by id
@@ -83,7 +82,7 @@ class Tracked:
             self._evaluate(update)
         self.advance(0)  # raises if the stored state is inconsistent
 
-    async def _missed(self, channel: Any) -> list[Update]:
+    async def _missed(self, channel: Channel) -> list[Update]:
         stream = Stream(channel, self.symbol)
         length = conf.REALTIME_HISTORY_LENGTH[channel]
         page = await self._layer.read_newest(stream, length)
@@ -121,7 +120,7 @@ class Tracked:
             self._draft(fired, channel, position)
         self.changed = True
 
-    def _draft(self, fired: Fired, channel: str, position: Position) -> None:
+    def _draft(self, fired: Fired, channel: Channel, position: Position) -> None:
         """One draft more than may be stored shows that there are more; the rest is not made."""
         limit: int = conf.REALTIME_ALERTS_PER_USER_PER_MINUTE
         self._fired[fired.rule.owner_id] += 1
@@ -179,7 +178,7 @@ def milliseconds_of(update: Update) -> int:
 
 
 def with_channels(
-    positions: Mapping[str, Position], wanted: set[Channel], found: Mapping[str, Position]
-) -> dict[str, Position]:
+    positions: Mapping[Channel, Position], wanted: set[Channel], found: Mapping[Channel, Position]
+) -> dict[Channel, Position]:
     """Positions of the wanted channels: as they were, else as they are now."""
     return {channel: positions.get(channel) or found[channel] for channel in sorted(wanted)}

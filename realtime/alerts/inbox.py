@@ -118,7 +118,7 @@ def _row(update: Broadcast) -> Alert:
     )
 
 
-def _without_nul(value: Any) -> Any:
+def _without_nul(value: object) -> Any:
     """PostgreSQL accepts no U+0000, neither in text nor in JSON."""
     if isinstance(value, str):
         return value.replace("\0", "\ufffd")

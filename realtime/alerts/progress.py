@@ -8,17 +8,18 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from django.db import transaction
 from django.db.models import Count, Max, Q, Sum
 from django.utils import timezone
 
+from realtime.alerts.evaluator import SavedMachine
 from realtime.alerts.firing import Draft
 from realtime.alerts.quota import within_limit
 from realtime.alerts.rights import may_fire, with_rights
 from realtime.alerts.rule_editing import rule_of
-from realtime.alerts.rule_state import Rule
+from realtime.alerts.rule_state import Rule, SavedRule
 from realtime.broadcast import InvalidUpdate
 from realtime.models import (
     Alert,
@@ -29,6 +30,7 @@ from realtime.models import (
     WebhookEndpoint,
 )
 from realtime.protocol import Position
+from realtime.streams import Channel
 from realtime.users import inactive
 from realtime.values import batches
 from realtime.webhooks.events import emit
@@ -56,10 +58,10 @@ class Overtaken(Exception):
 class Saved:
     """A symbol as it was last committed, with the states of its rules by (id, revision)."""
 
-    positions: dict[str, Position]
-    state: dict[str, Any]
+    positions: dict[Channel, Position]
+    state: SavedMachine
     fence: int
-    rules: dict[tuple[int, int], dict[str, Any]]
+    rules: dict[tuple[int, int], SavedRule]
 
 
 NEW: Final = Saved(positions={}, state={}, fence=0, rules={})
@@ -71,9 +73,9 @@ class Moved:
 
     symbol: str
     fence: int
-    positions: Mapping[str, Position]
-    state: Mapping[str, Any]
-    rules: Mapping[tuple[int, int], Mapping[str, Any]]
+    positions: Mapping[Channel, Position]
+    state: Mapping[str, object]
+    rules: Mapping[tuple[int, int], Mapping[str, object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,7 @@ def load_symbols(symbols: Sequence[str]) -> dict[str, Saved]:
     if problems.exists():  # otherwise the DELETE would wait for other writers
         problems.delete()
     rows = AlertProgress.objects.in_bulk(symbols)
-    rules: dict[str, dict[tuple[int, int], dict[str, Any]]] = {symbol: {} for symbol in rows}
+    rules: dict[str, dict[tuple[int, int], SavedRule]] = {symbol: {} for symbol in rows}
     states = AlertRuleState.objects.filter(symbol__in=rows).values_list(
         "symbol", "rule_id", "revision", "data"
     )
@@ -179,7 +181,7 @@ def load_symbols(symbols: Sequence[str]) -> dict[str, Saved]:
     }
 
 
-def begin_symbols(symbols: Mapping[str, Mapping[str, Position]]) -> None:
+def begin_symbols(symbols: Mapping[str, Mapping[Channel, Position]]) -> None:
     """Store the first positions of symbols, before any of their updates is evaluated."""
     rows = [
         AlertProgress(symbol=symbol, positions=_plain(positions))
@@ -339,5 +341,5 @@ def known(uids: Sequence[str]) -> set[str]:
     }
 
 
-def _plain(positions: Mapping[str, Position]) -> dict[str, list[Any]]:
+def _plain(positions: Mapping[Channel, Position]) -> dict[str, list[object]]:
     return {name: [place.epoch, place.offset] for name, place in positions.items()}

@@ -7,7 +7,7 @@ once in that minute.
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -40,7 +40,7 @@ def within_limit(drafts: Sequence[Draft], now: datetime) -> tuple[list[Draft], l
     return kept, [alert for owner in over for alert in _notice(owner, limit, minute, now)]
 
 
-def _stored(owners: Iterable[Any], since: datetime) -> Counter[Any]:
+def _stored(owners: Collection[Hashable], since: datetime) -> Counter[Hashable]:
     theirs = Q(owner__in=[owner for owner in owners if owner is not None])
     if None in owners:
         theirs |= Q(owner=None)

@@ -1,8 +1,8 @@
 """One rule on one symbol: its current state, and the part that must survive a restart. Pure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from realtime.alerts.conditions import (
     AllOf,
@@ -25,9 +25,20 @@ class Rule:
 
     id: int
     revision: int
-    owner_id: Any
+    owner_id: Any  # as the model of the users has it
     definition: Definition
     since: int = 0
+
+
+class SavedRule(TypedDict, total=False):
+    """What a restart needs of a RuleState."""
+
+    since: int | None
+    done: bool
+    fired: int | None
+    finished: bool
+    wake: int | None
+    on: list[int]
 
 
 class RuleState:
@@ -50,7 +61,7 @@ class RuleState:
         "watches",
     )
 
-    def __init__(self, rule: Rule, saved: Any = None) -> None:
+    def __init__(self, rule: Rule, saved: SavedRule | None = None) -> None:
         self.rule = rule
         definition = rule.definition
         self.hold = milliseconds(definition.hold)
@@ -59,22 +70,22 @@ class RuleState:
         self.watches = [Watch(leaf, rule.id, latched=self.hold > 0) for leaf in leaves(root)]
         self.truth = truth_of(root)
         saved = saved or {}
-        self.since: int | None = saved.get("since")
-        self.done: bool = saved.get("done", False)
-        self.fired: int | None = saved.get("fired")
-        self.finished: bool = saved.get("finished", False)
-        self.wake: int | None = saved.get("wake")
+        self.since = saved.get("since")
+        self.done = saved.get("done", False)
+        self.fired = saved.get("fired")
+        self.finished = saved.get("finished", False)
+        self.wake = saved.get("wake")
         on = set(saved.get("on", ()))
         for place, watch in enumerate(self.watches):
             watch.on = place in on
 
     @property
-    def mark(self) -> Any:
+    def mark(self) -> object:
         """A value that changes whenever the state that a restart needs has changed."""
         on = [watch.on for watch in self.watches if watch.keeps]
         return self.since, self.done, self.fired, self.finished, self.wake, on
 
-    def as_data(self) -> dict[str, Any]:
+    def as_data(self) -> dict[str, object]:
         """The state that a restart needs; {} if there is none."""
         data = {
             "since": self.since,
@@ -92,7 +103,7 @@ def truth_of(node: Node) -> Truth:
     return _truth(node, iter(range(len(leaves(node)))))
 
 
-def _truth(node: Node, places: Any) -> Truth:
+def _truth(node: Node, places: Iterator[int]) -> Truth:
     if not isinstance(node, AllOf | AnyOf):
         place: Final = next(places)
         return lambda truths: truths[place]

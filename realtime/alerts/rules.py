@@ -7,7 +7,7 @@ raises InvalidRule with the field named: `conditions[0].value: Expected float, g
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Final, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -83,9 +83,9 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
         """The channels whose updates this rule reads."""
         return {leaf.metric.channel for leaf in leaves(self.root)}
 
-    def as_data(self) -> dict[str, Any]:
+    def as_data(self) -> dict[str, object]:
         """As JSON, without fields that have their defaults; `parse_rule` is the inverse."""
-        data: dict[str, Any] = msgspec.to_builtins(self)
+        data: dict[str, object] = msgspec.to_builtins(self)
         return data
 
 
@@ -128,7 +128,7 @@ _OF_CONDITION: Final = {name for kind in get_args(Leaf) for name in kind.__struc
 }
 
 
-def _written_out(raw: Mapping[str, Any]) -> dict[str, Any]:
+def _written_out(raw: Mapping[str, object]) -> dict[str, object]:
     rule = dict(raw)
     if "symbol" in rule and "symbols" not in rule:
         rule["symbols"] = [rule.pop("symbol")]
@@ -149,18 +149,18 @@ def _written_out(raw: Mapping[str, Any]) -> dict[str, Any]:
     return rule
 
 
-def _single(rule: dict[str, Any]) -> Any:
+def _single(rule: dict[str, object]) -> object:
     condition = rule.pop("condition")
     if not isinstance(condition, str):
         return condition
-    node = {"type": condition}
+    node: dict[str, object] = {"type": condition}
     if "threshold" in rule:
         node["value"] = rule.pop("threshold")
     node.update({name: rule.pop(name) for name in _OF_CONDITION if name in rule})
     return node
 
 
-def _node(node: Any, depth: int) -> Any:
+def _node(node: object, depth: int) -> object:
     """`{"any": [...]}` as `{"type": "any", "conditions": [...]}`."""
     if not isinstance(node, Mapping):
         return node

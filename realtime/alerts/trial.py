@@ -13,7 +13,7 @@ import resource
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -35,7 +35,7 @@ BarRow = tuple[int, float, float, float, float, float | None]
 class Trial:
     """Counts how often one rule would have fired, with and without its cooldown."""
 
-    def __init__(self, raw: dict[str, Any]) -> None:
+    def __init__(self, raw: dict[str, object]) -> None:
         definition = parse_rule(raw)
         self._with = _Tally(definition)
         self._without = _Tally(msgspec.structs.replace(definition, cooldown=0.0))
@@ -61,7 +61,7 @@ class Trial:
         for row in rows:
             self._ticks += _of_bar(length, *row)
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> dict[str, object]:
         """`begin` and `end` of the data that was evaluated; see `dry_run.try_out`."""
         self._play()
         failed = self._with.failed or self._without.failed
@@ -106,7 +106,7 @@ class _Tally:
                 keep(self._newest, (fired.at, self.count, fired))
         self.failed += machine.failed
 
-    def times(self) -> list[dict[str, Any]]:
+    def times(self) -> list[dict[str, object]]:
         """The times of the newest firings, oldest first."""
         names = ("timestamp", "symbol", "price", "message")
         told = (alert_data(fired) for _, _, fired in sorted(self._newest, key=lambda n: n[:2]))
@@ -114,7 +114,7 @@ class _Tally:
 
 
 def _of_bar(
-    length: int, start: int, first: float, high: float, low: float, last: float, volume: Any
+    length: int, start: int, first: float, high: float, low: float, last: float, volume: object
 ) -> Iterator[TimedUpdate]:
     nearer, other = sorted((low, high), key=lambda price: abs(price - first))
     for step, price in enumerate((first, nearer, other, last)):
@@ -139,7 +139,7 @@ def main() -> None:
         if name == "rule":
             trial = Trial(*arguments)
             continue
-        call: Callable[..., Any] = getattr(trial, name)
+        call: Callable[..., object] = getattr(trial, name)
         answer = call(*arguments)
         if answer is not None:
             sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")

@@ -2,8 +2,8 @@
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
-from typing import Any, assert_never
+from collections.abc import Iterable, Iterator, Mapping
+from typing import assert_never
 
 from realtime.alerts.conditions import (
     DIRECTION,
@@ -146,11 +146,11 @@ class Window:
 
     __slots__ = ("_buckets", "_length", "_step")
 
-    def __init__(self, length: int, saved: Any = None) -> None:
+    def __init__(self, length: int, saved: Iterable[list[float]] = ()) -> None:
         self._length = length
         self._step = max(1, length // BUCKETS)
         # Number of the step, lowest, highest; in order.
-        self._buckets: deque[list[float]] = deque(saved or ())
+        self._buckets: deque[list[float]] = deque(saved)
 
     def add(self, price: float, now: int) -> Mapping[MetricName, float]:
         """Take a price; returns the move in percent up from the lowest, and down from the highest.

@@ -240,7 +240,7 @@ class DryRunView(ApiView):
         except BackendUnavailable as exc:
             raise Unavailable(str(exc)) from exc
         if "failed" in report:
-            raise ValidationError({"rule": [report["failed"]]})
+            raise ValidationError({"rule": [str(report["failed"])]})
         return Response(report)
 
 

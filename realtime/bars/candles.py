@@ -146,7 +146,7 @@ def _before(one: datetime | None, other: datetime | None) -> bool:
 # Reading an update ----------------------------------------------------------------------------
 
 
-def read_price(data: Mapping[str, Any], published: datetime, now: datetime) -> Price | None:
+def read_price(data: Mapping[str, object], published: datetime, now: datetime) -> Price | None:
     """The price in the data of an update; None if it has none. Raises InvalidTick.
 
     `published` is the event time of data without a `timestamp`.
@@ -178,25 +178,27 @@ def read_price(data: Mapping[str, Any], published: datetime, now: datetime) -> P
     )
 
 
-def corrected_id(data: Mapping[str, Any]) -> str | None:
+def corrected_id(data: Mapping[str, object]) -> str | None:
     """The id of the trade that an update takes back or corrects; None for any other update."""
     corrects = data.get("corrects")
     id = corrects.get("trade_id") if isinstance(corrects, Mapping) else None
     return id if isinstance(id, str) else None
 
 
-def corrected_price(corrects: Mapping[str, Any]) -> tuple[float | None, float | None]:
+def corrected_price(corrects: object) -> tuple[float | None, float | None]:
     """The right price and volume of a corrected trade; no price: the trade was cancelled.
 
     Raises InvalidTick.
     """
+    if not isinstance(corrects, Mapping):
+        raise InvalidTick("corrects", "is not an object")
     try:
         return _optional("price", corrects), _volume(corrects)
     except InvalidTick as exc:
         raise InvalidTick("corrects", f"{exc.field} {exc.reason}") from None
 
 
-def doubts(data: Mapping[str, Any], now: datetime) -> dict[str, str]:
+def doubts(data: Mapping[str, object], now: datetime) -> dict[str, str]:
     """Warnings for the publisher of market data, by field; empty if there is nothing to report.
 
     Why data with a price is in no bar; or how its time was interpreted, if that is a guess.
@@ -220,7 +222,7 @@ def doubts(data: Mapping[str, Any], now: datetime) -> dict[str, str]:
 _PLAIN: Final = (float, int)
 
 
-def _is_plain(data: Mapping[str, Any], now: datetime) -> bool:
+def _is_plain(data: Mapping[str, object], now: datetime) -> bool:
     """Is it a plain tick, like nearly all? This check takes a fifth of the time of a full parse."""
     price: Any = data.get("price")
     volume: Any = data.get("volume")
@@ -260,11 +262,11 @@ def _positive(field: str, value: object) -> float:
     return number
 
 
-def _optional(field: str, data: Mapping[str, Any]) -> float | None:
+def _optional(field: str, data: Mapping[str, object]) -> float | None:
     return None if data.get(field) is None else _positive(field, data[field])
 
 
-def _volume(data: Mapping[str, Any]) -> float | None:
+def _volume(data: Mapping[str, object]) -> float | None:
     volume = None if data.get("volume") is None else _number("volume", data["volume"])
     if volume is not None and volume < 0:
         raise InvalidTick("volume", f"{volume:g} is negative")

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from django.db import Error as DatabaseError
 
@@ -34,7 +34,7 @@ class AlertsConsumer(RealtimeConsumer):
 
     channel = "alerts"
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self.config = protocol.AlertConfig()
         self.shown = ShownAlerts()
@@ -122,7 +122,7 @@ class AlertsConsumer(RealtimeConsumer):
 
     async def _save(
         self, definitions: Sequence[tuple[int | None, Definition]], id: str | int | None
-    ) -> list[dict[str, Any]]:
+    ) -> list[dict[str, object]]:
         try:
             rows = await in_database(replace_rules)(self.identity, definitions)
         except InvalidRule as exc:
@@ -197,7 +197,7 @@ class AlertsConsumer(RealtimeConsumer):
 
 
 def _definitions(
-    rules: Sequence[Mapping[str, Any]], id: str | int | None
+    rules: Sequence[Mapping[str, object]], id: str | int | None
 ) -> list[tuple[int | None, Definition]]:
     """Rules with the id under which they are known, if they name one."""
     found: list[tuple[int | None, Definition]] = []
@@ -212,7 +212,7 @@ def _definitions(
     return found
 
 
-def _shown(row: AlertRule) -> dict[str, Any]:
+def _shown(row: AlertRule) -> dict[str, object]:
     return {"id": row.pk, **definition_of(row).as_data()}
 
 

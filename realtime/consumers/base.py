@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final, assert_never
+from typing import ClassVar, Final, assert_never
 
 from realtime import protocol
 from realtime.access.identity import Identity
@@ -22,6 +22,7 @@ from realtime.connections import connection_manager
 from realtime.consumers.socket import SocketConsumer
 from realtime.db import in_database
 from realtime.delivery.heartbeat import Heartbeat, Pings, heartbeat
+from realtime.delivery.process_layer import Message
 from realtime.delivery.readers import RateLimitedReader
 from realtime.delivery.updates import Reader
 from realtime.limits.policy import max_subscriptions
@@ -59,7 +60,7 @@ class RealtimeConsumer(SocketConsumer):
     subscriptions: Subscriptions
     changes: Changes
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self.connection_id = f"{random.getrandbits(128):032x}"
         self.pulse = Pulse()
@@ -85,7 +86,7 @@ class RealtimeConsumer(SocketConsumer):
             self.admission.close()
         super().release()
 
-    async def websocket_disconnect(self, message: Any) -> None:
+    async def websocket_disconnect(self, message: object) -> None:
         if self._welcomed and not self.numbered:
             # `detach` does this where the layer has it.
             await self.subscriptions.leave(list(self.subscriptions.streams.values()))
@@ -195,7 +196,7 @@ class RealtimeConsumer(SocketConsumer):
     def _most_connections(self) -> tuple[int, int]:
         return self.identity.max_connections, self.identity.user_connections
 
-    async def access_changed(self, event: Mapping[str, Any]) -> None:
+    async def access_changed(self, event: Message) -> None:
         """An announcement, through a stock channel layer."""
         if concerns(event, self.identity):
             forget_announced(event)
@@ -286,7 +287,7 @@ class RealtimeConsumer(SocketConsumer):
     def _status(self, message: protocol.StatusRequest) -> protocol.Status:
         return status(self, self.subscriptions, self.limits(), self.pulse.round_trip, message.id)
 
-    def limits(self) -> dict[str, Any]:
+    def limits(self) -> dict[str, dict[str, int]]:
         """Each limit of this socket, and how much of it is left."""
         most = max_subscriptions(self.identity)
         outbox = self.socket.outbox

@@ -1,13 +1,12 @@
 """Predictions: updates, and new ones on request."""
 
 import uuid
-from collections.abc import Mapping
-from typing import Any
 
 from realtime import protocol
 from realtime.broadcast import OUTCOME
 from realtime.conf import conf
 from realtime.consumers.base import RealtimeConsumer
+from realtime.delivery.process_layer import Message
 from realtime.limits.policy import count_prediction
 from realtime.limits.rates import Allowance
 from realtime.predictions.predictors import PredictionFailed
@@ -27,7 +26,7 @@ class PredictionsConsumer(RealtimeConsumer):
         OUTCOME: {"text": str, "symbol": str, "every": bool},
     }
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self.requests = Allowance(conf.REALTIME_PREDICTIONS_PER_MINUTE)
 
@@ -106,11 +105,11 @@ class PredictionsConsumer(RealtimeConsumer):
             protocol.PredictionAnswer(symbol=symbol, data=dict(data), request_id=request_id)
         )
 
-    async def prediction_outcome(self, event: Mapping[str, Any]) -> None:
+    async def prediction_outcome(self, event: Message) -> None:
         """Said to the group of its symbol, and to that of every symbol: once to each socket."""
         if not event["every"] or event["symbol"] not in self.subscriptions.streams:
             self.socket.send(event["text"].encode())
 
-    def limits(self) -> dict[str, Any]:
+    def limits(self) -> dict[str, dict[str, int]]:
         requests = limit_left(self.requests.limit, self.requests.left)
         return {**super().limits(), "predictions_per_minute": requests}

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ClassVar, Final, NoReturn
 
+from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, WebSocketReceiveEvent
 from channels.consumer import get_handler_name
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
@@ -14,7 +15,7 @@ from realtime import protocol
 from realtime.conf import conf
 from realtime.consumers.events import Events, fault_of, report
 from realtime.delivery.layers import StreamLayer, loop_layer
-from realtime.delivery.process_layer import UPDATE
+from realtime.delivery.process_layer import UPDATE, Message
 from realtime.delivery.sockets import Socket, open_socket
 from realtime.limits.rates import Allowance
 from realtime.protocol import CloseCode, ErrorCode, ProtocolError
@@ -42,10 +43,10 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
     events: ClassVar[Events] = {UPDATE: {"text": str}}
     channel_layer: BaseChannelLayer
     stream_layer: StreamLayer | None
-    scope: Any
+    scope: Any  # a session.connection.SocketScope
     socket: Socket
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self.ended = False
         self.invalid_messages = Allowance(conf.REALTIME_MAX_INVALID_PER_MINUTE)
@@ -59,7 +60,9 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
 
     # The ASGI application ---------------------------------------------------------------------
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(
+        self, scope: Any, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
         self.socket = open_socket(scope, send, conf.REALTIME_OUTBOX_BYTES, self._on_slow_consumer)
         self.stream_layer = loop_layer(get_channel_layer(self.channel_layer_alias))
         try:
@@ -70,7 +73,9 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
         finally:
             self.release()
 
-    async def _run(self, layer: StreamLayer, scope: Any, receive: Any, send: Any) -> None:
+    async def _run(
+        self, layer: StreamLayer, scope: Any, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
         """One loop over what the client sends; what the layer sends comes by callback.
 
         The generic loop makes two tasks per event, for every socket.
@@ -96,18 +101,18 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
             if handling is not None:
                 await handling
 
-    def _on_layer_event(self, event: dict[str, Any]) -> None:
+    def _on_layer_event(self, event: Message) -> None:
         handling = self._handling(event)
         if handling is not None:
             self.spawn(handling)
 
-    def _handling(self, event: dict[str, Any]) -> Coroutine[Any, Any, None] | None:
+    def _handling(self, event: Message) -> Coroutine[object, object, None] | None:
         """The handler of an event of the channel layer: of those in `events`, no other method."""
         fault = fault_of(event, self.events)
         if fault is not None:
             report(fault)
             return None
-        handling: Coroutine[Any, Any, None] = getattr(self, get_handler_name(event))(event)
+        handling: Coroutine[object, object, None] = getattr(self, get_handler_name(event))(event)
         return handling
 
     def release(self) -> None:
@@ -121,19 +126,21 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
         if self.stream_layer is not None and getattr(self, "channel_name", None) is not None:
             self.stream_layer.detach(self.channel_name)
 
-    async def websocket_connect(self, message: Any) -> None:
+    async def websocket_connect(self, message: object) -> None:
         await self.guarded(self.connect, fatal=True)
 
-    async def accept(self, *args: Any, **kwargs: Any) -> None:
+    async def accept(
+        self, subprotocol: str | None = None, headers: list[tuple[str, str]] | None = None
+    ) -> None:
         try:
-            await super().accept(*args, **kwargs)
+            await super().accept(subprotocol, headers)
         except OSError as exc:  # so ASGI servers say that the peer did not wait for the answer
             raise StopConsumer from exc
 
-    async def websocket_disconnect(self, message: Any) -> None:
+    async def websocket_disconnect(self, message: object) -> None:
         raise StopConsumer
 
-    async def websocket_receive(self, message: Any) -> None:
+    async def websocket_receive(self, message: WebSocketReceiveEvent) -> None:
         text = message.get("text")
         size = len(message.get("bytes") or b"") if text is None else len(text.encode())
         if size > conf.REALTIME_MAX_MESSAGE_BYTES:
@@ -160,7 +167,7 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
 
     # Tasks and timers -------------------------------------------------------------------------
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    def spawn(self, coroutine: Coroutine[object, object, None]) -> "asyncio.Task[None]":
         """Run beside the message loop; cancelled when the socket closes."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
@@ -265,6 +272,6 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
 
     # Events from the channel layer ------------------------------------------------------------
 
-    async def stream_update(self, event: Mapping[str, Any]) -> None:
+    async def stream_update(self, event: Message) -> None:
         """An update through a stock channel layer."""
         self.socket.send(event["text"].encode())

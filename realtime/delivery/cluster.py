@@ -5,12 +5,11 @@ cluster would spread their keys over its nodes. Several servers, each with whole
 several hosts of the channel layer.
 """
 
-from typing import Any
-
+from redis import Redis
 from redis.exceptions import ResponseError
 
 
-def is_cluster(client: Any) -> bool:
+def is_cluster(client: Redis) -> bool:
     """Whether a server is a node of a cluster; raises RedisError if it does not answer."""
     try:
         return bool(client.info("cluster").get("cluster_enabled"))

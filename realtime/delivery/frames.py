@@ -5,6 +5,7 @@ uvicorn parses all that the kernel has at once, which may be forty thousand empt
 
 from typing import Any, Final
 
+from uvicorn._types import ASGIReceiveEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame, Opcode
 from websockets.server import ServerProtocol
@@ -83,7 +84,7 @@ class PacedProtocol(WebSocketsSansIOProtocol):
             self._read_on()
         return bool(self._unread) and self._may_parse
 
-    async def receive(self) -> Any:
+    async def receive(self) -> ASGIReceiveEvent:
         self._read_on()  # what came before the handshake was answered
         message = await self.queue.get()
         if self.read_paused and self.queue.empty():

@@ -14,6 +14,11 @@ from realtime.conf import conf
 from realtime.delivery.updates import Update
 from realtime.streams import Stream
 
+# What a script is given, and what it answers.
+Arguments = list[str | int | bytes]
+Answer = Sequence[Any]
+Entry = tuple[bytes, Sequence[bytes]]  # of a history: its id, and the field `u` with the body
+
 # The first byte of an update on a pub/sub channel. No msgpack, JSON or Fernet text starts with it
 # (msgpack: "never used"; UTF-8: never valid), so ordinary channel-layer messages can share the
 # channel.
@@ -262,12 +267,12 @@ def new_epoch() -> str:
     return secrets.token_urlsafe(6)
 
 
-def publish_arguments(items: Sequence[tuple[Keys, bytes]]) -> list[Any]:
+def publish_arguments(items: Sequence[tuple[Keys, bytes]]) -> Arguments:
     """What follows EVALSHA or EVAL for the publish script."""
     numbers: dict[str, int] = {}
     names: list[str] = [items[0][0].era] if items else []
-    about: list[Any] = []
-    updates: list[Any] = []
+    about: list[str | int] = []
+    updates: list[int | bytes] = []
     for key, body in items:
         number = numbers.get(key.meta)
         if number is None:
@@ -290,7 +295,7 @@ def _about(key: Keys) -> tuple[Any, ...]:
     )
 
 
-def decode_published(answer: Sequence[Any]) -> list[Published | str]:
+def decode_published(answer: Answer) -> list[Published | str]:
     """What became of each update of a script: its number, or why it has none."""
     return [
         Published(epoch.decode(), offset, receivers) if offset else receivers.decode()
@@ -310,12 +315,12 @@ def decode_forks(text: bytes | None) -> dict[str, int]:
     return {epoch: int(last) for epoch, last in zip(words[::2], words[1::2], strict=True)}
 
 
-def offset_of(entry: Sequence[Any]) -> int:
+def offset_of(entry: Entry) -> int:
     """The offset of an entry of the history."""
     return int(entry[0].partition(b"-")[0])
 
 
-def decode_entries(stream: Stream, epoch: str, entries: Sequence[Any], head: int) -> list[Update]:
+def decode_entries(stream: Stream, epoch: str, entries: Sequence[Entry], head: int) -> list[Update]:
     """Entries of the history, in order; only the run without a hole that ends at `head`."""
     updates = [Update(stream, epoch, offset_of(entry), entry[1][1]) for entry in entries]
     run: list[Update] = []

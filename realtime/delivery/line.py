@@ -12,7 +12,7 @@ from asyncio import AbstractEventLoop
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 
@@ -20,8 +20,7 @@ from realtime.conf import conf
 
 logger = logging.getLogger(__name__)
 
-Send = Callable[[Any], Awaitable[None]]
-Application = Callable[[Any, Any, Send], Awaitable[None]]
+Message = TypeVar("Message")
 Start = Callable[[ThreadPoolExecutor], None]
 
 # Requests that may wait for each one in work.
@@ -57,13 +56,16 @@ class Line:
         self._waiting.pop(request, None)
 
     async def work(
-        self, thread: ThreadPoolExecutor, app: Application, scope: Any, receive: Any, send: Send,
+        self,
+        thread: ThreadPoolExecutor,
+        app: Callable[[Callable[[Message], Awaitable[None]]], Awaitable[None]],
+        send: Callable[[Message], Awaitable[None]],
         blocked: Callable[[], bool],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Run the application; a peer that does not read its answer holds no place."""
         held = True
 
-        async def send_on(message: Any) -> None:
+        async def send_on(message: Message) -> None:
             nonlocal held
             if held and blocked():
                 held = False
@@ -75,7 +77,7 @@ class Line:
         token = SyncToAsync.thread_sensitive_context.set(context)
         SyncToAsync.context_to_thread_executor[context] = thread
         try:
-            await app(scope, receive, send_on)
+            await app(send_on)
         finally:
             SyncToAsync.context_to_thread_executor.pop(context, None)
             SyncToAsync.thread_sensitive_context.reset(token)

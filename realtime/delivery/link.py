@@ -12,16 +12,19 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, Final, Protocol
 
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.commands.core import AsyncScript
 from redis.exceptions import NoPermissionError, RedisError
 
 from realtime.cancelling import cancel
 from realtime.delivery import history_scripts
 from realtime.delivery.cork import cork_of
-from realtime.delivery.history_scripts import Published
+from realtime.delivery.history_scripts import Answer, Published
 from realtime.delivery.pool import create_pool, sentinels
 from realtime.delivery.publisher import (  # fmt: skip
     CHUNK,
     BackendUnavailable,
+    Host,
     Item,
     batches,
     take_answers,
@@ -53,15 +56,15 @@ class LinkUser(Protocol):
 class Link:
     """Subscriptions and commands of one shard, in one event loop."""
 
-    def __init__(self, host: dict[str, Any], user: LinkUser) -> None:
+    def __init__(self, host: Host, user: LinkUser) -> None:
         self._user = user
         # Any: redis-py types every answer as a union of all.
         self.redis: Any = Redis(connection_pool=create_pool(host))
-        self._pool = create_pool(host)
+        self._pool: Any = create_pool(host)
         self.reading = asyncio.Semaphore(READ_AT_ONCE)
-        self.read_script = self.redis.register_script(history_scripts.READ)
-        self.read_after_script = self.redis.register_script(history_scripts.READ_AFTER)
-        self.restart_script = self.redis.register_script(history_scripts.RESTART)
+        self.read_script: AsyncScript = self.redis.register_script(history_scripts.READ)
+        self.read_after_script: AsyncScript = self.redis.register_script(history_scripts.READ_AFTER)
+        self.restart_script: AsyncScript = self.redis.register_script(history_scripts.RESTART)
         # What is wanted; the future is done when Redis has confirmed it.
         self._names: dict[str, asyncio.Future[None]] = {}
         self._patterns: dict[str, asyncio.Future[None]] = {}
@@ -69,7 +72,7 @@ class Link:
         self._leaving: set[str] = set()
         self._unsent: list[tuple[str, str]] = []
         self._sending = asyncio.Lock()  # commands leave in the order in which they were wanted
-        self._connection: Any = None
+        self._connection: AbstractConnection | None = None
         self._attempt = 0  # since the last connection in which everything wanted was in force
         self._unconfirmed = 0  # of what this connection began with
         self._task: asyncio.Task[None] | None = None
@@ -95,15 +98,15 @@ class Link:
             take_answers(answers, begin, published)
         return list(published.values())
 
-    async def _run_all(self, items: Sequence[Item]) -> list[Any]:
+    async def _run_all(self, items: Sequence[Item]) -> list[Answer | Exception]:
         async with self.redis.pipeline(transaction=False) as pipeline:
             pipeline.execute_command("SCRIPT LOAD", history_scripts.PUBLISH)  # see SyncPublisher
             for arguments in batches(items):
                 pipeline.execute_command("EVALSHA", history_scripts.PUBLISH_SHA, *arguments)
-            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            answers: list[Answer | Exception] = await pipeline.execute(raise_on_error=False)
         return answers[1:]
 
-    def keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def keep(self, coroutine: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -171,7 +174,7 @@ class Link:
     # The connection ---------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        connection: Any = None
+        connection: Any = None  # untyped in redis-py
         task = asyncio.current_task()
         assert task is not None
         while not task.cancelling():  # redis-py may swallow it on the way
@@ -191,7 +194,7 @@ class Link:
             self._attempt += 1
             await asyncio.sleep(random.uniform(RECONNECT_BASE, _longest_pause(self._attempt)))
 
-    async def _resubscribe(self, connection: Any) -> None:
+    async def _resubscribe(self, connection: AbstractConnection) -> None:
         """Ask for everything that is wanted."""
         self._unsent = []
         wanted = {"SUBSCRIBE": list(self._names), "PSUBSCRIBE": list(self._patterns)}
@@ -215,7 +218,7 @@ class Link:
         self._attempt = 0
         self._user.link_up(self)
 
-    async def _read(self, connection: Any) -> None:
+    async def _read(self, connection: AbstractConnection) -> None:
         asked = False
         task = asyncio.current_task()
         # More is in the buffer: what this burst has for a socket goes out in one write.
@@ -263,7 +266,7 @@ class Link:
         except Exception:
             logger.exception("a message on %s could not be delivered", name)
 
-    def _disconnected(self, connection: Any) -> None:
+    def _disconnected(self, connection: AbstractConnection | None) -> None:
         self._connection = None
         self._unsent = []
         self._leaving.clear()
@@ -273,7 +276,8 @@ class Link:
             for name, future in wanted.items():
                 if future.done():
                     wanted[name] = loop.create_future()
-        self.keep(_disconnect(connection))
+        if connection is not None:
+            self.keep(_disconnect(connection))
 
     async def close(self) -> None:
         """End the connections; subscriptions that are wanted again open new ones."""
@@ -314,7 +318,7 @@ def _name(name: bytes) -> str:
     return name.decode(errors="replace")
 
 
-async def _disconnect(connection: Any) -> None:
+async def _disconnect(connection: AbstractConnection) -> None:
     with contextlib.suppress(RedisError, OSError):
         await connection.disconnect(nowait=True)
 

@@ -6,20 +6,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from channels_redis import utils
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 
-from realtime.delivery.publisher import pool_options
+from realtime.delivery.publisher import Host, pool_options
 
 
-def create_pool(host: dict[str, Any]) -> Any:
+def create_pool(host: Host) -> ConnectionPool:
     """A pool of connections to a host entry of the channel layer."""
-    pool = utils.create_pool(pool_options(host, Retry))
-    for each in (pool, *(client.connection_pool for client in sentinels(pool))):
+    pool: ConnectionPool = utils.create_pool(pool_options(host, Retry))
+    pools: list[Any] = [pool, *(client.connection_pool for client in sentinels(pool))]
+    for each in pools:
         each.connection_class = _faithful(each.connection_class)
     return pool
 
 
-def sentinels(pool: Any) -> Iterator[Any]:
+def sentinels(pool: ConnectionPool) -> Iterator[Redis]:
     """The clients that a pool behind a Sentinel has of its own, and does not close."""
     yield from getattr(getattr(pool, "sentinel_manager", None), "sentinels", ())
 
@@ -33,7 +35,7 @@ def _faithful(connection_class: type[Any]) -> type[Any]:
     """
 
     class Faithful(connection_class):  # type: ignore[misc]
-        async def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
+        async def send_packed_command(self, *args: object, **kwargs: object) -> None:
             task = asyncio.current_task()
             before = task.cancelling() if task is not None else 0
             await super().send_packed_command(*args, **kwargs)

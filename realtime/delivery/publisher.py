@@ -12,7 +12,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from realtime.delivery import history_scripts
-from realtime.delivery.history_scripts import Published
+from realtime.delivery.history_scripts import Answer, Arguments, Published
 
 # Updates in one script: enough to make what it costs by itself small, few enough to keep Redis
 # answering others in between (half a millisecond).
@@ -21,6 +21,8 @@ BATCH: Final = 50
 CHUNK: Final = 500
 
 Item = tuple[history_scripts.Keys, bytes]
+# An entry of `hosts`, as the channel layer is configured: options of redis-py's connections.
+Host = dict[str, Any]
 
 
 class BackendUnavailable(Exception):
@@ -39,7 +41,7 @@ class BackendUnavailable(Exception):
         return f"Redis did not answer: {self.reason}"
 
 
-def pool_options(host: dict[str, Any], retry: Callable[..., Any] = Retry) -> dict[str, Any]:
+def pool_options(host: Host, retry: Callable[[NoBackoff, int], object] = Retry) -> Host:
     """A host entry with the time limits and the retry policy of publishing.
 
     Never retried by the client: a publish whose answer was lost may have happened, and sending it
@@ -59,9 +61,9 @@ def pool_options(host: dict[str, Any], retry: Callable[..., Any] = Retry) -> dic
 class SyncPublisher:
     """One shard. Thread-safe; after a fork the pool opens its own connections."""
 
-    def __init__(self, host: dict[str, Any]) -> None:
-        # Any: redis-py types one client for both worlds, and every answer as a union of all.
+    def __init__(self, host: Host) -> None:
         pool = _create_pool(pool_options(host))
+        # Any: redis-py types one client for both worlds, and every answer as a union of all.
         self.redis: Any = redis.Redis(connection_pool=pool)
         self._pool = pool
         # A layer that is replaced (other settings) closes its connections, instead of leaving them
@@ -81,7 +83,7 @@ class SyncPublisher:
             raise BackendUnavailable(exc, published) from exc
         return list(published.values())
 
-    def _run(self, arguments: list[Any]) -> Any:
+    def _run(self, arguments: Arguments) -> Any:
         """One script in one round trip."""
         with self._connection() as connection:
             connection.send_command("EVALSHA", history_scripts.PUBLISH_SHA, *arguments)
@@ -93,7 +95,7 @@ class SyncPublisher:
 
     def _run_all(self, items: Sequence[Item], begin: int, published: dict[int, Published]) -> None:
         """Scripts in one round trip: Redis runs the first one while the next one is written."""
-        answers: list[Any] = []
+        answers: list[Answer | Exception] = []
         try:
             with self._connection() as connection:
                 # Every time, it is 1 KB: asking first and repeating all of it would publish
@@ -136,20 +138,23 @@ class SyncPublisher:
             raise BackendUnavailable(exc) from exc
 
 
-def _answer(connection: Any) -> Any:
+def _answer(connection: Any) -> Answer | Exception:
     try:
-        return connection.read_response()
+        answer: Answer = connection.read_response()
     except ResponseError as exc:
         return exc
+    return answer
 
 
-def batches(items: Sequence[Item]) -> Iterator[list[Any]]:
+def batches(items: Sequence[Item]) -> Iterator[Arguments]:
     """The arguments of the scripts that publish these updates."""
     for begin in range(0, len(items), BATCH):
         yield history_scripts.publish_arguments(items[begin : begin + BATCH])
 
 
-def take_answers(answers: Sequence[Any], begin: int, published: dict[int, Published]) -> None:
+def take_answers(
+    answers: Sequence[Answer | Exception], begin: int, published: dict[int, Published]
+) -> None:
     """Add what was confirmed, from position `begin` on; BackendUnavailable if not all was.
 
     `answers` are those of scripts with BATCH updates each, the last one with any number.
@@ -171,7 +176,7 @@ def take_answers(answers: Sequence[Any], begin: int, published: dict[int, Publis
         raise BackendUnavailable(failure, published) from cause
 
 
-def _create_pool(host: dict[str, Any]) -> redis.ConnectionPool:
+def _create_pool(host: Host) -> redis.ConnectionPool:
     """The synchronous twin of channels_redis.utils.create_pool, from the same host entry."""
     if "address" in host:
         return redis.ConnectionPool.from_url(host.pop("address"), **host)

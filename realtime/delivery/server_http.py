@@ -9,16 +9,19 @@ connections at once, and parses as many ahead as a client sends without awaiting
 import asyncio
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
 from django.conf import settings
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from realtime.conf import conf
 from realtime.delivery.files import FileLimit
-from realtime.delivery.line import Application, line_of
+from realtime.delivery.line import line_of
 from realtime.delivery.readiness import PROBES
 from realtime.delivery.turns import turns_of
 
@@ -67,7 +70,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unread = bytearray()
         self._tail = b""  # the last that was parsed: it may be the begin of the end of a head
         self._body_left = 0  # of what was announced
-        self._next: tuple[RequestResponseCycle, Any] | None = None
+        self._next: tuple[RequestResponseCycle, ASGI3Application] | None = None
         self._head_bytes = 0
         self._body_bytes = 0
         self._pieces = 0
@@ -203,7 +206,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # Answering --------------------------------------------------------------------------------
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """The head is complete; the rest may be on its way, or never come."""
         self._next = cycle, app
         if cycle.waiting_for_100_continue:
@@ -224,11 +227,17 @@ class BoundedProtocol(HttpToolsProtocol):
                 "retry-after: 1\r\n",
             )
 
-    def _work(self, cycle: RequestResponseCycle, app: Application, thread: Any) -> None:
+    def _work(
+        self, cycle: RequestResponseCycle, app: ASGI3Application, thread: ThreadPoolExecutor
+    ) -> None:
         line = line_of(self.loop)
 
-        async def in_line(scope: Any, receive: Any, send: Any) -> None:
-            await line.work(thread, app, scope, receive, send, lambda: self.flow.write_paused)
+        async def in_line(
+            scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+        ) -> None:
+            await line.work(
+                thread, partial(app, scope, receive), send, lambda: self.flow.write_paused
+            )
 
         super()._start_asgi_task(cycle, in_line)
 

@@ -19,7 +19,7 @@ from realtime.delivery.updates import Update, frame
 from realtime.protocol import Gap, encode
 from realtime.streams import Stream
 
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+Send = Callable[[Any], Awaitable[None]]  # an ASGI event
 
 # The key in scope["extensions"] under which a server offers its prepared transport.
 PREPARED_EXTENSION: Final = "ara.prepared"
@@ -376,7 +376,7 @@ class AsgiSocket(Socket):
                 return
 
 
-def _as_coroutine(awaitable: Awaitable[None]) -> Coroutine[Any, Any, None]:
+def _as_coroutine(awaitable: Awaitable[None]) -> Coroutine[object, object, None]:
     if isinstance(awaitable, types.CoroutineType):
         return awaitable
 
@@ -387,7 +387,9 @@ def _as_coroutine(awaitable: Awaitable[None]) -> Coroutine[Any, Any, None]:
 
 
 @types.coroutine
-def _resume(coroutine: Coroutine[Any, Any, None], pending: Any) -> Generator[Any, Any, None]:
+def _resume(
+    coroutine: Coroutine[object, object, None], pending: object
+) -> Generator[object, object, None]:
     """Go on with a coroutine that was started by hand and waits for `pending`."""
     while True:
         failure: BaseException | None = None

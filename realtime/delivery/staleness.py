@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from realtime.conf import conf
 from realtime.delivery.rhythm import Rhythm
@@ -36,6 +36,9 @@ class Watched(Protocol):
     asked: bool  # for what its history tells of its rhythm
 
 
+StreamT = TypeVar("StreamT", bound=Watched)
+
+
 def rhythm_for(channel: Channel) -> Rhythm | None:
     """As the settings say; None for alerts, which come when they come."""
     intervals = conf.REALTIME_EXPECTED_INTERVAL
@@ -48,7 +51,7 @@ def rhythm_for(channel: Channel) -> Rhythm | None:
     )
 
 
-class Freshness:
+class Freshness(Generic[StreamT]):
     """The watch over the streams of one event loop.
 
     `audience` gives the readers of a stream; `learn` has its rhythm learned from its history.
@@ -56,11 +59,11 @@ class Freshness:
 
     def __init__(
         self,
-        streams: Mapping[str, Any],
-        audience: Callable[[Any], Sequence[Reader]],
-        learn: Callable[[Any], None],
+        streams: Mapping[str, StreamT],
+        audience: Callable[[StreamT], Sequence[Reader]],
+        learn: Callable[[StreamT], None],
     ) -> None:
-        self._streams: Mapping[str, Watched] = streams
+        self._streams = streams
         self._audience = audience
         self._learn = learn
         self._timer: asyncio.TimerHandle | None = None
@@ -111,7 +114,7 @@ class Freshness:
             if state is not None and not state.stale:
                 self._mark(state, reason)
 
-    def tell_reachable(self, state: Watched) -> None:
+    def tell_reachable(self, state: StreamT) -> None:
         """What can arrive has arrived: fresh, unless the stream itself is quiet."""
         if not state.stale:
             return
@@ -120,26 +123,26 @@ class Freshness:
         elif state.reason:
             self._mark(state, "")
 
-    def tell_fresh(self, state: Watched) -> None:
+    def tell_fresh(self, state: StreamT) -> None:
         state.stale, state.reason = False, ""
         self._tell(state)
 
-    def _is_quiet(self, state: Watched) -> bool:
+    def _is_quiet(self, state: StreamT) -> bool:
         heard, rhythm = state.heard, state.rhythm
         return heard is not None and rhythm is not None and rhythm.is_quiet(heard, time.monotonic())
 
-    def _mark(self, state: Watched, reason: str) -> None:
+    def _mark(self, state: StreamT, reason: str) -> None:
         state.stale, state.reason = True, reason
         self._tell(state)
 
-    def _tell(self, state: Watched) -> None:
+    def _tell(self, state: StreamT) -> None:
         audience = self._audience(state)
         if audience:
             text = self.text(state)
             for reader in audience:
                 reader.deliver_state(state.stream, text)
 
-    def text(self, state: Watched) -> bytes:
+    def text(self, state: StreamT) -> bytes:
         """The `stream_status` message for the present state of a stream."""
         expected = None if state.rhythm is None else state.rhythm.expected
         message = StreamStatus(

@@ -1,6 +1,6 @@
 """One update of one stream, built once in each process and shared by every socket in it."""
 
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from realtime.protocol import (
     SUFFIX_REPLAYED,
@@ -40,7 +40,7 @@ class Update:
         self.body = body
         self._frame: bytes | None = None
         self._alert_id: str | None = None
-        self._data: dict[str, Any] | None = None
+        self._data: dict[str, object] | None = None
 
     def __repr__(self) -> str:
         return f"<Update {self.stream.group} {self.epoch}:{self.offset}>"
@@ -61,7 +61,7 @@ class Update:
         return self._frame
 
     @property
-    def data(self) -> dict[str, Any]:
+    def data(self) -> dict[str, object]:
         """The `data` object, for filters and for readers inside the server. Parsed once."""
         if self._data is None:
             self._data = update_data(self.body)

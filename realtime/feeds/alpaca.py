@@ -13,13 +13,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedOK, WebSocketException
 
-from realtime.feeds.alpaca_messages import Trades, read_moment
+from realtime.feeds.alpaca_messages import AlpacaMessage, Trades, read_moment
 from realtime.feeds.connections import (
     ConnectionLost,
     Seen,
@@ -154,7 +154,7 @@ class AlpacaFeed:
 
     async def _fetch(
         self, path: str, since: Mapping[str, datetime]
-    ) -> list[tuple[str, dict[str, Any]]]:
+    ) -> list[tuple[str, AlpacaMessage]]:
         """Trades by name, from the earliest of these times on; raises httpx.HTTPError."""
         where = f"{CRYPTO}/trades" if path == CRYPTO else "/v2/stocks/trades"
         query = {
@@ -164,7 +164,7 @@ class AlpacaFeed:
             **({} if path == CRYPTO else {"feed": self.feed}),
         }
         keys = {"APCA-API-KEY-ID": self.key, "APCA-API-SECRET-KEY": self.secret}
-        found: list[tuple[str, dict[str, Any]]] = []
+        found: list[tuple[str, AlpacaMessage]] = []
         async with httpx.AsyncClient(timeout=_PATIENCE, headers=keys) as client:
             for _ in range(_MAX_PAGES):
                 answer = await client.get(self.rest_url + where, params=query)
@@ -201,7 +201,7 @@ async def _messages(socket: ClientConnection, doubt: Doubt) -> AsyncGenerator[st
         yield text
 
 
-def _items(text: str | bytes) -> list[dict[str, Any]]:
+def _items(text: str | bytes) -> list[AlpacaMessage]:
     """The objects of one message; an item that is not an object is logged and left out."""
     try:
         items = json.loads(text)
@@ -213,7 +213,7 @@ def _items(text: str | bytes) -> list[dict[str, Any]]:
     return [item for item in items if isinstance(item, dict)]
 
 
-def _check(item: Mapping[str, Any]) -> None:
+def _check(item: AlpacaMessage) -> None:
     """Raise what an error message of the server means: FeedError or ConnectionLost."""
     if item.get("T") != "error":
         return

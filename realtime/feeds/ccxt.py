@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import ModuleType
 from typing import Any, Final, Literal, TypeVar
 
 from realtime.bars.candles import FUTURE
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 CcxtChannel = Literal["trades", "tickers"]
+ExchangeData = Mapping[str, Any]  # a trade or a ticker, as ccxt returns it
 # Seconds without any message after which a connection counts as dead. ccxt itself does not notice
 # when its reader has died because of a message that it could not parse.
 SILENCE: Final = 60.0
@@ -55,7 +57,7 @@ class CcxtFeed:
     exchange: str
     channel: CcxtChannel = "trades"
     names: Mapping[str, str] = field(default_factory=dict)
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, object] = field(default_factory=dict)
     silence: float = SILENCE
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
@@ -81,7 +83,7 @@ class CcxtFeed:
             await exchange.close()
 
 
-def _load() -> tuple[Any, Any]:
+def _load() -> tuple[ModuleType, ModuleType]:
     """ccxt.pro and ccxt's errors; raises FeedError if it is not installed."""
     try:
         with extra("feeds", needed_by="--source ccxt"):
@@ -90,7 +92,7 @@ def _load() -> tuple[Any, Any]:
         raise FeedError(str(exc)) from exc
 
 
-def _make(pro: Any, name: str, config: Mapping[str, Any]) -> Any:
+def _make(pro: ModuleType, name: str, config: Mapping[str, object]) -> Any:
     if name not in pro.exchanges:
         raise FeedError(
             f"{name!r} is not an exchange that ccxt can watch; choose {', '.join(pro.exchanges)}"
@@ -105,7 +107,7 @@ class _Session:
 
     feed: CcxtFeed
     exchange: Any
-    errors: Any
+    errors: ModuleType
     names: SymbolNames
     newest: dict[str, datetime]  # of each symbol's tickers
     seen: Seen
@@ -153,7 +155,7 @@ class _Session:
     def _together(self) -> bool:
         return self.feed.channel == "trades" and self.exchange.has.get("watchTradesForSymbols")
 
-    async def _watch(self, group: list[str]) -> AsyncGenerator[tuple[list[str], Any], None]:
+    async def _watch(self, group: list[str]) -> AsyncGenerator[tuple[list[str], object], None]:
         """Names, each time with ccxt's answer for them.
 
         Call without pause: updates between two calls are returned together with later ones.
@@ -207,16 +209,14 @@ class _Session:
             ticks = [self._tick(found, self._ticker)]
         return [tick for tick in ticks if tick is not None]
 
-    def _tick(
-        self, item: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Tick | None]
-    ) -> Tick | None:
+    def _tick(self, item: ExchangeData, read: Callable[[ExchangeData], Tick | None]) -> Tick | None:
         try:
             return read(item)
         except (LookupError, TypeError, AttributeError, ValueError, OverflowError, OSError) as exc:
             logger.warning("%s sent an invalid tick (%r): %.200r", self.feed.exchange, exc, item)
             return None
 
-    def _trade(self, trade: Mapping[str, Any]) -> Tick | None:
+    def _trade(self, trade: ExchangeData) -> Tick | None:
         symbol = self.names.ours.get(trade["symbol"])
         if symbol is None or not is_market_price(self.feed.exchange, trade.get("info")):
             return None
@@ -230,7 +230,7 @@ class _Session:
             id=None if id is None else str(id),
         )
 
-    def _ticker(self, ticker: Mapping[str, Any]) -> Tick | None:
+    def _ticker(self, ticker: ExchangeData) -> Tick | None:
         symbol = self.names.ours.get(ticker["symbol"])
         price = ticker.get("last")
         if symbol is None or price is None:
@@ -261,7 +261,7 @@ def _moment(milliseconds: float) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
-def _optional(value: Any) -> float | None:
+def _optional(value: float | str | None) -> float | None:
     return None if value is None else float(value)
 
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from realtime.bars.candles import FUTURE
 from realtime.cancelling import cancel
@@ -197,7 +197,7 @@ def _newer(tick: Tick, last: datetime) -> bool:
         return True  # no time, or one without a zone: publishing it reports the error
 
 
-def _takes_after(function: Callable[..., Any]) -> bool:
+def _takes_after(function: Callable[..., object]) -> bool:
     try:
         inspect.signature(function).bind((), {})
     except TypeError:

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import reduce
-from typing import Any
 
 from realtime.bars.candles import (
     Candle,
@@ -18,7 +17,7 @@ from realtime.bars.candles import (
     tick_candle,
 )
 
-Said = tuple[Mapping[str, Any], datetime]  # the data of an update, and when it was published
+Said = tuple[Mapping[str, object], datetime]  # the data of an update, and when it was published
 _Right = tuple[float | None, float | None]  # price and volume as they should have been
 
 

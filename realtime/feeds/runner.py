@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from realtime import broadcast
 from realtime.aside import set_aside
@@ -40,7 +40,7 @@ class _Outgoing:
 
     tick: Tick | Correction
     arrival: float
-    data: dict[str, Any]
+    data: dict[str, object]
     update: Broadcast
 
     @property
@@ -71,8 +71,8 @@ class FeedRunner:
     report_every: float = 10.0
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     publish: Callable[[Sequence[Broadcast]], Awaitable[object]] = broadcast.abroadcast_many
-    history: Callable[[str, int], Awaitable[Sequence[Mapping[str, Any]]]] = market_data
-    store: Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]] = stored_data
+    history: Callable[[str, int], Awaitable[Sequence[Mapping[str, object]]]] = market_data
+    store: Callable[[str, Mapping[str, object]], Awaitable[Mapping[str, object]]] = stored_data
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
@@ -267,7 +267,7 @@ def _batches(arrived: Sequence[_Arrived]) -> Iterator[Sequence[_Arrived]]:
         yield arrived[begin:]
 
 
-def _checked(tick: Tick) -> dict[str, Any]:
+def _checked(tick: Tick) -> dict[str, object]:
     now = datetime.now(UTC)
     data = tick.as_data()
     if read_price(data, now, now) is None:
@@ -275,6 +275,6 @@ def _checked(tick: Tick) -> dict[str, Any]:
     return data
 
 
-def _identity(symbol: str, data: Mapping[str, Any]) -> tuple[object, ...]:
+def _identity(symbol: str, data: Mapping[str, object]) -> tuple[object, ...]:
     # As text: the history may contain data of any shape from other publishers.
     return symbol, str(data.get("timestamp")), str(data.get("trade_id")), str(data.get("corrects"))

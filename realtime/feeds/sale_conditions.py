@@ -11,7 +11,7 @@ Crypto: what was agreed upon beside the order book (blocks), settled by an excha
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 _NO_PRICE: Final = {
     "C": "cash sale",
@@ -54,7 +54,7 @@ def is_market_price(exchange: str, message: object) -> bool:
     """Was this trade, by the exchange's own fields, made in its order book?"""
     if not isinstance(message, Mapping):
         return True
-    told: Mapping[str, Any] = message
+    told: Mapping[str, object] = message
     for beginning, fields in _BESIDE_THE_BOOK.items():
         if exchange.startswith(beginning):
             return not any(_says(told.get(name), values) for name, values in fields.items())

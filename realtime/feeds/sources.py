@@ -1,7 +1,6 @@
 """Chooses the feed of `run_feed`: a built-in one, or a user's feed by its dotted path."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from django.utils.module_loading import import_string
 
@@ -58,7 +57,7 @@ def own_feed(path: str, *, named_by: str) -> Feed:
             "or the dotted path of your own"
         )
     try:
-        found: Any = import_string(path)
+        found: object = import_string(path)
         if isinstance(found, type):
             found = found()
     except Exception as exc:  # importing the module may raise anything

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from realtime import protocol
 from realtime.values import finite
@@ -39,7 +39,7 @@ class Tick:
     # Published at once, before the live ticks, so that readers have a history.
     backfill: bool = False
 
-    def as_data(self) -> dict[str, Any]:
+    def as_data(self) -> dict[str, object]:
         """`data` of a `market_data_update`, without unknown values."""
         fields = {
             "price": _round(self.price),
@@ -82,7 +82,7 @@ class Correction:
     price: float | None = None
     volume: float | None = None
 
-    def as_data(self) -> dict[str, Any]:
+    def as_data(self) -> dict[str, object]:
         """`corrects` in the `data` of a `market_data_update`."""
         fields = {"trade_id": self.id, "price": _round(self.price), "volume": self.volume}
         return {name: value for name, value in fields.items() if value is not None}

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
@@ -31,11 +31,11 @@ KEEP_SECONDS: Final = 60
 class BackgroundCommand(BaseCommand):
     """One coroutine, until SIGTERM or SIGINT; then it has the time that it needs to finish."""
 
-    async def run(self, stop: asyncio.Event, **options: Any) -> None:
+    async def run(self, stop: asyncio.Event, **options: object) -> None:
         """Work until `stop` is set."""
         raise NotImplementedError
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *args: object, **options: object) -> None:
         if not broadcast.reaches_other_processes():
             raise CommandError(
                 "CHANNEL_LAYERS lives in this process only: nothing arrives here. "

@@ -3,11 +3,10 @@
 import json
 import os
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from realtime.broadcast import InvalidUpdate
-
-JsonObject = dict[str, Any]
+from realtime.protocol import JsonObject
 
 # What a pipe holds on Linux: all that waits there makes one batch.
 _READ_BYTES: Final = 65536

@@ -3,7 +3,7 @@
 import argparse
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError
@@ -80,7 +80,7 @@ def explain(error: ValidationError) -> str:
     return "\n".join(line.removeprefix("__all__: ") for line in lines)
 
 
-def as_json(key: ApiKey) -> dict[str, Any]:
+def as_json(key: ApiKey) -> dict[str, object]:
     return {
         "key": key.visible,
         "name": key.name,

@@ -21,7 +21,8 @@ from django.core.management.base import (  # fmt: skip
 from realtime import broadcast
 from realtime.broadcast import Broadcast, InvalidUpdate, Publication, PublishFailed
 from realtime.conf import conf
-from realtime.management.json_lines import JsonObject, parse_line, parse_object, read_lines
+from realtime.management.json_lines import parse_line, parse_object, read_lines
+from realtime.protocol import JsonObject
 from realtime.streams import InvalidSymbol, parse_symbol
 
 # Per byte of an update; JSON may spell one byte with six: \u0041.
@@ -53,11 +54,11 @@ class PublishCommand(BaseCommand):
             "json", nargs="?", metavar="JSON", help="the data, a JSON object (default: stdin)"
         )
 
-    def line_format(self, options: dict[str, Any]) -> str:
+    def line_format(self, options: dict[str, object]) -> str:
         """What one line of standard input holds, for messages."""
         raise NotImplementedError
 
-    def target(self, options: dict[str, Any]) -> Any:
+    def target(self, options: dict[str, object]) -> object:
         """The symbol or user of the arguments, None without; raises CommandError."""
         raise NotImplementedError
 
@@ -65,7 +66,7 @@ class PublishCommand(BaseCommand):
         """The update for a target; raises InvalidUpdate with `argument` in its field."""
         raise NotImplementedError
 
-    def update(self, target: Any, data: JsonObject) -> Broadcast:
+    def update(self, target: object, data: JsonObject) -> Broadcast:
         """The update that a JSON argument asks for; InvalidUpdate has `data` in its field."""
         try:
             return self.build(target, data)
@@ -78,19 +79,19 @@ class PublishCommand(BaseCommand):
         """The update that a line of standard input asks for; raises InvalidUpdate."""
         return self.update(target, line)
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *, json: str | None, **options: object) -> None:
         if not broadcast.reaches_other_processes():
             raise CommandError(
                 "CHANNEL_LAYERS lives in this process only: no client would receive the update. "
                 "Use realtime.delivery.layers.RedisStreamLayer."
             )
         target = self.target(options)
-        if options["json"] is None:
+        if json is None:
             self._publish_lines(target, options)
         else:
-            self._publish_argument(target, options["json"])
+            self._publish_argument(target, json)
 
-    def _publish_argument(self, target: Any, text: str) -> None:
+    def _publish_argument(self, target: object, text: str) -> None:
         try:
             publications = broadcast.broadcast_many([self.update(target, parse_object(text))])
         except InvalidUpdate as exc:
@@ -103,7 +104,7 @@ class PublishCommand(BaseCommand):
         if publications[0].stored is False:
             raise CommandError("It was sent, but not stored for users who are away.")
 
-    def _publish_lines(self, target: Any, options: dict[str, Any]) -> None:
+    def _publish_lines(self, target: object, options: dict[str, object]) -> None:
         if sys.stdin is None:
             raise CommandError("no JSON argument, and standard input is closed")
         tally = _Tally()
@@ -123,7 +124,7 @@ class PublishCommand(BaseCommand):
             raise CommandError(f"{tally}; the errors are listed above.")
         self.stdout.write(f"{tally}.")
 
-    def _publish_batch(self, target: Any, lines: list[bytes], tally: "_Tally") -> None:
+    def _publish_batch(self, target: object, lines: list[bytes], tally: "_Tally") -> None:
         """Publish the good lines, report the others; raises CommandError if that fails."""
         updates: dict[int, Broadcast] = {}
         for line in lines:
@@ -155,12 +156,12 @@ class SymbolCommand(PublishCommand):
         )
         super().add_arguments(parser)
 
-    def line_format(self, options: dict[str, Any]) -> str:
+    def line_format(self, options: dict[str, object]) -> str:
         if options["symbol"] is None:
             return '{"symbol": "AAPL", "data": {...}}'
         return f"the data of {options['symbol']}, a JSON object"
 
-    def target(self, options: dict[str, Any]) -> str | None:
+    def target(self, options: dict[str, object]) -> str | None:
         if options["symbol"] is None:
             return None
         try:

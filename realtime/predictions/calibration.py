@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean
-from typing import Any, Final
+from typing import Final
 
 from realtime.predictions.scores import Outcome, Score, score_of
 from realtime.values import finite, mean
@@ -79,7 +79,7 @@ class Report:
     pinball: float | None
     curve: Sequence[tuple[float, float]]
 
-    def as_data(self) -> dict[str, Any]:
+    def as_data(self) -> dict[str, object]:
         data = self.score.as_data()
         if self.pinball is not None:
             data["pinball"] = float(f"{self.pinball:.6g}")

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 from realtime.broadcast import InvalidUpdate
 from realtime.values import in_utc
@@ -24,7 +24,7 @@ MAX_HORIZON: Final = 365
 MAX_TEXT: Final = 64
 
 
-def prediction_fields(data: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+def prediction_fields(data: Mapping[str, object], now: datetime) -> dict[str, object]:
     """The fields of a StoredPrediction but its symbol; raises InvalidUpdate naming the field.
 
     Only the price is required. The default `horizon` is one step, the default `step` a day, and the
@@ -75,7 +75,7 @@ def later(moment: datetime, by: timedelta) -> datetime:
         return datetime.max.replace(tzinfo=UTC)
 
 
-def _price(data: Mapping[str, Any], names: tuple[str, ...]) -> float | None:
+def _price(data: Mapping[str, object], names: tuple[str, ...]) -> float | None:
     for name in names:
         if data.get(name) is not None:
             price = _number(data, name)
@@ -85,7 +85,7 @@ def _price(data: Mapping[str, Any], names: tuple[str, ...]) -> float | None:
     return None
 
 
-def _number(data: Mapping[str, Any], name: str) -> float:
+def _number(data: Mapping[str, object], name: str) -> float:
     value = data[name]
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise InvalidUpdate(f"prediction_data.{name}", f"{value!r} is not a number")
@@ -95,7 +95,7 @@ def _number(data: Mapping[str, Any], name: str) -> float:
         raise InvalidUpdate(f"prediction_data.{name}", "is too large for a price") from None
 
 
-def _confidence(data: Mapping[str, Any]) -> float | None:
+def _confidence(data: Mapping[str, object]) -> float | None:
     if data.get("confidence") is None:
         return None
     confidence = _number(data, "confidence")
@@ -106,7 +106,7 @@ def _confidence(data: Mapping[str, Any]) -> float | None:
     return confidence
 
 
-def _horizon(data: Mapping[str, Any]) -> int:
+def _horizon(data: Mapping[str, object]) -> int:
     horizon = data.get("horizon")
     if horizon is None:
         return 1
@@ -117,7 +117,7 @@ def _horizon(data: Mapping[str, Any]) -> int:
     return horizon
 
 
-def _step(data: Mapping[str, Any]) -> str:
+def _step(data: Mapping[str, object]) -> str:
     step = data.get("step")
     if step is None:
         return "1d"
@@ -126,7 +126,7 @@ def _step(data: Mapping[str, Any]) -> str:
     return str(step)
 
 
-def _text(data: Mapping[str, Any], name: str) -> str:
+def _text(data: Mapping[str, object], name: str) -> str:
     value = data.get(name)
     if value is None:
         return ""
@@ -139,7 +139,7 @@ def _text(data: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _moment(data: Mapping[str, Any], name: str) -> datetime | None:
+def _moment(data: Mapping[str, object], name: str) -> datetime | None:
     """An aware datetime in UTC; a text without zone is UTC."""
     value = data.get(name)
     if value is None:

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import Final
 
 from realtime.conf import conf
 from realtime.extras import missing
@@ -28,6 +28,7 @@ from realtime.predictions.predictors import (
     PredictionFailed,
     checked_closes,
 )
+from realtime.protocol import JsonObject
 
 if find_spec("arch") is None:
     raise missing("forecast", needed_by=__name__, package="arch")
@@ -105,7 +106,7 @@ class WorkerProcess:
         prices: list[float] = answer["prices"]
         return prices
 
-    def _ask(self, request: dict[str, Any], deadline: float) -> dict[str, Any]:
+    def _ask(self, request: JsonObject, deadline: float) -> JsonObject:
         """Raises TimeoutError, and _Died if the worker died twice."""
         line = json.dumps(request).encode() + b"\n"
         for last_try in (False, True):
@@ -147,7 +148,7 @@ class WorkerProcess:
         self._owner, self._ready, self._received = os.getpid(), False, b""
         return self._process
 
-    def _read(self, process: "subprocess.Popen[bytes]", deadline: float) -> dict[str, Any]:
+    def _read(self, process: "subprocess.Popen[bytes]", deadline: float) -> JsonObject:
         """The next line; raises TimeoutError and _Died."""
         assert process.stdout is not None
         while b"\n" not in self._received:
@@ -159,7 +160,7 @@ class WorkerProcess:
                 raise _Died
             self._received += chunk
         line, _, self._received = self._received.partition(b"\n")
-        answer: dict[str, Any] = json.loads(line)
+        answer: JsonObject = json.loads(line)
         return answer
 
     def _end(self) -> None:

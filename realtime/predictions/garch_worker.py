@@ -12,15 +12,16 @@ import sys
 import warnings
 import zlib
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from arch import arch_model
+from numpy.typing import NDArray
 
 PATHS: Final = 5000
 
 # arch and pandas may be installed without type annotations, or with different ones.
-Array = Any
+Array = NDArray[np.float64]
 
 
 def quantiles(closes: Sequence[float], horizon: int, levels: Sequence[float]) -> list[float]:
@@ -65,7 +66,7 @@ def simulate(
     return moved
 
 
-def answer(line: str) -> dict[str, Any]:
+def answer(line: str) -> dict[str, object]:
     try:
         return {"prices": quantiles(**json.loads(line))}
     except (ValueError, ArithmeticError, np.linalg.LinAlgError) as exc:

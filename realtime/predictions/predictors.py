@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from statistics import NormalDist, fmean, variance
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
@@ -78,7 +78,7 @@ class Prediction:
         if not 0 < self.confidence < 1:
             raise ValueError(f"confidence of {self.model} is not a probability: {self.confidence}")
 
-    def as_data(self) -> dict[str, Any]:
+    def as_data(self) -> dict[str, object]:
         """`data` of a `prediction_update`."""
         data = {
             "predicted_price": _round(self.predicted_price),

@@ -13,7 +13,7 @@ each update counts for itself: `update`.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, Final
+from typing import Final
 
 from redis.exceptions import RedisError
 
@@ -71,7 +71,7 @@ class RecentPrices:
     # For each close: the id of its trade, if it has one.
     ids: list[str | None] = field(default_factory=list)
 
-    def add(self, data: Mapping[str, Any]) -> None:
+    def add(self, data: Mapping[str, object]) -> None:
         """Add an update; one without a valid price is skipped."""
         id = corrected_id(data)
         if id is not None:
@@ -98,17 +98,17 @@ class RecentPrices:
     def holds(self, trade_id: str) -> bool:
         return trade_id in self.ids
 
-    def corrected_data(self, corrects: Mapping[str, Any]) -> dict[str, Any]:
+    def corrected_data(self, corrects: Mapping[str, object]) -> dict[str, object]:
         """The data of an update that cancels a trade, with the price of the newest other trade."""
         others = [n for n, id in enumerate(self.ids) if id != corrects["trade_id"]]
-        data = {"source": self.source, "corrects": dict(corrects)}
+        data: dict[str, object] = {"source": self.source, "corrects": dict(corrects)}
         if not others:
             return data
         moment = self.moments[others[-1]]
         known = {} if moment is None else {"timestamp": protocol.timestamp(moment)}
         return {"price": self.closes[others[-1]], "volume": 0, **known, **data}
 
-    def _correct(self, id: str, corrects: Mapping[str, Any]) -> None:
+    def _correct(self, id: str, corrects: object) -> None:
         """Remove a trade, or set its right price."""
         if id not in self.ids:
             return
@@ -151,7 +151,7 @@ class RecentPrices:
         }
 
 
-def gathered(updates: Iterable[Mapping[str, Any]]) -> RecentPrices:
+def gathered(updates: Iterable[Mapping[str, object]]) -> RecentPrices:
     """RecentPrices of `data` objects, oldest first, from the source of the newest one.
 
     A price that was sent by hand while a feed runs does not discard the feed's older prices.
@@ -165,7 +165,7 @@ def gathered(updates: Iterable[Mapping[str, Any]]) -> RecentPrices:
     return prices
 
 
-async def market_data(symbol: str, limit: int) -> list[dict[str, Any]]:
+async def market_data(symbol: str, limit: int) -> list[dict[str, object]]:
     """The newest `data` objects of a symbol, oldest first; raises PublishFailed.
 
     PublishFailed also means that the history cannot be read: a caller that reads and publishes has

@@ -15,7 +15,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from django.db import transaction
 from django.utils import timezone
@@ -41,11 +41,11 @@ class Record:
     """A stored prediction, and its data as subscribers receive it."""
 
     row: StoredPrediction
-    data: Mapping[str, Any]
+    data: Mapping[str, object]
 
 
 @reconnecting
-def record_prediction(symbol: str, prediction_data: Mapping[str, Any]) -> StoredPrediction:
+def record_prediction(symbol: str, prediction_data: Mapping[str, object]) -> StoredPrediction:
     """Save a prediction and, after commit, broadcast it as `prediction_update`.
 
     For synchronous code; inside `transaction.atomic()` it is part of that transaction.
@@ -59,7 +59,9 @@ def record_prediction(symbol: str, prediction_data: Mapping[str, Any]) -> Stored
     return record.row
 
 
-async def arecord_prediction(symbol: str, prediction_data: Mapping[str, Any]) -> StoredPrediction:
+async def arecord_prediction(
+    symbol: str, prediction_data: Mapping[str, object]
+) -> StoredPrediction:
     """`record_prediction` for asynchronous code. It waits for the database in a thread."""
     record = await astore_prediction(symbol, prediction_data)
     await broadcast.abroadcast_prediction_update(record.row.symbol, record.data)
@@ -67,7 +69,7 @@ async def arecord_prediction(symbol: str, prediction_data: Mapping[str, Any]) ->
 
 
 def store_prediction(
-    symbol: str, prediction_data: Mapping[str, Any], *, requested: bool = False
+    symbol: str, prediction_data: Mapping[str, object], *, requested: bool = False
 ) -> Record:
     """Save a prediction without publishing it; raises InvalidUpdate and DatabaseError.
 
@@ -103,8 +105,8 @@ astore_prediction = thread.run(store_prediction)
 
 
 async def stored_data(
-    symbol: str, prediction_data: Mapping[str, Any], *, requested: bool = False
-) -> Mapping[str, Any]:
+    symbol: str, prediction_data: Mapping[str, object], *, requested: bool = False
+) -> Mapping[str, object]:
     """Store a prediction; returns the data to publish, unchanged if storing fails.
 
     Never raises, logs failures, and takes at most STORE_SECONDS: without the database the
@@ -128,7 +130,7 @@ async def stored_data(
         return prediction_data
 
 
-def score_data(score: PredictionScore) -> dict[str, Any]:
+def score_data(score: PredictionScore) -> dict[str, object]:
     """A score as JSON, with the number of outcomes that it covers."""
     fields = {name: getattr(score, name) for name in Score.__dataclass_fields__}
     return {**Score(**fields).as_data(), "window": conf.REALTIME_SCORE_WINDOW}

@@ -9,7 +9,7 @@ import logging
 import weakref
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from channels.layers import get_channel_layer
 
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 # need some of the hundred that a process has.
 READ_AT_ONCE: Final = 16
 
-Data = Mapping[str, Any]
+Data = Mapping[str, object]
 
 # The task that computes for the runner `celery`, in realtime/tasks.py.
 TASK: Final = "realtime.tasks.compute_prediction"
@@ -157,7 +157,7 @@ def _send_task(arguments: tuple[str, int, str], expires: float) -> None:
 async def answer(symbol: str, horizon: int, channel: str) -> None:
     """In the worker: compute, and send the result or the failure to the requesting channel."""
     try:
-        result: dict[str, Any] = {"data": dict(await compute(symbol, horizon))}
+        result: dict[str, object] = {"data": dict(await compute(symbol, horizon))}
     except PredictionFailed as exc:
         result = {"failed": exc.reason, "kind": exc.kind}
     layer = get_channel_layer()

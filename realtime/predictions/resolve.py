@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from django.db import Error as DatabaseError
 from django.db import transaction
@@ -28,7 +28,7 @@ from realtime.db import in_database
 from realtime.models import Bar, PredictionScore, StoredPrediction
 from realtime.predictions.outcomes import BEYOND, Close, Wait
 from realtime.predictions.scores import Outcome, score_of
-from realtime.protocol import PredictionOutcome
+from realtime.protocol import JsonObject, PredictionOutcome
 from realtime.retry import Retry, Stopped, set_within
 from realtime.webhooks.events import emit
 
@@ -100,11 +100,11 @@ def _alone(row: StoredPrediction) -> AbstractContextManager[None]:
     return set_aside(f"prediction {row.pk} of {row.symbol}", partial(_give_up, row.pk))
 
 
-def _give_up(pk: Any) -> None:
+def _give_up(pk: int) -> None:
     StoredPrediction.objects.filter(pk=pk).update(check_at=None)
 
 
-def _be_silent(pk: Any) -> None:
+def _be_silent(pk: int) -> None:
     StoredPrediction.objects.filter(pk=pk).update(announced_at=timezone.now())
 
 
@@ -212,7 +212,7 @@ def _announce(rows: Sequence[StoredPrediction]) -> None:
         unnoted.update(announced_at=timezone.now())
 
 
-def _message(row: StoredPrediction) -> dict[str, Any]:
+def _message(row: StoredPrediction) -> JsonObject:
     if row.actual_price is None or row.error is None:
         raise ValueError("it is resolved, and has no actual price or no error")
     return {
@@ -225,5 +225,5 @@ def _message(row: StoredPrediction) -> dict[str, Any]:
     }
 
 
-def _event(row: StoredPrediction) -> dict[str, Any]:
+def _event(row: StoredPrediction) -> JsonObject:
     return {**_message(row), "model": row.model, "horizon": row.horizon}

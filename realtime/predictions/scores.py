@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from realtime.values import finite, mean
 
@@ -37,7 +36,7 @@ class Score:
     nominal: float | None = None
     skill: float | None = None
 
-    def as_data(self) -> dict[str, Any]:
+    def as_data(self) -> dict[str, object]:
         """For JSON: the known figures, with four digits (the error: eight significant digits)."""
         data = {name: value for name, value in asdict(self).items() if finite(value) is not None}
         for name, value in data.items():

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from realtime.access.addresses import client_address
 from realtime.access.live_sockets import EVICT, GROUP
@@ -19,7 +19,7 @@ from realtime.limits.policy import (
 )
 from realtime.limits.slots import slots_of
 from realtime.protocol import CloseCode, ErrorCode, ProtocolError
-from realtime.session.connection import Connection
+from realtime.session.connection import Connection, SocketScope
 
 # With the policy `close_oldest`: how many are asked to go for one newcomer, and for how long each.
 MAX_EVICTIONS: Final = 5
@@ -37,7 +37,7 @@ class Admission:
     __slots__ = ("_connection", "_layer", "_scope", "_slots")
 
     def __init__(
-        self, connection: Connection, scope: Mapping[str, Any], layer: StreamLayer | None
+        self, connection: Connection, scope: SocketScope, layer: StreamLayer | None
     ) -> None:
         self._connection = connection
         self._scope = scope

@@ -1,7 +1,7 @@
 """What a connection is told about itself: `connected` and `status`."""
 
 import uuid
-from typing import Any, Final
+from typing import Final
 
 from realtime import protocol
 from realtime.conf import conf
@@ -36,7 +36,7 @@ def connected(
 def status(
     connection: Connection,
     subscriptions: Subscriptions,
-    limits: dict[str, Any],
+    limits: dict[str, dict[str, int]],
     round_trip: float | None,
     id: str | int | None,
 ) -> protocol.Status:

@@ -2,13 +2,33 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, NoReturn, Protocol
+from typing import NoReturn, Protocol, TypedDict
+
+from asgiref.typing import WebSocketScope
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser
 
 from realtime.access.identity import Identity
 from realtime.delivery.sockets import Socket
 from realtime.delivery.updates import Reader
 from realtime.protocol import CloseCode, ErrorCode, ProtocolError, ServerMessage
 from realtime.streams import Channel, Stream
+
+
+class UrlRoute(TypedDict):
+    """What the routing found in the path."""
+
+    kwargs: dict[str, str]
+
+
+class SocketScope(WebSocketScope, total=False):
+    """What ASGI says of the connection, with what TokenAuthMiddleware adds."""
+
+    url_route: UrlRoute
+    user: AbstractBaseUser | AnonymousUser
+    auth: Identity
+    auth_error: str | None
+    auth_unavailable: bool
 
 
 class Connection(Protocol):
@@ -52,7 +72,7 @@ class Connection(Protocol):
     async def guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run a handler; what it raises is answered."""
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    def spawn(self, coroutine: Coroutine[object, object, None]) -> "asyncio.Task[None]":
         """Run beside the message loop; cancelled when the socket closes."""
 
     def timer(self, name: str, delay: float, work: Callable[[], Awaitable[None]]) -> None:

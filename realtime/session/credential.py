@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import MutableMapping, Sequence
-from typing import Any, Final, NoReturn
+from collections.abc import Sequence
+from typing import Final, NoReturn
 
 from django.db import DatabaseError
 
@@ -17,7 +17,7 @@ from realtime.conf import conf
 from realtime.limits.policy import RETRY_AFTER_MS, message_rate
 from realtime.limits.rates import TokenBucket
 from realtime.protocol import CloseCode, ErrorCode, ProtocolError
-from realtime.session.connection import Connection
+from realtime.session.connection import Connection, SocketScope
 from realtime.streams import Stream
 
 logger = logging.getLogger(__name__)
@@ -31,10 +31,10 @@ class LiveCredential:
 
     __slots__ = ("_connection", "_scope", "identity", "rate")
 
-    def __init__(self, connection: Connection, scope: MutableMapping[str, Any]) -> None:
+    def __init__(self, connection: Connection, scope: SocketScope) -> None:
         self._connection = connection
         self._scope = scope
-        self.identity: Identity = scope["auth"]
+        self.identity = scope["auth"]
         self.rate = TokenBucket(*message_rate(self.identity))
 
     async def check(self) -> None:

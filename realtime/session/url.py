@@ -1,14 +1,14 @@
 """What the URL of a connection asks for: a stream, and where the client stands in it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from realtime import protocol
 from realtime.protocol import ErrorCode, Position, ProtocolError
+from realtime.session.connection import SocketScope
 from realtime.streams import Channel, InvalidSymbol, Stream, parse_symbol
 
 
-def stream_in_url(channel: Channel, scope: Mapping[str, Any]) -> Stream | None:
+def stream_in_url(channel: Channel, scope: SocketScope) -> Stream | None:
     """The stream that the path names; raises ProtocolError if that is not a symbol."""
     text = _symbol_in_path(scope)
     if text is None:
@@ -19,7 +19,7 @@ def stream_in_url(channel: Channel, scope: Mapping[str, Any]) -> Stream | None:
         raise ProtocolError(ErrorCode.INVALID_SYMBOL, f"{text[:64]!r}: {exc.reason}") from None
 
 
-def position_in_url(stream: Stream, scope: Mapping[str, Any]) -> dict[str, Position]:
+def position_in_url(stream: Stream, scope: SocketScope) -> dict[str, Position]:
     """`?epoch=&offset=`, which is for this stream."""
     try:
         position = protocol.position_from_query(scope["query_string"])
@@ -28,7 +28,7 @@ def position_in_url(stream: Stream, scope: Mapping[str, Any]) -> dict[str, Posit
     return {} if position is None else {stream.symbol: position}
 
 
-def check_position(streams: Sequence[Stream], scope: Mapping[str, Any]) -> None:
+def check_position(streams: Sequence[Stream], scope: SocketScope) -> None:
     """Raises ProtocolError if the URL asks to resume what cannot be resumed."""
     position = protocol.position_from_query(scope["query_string"])
     if position is not None and not streams:
@@ -39,14 +39,14 @@ def check_position(streams: Sequence[Stream], scope: Mapping[str, Any]) -> None:
         )
 
 
-def _symbol_in_path(scope: Mapping[str, Any]) -> str | None:
+def _symbol_in_path(scope: SocketScope) -> str | None:
     """What stands where the URL has the symbol; None for nothing.
 
     A slash at the end is tolerated. One that is percent-encoded belongs to the symbol, which only
     the path as it was sent can tell; servers need not pass that on.
     """
-    text: str | None = scope["url_route"]["kwargs"].get("symbol")
+    text = scope["url_route"]["kwargs"].get("symbol")
     if not text:
         return None
-    sent: bytes = scope.get("raw_path") or b"/"
+    sent = scope.get("raw_path") or b"/"
     return text[:-1] if text.endswith("/") and sent.endswith(b"/") else text

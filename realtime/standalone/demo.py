@@ -105,7 +105,7 @@ def _ensure_key(owner: Any, saved: str | None) -> str:
     return raw
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> dict[str, str | None]:
     try:
         saved = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):

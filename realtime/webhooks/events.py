@@ -36,12 +36,12 @@ _ENVELOPE: Final = 1024
 class _Payload(Struct):
     type: str
     timestamp: str
-    data: Mapping[str, Any]
+    data: Mapping[str, object]
 
 
 def emit(
     event: str,
-    data: Mapping[str, Any],
+    data: Mapping[str, object],
     *,
     symbol: str | None,
     user_id: Any = None,
@@ -69,7 +69,7 @@ def emit(
 
 
 def emit_to(
-    endpoint_id: int, event: str, data: Mapping[str, Any], *, symbol: str | None
+    endpoint_id: int, event: str, data: Mapping[str, object], *, symbol: str | None
 ) -> WebhookDelivery | None:
     """Queue an event for one endpoint, regardless of its events and symbols.
 
@@ -153,7 +153,7 @@ def _symbol(symbol: str | None) -> str | None:
         raise InvalidUpdate("symbol", exc.reason) from None
 
 
-def _body(event: str, data: Mapping[str, Any]) -> str:
+def _body(event: str, data: Mapping[str, object]) -> str:
     if event not in WebhookEvent.values:
         raise InvalidUpdate("event", f"{event!r} is not one of {', '.join(WebhookEvent.values)}")
     payload = _Payload(type=event, timestamp=timestamp(), data=check_data(data, "data"))

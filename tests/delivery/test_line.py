@@ -30,9 +30,7 @@ class Requests:
     async def finish(self, app: Any = None, *, blocked: bool = False) -> None:
         async def nothing(*args: Any) -> None: ...
 
-        await self.line.work(
-            self.threads[-1], app or nothing, {}, nothing, nothing, lambda: blocked
-        )
+        await self.line.work(self.threads[-1], app or nothing, nothing, lambda: blocked)
 
 
 @pytest.fixture
@@ -73,7 +71,7 @@ async def test_a_view_that_fails_gives_its_place_back(requests: Requests) -> Non
 
 
 async def test_an_answer_that_is_not_read_gives_its_place_to_the_next(requests: Requests) -> None:
-    async def answers(scope: Any, receive: Any, send: Any) -> None:
+    async def answers(send: Any) -> None:
         await send({})
         assert requests.begun == [0, 1]
 

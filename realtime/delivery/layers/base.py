@@ -28,7 +28,7 @@ class StreamLayer(BaseChannelLayer):
     extensions = ["groups", "flush", EXTENSION]
     prefix = "asgi"  # of keys in Redis
 
-    def __init__(self, expiry: float = math.inf, **capacities: Any) -> None:
+    def __init__(self, expiry: float = math.inf, **capacities: object) -> None:
         """`capacity` and `channel_capacity` as the specification has them."""
         super().__init__(expiry=expiry, **capacities)  # type: ignore[arg-type]  # not only int
         self.local = Local(self, self.get_capacity, expiry)

@@ -9,6 +9,7 @@ from typing import Any
 
 from channels_redis.pubsub import RedisPubSubChannelLayer
 from channels_redis.utils import _wrap_close, decode_hosts
+from redis import Redis
 from redis.exceptions import RedisError
 
 from realtime.conf import conf, valkey_directory
@@ -20,7 +21,7 @@ from realtime.delivery.layers.redis_histories import with_earlier
 from realtime.delivery.layers.redis_loop import RedisLoopLayer
 from realtime.delivery.layers.redis_names import Names, shard
 from realtime.delivery.process_layer import Message
-from realtime.delivery.publisher import BackendUnavailable, SyncPublisher
+from realtime.delivery.publisher import BackendUnavailable, Host, SyncPublisher
 from realtime.delivery.recording import record
 from realtime.isolation import prefixed
 from realtime.standalone import valkey
@@ -43,18 +44,18 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
 
     def __init__(
         self,
-        hosts: Sequence[Any] | None = None,
+        hosts: Sequence[object] | None = None,
         prefix: str = "asgi",
         expiry: float = 60,
         capacity: int = 100,
         channel_capacity: dict[str | re.Pattern[str], int] | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         prefix = prefixed(prefix)
         if hosts is None and conf.REALTIME_EMBEDDED_VALKEY:
             hosts = [valkey.url(valkey_directory())]
         super().__init__(hosts=hosts, prefix=prefix, **kwargs)
-        self.hosts: list[dict[str, Any]] = decode_hosts(hosts)
+        self.hosts: list[Host] = decode_hosts(hosts)
         self.prefix = prefix
         self.expiry = expiry
         self.capacity = capacity
@@ -146,9 +147,9 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
     @property
     def sync_client(self) -> Any:
         """A pooled synchronous client of the first shard, for what is not a stream."""
-        return self._publishers[0].redis
+        return self.sync_clients[0]
 
     @property
-    def sync_clients(self) -> list[Any]:
+    def sync_clients(self) -> list[Redis]:
         """One for each shard."""
         return [publisher.redis for publisher in self._publishers]

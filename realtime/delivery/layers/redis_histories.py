@@ -1,12 +1,12 @@
 """The histories of streams in Redis (see delivery/history_scripts.py)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
+from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
 from realtime.delivery import history_scripts
-from realtime.delivery.history_scripts import Published
+from realtime.delivery.history_scripts import Answer, Published
 from realtime.delivery.layers.base import Item
 from realtime.delivery.layers.redis_names import Names
 from realtime.delivery.link import Link
@@ -58,20 +58,23 @@ class Histories:
         answer = await self._run(script, stream, since, RECENT, newest)
         return self._page(stream, answer, int(answer[1]), more=False)
 
-    async def _run(self, script: Any, stream: Stream, since: Position | None, *more: int) -> Any:
+    async def _run(
+        self, script: AsyncScript, stream: Stream, since: Position | None, *more: int
+    ) -> Answer:
         """The answer of one of the scripts that read; raises BackendUnavailable."""
         names = self._names.keys(stream)
-        known: list[Any] = ["", -1] if since is None else [since.epoch, since.offset]
+        known: list[str | int] = ["", -1] if since is None else [since.epoch, since.offset]
         try:
             async with self._link_of(stream.group).reading:
-                return await script(
+                answer: Answer = await script(
                     keys=[names.meta, names.history, names.index, names.era],
                     args=[history_scripts.new_epoch(), names.entry, *known, *more],
                 )
         except (RedisError, OSError) as exc:
             raise BackendUnavailable(exc) from exc
+        return answer
 
-    def _page(self, stream: Stream, answer: Sequence[Any], end: int, *, more: bool) -> Page:
+    def _page(self, stream: Stream, answer: Answer, end: int, *, more: bool) -> Page:
         epoch, forks = answer[0].decode(), history_scripts.decode_forks(answer[3])
         updates = history_scripts.decode_entries(stream, epoch, answer[2], end)
         return Page(epoch, end, [self._names.open(update) for update in updates], more, forks)

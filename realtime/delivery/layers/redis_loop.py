@@ -18,7 +18,7 @@ from realtime.delivery.layers.redis_names import Names, shard
 from realtime.delivery.layers.redis_queues import Queues
 from realtime.delivery.link import Link
 from realtime.delivery.process_layer import Local, Message, own_copy, require_message
-from realtime.delivery.publisher import BackendUnavailable
+from realtime.delivery.publisher import BackendUnavailable, Host
 from realtime.delivery.recording import record
 from realtime.delivery.stream_state import Page
 from realtime.protocol import Position
@@ -38,15 +38,15 @@ FIND_ATTEMPTS: Final = 30
 class WholeLayer(Protocol):
     """The layer that this is a part of."""
 
-    hosts: list[dict[str, Any]]
+    hosts: list[Host]
     names: Names
     expiry: float
     capacity: int
     channel_capacity: dict[str | re.Pattern[str], int]
 
-    def serialize(self, message: Any) -> bytes: ...
+    def serialize(self, message: Message) -> bytes: ...
 
-    def deserialize(self, data: bytes) -> Any: ...
+    def deserialize(self, data: bytes) -> Message: ...
 
 
 class RedisLoopLayer(StreamLayer):
@@ -336,7 +336,7 @@ class RedisLoopLayer(StreamLayer):
         except (RedisError, OSError) as exc:
             raise BackendUnavailable(exc) from exc
 
-    def keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def keep(self, coroutine: Coroutine[object, object, None]) -> None:
         """Run it beside; `settle` and `flush` wait for it."""
         self.links[0].keep(coroutine)
 

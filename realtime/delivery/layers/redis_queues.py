@@ -8,9 +8,10 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from channels.exceptions import ChannelFull
+from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
 from realtime.delivery.link import Link
@@ -68,9 +69,12 @@ class Queues:
         deserialize: Callable[[bytes], Message],
     ) -> None:
         self._prefix = prefix
-        # Any: redis-py types every answer as a union of all.
-        self._push: dict[Link, Any] = {each: each.redis.register_script(PUSH) for each in links}
-        self._pop: dict[Link, Any] = {each: each.redis.register_script(POP) for each in links}
+        self._push: dict[Link, AsyncScript] = {
+            each: each.redis.register_script(PUSH) for each in links
+        }
+        self._pop: dict[Link, AsyncScript] = {
+            each: each.redis.register_script(POP) for each in links
+        }
         self._link_of = link_of  # which shard has a channel
         self._deserialize = deserialize
         self._names: dict[str, str] = {}  # channels by what tells of them
@@ -86,7 +90,12 @@ class Queues:
 
     async def put(self, channel: str, data: bytes, capacity: int, expiry: float) -> None:
         """Raises ChannelFull when `capacity` messages wait, and BackendUnavailable."""
-        arguments = [capacity, int(expiry * 1000), data, self._notice(channel)]
+        arguments: list[int | bytes | str] = [
+            capacity,
+            int(expiry * 1000),
+            data,
+            self._notice(channel),
+        ]
         try:
             taken = await self._push[self._link_of(channel)]([self.key(channel)], arguments)
         except (RedisError, OSError) as exc:

@@ -1,7 +1,6 @@
 """`manage.py asyncapi`: the WebSocket interface as an AsyncAPI document."""
 
 import json
-from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -21,14 +20,14 @@ class Command(BaseCommand):
             "--url", default="ws://localhost:8000", help="where the server is (%(default)s)"
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *, url: str, **options: object) -> None:
         try:
-            url = urlsplit(options["url"])
+            parts = urlsplit(url)
         except ValueError:  # half of a pair of brackets
-            url = urlsplit("")
-        if url.scheme not in ("ws", "wss") or not url.netloc or url.query:
+            parts = urlsplit("")
+        if parts.scheme not in ("ws", "wss") or not parts.netloc or parts.query:
             raise CommandError("--url must be like wss://realtime.example.com")
-        secure = url.scheme == "wss"
+        secure = parts.scheme == "wss"
         self.stdout.write(
-            json.dumps(document(url.netloc, url.path.rstrip("/"), secure=secure), indent=2)
+            json.dumps(document(parts.netloc, parts.path.rstrip("/"), secure=secure), indent=2)
         )

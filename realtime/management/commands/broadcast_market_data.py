@@ -1,8 +1,8 @@
 """`manage.py broadcast_market_data`: market data from a terminal or a pipe to the sockets."""
 
 from realtime.broadcast import Broadcast, market_data_update
-from realtime.management.json_lines import JsonObject
 from realtime.management.publishing import SymbolCommand
+from realtime.protocol import JsonObject
 
 
 class Command(SymbolCommand):

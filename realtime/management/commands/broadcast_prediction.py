@@ -1,14 +1,12 @@
 """`manage.py broadcast_prediction`: predictions from a terminal or a pipe to the sockets."""
 
-from typing import Any
-
 from django.core.management.base import CommandError, CommandParser
 from django.db import Error as DatabaseError
 
 from realtime.broadcast import Broadcast, prediction_update
-from realtime.management.json_lines import JsonObject
 from realtime.management.publishing import SymbolCommand
 from realtime.predictions.records import store_prediction
+from realtime.protocol import JsonObject
 
 
 class Command(SymbolCommand):
@@ -41,10 +39,10 @@ A refused line is reported on standard error, the others are published, and the 
             help="also store it, so that it gets an id and an outcome",
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        self.recording = options["record"]
+    def handle(self, *, json: str | None, **options: object) -> None:
+        self.recording = bool(options["record"])
         try:
-            super().handle(*args, **options)
+            super().handle(json=json, **options)
         except DatabaseError as exc:
             raise CommandError(f"the database: {exc}; is it migrated?") from exc
 

@@ -45,7 +45,7 @@ class Command(BaseCommand):
             help="print a JSON object with the key, as `secret`, and its properties",
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *args: object, **options: Any) -> None:
         users = get_user_model()._default_manager
         owner = users.filter(**{get_user_model().USERNAME_FIELD: options["owner"]}).first()
         if owner is None:

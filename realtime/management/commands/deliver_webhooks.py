@@ -1,7 +1,6 @@
 """`manage.py deliver_webhooks`: sends events to webhooks, until SIGTERM or SIGINT."""
 
 import asyncio
-from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.core.management.base import CommandError, CommandParser
@@ -22,7 +21,7 @@ class Command(BackgroundCommand):
             "--once", action="store_true", help="send what is due now, and stop: for cron"
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *args: object, **options: object) -> None:
         if not options["once"]:
             super().handle(*args, **options)
             return
@@ -32,5 +31,5 @@ class Command(BackgroundCommand):
             raise CommandError(f"The database did not answer: {exc}") from exc
         self.stdout.write(f"{made} attempt(s) made")
 
-    async def run(self, stop: asyncio.Event, **options: Any) -> None:
+    async def run(self, stop: asyncio.Event, **options: object) -> None:
         await run_webhooks(stop)

@@ -1,8 +1,7 @@
 """`manage.py list_api_keys`: a table for people, JSON for programs."""
 
-import json
 from datetime import datetime
-from typing import Any
+from json import dumps
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandParser
@@ -23,14 +22,16 @@ class Command(BaseCommand):
             "--json", action="store_true", help="print a JSON list with all properties"
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(
+        self, *, owner: str | None, status: str | None, json: bool, **options: object
+    ) -> None:
         keys = ApiKey.objects.get_queryset().select_related("owner")
-        if options["owner"]:
-            keys = keys.filter(**{f"owner__{get_user_model().USERNAME_FIELD}": options["owner"]})
-        if options["status"]:
-            keys = getattr(keys, options["status"])()
-        if options["json"]:
-            self.stdout.write(json.dumps([as_json(key) for key in keys], indent=2))
+        if owner:
+            keys = keys.filter(**{f"owner__{get_user_model().USERNAME_FIELD}": owner})
+        if status:
+            keys = getattr(keys, status)()
+        if json:
+            self.stdout.write(dumps([as_json(key) for key in keys], indent=2))
             return
         rows = [_COLUMNS, *(_row(key) for key in keys)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]

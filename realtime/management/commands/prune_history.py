@@ -1,7 +1,5 @@
 """`manage.py prune_history`: delete stored predictions and bars of a minute that are too old."""
 
-from typing import Any
-
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DatabaseError
 
@@ -16,7 +14,7 @@ class Command(BaseCommand):
         "than REALTIME_MINUTE_BAR_DAYS. Run it once a day, from cron or by Celery beat."
     )
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *args: object, **options: object) -> None:
         try:
             pruned = prune()
         except DatabaseError as exc:

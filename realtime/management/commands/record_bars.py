@@ -1,7 +1,6 @@
 """`manage.py record_bars`: bars of market data into the database, until SIGTERM or SIGINT."""
 
 import asyncio
-from typing import Any
 
 from realtime.bars.recorder import run_recorder
 from realtime.management.background import BackgroundCommand
@@ -13,5 +12,5 @@ class Command(BackgroundCommand):
         "Goes on where the stored bars end; one such process is enough."
     )
 
-    async def run(self, stop: asyncio.Event, **options: Any) -> None:
+    async def run(self, stop: asyncio.Event, **options: object) -> None:
         await run_recorder(stop)

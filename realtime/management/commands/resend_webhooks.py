@@ -2,7 +2,6 @@
 
 import argparse
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
@@ -31,7 +30,7 @@ class Command(BaseCommand):
         )
 
     def handle(
-        self, *args: Any, since: datetime, endpoint: int | None = None, **options: Any
+        self, *args: object, since: datetime, endpoint: int | None = None, **options: object
     ) -> None:
         failed = WebhookDelivery.objects.filter(
             status=WebhookDelivery.Status.FAILED, created_at__gte=since

@@ -1,7 +1,6 @@
 """`manage.py resolve_predictions`: outcomes of predictions whose horizon has passed."""
 
 import asyncio
-from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.db import Error as DatabaseError
@@ -23,10 +22,10 @@ class Command(BackgroundCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--follow", action="store_true", help="go on as further bars come")
 
-    async def run(self, stop: asyncio.Event, **options: Any) -> None:
+    async def run(self, stop: asyncio.Event, **options: object) -> None:
         await run_outcomes(stop)
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *args: object, **options: object) -> None:
         if options["follow"]:
             super().handle(*args, **options)
             return

@@ -1,7 +1,5 @@
 """`manage.py revoke_api_key`: these keys stop working."""
 
-from typing import Any
-
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import transaction
 
@@ -17,10 +15,10 @@ class Command(BaseCommand):
             "keys", nargs="+", type=utf8, metavar="KEY", help="visible part: ara_k3f9a2bc"
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        keys = [find_key(text) for text in options["keys"]]
+    def handle(self, *, keys: list[str], **options: object) -> None:
+        found = [find_key(text) for text in keys]
         with transaction.atomic():
-            for key in keys:
+            for key in found:
                 revoked = key.revoke()
                 # Also for one that was revoked before: a process may not have heard of it.
                 key_changed(key)

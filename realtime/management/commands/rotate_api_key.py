@@ -1,7 +1,6 @@
 """`manage.py rotate_api_key`: a new secret for a key that stays."""
 
 from datetime import timedelta
-from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -19,12 +18,14 @@ class Command(BaseCommand):
             help="how long the old secret keeps working: 0, 12h, 7d (default: 1d)",
         )  # fmt: skip
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        key = find_key(options["key"])
-        if key.status != ApiKey.Status.ACTIVE:
-            raise CommandError(f"{key} is {key.status.value}. Create a new one: create_api_key.")
-        raw = key.rotate(options["overlap"])
+    def handle(self, *, key: str, overlap: timedelta, **options: object) -> None:
+        found = find_key(key)
+        if found.status != ApiKey.Status.ACTIVE:
+            raise CommandError(
+                f"{found} is {found.status.value}. Create a new one: create_api_key."
+            )
+        raw = found.rotate(overlap)
         self.stdout.write(raw)
-        until = key.previous_expires_at
+        until = found.previous_expires_at
         old = f"works until {until:%Y-%m-%d %H:%M %Z}" if until else "no longer works"
-        self.stderr.write(f"Rotated {key}. The old secret {old}. Keep the new one now.")
+        self.stderr.write(f"Rotated {found}. The old secret {old}. Keep the new one now.")

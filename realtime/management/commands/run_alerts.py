@@ -1,7 +1,6 @@
 """`manage.py run_alerts`: evaluate alert rules until SIGTERM or SIGINT comes."""
 
 import asyncio
-from typing import Any
 
 from realtime.alerts.engine import run_alerts
 from realtime.management.background import BackgroundCommand
@@ -13,5 +12,5 @@ class Command(BackgroundCommand):
         "Continues where it stopped; several such processes share the symbols."
     )
 
-    async def run(self, stop: asyncio.Event, **options: Any) -> None:
+    async def run(self, stop: asyncio.Event, **options: object) -> None:
         await run_alerts(stop)

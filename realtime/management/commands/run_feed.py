@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -103,7 +104,7 @@ class Command(BaseCommand):
             help="days ahead that are predicted (default: 5)",
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *args: object, **options: Any) -> None:
         if not broadcast.reaches_other_processes():
             raise CommandError(
                 "CHANNEL_LAYERS lives in this process only: no client would receive the feed. "
@@ -117,7 +118,7 @@ class Command(BaseCommand):
         except (FeedError, ImproperlyConfigured) as exc:
             raise CommandError(str(exc)) from exc
 
-    def _feed(self, options: dict[str, Any]) -> tuple[Feed, list[str]]:
+    def _feed(self, options: Mapping[str, Any]) -> tuple[Feed, list[str]]:
         """The feed that is asked for, and its symbols; raises FeedError."""
         source = options["source"] or conf.REALTIME_FEED
         if source == REPLAY:
@@ -136,7 +137,7 @@ class Command(BaseCommand):
             raise FeedError(f"--source {source} needs symbols: --symbols BTC-USD,ETH-USD")
         return feed, options["symbols"]
 
-    def _replay(self, options: dict[str, Any]) -> tuple[Feed, list[str]]:
+    def _replay(self, options: Mapping[str, Any]) -> tuple[Feed, list[str]]:
         file = read_bars(options["csv"])
         self._report_columns(options["csv"], file.columns)
         if file.unadjusted_rows:
@@ -156,7 +157,7 @@ class Command(BaseCommand):
         return feed, options["symbols"] or list(file.bars)
 
     async def _run(
-        self, stop: asyncio.Event, feed: Feed, symbols: list[str], options: dict[str, Any]
+        self, stop: asyncio.Event, feed: Feed, symbols: list[str], options: Mapping[str, Any]
     ) -> None:
         terminal = self.stdout.isatty()
         runner = FeedRunner(

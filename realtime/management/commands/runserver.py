@@ -3,8 +3,6 @@
 It is daphne's, or Django's where that is not installed.
 """
 
-from typing import Any
-
 from realtime.extras import MissingExtra, extra
 from realtime.management.commands.serve import hold_valkey
 
@@ -19,7 +17,7 @@ except MissingExtra as exc:
 
 
 class Command(Runserver):  # type: ignore[misc]  # daphne has no types
-    def inner_run(self, *args: Any, **options: Any) -> None:
+    def inner_run(self, *args: object, **options: object) -> None:
         if _problem is not None:
             self.stderr.write(f"HTTP only: {_problem}, or use python manage.py serve")
         with hold_valkey():

@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -63,7 +64,7 @@ class Command(BaseCommand):
         group.add_argument("--stored", action="store_true", help="stored daily bars, not a file")
         group.add_argument("--source", default="replay", help="of stored bars (default: replay)")
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *args: object, **options: Any) -> None:
         try:
             forecasts, title = (self._backtest if options["backtest"] else _stored)(options)
         except DatabaseError as exc:
@@ -81,7 +82,7 @@ class Command(BaseCommand):
         else:
             self.stdout.write("\n".join(_lines(title, report)))
 
-    def _backtest(self, options: dict[str, Any]) -> tuple[list[Forecast], str]:
+    def _backtest(self, options: Mapping[str, Any]) -> tuple[list[Forecast], str]:
         try:
             predictor = _predictor(options["predictor"])
             closes = _stored_closes(options["source"]) if options["stored"] else _file(options)
@@ -104,7 +105,7 @@ class Command(BaseCommand):
         return forecasts, f"{name}, {horizon} bars ahead, {', '.join(chosen)}"
 
 
-def _stored(options: dict[str, Any]) -> tuple[list[Forecast], str]:
+def _stored(options: Mapping[str, Any]) -> tuple[list[Forecast], str]:
     rows = StoredPrediction.objects.filter(resolved_at__isnull=False)
     parts = []
     if options["symbol"]:
@@ -130,7 +131,7 @@ def _stored(options: dict[str, Any]) -> tuple[list[Forecast], str]:
     return forecasts, "; ".join(parts) or "every prediction"
 
 
-def _file(options: dict[str, Any]) -> Closes:
+def _file(options: Mapping[str, Any]) -> Closes:
     bars = read_bars(options["csv"]).bars
     return {symbol: [bar.close for bar in bars[symbol]] for symbol in bars}
 

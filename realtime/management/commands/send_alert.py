@@ -7,9 +7,9 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import Error as DatabaseError
 
 from realtime.broadcast import Broadcast, alert_update
-from realtime.management.json_lines import JsonObject
 from realtime.management.keys import utf8
 from realtime.management.publishing import PublishCommand
+from realtime.protocol import JsonObject
 from realtime.users import InvalidUserId, UserId, has_numbers, read_user_id, user_id_of
 
 
@@ -39,12 +39,12 @@ A refused line is reported on standard error, the others are sent, and the exit 
             help="send to this user's sockets only; digits, or a UUID, are an ID",
         )
 
-    def line_format(self, options: dict[str, Any]) -> str:
+    def line_format(self, options: dict[str, object]) -> str:
         return "the data of an alert, a JSON object"
 
-    def target(self, options: dict[str, Any]) -> UserId | None:
+    def target(self, options: dict[str, object]) -> UserId | None:
         text = options["user"]
-        if text is None:
+        if not isinstance(text, str):
             return None
         try:
             return user_id_of(_find_user(text).pk)

@@ -6,7 +6,6 @@ import signal
 import socket
 from argparse import ArgumentParser
 from collections.abc import Callable
-from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
@@ -37,8 +36,9 @@ class Command(BaseCommand):
             "--access-log", action="store_true", help="log every request, without credentials"
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        host, port, workers = options["host"], options["port"], options["workers"]
+    def handle(
+        self, *, host: str, port: int, workers: int, access_log: bool, **options: object
+    ) -> None:
         if workers < 1:
             raise CommandError("--workers must be at least 1")
         run = _uvicorn()
@@ -52,7 +52,7 @@ class Command(BaseCommand):
             # was asked: that is not a failure, and the block around this ends as it should.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             with contextlib.suppress(KeyboardInterrupt):
-                run(host, port, workers, access_log=options["access_log"])
+                run(host, port, workers, access_log=access_log)
 
     def _warn_of_missing_tables(self) -> None:
         """No error: during a deployment the new code may start before its migrations have run."""
@@ -112,7 +112,7 @@ def _require_free(host: str, port: int) -> None:
         raise CommandError(f"Cannot listen on {host}:{port}: {exc.strerror or exc}") from None
 
 
-def hold_valkey() -> contextlib.AbstractContextManager[Any]:
+def hold_valkey() -> contextlib.AbstractContextManager[object]:
     if not conf.REALTIME_EMBEDDED_VALKEY:
         return contextlib.nullcontext()
     try:

@@ -14,7 +14,7 @@ from argparse import ArgumentTypeError
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import IO
 
 from django.conf import settings
 from django.core.management import call_command
@@ -78,7 +78,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--no-worker", action="store_true", help="without the Celery worker")
 
-    def handle(self, *, port: int, no_feed: bool, no_worker: bool, **options: Any) -> None:
+    def handle(self, *, port: int, no_feed: bool, no_worker: bool, **options: object) -> None:
         lock = _require_alone(conf.REALTIME_VAR_DIR / "up.lock", port)
         _require_free(port)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

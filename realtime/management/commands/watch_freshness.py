@@ -1,7 +1,6 @@
 """`manage.py watch_freshness`: events of streams that go quiet, until SIGTERM or SIGINT."""
 
 import asyncio
-from typing import Any
 
 from realtime.management.background import BackgroundCommand
 from realtime.webhooks.stale_streams import run_freshness
@@ -13,5 +12,5 @@ class Command(BackgroundCommand):
         "when one goes quiet for longer than expected (REALTIME_EXPECTED_INTERVAL_…)."
     )
 
-    async def run(self, stop: asyncio.Event, **options: Any) -> None:
+    async def run(self, stop: asyncio.Event, **options: object) -> None:
         await run_freshness(stop)
