@@ -29,7 +29,7 @@ from redis.exceptions import RedisError
 
 from realtime import protocol
 from realtime.bars.candles import doubts
-from realtime.conf import conf
+from realtime.conf import conf, spelled
 from realtime.db import OUTAGES, in_database, reconnecting
 from realtime.delivery import recording, unstored
 from realtime.delivery.history_scripts import Published
@@ -79,7 +79,8 @@ class PublishFailed(Exception):
     def _way_out() -> str:
         if conf.REALTIME_EMBEDDED_VALKEY:
             return "Start the server first: make run (or python manage.py serve)."
-        return "Check REDIS_URL and that the server it names is reachable."
+        name = spelled("REDIS_URL", "CHANNEL_LAYERS")
+        return f"Check {name} and that the server it names is reachable."
 
 
 @dataclass(frozen=True, slots=True)

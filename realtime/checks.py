@@ -32,7 +32,7 @@ from realtime.access.origins import normal_origin
 from realtime.access.redact import redact
 from realtime.access.tokens import BLACKLIST_APP, can_end_logins
 from realtime.access.user_access import everybody_reads_all, load_rule
-from realtime.conf import FEEDS, bad_values, conf, nearest, unknown_names
+from realtime.conf import FEEDS, bad_values, conf, nearest, spelled, unknown_names
 from realtime.delivery.cluster import is_cluster
 from realtime.delivery.layers import shared_layer
 from realtime.extras import missing
@@ -222,7 +222,7 @@ def check_dotted_paths() -> Iterator[CheckMessage]:
     layer = conf.CHANNEL_LAYERS.get("default", {}).get("BACKEND", "")
     feed = conf.REALTIME_FEED
     for name, path, number in (
-        ("CHANNEL_LAYER", layer, "E008"),
+        (spelled("CHANNEL_LAYER", "CHANNEL_LAYERS"), layer, "E008"),
         ("REALTIME_ALERT_STORE", conf.REALTIME_ALERT_STORE, "E009"),
         ("REALTIME_FEED", "" if feed in FEEDS else feed, "E018"),
     ):
@@ -393,7 +393,8 @@ def check_channel_layer() -> Iterator[CheckMessage]:
         yield Error(
             f"{backend} lives in one process: commands, Celery tasks and other server processes "
             "publish to nobody, and one-use tickets and revocations do not reach them.",
-            hint="Leave CHANNEL_LAYER unset, and set REDIS_URL for several machines.",
+            hint='Use "realtime.delivery.layers.RedisStreamLayer" in CHANNEL_LAYERS, which is the '
+            "default of the ready-made project; set REDIS_URL there for several machines.",
             id="realtime.E006",
         )
 

@@ -215,6 +215,11 @@ DECLARED: Final[Mapping[str, Setting[Any]]] = {
 }
 
 
+def spelled(variable: str, setting: str) -> str:
+    """What a message names: the variable if this project reads it, otherwise Django's setting."""
+    return variable if variable in conf.REALTIME_KNOWN_VARIABLES else setting
+
+
 def bad_values() -> Iterator[str]:
     """What is wrong with the settings, one line for each."""
     for name, setting in DECLARED.items():

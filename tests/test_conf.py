@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 from pytest_django import Settings
 
-from realtime.conf import DECLARED, bad_values, conf, require_valid
+from realtime.conf import DECLARED, bad_values, conf, require_valid, spelled
 from realtime.management.commands import up
 from tests.processes import ROOT, process_environment
 
@@ -192,6 +192,12 @@ def test_the_worker_of_up_is_that_of_the_project(settings: Settings) -> None:
     assert (up.celery_app(), up._has_celery_app()) == ("tests", False)
     settings.REALTIME_CELERY_APP = "shop.work:app"
     assert (up.celery_app(), up._has_celery_app()) == ("shop.work:app", True)
+
+
+def test_messages_name_what_the_project_has(settings: Settings) -> None:
+    assert spelled("REDIS_URL", "CHANNEL_LAYERS") == "REDIS_URL"
+    settings.REALTIME_KNOWN_VARIABLES = []
+    assert spelled("REDIS_URL", "CHANNEL_LAYERS") == "CHANNEL_LAYERS"
 
 
 ENDS_LOGINS = """

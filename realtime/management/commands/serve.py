@@ -13,7 +13,7 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from redis.exceptions import RedisError
 
-from realtime.conf import conf, valkey_directory
+from realtime.conf import conf, spelled, valkey_directory
 from realtime.delivery.layers import shared_layer
 from realtime.extras import MissingExtra, extra
 from realtime.standalone import valkey
@@ -63,7 +63,7 @@ class Command(BaseCommand):
                     "The database lacks tables of this version: run python manage.py migrate"
                 )
         except DatabaseError:
-            self._warn_of("The database", "DATABASE_URL")
+            self._warn_of("The database", spelled("DATABASE_URL", "DATABASES"))
         connection.close()
 
     def _warn_of_redis(self) -> None:
@@ -74,7 +74,7 @@ class Command(BaseCommand):
             for client in layer.sync_clients if layer is not None else ():
                 client.ping()
         except (RedisError, OSError):
-            self._warn_of("Redis", "REDIS_URL")
+            self._warn_of("Redis", spelled("REDIS_URL", "CHANNEL_LAYERS"))
 
     def _warn_of(self, backend: str, setting: str) -> None:
         """No error: the server works as soon as it is back."""

@@ -188,6 +188,7 @@ def _require_alone(path: Path, port: int) -> IO[str]:
     Two in one directory would play two replays into the same streams.
     """
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = open(path, "a+", opener=valkey.private_opener)  # noqa: SIM115  # until the end
     except OSError as exc:
         raise CommandError(f"{path} cannot be used: {exc.strerror}; set VAR_DIR") from None
