@@ -1,0 +1,78 @@
+"""A client of ARA Realtime: predictions, market data and alerts, none missed and none twice.
+
+The files: `client` (the asynchronous client), `subscription` (an iterator that survives lost
+connections), `connector` (how a connection is opened), `session` and `positions` (what to do and
+where a reader stands, pure), `backoff`, `events` (what is told), `records` (what is read over
+HTTP), `frames` (DataFrames), `errors`, `version`.
+"""
+
+from ara_client.client import Client
+from ara_client.errors import (
+    AraError,
+    BadRequest,
+    Forbidden,
+    LimitExceeded,
+    NotAnAraServer,
+    NotFound,
+    Refused,
+    RequestFailed,
+    Unauthorized,
+    Unreachable,
+)
+from ara_client.events import (
+    Alert,
+    Connected,
+    Event,
+    Folded,
+    Fresh,
+    Gap,
+    MarketData,
+    Prediction,
+    PredictionOutcome,
+    Reconnecting,
+    Resumed,
+    ServerError,
+    ServerShutdown,
+    Stale,
+    TokenExpiring,
+    Update,
+)
+from ara_client.frames import Rows, to_frame
+from ara_client.positions import Position
+from ara_client.subscription import Subscription
+from ara_client.version import VERSION as __version__
+
+__all__ = [
+    "Alert",
+    "AraError",
+    "BadRequest",
+    "Client",
+    "Connected",
+    "Event",
+    "Folded",
+    "Forbidden",
+    "Fresh",
+    "Gap",
+    "LimitExceeded",
+    "MarketData",
+    "NotAnAraServer",
+    "NotFound",
+    "Position",
+    "Prediction",
+    "PredictionOutcome",
+    "Reconnecting",
+    "Refused",
+    "RequestFailed",
+    "Resumed",
+    "Rows",
+    "ServerError",
+    "ServerShutdown",
+    "Stale",
+    "Subscription",
+    "TokenExpiring",
+    "Unauthorized",
+    "Unreachable",
+    "Update",
+    "__version__",
+    "to_frame",
+]
