@@ -54,6 +54,13 @@ class Postgres:
         self._directory = Path(tempfile.mkdtemp(prefix="ara-postgres-"))
         password, self._port = secrets.token_hex(16), free_port()
         self.url = f"postgres://ara:{password}@127.0.0.1:{self._port}/postgres"
+        self.parameters = {
+            "NAME": "postgres",
+            "USER": "ara",
+            "PASSWORD": password,
+            "HOST": "127.0.0.1",
+            "PORT": self._port,
+        }
         passwords = self._directory / "password"
         passwords.write_text(password)
         # PostgreSQL refuses to run as root.
