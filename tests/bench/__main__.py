@@ -33,6 +33,7 @@ publisher and Redis on another. Prints Markdown tables; the rounds are in var/be
   f  requested predictions
   g  alert rules: an update among 100,000, and from a price to the alert on a socket
   h  attacks by one client: what the readers beside it notice, and what is left of it
+  i  publishing over HTTP
 
 `python -m tests.bench fanout` is (a) alone, with the sockets, rate and seconds that you say;
 --keep N goes on with that load for N seconds and prints the server's pids, for a profiler.
@@ -150,7 +151,11 @@ def main() -> None:
     try:
         keys = size.connects + 1 if "c" in options.only and not is_fanout else 0
         attacked = "h" in options.only and not is_fanout
-        with quiet.alone(BENCH_DIR / "lock", say), place(keys, attacked=attacked) as where:
+        posted = "i" in options.only and not is_fanout
+        with (
+            quiet.alone(BENCH_DIR / "lock", say),
+            place(keys, attacked=attacked, posted=posted) as where,
+        ):
             if is_fanout:
                 uvloop.run(fanout(kinds, where, size, options.rounds or 1, options.keep))
             else:

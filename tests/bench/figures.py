@@ -100,6 +100,12 @@ def figures(middle: Medians, sockets: int) -> list[Figure]:
          find.worst("h", "p99_excess_ms"), 50.0),
         ("(h) keys that an attack leaves in Redis, worst attack",
          find.worst("h", "redis_keys"), 10.0),
+        ("(i) CPU of a publish over HTTP / that of a FastAPI handler",
+         find.ratio("i", "one at a time", "cpu_us", "fastapi"), 1.0),
+        ("(i) p99 of 16 at a time / FastAPI's",
+         find.ratio("i", "16 at a time", "p99_ms", "fastapi"), 1.2),
+        ("(i) CPU us of each of 1,000 updates in a request",
+         find.value("i", "1,000 updates", OURS, "cpu_us"), 25.0),
     ]  # fmt: skip
     return [Figure(*figure) for figure in found if not math.isnan(figure[1])]
 

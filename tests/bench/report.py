@@ -32,6 +32,7 @@ TITLES = {
     "f": "Requested predictions",
     "g": "Alert rules",
     "h": "Attacks by one client",
+    "i": "Publishing over HTTP",
 }
 
 
@@ -138,6 +139,8 @@ COLUMNS: dict[str, list[tuple[str, Cell]]] = {
     "h": [ARRIVED, LATENCY, ("p99 above twice the undisturbed, ms", number("p99_excess_ms")),
           ("RSS grew by MiB", number("rss_growth_mib")),
           ("keys left in Redis", number("redis_keys", 0))],
+    "i": [("updates/s", number("rate", 0)), CPU, REDIS, ("p50 ms", number("p50_ms", 2)),
+          ("p99 ms", number("p99_ms", 2))],
 }  # fmt: skip
 RATIO = {
     "a": "cpu_us",
@@ -145,9 +148,10 @@ RATIO = {
     "c": "connect_us",
     "saturation": "most_per_second",
     "e": "wall_us",
+    "i": "cpu_us",
 }
 # In these each case is a table of its own, in the others a line.
-BY_CASE = ("a", "b")
+BY_CASE = ("a", "b", "i")
 
 
 # Tables -----------------------------------------------------------------------------------------
@@ -224,7 +228,7 @@ def heading(about: Mapping[str, Any], rows: Sequence[Row], rounds: int, seconds:
         f"Python {about['python']}, {packages}; commit {about['commit']}, {about['time']}.",
         f"Median of {rounds} round(s) of {seconds:g} s. Other programs took "
         f"{statistics.median(noise):.2f} of a core (median; most {max(noise):.2f}).",
-        "CPU and Redis: microseconds per delivered message (c: per connection, e: per update).",
+        "CPU and Redis: microseconds per delivered message (c: per connection; e, i: per update).",
     ]
     failed = {(row.workload, row.server): row.failed for row in rows if row.failed}
     lines += [f"({key[0]}) {LABELS[key[1]]} failed: {reason}" for key, reason in failed.items()]

@@ -18,6 +18,7 @@ from tests.bench import quiet
 from tests.bench.alerts import alerts
 from tests.bench.attacks import attacks
 from tests.bench.drive import BenchError
+from tests.bench.posting import posting
 from tests.bench.report import Row
 from tests.bench.servers import Cores, Kind, Place
 from tests.bench.slow import slow_readers
@@ -43,8 +44,9 @@ WORKLOADS: dict[str, Workload] = {
     "f": predictions,
     "g": alerts,
     "h": attacks,
+    "i": posting,
 }
-LETTERS = "abcdefgh"
+LETTERS = "abcdefghi"
 # Servers that are left out: others show the same, or they would take minutes.
 LEFT_OUT: dict[str, Sequence[str]] = {
     "a": (),
@@ -59,7 +61,7 @@ def say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def place(keys: int, *, attacked: bool = False) -> Iterator[Place]:
+def place(keys: int, *, attacked: bool = False, posted: bool = False) -> Iterator[Place]:
     """A directory, a database with API keys and a Valkey of this run, all gone afterwards."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -73,7 +75,9 @@ def place(keys: int, *, attacked: bool = False) -> Iterator[Place]:
         manage(directory, "migrate", "-v0", REDIS_URL="redis://127.0.0.1:1")
         with Valkey(directory / "valkey", tcp=True) as valkey:
             attack_key = make_keys(directory, 1, owner="attacker")[0] if attacked else ""
-            yield Place(directory, valkey, cores, make_keys(directory, keys), attack_key)
+            publish_key = make_publish_key(directory) if posted else ""
+            keys_of_all = make_keys(directory, keys)
+            yield Place(directory, valkey, cores, keys_of_all, attack_key, publish_key)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
         os.sched_setaffinity(0, available)
@@ -95,6 +99,14 @@ def make_keys(directory: Path, count: int, owner: str = "user") -> Sequence[str]
     output = manage(directory, "shell", "-v0", "-c", code, REDIS_URL="redis://127.0.0.1:1").stdout
     keys: list[str] = json.loads(output.splitlines()[-1])
     return keys
+
+
+def make_publish_key(directory: Path) -> str:
+    arguments = ("create_api_key", "publisher", "bench", "--scope", "publish")
+    code = "from django.contrib.auth.models import User; User.objects.create(username='publisher')"
+    redis = "redis://127.0.0.1:1"
+    manage(directory, "shell", "-v0", "-c", code, REDIS_URL=redis)
+    return manage(directory, *arguments, REDIS_URL=redis).stdout.split()[-1]
 
 
 class Run:
@@ -166,6 +178,8 @@ def noise(rows: Sequence[Row]) -> float:
 def takes_part(letter: str, kind: Kind) -> bool:
     if letter in "efgh":
         return kind.name == "ara"
+    if letter == "i":
+        return kind.name in ("ara", "fastapi")
     return kind.name not in LEFT_OUT[letter]
 
 

@@ -34,6 +34,7 @@ class Place:
     cores: Cores
     api_keys: Sequence[str] = ()
     attack_key: str = ""  # one with every scope
+    publish_key: str = ""
 
     def environment(self) -> dict[str, str]:
         """Of this project's processes."""
@@ -154,6 +155,14 @@ def start_fastapi(place: Place) -> Running:
     return _start(
         place, sys.executable, "-m", "uvicorn", "--port", "{port}", "--log-level", "warning",
         "tests.bench.rivals.fastapi_app:app", PYTHONPATH=str(PYTHON_PACKAGES),
+    )  # fmt: skip
+
+
+def start_fastapi_publish(place: Place) -> Running:
+    return _start(
+        place, sys.executable, "-m", "uvicorn", "--port", "{port}", "--log-level", "warning",
+        "tests.bench.rivals.fastapi_publish:app", PYTHONPATH=str(PYTHON_PACKAGES),
+        REDIS_URL=place.valkey.url,
     )  # fmt: skip
 
 

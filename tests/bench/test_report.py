@@ -41,3 +41,12 @@ def test_what_was_not_measured_has_no_figure() -> None:
 def test_an_interval_without_a_delivery_says_never() -> None:
     rows = [Row("d", "10% do not read", "fastapi", 1, {"p50_ms": math.inf, "p99_ms": math.inf})]
     assert "never" in tables(medians(rows))
+
+
+def test_a_publish_over_http_is_compared_with_a_handler_of_fastapi() -> None:
+    rows = [
+        Row("i", "one at a time", "ara", 1, {"cpu_us": 300.0}),
+        Row("i", "one at a time", "fastapi", 1, {"cpu_us": 400.0}),
+    ]
+    [figure] = figures(medians(rows), 500)
+    assert (figure.value, figure.reached) == (0.75, True)
