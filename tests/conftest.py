@@ -23,7 +23,9 @@ REDIS = "realtime.delivery.layers.RedisStreamLayer"
 os.environ[VARIABLE] = ""
 
 # A busy machine must not look like a failure.
-hypothesis.settings.register_profile("ara", deadline=None)
+hypothesis.settings.register_profile(
+    "ara", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("ara")
 
 

@@ -1,6 +1,7 @@
 """What tests of running servers share: credentials in the server's database, publishing to it."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,15 +26,17 @@ print(json.dumps({
 
 # What other modules have sent through the same server waits for nobody here.
 _EMPTY_INBOX = "from realtime.models import Alert; Alert.objects.all().delete()"
-_created: dict[int, SimpleNamespace] = {}
+# By directory: servers of one directory share a database, and a port may be that of another later.
+_created: dict[Path, SimpleNamespace] = {}
 
 
 def create_people(server: LiveServer) -> SimpleNamespace:
     """Alice, Bob and Mallory in the database of a server, with their credentials."""
-    if server.port not in _created:
-        _created[server.port] = SimpleNamespace(**json.loads(server.shell(_PEOPLE)))
-    server.shell(_EMPTY_INBOX)
-    return _created[server.port]
+    if server.directory in _created:
+        server.shell(_EMPTY_INBOX)
+    else:
+        _created[server.directory] = SimpleNamespace(**json.loads(server.shell(_PEOPLE)))
+    return _created[server.directory]
 
 
 def publish_to(server: LiveServer, settings: Any) -> None:
