@@ -94,7 +94,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def starts_server(item: pytest.Item) -> bool:
     fixtures = getattr(item, "fixturenames", ())
-    return not {"migrated_database", "new_database"}.isdisjoint(fixtures)
+    return not {"migrated_database", "new_database", "server"}.isdisjoint(fixtures)
 
 
 def in_memory(item: pytest.Item) -> bool:
@@ -231,17 +231,34 @@ def _server_starter(
         server.stop()
 
 
-@pytest.fixture(scope="session", params=["uvicorn", "daphne"])
-def server(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    new_database: NewDatabase,
+@pytest.fixture(scope="session")
+def uvicorn(
+    tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase
 ) -> Iterator[LiveServer]:
-    """A server with default settings, of each kind, with a Valkey of its own."""
-    directory = tmp_path_factory.mktemp(request.param)
+    yield from _default_server("uvicorn", tmp_path_factory, new_database)
+
+
+@pytest.fixture(scope="session")
+def daphne(
+    tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase
+) -> Iterator[LiveServer]:
+    yield from _default_server("daphne", tmp_path_factory, new_database)
+
+
+def _default_server(
+    kind: str, tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase
+) -> Iterator[LiveServer]:
+    """A server with default settings, with a Valkey of its own."""
+    directory = tmp_path_factory.mktemp(kind)
     database = new_database(directory)
     with Valkey(directory / "valkey") as valkey:
-        environment = {"REDIS_URL": valkey.url, **database}
-        server = start_live_server(request.param, directory, environment)
+        server = start_live_server(kind, directory, {"REDIS_URL": valkey.url, **database})
         yield server
         server.stop()
+
+
+@pytest.fixture(scope="session", params=["uvicorn", "daphne"])
+def server(request: pytest.FixtureRequest) -> LiveServer:
+    """A server of each kind. Both live as long as the process that tests them."""
+    server: LiveServer = request.getfixturevalue(request.param)
+    return server

@@ -5,6 +5,7 @@ The tables are the contract: `OK`, a close code, or an HTTP status.
 
 import asyncio
 import json
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -85,6 +86,13 @@ ENDPOINTS = {
     "/ws/market-data": "market-data",
     "/ws/alerts": "alerts",
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _closed() -> Iterator[None]:
+    """Its sockets are closed when no test asks any more."""
+    yield
+    HTTP.close()
 
 
 @pytest.fixture(scope="module")
