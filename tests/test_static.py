@@ -28,6 +28,7 @@ async def test_a_file_is_answered_without_a_warning(
     assert body == content()[:size]
 
 
+@pytest.mark.django_db  # the end of a request closes what an earlier test has opened
 def test_a_file_is_answered_under_wsgi_too() -> None:
     answer = Client().get(f"/static/{NAME}")
     assert b"".join(answer) == content()

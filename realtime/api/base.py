@@ -164,9 +164,9 @@ def _finite(value: Any) -> Any:
     return finite(value) if isinstance(value, float) else value
 
 
+# Says itself all that REST_FRAMEWORK would say for it: that belongs to the project. No docstring,
+# since the OpenAPI document would describe every operation by it.
 class ApiView(APIView):
-    """Says itself all that REST_FRAMEWORK would say for it: that belongs to the project."""
-
     authentication_classes = [CredentialAuthentication, SessionAuthentication]
     permission_classes = [IsAuthenticated]
     throttle_classes = []

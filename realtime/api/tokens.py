@@ -118,9 +118,8 @@ _BAD_TOKEN: Final = (
 )  # fmt: skip
 
 
+# simplejwt's view, without what it raises for some bad tokens.
 class _TokenView(ApiView, TokenViewBase):
-    """simplejwt's view, without what it raises for some bad tokens."""
-
     authentication_classes: Any = []
     permission_classes: Any = []
 

@@ -1,6 +1,7 @@
 """Statistics, health, the OpenAPI document and its page."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -237,3 +238,11 @@ def test_a_redis_that_is_no_cluster_or_away_is_none_of_that_check(
     assert list(checks.check_redis_cluster()) == []
     settings.CHANNEL_LAYERS["default"]["CONFIG"] = {"hosts": [f"redis://127.0.0.1:{free_port()}"]}
     assert list(checks.check_redis_cluster()) == []
+
+
+def test_no_operation_is_described_by_what_all_views_share(client: Client) -> None:
+    document = client.get("/api/v1/schema?format=json").json()
+    operations = [each for path in document["paths"].values() for each in path.values()]
+    described = Counter(each.get("description", "") for each in operations)
+    del described[""]
+    assert all(count < 4 for count in described.values()), described
