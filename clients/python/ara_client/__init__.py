@@ -1,9 +1,10 @@
 """A client of ARA Realtime: predictions, market data and alerts, none missed and none twice.
 
-The files: `client` (the asynchronous client), `subscription` (an iterator that survives lost
-connections), `connector` (how a connection is opened), `session` and `positions` (what to do and
-where a reader stands, pure), `backoff`, `events` (what is told), `records` (what is read over
-HTTP), `frames` (DataFrames), `errors`, `version`.
+The files: `client` (the asynchronous client), `sync` (the same without `await`), `calls` and `rest`
+(what they ask over HTTP, and how), `subscription` (an iterator that survives lost connections),
+`connector` (how a connection is opened), `session` and `positions` (what to do, and where a reader
+stands: pure), `gate` (which alerts pass), `backoff`, `events` (what is told), `records` (what is
+read over HTTP), `frames` (DataFrames), `errors`, `version`.
 """
 
 from ara_client.client import Client
@@ -39,13 +40,16 @@ from ara_client.events import (
 )
 from ara_client.frames import Rows, to_frame
 from ara_client.positions import Position
+from ara_client.records import Bar, Publication, Score
 from ara_client.subscription import Subscription
+from ara_client.sync import SyncClient, SyncSubscription
 from ara_client.version import VERSION as __version__
 
 __all__ = [
     "Alert",
     "AraError",
     "BadRequest",
+    "Bar",
     "Client",
     "Connected",
     "Event",
@@ -60,15 +64,19 @@ __all__ = [
     "Position",
     "Prediction",
     "PredictionOutcome",
+    "Publication",
     "Reconnecting",
     "Refused",
     "RequestFailed",
     "Resumed",
     "Rows",
+    "Score",
     "ServerError",
     "ServerShutdown",
     "Stale",
     "Subscription",
+    "SyncClient",
+    "SyncSubscription",
     "TokenExpiring",
     "Unauthorized",
     "Unreachable",

@@ -3,19 +3,20 @@
 import asyncio
 import json
 import ssl
-import weakref
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from ara_client import events
+from ara_client.calls import Calls
 from ara_client.connector import Connector, GetToken, Lost, receive
 from ara_client.errors import RequestFailed, Unreachable, is_terminal, refusal
 from ara_client.events import Alert, MarketData, Prediction
+from ara_client.gate import AlertGate, Severity
 from ara_client.positions import Position
+from ara_client.rest import Rest
 from ara_client.session import Channel, Session
 from ara_client.subscription import Subscription, positions_of, upper
 
-Severity = Literal["low", "medium", "high", "critical"]
 # Where to go on: of several streams by name, of a single one as it is; a text is `epoch:offset`.
 Since = Mapping[str, Position | str] | Position | str
 
@@ -24,7 +25,7 @@ U = TypeVar("U", MarketData, Prediction, Alert)
 _MAX_HISTORY: Final = 300
 
 
-class Client:
+class Client(Calls):
     """A connection to one server, for asynchronous code.
 
     `url` is the address of the server, `http://localhost:8000` or `wss://example.com/prefix`. Give
@@ -51,9 +52,10 @@ class Client:
             url, credential=api_key if token is None else token,
             get_token=get_token, ssl_context=ssl_context,
         )  # fmt: skip
+        super().__init__(Rest(self._connector, timeout))
         self._timeout = timeout
         self._give_up_after = give_up_after
-        self._subscriptions: weakref.WeakSet[Subscription[Any]] = weakref.WeakSet()
+        self._subscriptions: set[Subscription[Any]] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -103,12 +105,8 @@ class Client:
 
         `min_severity` and `symbols` filter them. `since` has the positions of `all` and `user`.
         """
-        config: dict[str, object] = {}
-        if min_severity is not None:
-            config["min_severity"] = min_severity
-        if symbols is not None:
-            config["symbols"] = upper(symbols)
-        session = self._session("alerts", since, ["all"], history, config=config)
+        gate = AlertGate(min_severity, None if symbols is None else upper(symbols))
+        session = self._session("alerts", since, ["all"], history, gate=gate)
         return self._open(session, Alert, "/ws/alerts", [])
 
     async def request_prediction(self, symbol: str, horizon: int = 1) -> Prediction:
@@ -165,13 +163,13 @@ class Client:
         history: int,
         *,
         max_rate: float | None = None,
-        config: Mapping[str, object] | None = None,
+        gate: AlertGate | None = None,
     ) -> Session:
         if not 0 <= history <= _MAX_HISTORY:
             raise ValueError(f"history is from 0 to {_MAX_HISTORY}, not {history}")
         return Session(
             channel, since=positions_of(since, names), history=history, max_rate=max_rate,
-            config=config, can_renew=self._connector.get_token is not None,
+            gate=gate, can_renew=self._connector.get_token is not None,
         )  # fmt: skip
 
     def _open(
@@ -180,5 +178,6 @@ class Client:
         subscription = Subscription(
             self._connector, session, kind, path, symbols, give_up_after=self._give_up_after
         )
-        self._subscriptions.add(subscription)
+        ended = {each for each in self._subscriptions if each.ended}
+        self._subscriptions = (self._subscriptions - ended) | {subscription}
         return subscription

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from ara_client.positions import Position
+
 Json = Mapping[str, Any]  # a JSON object, of whatever shape the publisher chose
 
 
@@ -27,11 +29,16 @@ def _float(data: Json, name: str) -> float | None:
     return float(value)
 
 
+def _position(epoch: str | None, offset: int | None) -> Position | None:
+    return Position(epoch, offset) if epoch and offset is not None else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
     """An update of a stream: what market data and predictions share.
 
-    `offset` is its number in the stream, 1, 2, 3, …; None for what belongs to no stream.
+    `offset` is its number in the stream, 1, 2, 3, …, and `epoch` the name of that numbering; None
+    for what belongs to no stream.
     `timestamp` is the time of publication. `snapshot`: it is the newest update, with which a
     subscription begins. `folded`: how many older updates it replaced, because they were not read
     in time or `max_rate` held them back. `replayed`: it was published while the client was away.
@@ -41,9 +48,15 @@ class Update:
     data: Json
     timestamp: datetime
     offset: int | None = None
+    epoch: str | None = None
     snapshot: bool = False
     folded: int = 0
     replayed: bool = False
+
+    @property
+    def position(self) -> Position | None:
+        """Where to go on after it: a `since=`."""
+        return _position(self.epoch, self.offset)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +118,13 @@ class Alert:
     audience: str
     timestamp: datetime
     offset: int | None = None
+    epoch: str | None = None
     replayed: bool = False
+
+    @property
+    def position(self) -> Position | None:
+        """Where to go on after it, in the stream `audience`."""
+        return _position(self.epoch, self.offset)
 
     @property
     def message(self) -> str:
@@ -248,13 +267,14 @@ Event = (
 )
 
 
-def market_data(message: Json, *, replayed: bool = False) -> MarketData:
-    return MarketData(**_update(message), replayed=replayed)
+def market_data(message: Json, *, epoch: str | None = None, replayed: bool = False) -> MarketData:
+    return MarketData(**_update(message), epoch=epoch, replayed=replayed)
 
 
-def prediction(message: Json, *, replayed: bool = False) -> Prediction:
-    request_id = message.get("request_id")
-    return Prediction(**_update(message), replayed=replayed, request_id=request_id)
+def prediction(message: Json, *, epoch: str | None = None, replayed: bool = False) -> Prediction:
+    return Prediction(
+        **_update(message), epoch=epoch, replayed=replayed, request_id=message.get("request_id")
+    )
 
 
 def _update(message: Json) -> dict[str, Any]:
@@ -268,10 +288,10 @@ def _update(message: Json) -> dict[str, Any]:
     }
 
 
-def alert(message: Json, *, replayed: bool = False) -> Alert:
+def alert(message: Json, *, epoch: str | None = None, replayed: bool = False) -> Alert:
     return Alert(
         id=message["id"], data=message["data"], audience=message["audience"],
-        timestamp=moment(message["timestamp"]), offset=message.get("offset"),
+        timestamp=moment(message["timestamp"]), offset=message.get("offset"), epoch=epoch,
         replayed=replayed or message.get("replayed", False),
     )  # fmt: skip
 

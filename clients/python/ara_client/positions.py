@@ -76,6 +76,11 @@ class Positions:
             if at.epoch is not None and at.offset is not None
         }
 
+    def epoch(self, name: str) -> str | None:
+        """The epoch of a stream, if it is known."""
+        at = self._places.get(name)
+        return None if at is None else at.epoch or None
+
     def since(self, names: Iterable[str]) -> dict[str, Position]:
         """The positions that a `subscribe` asks to resume; `*` is all of them."""
         known = self.known()

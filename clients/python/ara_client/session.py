@@ -13,6 +13,7 @@ from ara_client import events
 from ara_client.backoff import Backoff
 from ara_client.errors import AraError, NotAnAraServer, RequestFailed, is_terminal, refusal
 from ara_client.events import Event
+from ara_client.gate import AlertGate
 from ara_client.positions import Position, Positions
 
 Channel = Literal["market-data", "predictions", "alerts"]
@@ -97,7 +98,7 @@ class Session:
         since: Mapping[str, Position] | None = None,
         history: int = 0,
         max_rate: float | None = None,
-        config: Mapping[str, object] | None = None,
+        gate: AlertGate | None = None,
         can_renew: bool = False,
         backoff: Backoff | None = None,
     ) -> None:
@@ -106,7 +107,7 @@ class Session:
         self._channel = channel
         self._history = history
         self._max_rate = max_rate
-        self._config = config
+        self._gate = gate or AlertGate(None, None)
         self._can_renew = can_renew
         self._backoff = backoff or Backoff()
         self._wanted: dict[str, None] = {}  # symbols that the server has confirmed, in order
@@ -214,8 +215,8 @@ class Session:
         effects: list[Effect] = [
             Emit(events.Connected(message.get("connection_id", ""), message["authenticated"]))
         ]
-        if self._config:
-            config = _Request({"type": "configure_alerts", "config": self._config}, joins=True)
+        if self._gate.config:
+            config = _Request({"type": "configure_alerts", "config": self._gate.config}, joins=True)
             effects += self._ask(config)[1]
         # Joined by the URL, like both streams of alerts: only what was missed is to be asked for.
         effects += self._join(message)
@@ -237,7 +238,7 @@ class Session:
     def _update(self, message: Message) -> list[Effect]:
         name = message["audience" if message["type"] == "alert" else "symbol"]
         offset, folded = message.get("offset"), message.get("folded", 0)
-        replayed = False
+        replayed, epoch = False, None
         if offset is not None:
             verdict = self.positions.take(
                 name, offset, folded + message.get("filtered", 0),
@@ -245,9 +246,11 @@ class Session:
             )  # fmt: skip
             if verdict in ("drop", "lost"):
                 return self._resume([name]) if verdict == "lost" else []
-            replayed = verdict == "replay"
+            replayed, epoch = verdict == "replay", self.positions.epoch(name)
         self.phase = "live"
-        effects: list[Effect] = [Emit(_build(message, replayed=replayed))]
+        if message["type"] == "alert" and not self._gate.passes(message):
+            return []
+        effects: list[Effect] = [Emit(_build(message, epoch, replayed=replayed))]
         return [Emit(events.Folded(name, folded, offset or 0)), *effects] if folded else effects
 
     def _subscribe(self, names: Sequence[str]) -> dict[str, object]:
@@ -310,14 +313,14 @@ class Session:
         return [Settle(id, error) for id in lost]
 
 
-def _build(message: Message, *, replayed: bool) -> Event:
+def _build(message: Message, epoch: str | None, *, replayed: bool) -> Event:
     match message["type"]:
         case "market_data_update":
-            return events.market_data(message, replayed=replayed)
+            return events.market_data(message, epoch=epoch, replayed=replayed)
         case "prediction_update":
-            return events.prediction(message, replayed=replayed)
+            return events.prediction(message, epoch=epoch, replayed=replayed)
         case _:
-            return events.alert(message, replayed=replayed)
+            return events.alert(message, epoch=epoch, replayed=replayed)
 
 
 def _told(message: Message) -> list[Effect]:

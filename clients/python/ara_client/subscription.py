@@ -5,7 +5,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, Generic, NoReturn, Self, TypeVar, cast
 
@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 from ara_client.connector import Connector, Lost, receive
 from ara_client.errors import AraError, NotAnAraServer, Unreachable
-from ara_client.events import Alert, Event, MarketData, Prediction, Reconnecting
+from ara_client.events import Alert, Event, Gap, MarketData, Prediction, Reconnecting, Update
 from ara_client.frames import Rows
 from ara_client.positions import Position
 from ara_client.session import (
@@ -59,7 +59,7 @@ class Subscription(Generic[U]):
     ) -> None:
         self._connector = connector
         self._session = session
-        self._kind: type[U] = kind
+        self.kind: type[U] = kind
         self._path = path
         self._symbols = symbols
         self._give_up_after = give_up_after
@@ -69,6 +69,7 @@ class Subscription(Generic[U]):
         self._answers: dict[int, asyncio.Future[None]] = {}
         self._first: list[asyncio.Future[None]] = []
         self._waiting: deque[Event] = deque()
+        self._read: dict[str, Position] = {}
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
         self._live = asyncio.Event()
@@ -77,18 +78,23 @@ class Subscription(Generic[U]):
 
     @property
     def positions(self) -> dict[str, Position]:
-        """How far each stream was received: what `since=` takes, now or in another process.
+        """How far each stream was read: what `since=` takes, now or in another process."""
+        unread = {_stream_of(event) for event in self._waiting}
+        known = self._session.positions.known()
+        read = {name: self._read[name] for name in unread & self._read.keys()}
+        return {name: at for name, at in known.items() if name not in unread} | read
 
-        Read it when the iteration has caught up: what still waits for it counts as received.
-        """
-        return self._session.positions.known()
+    @property
+    def ended(self) -> bool:
+        """It receives nothing any more."""
+        return self._closed or (self._task is not None and self._task.done())
 
     def __aiter__(self) -> AsyncIterator[U]:
         return self._updates()
 
     async def _updates(self) -> AsyncIterator[U]:
         async for event in self.events():
-            if isinstance(event, self._kind):
+            if isinstance(event, self.kind):
                 yield event
 
     async def events(self) -> AsyncIterator[Event]:
@@ -101,7 +107,7 @@ class Subscription(Generic[U]):
         """Wait until an event waits; False: no other will come. Raises what ended it."""
         self._start()
         while not self._waiting:
-            if self._task is None or self._task.done():
+            if self.ended:
                 if self._error is not None:
                     raise self._error
                 return False
@@ -112,6 +118,9 @@ class Subscription(Generic[U]):
     def pop(self) -> Event:
         """The event that has waited longest."""
         event = self._waiting.popleft()
+        at = Position(event.epoch, event.to_offset) if isinstance(event, Gap) else _position(event)
+        if at is not None:
+            self._read[_stream_of(event)] = at
         self._emptied.set()
         return event
 
@@ -122,7 +131,7 @@ class Subscription(Generic[U]):
             async with asyncio.timeout(timeout):
                 while len(updates) < count and await self.wait():
                     event = self.pop()
-                    if isinstance(event, self._kind):
+                    if isinstance(event, self.kind):
                         updates.append(event)
         return updates
 
@@ -162,6 +171,7 @@ class Subscription(Generic[U]):
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        self._filled.set()
 
     def _start(self) -> None:
         if self._task is not None or self._closed:
@@ -304,6 +314,14 @@ class Subscription(Generic[U]):
             await self._carry_out(self._session.renewed(token))
 
 
+def _stream_of(event: Event) -> str:
+    return event.audience if isinstance(event, Alert) else getattr(event, "symbol", "")
+
+
+def _position(event: Event) -> Position | None:
+    return event.position if isinstance(event, Update | Alert) else None
+
+
 def upper(symbols: Iterable[str]) -> list[str]:
     """Symbols as the server writes them, without repetitions; raises TypeError."""
     names = list(symbols)
@@ -317,16 +335,15 @@ def positions_of(since: object, symbols: Sequence[str]) -> dict[str, Position]:
     """`since`: positions by symbol, or one of the only symbol; as Position or `epoch:offset`."""
     if since is None:
         return {}
-    if not isinstance(since, dict):
+    if not isinstance(since, Mapping):
         if len(symbols) != 1:
             raise ValueError("since: with several symbols give a dict, {symbol: position}")
         since = {symbols[0]: since}
-    given = cast(dict[str, object], since)
+    given = cast(Mapping[str, object], since)
     return {
-        name if name in ("all", "user") else name.upper(): _position(at)
-        for name, at in given.items()
+        name if name in ("all", "user") else name.upper(): _parsed(at) for name, at in given.items()
     }
 
 
-def _position(at: object) -> Position:
+def _parsed(at: object) -> Position:
     return at if isinstance(at, Position) else Position.parse(str(at))
