@@ -39,7 +39,7 @@ def require_size(body: bytes, name: str) -> None:
         )
 
 
-def check_data(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def check_data(data: object, name: str) -> Mapping[str, Any]:
     """The data if JSON can say all of it; raises InvalidUpdate with the path of what it cannot."""
     if not isinstance(data, Mapping):
         raise InvalidUpdate(name, f"must be a JSON object (a dict), not {type(data).__name__}")

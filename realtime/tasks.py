@@ -28,6 +28,7 @@ from realtime.isolation import namespace
 from realtime.predictions import requests
 from realtime.predictions.predictors import warm_up
 from realtime.predictions.records import record_prediction as _record_prediction
+from realtime.predictions.records import record_predictions as _record_predictions
 from realtime.predictions.resolve import resolve_all
 from realtime.retention import prune
 from realtime.webhooks.worker import deliver_due
@@ -119,6 +120,12 @@ def record_prediction(symbol: str, prediction_data: dict[str, Any]) -> str:
     Not run again when it was stored and not published: that would store it twice.
     """
     return _record_prediction(symbol, prediction_data).prediction_id
+
+
+@shared_task(base=PublishTask, autoretry_for=())
+def record_predictions(predictions: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    """`realtime.predictions.records.record_predictions`; returns each `prediction_id`."""
+    return [row.prediction_id for row in _record_predictions(predictions)]
 
 
 @worker_process_init.connect

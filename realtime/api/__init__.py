@@ -7,6 +7,8 @@
 - `cors`: pages of other origins that may call it.
 - `keys`, `webhooks`: what users manage. `alerts`: their rules and their inbox.
 - `publish`: updates over HTTP. `predictions`, `market_data`: what was stored of them.
+- `answers`: what endpoints answer that accept data, without DRF. `recording`: predictions from
+  outside. `recording_document`: the same in the OpenAPI document.
 - `statistics`: open sockets, and `/metrics`. `metrics`: the numbers in it.
 - `health`: whether a process is alive and ready. `schema`: the OpenAPI and AsyncAPI documents.
 """

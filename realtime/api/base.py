@@ -22,10 +22,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import ChoiceField, Serializer
 from rest_framework.settings import api_settings
-from rest_framework.views import APIView, exception_handler
+from rest_framework.views import APIView, exception_handler, set_rollback
 
 from realtime.access.tickets import TicketsUnavailable
 from realtime.access.user_access import UserAccessFailed
+from realtime.api.answers import Refused
 from realtime.api.authentication import CredentialAuthentication
 from realtime.api.documented import DocumentedSchema
 from realtime.broadcast import PublishFailed
@@ -59,6 +60,9 @@ class BoundedJSONParser(JSONParser):
 
 
 def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None:
+    if isinstance(exc, Refused):
+        set_rollback()
+        return Response(exc.answer.body, exc.answer.status, headers=exc.answer.headers)
     if isinstance(exc, RequestDataTooBig):
         exc = BodyTooLarge()
     elif isinstance(

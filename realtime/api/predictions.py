@@ -1,4 +1,4 @@
-"""`GET predictions`: what was predicted, what became of it, and how good the models were."""
+"""`predictions`: what was predicted, what became of it, and how good the models were."""
 
 from typing import Any, Final
 
@@ -9,10 +9,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from realtime.access.identity import Identity
-from realtime.api.authentication import HasPredictionsScope, identity_of
+from realtime.api.authentication import HasPredictionsScope, HasPublishScope, identity_of
 from realtime.api.base import ApiView, Pages, QuerySerializer
 from realtime.api.documented import extend_schema
 from realtime.api.fields import DateTimeField, ModelSerializer
+from realtime.api.recording import record
+from realtime.api.recording_document import document_recording
 from realtime.api.serializers import PROBLEMS, ProblemSerializer
 from realtime.models import PredictionScore, StoredPrediction
 from realtime.streams import InvalidSymbol, parse_symbol
@@ -107,7 +109,7 @@ class PredictionPagination(Pages):
 
 
 class PredictionsView(ApiView, generics.GenericAPIView[StoredPrediction]):
-    """Every prediction that was recorded, the newest first, in pages: follow `next`."""
+    """The predictions that were recorded, and recording others."""
 
     permission_classes = [HasPredictionsScope]
     pagination_class = PredictionPagination
@@ -131,6 +133,15 @@ class PredictionsView(ApiView, generics.GenericAPIView[StoredPrediction]):
             rows = rows.filter(created_at__lt=wanted["until"])
         page = self.paginate_queryset(rows)
         return self.get_paginated_response(PredictionSerializer(page, many=True).data)
+
+    @document_recording
+    def post(self, request: Request) -> Response:
+        answer = record(identity_of(request), request.data)
+        return Response(answer.body, answer.status, headers=answer.headers)
+
+    def get_permissions(self) -> Any:
+        posted = self.request.method == "POST"
+        return [HasPublishScope()] if posted else super().get_permissions()
 
 
 class PredictionView(ApiView):

@@ -9,6 +9,7 @@ telling what became of it are here.
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 from django.core.management.base import (  # fmt: skip
@@ -79,6 +80,10 @@ class PublishCommand(BaseCommand):
         """The update that a line of standard input asks for; raises InvalidUpdate."""
         return self.update(target, line)
 
+    def publish(self, updates: Sequence[Broadcast]) -> list[Publication]:
+        """Publish checked updates; raises PublishFailed."""
+        return broadcast.broadcast_many(updates)
+
     def handle(self, *, json: str | None, **options: object) -> None:
         if not broadcast.reaches_other_processes():
             raise CommandError(
@@ -93,7 +98,7 @@ class PublishCommand(BaseCommand):
 
     def _publish_argument(self, target: object, text: str) -> None:
         try:
-            publications = broadcast.broadcast_many([self.update(target, parse_object(text))])
+            publications = self.publish([self.update(target, parse_object(text))])
         except InvalidUpdate as exc:
             raise CommandError(str(exc)) from exc
         except PublishFailed as exc:
@@ -137,7 +142,7 @@ class PublishCommand(BaseCommand):
                 tally.refused += 1
                 self.stderr.write(f"line {tally.line}: {exc}")
         try:
-            publications = broadcast.broadcast_many(list(updates.values()))
+            publications = self.publish(list(updates.values()))
         except PublishFailed as exc:
             tally.published += len(exc.published)
             lost = [line for index, line in enumerate(updates) if index not in exc.published]

@@ -13,35 +13,28 @@ subscribers, without `prediction_id`, and logs that it will have no outcome.
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from django.db import transaction
 from django.utils import timezone
 
-from realtime import broadcast, protocol
-from realtime.conf import conf
+from realtime import broadcast
+from realtime.broadcast import Broadcast, InvalidUpdate, Publication
 from realtime.db import DatabaseThread, reconnecting
-from realtime.models import PredictionScore, StoredPrediction
-from realtime.predictions.fields import prediction_fields
-from realtime.predictions.outcomes import Wait
-from realtime.predictions.scores import Score
-from realtime.streams import InvalidSymbol, parse_symbol
-from realtime.webhooks.events import emit
+from realtime.models import StoredPrediction
+from realtime.predictions.storage import (
+    Checked,
+    Record,
+    check_prediction,
+    store_checked,
+    store_prediction,
+)
 
 logger = logging.getLogger(__name__)
 
 # Seconds that subscribers, and a client that requested a prediction, wait for the database.
 STORE_SECONDS: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A stored prediction, and its data as subscribers receive it."""
-
-    row: StoredPrediction
-    data: Mapping[str, object]
 
 
 @reconnecting
@@ -52,7 +45,7 @@ def record_prediction(symbol: str, prediction_data: Mapping[str, object]) -> Sto
     Raises InvalidUpdate (nothing saved), a DatabaseError (nothing published) and PublishFailed
     (saved, and perhaps not published).
     """
-    _require_no_loop()
+    _require_no_loop("arecord_prediction")
     with transaction.atomic():
         record = store_prediction(symbol, prediction_data)
         broadcast.broadcast_prediction_update(record.row.symbol, record.data)
@@ -68,40 +61,57 @@ async def arecord_prediction(
     return record.row
 
 
-def store_prediction(
-    symbol: str, prediction_data: Mapping[str, object], *, requested: bool = False
-) -> Record:
-    """Save a prediction without publishing it; raises InvalidUpdate and DatabaseError.
+@reconnecting
+def record_predictions(
+    predictions: Iterable[tuple[str, Mapping[str, object]]],
+) -> list[StoredPrediction]:
+    """`record_prediction` for any number of predictions, each a symbol and its data; in order.
 
-    A prediction that a client has `requested` is not sent to webhooks.
+    All of them are saved, or none. Raises as `record_prediction` does; the field of InvalidUpdate
+    begins with the index: `predictions[3].symbol`.
     """
-    try:
-        symbol = parse_symbol(symbol)
-    except InvalidSymbol as exc:
-        raise broadcast.InvalidUpdate("symbol", exc.reason) from None
-    broadcast.prediction_update(symbol, prediction_data)  # raises for data that cannot be published
+    _require_no_loop("arecord_predictions")
+    return [record.row for record, _ in record_checked(check_predictions(predictions))]
+
+
+async def arecord_predictions(
+    predictions: Iterable[tuple[str, Mapping[str, object]]],
+) -> list[StoredPrediction]:
+    """`record_predictions` for asynchronous code. It waits for the database in a thread."""
+    records = await _astore(check_predictions(predictions))
+    await broadcast.abroadcast_many(_updates(records))
+    return [record.row for record in records]
+
+
+def check_predictions(
+    predictions: Iterable[tuple[str, Mapping[str, object]]],
+) -> list[Checked]:
+    """Raises InvalidUpdate for the first one that is wrong."""
     now = timezone.now()
-    fields = prediction_fields(prediction_data, now)
-    row = StoredPrediction(symbol=symbol, created_at=now, requested=requested, **fields)
-    row.check_at = Wait(row.as_of, now, row.horizon, row.step).first_look()
+    checked = []
+    for index, (symbol, data) in enumerate(predictions):
+        try:
+            checked.append(check_prediction(symbol, data, now))
+        except InvalidUpdate as exc:
+            raise InvalidUpdate(f"predictions[{index}].{exc.field}", exc.reason) from None
+    return checked
+
+
+def record_checked(checked: Sequence[Checked]) -> list[tuple[Record, Publication]]:
+    """Save and, after commit, broadcast what has been checked, for synchronous code."""
     with transaction.atomic():
-        row.save(force_insert=True)
-        score, _ = PredictionScore.objects.get_or_create(symbol=symbol, model=row.model)
-        data = {
-            **prediction_data,
-            "prediction_id": row.prediction_id,
-            "valid_until": protocol.timestamp(row.valid_until),
-        }
-        if score.outcomes:
-            data["score"] = score_data(score)
-        broadcast.prediction_update(symbol, data)  # raises, and rolls back, if it is too large now
-        if not requested:
-            emit("prediction_complete", {"symbol": symbol, **data}, symbol=symbol)
-    return Record(row, data)
+        records = store_checked(checked)
+        publications = broadcast.broadcast_many(_updates(records))
+    return list(zip(records, publications, strict=True))
+
+
+def _updates(records: Sequence[Record]) -> list[Broadcast]:
+    return [broadcast.prediction_update(each.row.symbol, each.data) for each in records]
 
 
 thread: Final = DatabaseThread("store-prediction")
 astore_prediction = thread.run(store_prediction)
+_astore = thread.run(store_checked)
 
 
 async def stored_data(
@@ -130,15 +140,9 @@ async def stored_data(
         return prediction_data
 
 
-def score_data(score: PredictionScore) -> dict[str, object]:
-    """A score as JSON, with the number of outcomes that it covers."""
-    fields = {name: getattr(score, name) for name in Score.__dataclass_fields__}
-    return {**Score(**fields).as_data(), "window": conf.REALTIME_SCORE_WINDOW}
-
-
-def _require_no_loop() -> None:
+def _require_no_loop(name: str) -> None:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return
-    raise RuntimeError("in asynchronous code: await arecord_prediction(...)")
+    raise RuntimeError(f"in asynchronous code: await {name}(...)")

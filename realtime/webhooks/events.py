@@ -54,18 +54,39 @@ def emit(
     None: of every active user. The owner must be allowed to read what the event is about.
     Raises InvalidUpdate, with nothing written.
     """
-    symbol = _symbol(symbol)
-    body = _body(event, data)
+    return emit_all(event, [(symbol, data)], user_id=user_id, after=after)
+
+
+def emit_all(
+    event: str,
+    items: Sequence[tuple[str | None, Mapping[str, object]]],
+    *,
+    user_id: Any = None,
+    after: float = 0.0,
+) -> list[WebhookDelivery]:
+    """`emit` for many events at once, each given by its symbol and its data."""
     endpoints = WebhookEndpoint.objects.filter(active("owner__"), enabled=True)
     if user_id is not None:
         endpoints = endpoints.filter(owner_id=user_id)
-    endpoints = endpoints.only("pk", "events", "symbols", "owner").order_by()
-    wanting = []
-    for endpoint in readable(endpoints):
+    candidates = readable(endpoints.only("pk", "events", "symbols", "owner").order_by())
+    deliveries: list[WebhookDelivery] = []
+    targets: dict[tuple[str | None, str | None], Sequence[WebhookEndpoint]] = {}
+    for name, data in items:
+        symbol, scope, body = _symbol(name), _scope_of(event, data), _body(event, data)
+        if (symbol, scope) not in targets:
+            targets[symbol, scope] = _allowed(_wanting(candidates, event, symbol), scope, symbol)
+        deliveries += _deliveries(targets[symbol, scope], event, symbol, body, after)
+    return WebhookDelivery.objects.bulk_create(deliveries, _BATCH) if deliveries else []
+
+
+def _wanting(
+    candidates: Sequence[WebhookEndpoint], event: str, symbol: str | None
+) -> list[WebhookEndpoint]:
+    wanting: list[WebhookEndpoint] = []
+    for endpoint in candidates:
         with set_aside(f"webhook endpoint {endpoint.pk}"):
             wanting += [endpoint] if endpoint.wants(event, symbol) else []
-    allowed = _allowed(wanting, _scope_of(event, data), symbol)
-    return _write(allowed, event, symbol, body, timedelta(seconds=after))
+    return wanting
 
 
 def emit_to(
@@ -79,7 +100,9 @@ def emit_to(
     symbol = _symbol(symbol)
     body = _body(event, data)
     endpoints = WebhookEndpoint.objects.filter(active("owner__"), enabled=True, pk=endpoint_id)
-    written = _write(endpoints.only("pk"), event, symbol, body)
+    written = WebhookDelivery.objects.bulk_create(
+        _deliveries(endpoints.only("pk"), event, symbol, body)
+    )
     return written[0] if written else None
 
 
@@ -121,29 +144,29 @@ def _may_read(owner: Any, scope: str, symbol: str | None) -> bool:
         return False
 
 
-def _write(
+def _deliveries(
     endpoints: Iterable[WebhookEndpoint],
     event: str,
     symbol: str | None,
     body: str,
-    after: timedelta = timedelta(0),
+    after: float = 0.0,
 ) -> list[WebhookDelivery]:
+    """What one event brings to these endpoints; not saved yet."""
     # One id for all deliveries, so that a receiver with two endpoints can recognise the event.
     webhook_id = new_webhook_id()
     now = timezone.now()
-    rows = [
+    return [
         WebhookDelivery(
             endpoint_id=endpoint.pk,
             webhook_id=webhook_id,
             event=event,
             symbol=symbol or "",
             body=body,
-            next_attempt_at=now + after,
+            next_attempt_at=now + timedelta(seconds=after),
             created_at=now,
         )
         for endpoint in endpoints
     ]
-    return WebhookDelivery.objects.bulk_create(rows, _BATCH) if rows else []
 
 
 def _symbol(symbol: str | None) -> str | None:

@@ -228,12 +228,16 @@ async def test_an_action_on_a_socket(
     await socket.leave()
 
 
-UPDATE = {"type": "market_data_update", "symbol": SYMBOL, "data": {"price": 1}}
+BODIES = {
+    "publish": {"type": "market_data_update", "symbol": SYMBOL, "data": {"price": 1}},
+    "predictions": {"symbol": SYMBOL, "data": {"predicted_price": 1}},
+}
 # For nobody, a user's token, a key with every scope that customers have, one without `publish`, one
 # for other symbols, and one for metrics only.
 REST: dict[tuple[str, str], tuple[int, int, int, int, int, int]] = {
     ("GET", "connections"): (401, 403, 403, 403, 403, 200),
     ("POST", "publish"): (401, 403, 201, 403, 403, 403),
+    ("POST", "predictions"): (401, 403, 201, 403, 403, 403),
     ("GET", "predictions"): (200, 200, 200, 200, 200, 403),
     ("GET", f"market-data/{SYMBOL}/bars"): (200, 200, 200, 200, 403, 403),
     ("GET", "alert-rules"): (401, 200, 200, 200, 200, 403),
@@ -263,7 +267,7 @@ def test_rest(
     server: LiveServer, secrets: dict[str, str], method: str, path: str, kind: str
 ) -> None:
     secret = secret_of(server, secrets, kind, "publish")
-    body = {} if method in ("GET", "DELETE") else {"json": UPDATE if path == "publish" else {}}
+    body = {} if method in ("GET", "DELETE") else {"json": BODIES.get(path, {})}
     headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
     url = f"{server.http}/api/v1/{path}"
     answer = HTTP.request(method, url, headers={**ORIGIN, **headers}, **body)

@@ -90,6 +90,9 @@ def figures(middle: Medians, sockets: int) -> list[Figure]:
         ("(e) wall of one broadcast / of async_to_sync(group_send)",
          single / find.value("e", "async_to_sync", OURS, "wall_us"), 0.125),
         ("(e) wall us of each of many", find.value("e", "broadcast_many", OURS, "wall_us"), 25.0),
+        ("(e) CPU of each of many recorded predictions / of a single one",
+         find.value("e", "record_predictions", OURS, "cpu_us")
+         / find.value("e", "record_prediction", OURS, "cpu_us"), 0.2),
         ("(f) ms from a request to its prediction, p50",
          find.value("f", "one client", OURS, "p50_ms"), 20.0),
         ("(g) us of an update among 100,000 rules that fires none",

@@ -49,6 +49,7 @@ def main() -> None:
     from redis import Redis
 
     from realtime.broadcast import broadcast_many, broadcast_market_data, market_data_update
+    from realtime.predictions.records import record_prediction, record_predictions
 
     stock = RedisPubSubChannelLayer(hosts=settings.REDIS_URL)
     send = async_to_sync(stock.group_send)
@@ -62,6 +63,14 @@ def main() -> None:
     def many(number: int) -> None:
         broadcast_many([market_data_update("AAPL", market_data(number)) for _ in range(CHUNK)])
 
+    prediction = {"predicted_price": 150.25, "confidence": 0.85, "horizon": 5, "model": "mine"}
+
+    def recorded(number: int) -> None:
+        record_prediction("AAPL", prediction)
+
+    def recorded_many(number: int) -> None:
+        record_predictions([("AAPL", prediction)] * CHUNK)
+
     client = Redis.from_url(settings.REDIS_URL[0])
 
     def bare(number: int) -> None:
@@ -74,6 +83,8 @@ def main() -> None:
         "broadcast_market_data": timed(single, 3_000, 1, redis),
         "async_to_sync(group_send), channels_redis pub/sub": timed(group_send, 300, 1, redis),
         f"broadcast_many, {CHUNK} at a time": timed(many, 20, CHUNK, redis),
+        "record_prediction": timed(recorded, 300, 1, redis),
+        f"record_predictions, {CHUNK} at a time": timed(recorded_many, 6, CHUNK, redis),
         # No offset, no history, nothing checked: what redis-py and Redis take by themselves.
         f"redis-py, PUBLISH alone, {CHUNK} in a pipeline": timed(bare, 20, CHUNK, redis),
     }

@@ -26,8 +26,8 @@ from realtime.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
-from realtime.predictions.records import store_prediction
 from realtime.predictions.resolve import resolve_due, run_outcomes
+from realtime.predictions.storage import store_prediction
 from realtime.retention import prune, run_retention
 from realtime.webhooks import queue
 from realtime.webhooks.events import emit

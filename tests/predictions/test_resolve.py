@@ -26,8 +26,8 @@ from realtime.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
-from realtime.predictions.records import store_prediction
 from realtime.predictions.resolve import Pass, resolve_all, resolve_due, run_outcomes
+from realtime.predictions.storage import store_prediction
 from tests import personas
 from tests.clients import wait_for
 from tests.conftest import REDIS

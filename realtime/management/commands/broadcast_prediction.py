@@ -1,12 +1,14 @@
 """`manage.py broadcast_prediction`: predictions from a terminal or a pipe to the sockets."""
 
+from collections.abc import Sequence
+
 from django.core.management.base import CommandError, CommandParser
 from django.db import Error as DatabaseError
 
-from realtime.broadcast import Broadcast, prediction_update
+from realtime.broadcast import Broadcast, Publication, prediction_update
 from realtime.management.publishing import SymbolCommand
-from realtime.predictions.records import store_prediction
-from realtime.protocol import JsonObject
+from realtime.predictions.storage import check_prediction, store_checked
+from realtime.protocol import JsonObject, update_data
 
 
 class Command(SymbolCommand):
@@ -23,8 +25,9 @@ standard input, one update per line, published as they arrive:
   echo '{"predicted_price": 150.25}' | python %(prog)s AAPL
   echo '{"symbol": "AAPL", "data": {"predicted_price": 150.25}}' | python %(prog)s
 
-stored as well, so that it has an outcome:
+stored as well, so that it has an outcome, one or many:
   python %(prog)s --record AAPL '{"predicted_price": 150.25, "horizon": 5, "model": "mine"}'
+  echo '{"symbol": "AAPL", "data": {"predicted_price": 150.25}}' | python %(prog)s --record
 
 A refused line is reported on standard error, the others are published, and the exit code is 1.
 """
@@ -48,5 +51,14 @@ A refused line is reported on standard error, the others are published, and the 
 
     def build(self, target: str, data: JsonObject) -> Broadcast:
         if self.recording:
-            return prediction_update(target, store_prediction(target, data).data)
+            check_prediction(target, data)
         return prediction_update(target, data)
+
+    def publish(self, updates: Sequence[Broadcast]) -> list[Publication]:
+        if self.recording:
+            given = [(each.stream.symbol, update_data(each.body)) for each in updates]
+            checked = [check_prediction(symbol, data) for symbol, data in given]
+            updates = [
+                prediction_update(each.row.symbol, each.data) for each in store_checked(checked)
+            ]
+        return super().publish(updates)

@@ -1,0 +1,92 @@
+"""What the endpoints that accept data answer, whichever way the request came in. Without DRF.
+
+Such an endpoint has one core function: it parses the body, checks the rights and the limits, acts,
+and returns an Answer or raises Refused. Views, and anything faster than a view, call it.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from realtime.access.identity import Identity
+from realtime.limits.policy import count_published, publish_rate
+
+T = TypeVar("T")
+
+MAX_BATCH: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    body: object
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Refused(Exception):
+    """Raised with the answer for a request that is not carried out."""
+
+    def __init__(self, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status, body)
+        self.answer = Answer(status, body, headers or {})
+
+
+Errors = dict[str, list[str]]
+
+
+class Invalid(Refused):
+    """400: what is wrong, by field."""
+
+    def __init__(self, errors: Errors) -> None:
+        super().__init__(400, errors)
+        self.errors = errors
+
+    @classmethod
+    def of(cls, name: str, reason: str) -> "Invalid":
+        return cls({name: [reason]})
+
+
+def forbidden(reason: str) -> Refused:
+    return Refused(403, {"detail": reason})
+
+
+def read_batch(items: Sequence[object], name: str, read: Callable[[object], T]) -> list[T]:
+    """All items of a list; raises Invalid with the errors of each, by its index and field."""
+    if not 1 <= len(items) <= MAX_BATCH:
+        raise Invalid.of(name, f"A list has 1 to {MAX_BATCH} {name}.")
+    values: list[T] = []
+    errors: Errors = {}
+    for index, item in enumerate(items):
+        try:
+            values.append(read(item))
+        except Invalid as exc:
+            errors |= {f"{index}.{field}": texts for field, texts in exc.errors.items()}
+    if errors:
+        raise Invalid(errors)
+    return values
+
+
+def require_fields(item: object, known: Sequence[str]) -> Mapping[str, object]:
+    """The item if it is an object of these fields; raises Invalid."""
+    if not isinstance(item, Mapping):
+        raise Invalid.of("non_field_errors", "This must be a JSON object.")
+    names = ", ".join(known)
+    unknown = item.keys() - set(known)
+    if unknown:
+        raise Invalid(
+            {name: [f"Unknown field; known fields: {names}."] for name in sorted(unknown)}
+        )
+    return item
+
+
+def take_allowance(identity: Identity, number: int) -> None:
+    """Count updates that are about to be published; raises Refused above the limit."""
+    wait = math.ceil(count_published(identity, number))
+    if wait:
+        limit = publish_rate(identity)
+        detail = (
+            f"More than {limit} updates per second; nothing was published. "
+            f"Expected available in {wait} second{'' if wait == 1 else 's'}."
+        )
+        raise Refused(429, {"detail": detail}, {"Retry-After": str(wait)})
