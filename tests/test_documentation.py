@@ -20,6 +20,7 @@ from tests.processes import ROOT
 
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 DOCS = ROOT / "docs"
+TESTS = ROOT / "tests"
 SETTINGS = (ROOT / "ara_project" / "settings.py").read_text()
 COMMANDS = ROOT / "realtime" / "management" / "commands"
 
@@ -56,6 +57,25 @@ def test_the_english_is_idiomatic(pattern: str) -> None:
         if re.search(pattern, line)
     ]
     assert found == []
+
+
+# A second and more, in figures: what waits for less waits for something that must not come.
+BARE_WAIT = re.compile(
+    r"(?:asyncio\.timeout\(|asyncio\.wait_for\(.*, |\.wait\(|\bjoin\(|communicate\(timeout="
+    r"|urlopen\(.*timeout=|get_message\(timeout=|monotonic\(\) \+ |- began < )[1-9][\d_.]*\b"
+)
+
+
+def test_no_wait_is_written_in_figures_alone() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in written_here()
+        if path.suffix == ".py" and path.is_relative_to(TESTS)
+        if path.relative_to(TESTS).parts[0] not in ("bench", "soak")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if BARE_WAIT.search(line)
+    ]
+    assert found == [], "these bounds do not scale: take PATIENCE or scaled() of tests.patience"
 
 
 def test_the_version_is_the_newest_of_the_changelog() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tests.documents import blocks, section_of
 from tests.installed.environment import Environment, clean_environment
+from tests.patience import scaled, wait_until
 from tests.processes import ROOT, START_SECONDS, STOP_SECONDS, free_port
-from tests.standalone.test_supervisor import wait_until
 
 HOW_TO = (ROOT / "docs" / "how-to" / "existing-project.md").read_text()
 # The first line of a snippet: `# shop/urls.py`, or `# shop/urls.py, at the end`.
@@ -91,6 +91,6 @@ class Project:
 
 
 def answers(url: str) -> bool:
-    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=scaled(5)):
         return True
     return False
