@@ -17,11 +17,13 @@ Document = dict[str, Any]
 
 CLIENT_MESSAGES: Final[tuple[type[Struct], ...]] = get_args(protocol.AnyClientMessage)
 # Those of every channel, then what only one of them has.
-_REQUESTS: Final[Sequence[type[Struct]]] = (protocol.Pong, protocol.Auth, protocol.StatusRequest,
-                                            protocol.Subscribe)  # fmt: skip
+_REQUESTS: Final[Sequence[type[Struct]]] = (
+    protocol.Pong, protocol.PingRequest, protocol.Auth, protocol.StatusRequest, protocol.Subscribe,
+)  # fmt: skip
 _ANSWERS: Final[Sequence[type[Struct]]] = (
-    protocol.Connected, protocol.Ping, protocol.Subscribed, protocol.Authenticated,
-    protocol.TokenExpiring, protocol.Status, protocol.Gap, protocol.ServerShutdown, protocol.Error,
+    protocol.Connected, protocol.Ping, protocol.PongAnswer, protocol.Subscribed,
+    protocol.Authenticated, protocol.TokenExpiring, protocol.Status, protocol.Gap,
+    protocol.ServerShutdown, protocol.Error,
 )  # fmt: skip
 _OF_SYMBOLS: Final = (protocol.Unsubscribed, protocol.StreamStatus)
 _OWN_REQUESTS: Final[dict[Channel, Sequence[type[Struct]]]] = {
@@ -164,9 +166,9 @@ def _operations() -> Document:
 def _name(kind: type[Struct]) -> str:
     """`subscribe`; the second shape of a type has its own: `alert.ReplayedAlert`."""
     tag = str(kind.__struct_config__.tag)
-    if kind in (protocol.PredictionAnswer, protocol.ReplayedAlert):
+    if kind in (protocol.PredictionAnswer, protocol.ReplayedAlert, protocol.PongAnswer):
         return f"{tag}.{kind.__name__}"
-    return f"{tag}.request" if kind is protocol.StatusRequest else tag
+    return f"{tag}.request" if kind in (protocol.StatusRequest, protocol.PingRequest) else tag
 
 
 def _message(kind: type[Struct]) -> Document:

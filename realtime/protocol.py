@@ -174,6 +174,10 @@ class Pong(ClientMessage, tag="pong", kw_only=True):
     """The answer to `ping`."""
 
 
+class PingRequest(ClientMessage, tag="ping", kw_only=True):
+    """Ask for `pong`, to see within seconds whether the connection still lives."""
+
+
 class Subscribe(ClientMessage, tag="subscribe", kw_only=True):
     """`symbol` changes the subscription to that one; `symbols` adds to it, `*` is every symbol.
 
@@ -235,6 +239,7 @@ class StatusRequest(ClientMessage, tag="status", kw_only=True):
 
 AnyClientMessage = (
     Pong
+    | PingRequest
     | Subscribe
     | Unsubscribe
     | RequestPrediction
@@ -390,6 +395,12 @@ class Ping(ServerMessage, tag="ping", kw_only=True):
     """`heads`: the newest offset of each stream; of `*` those that changed since the last ping."""
 
     heads: dict[str, int]
+
+
+class PongAnswer(ServerMessage, tag="pong", kw_only=True):
+    """The answer to `ping` of a client."""
+
+    id: Answers = UNSET
 
 
 class Subscribed(ServerMessage, tag="subscribed", kw_only=True):

@@ -38,7 +38,7 @@ def server_types(base: type[ServerMessage]) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def constants() -> dict[str, Any]:
     """Everything that protocol.js exports, functions left out."""
-    url = json.dumps((SCRIPTS / "protocol.js").as_uri())
+    url = json.dumps((SCRIPTS / "client" / "protocol.js").as_uri())
     script = f"console.log(JSON.stringify({{...await import({url})}}))"
     exported: dict[str, Any] = json.loads(node("--input-type=module", "--eval", script))
     return exported

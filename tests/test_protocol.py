@@ -144,7 +144,7 @@ def test_what_is_no_object_is_refused(text: str) -> None:
     assert error_sent_for(text)["code"] == "invalid_message"
 
 
-@pytest.mark.parametrize("kind", ["", "PONG", "ping", "connected", "__init__", "websocket.connect"])
+@pytest.mark.parametrize("kind", ["", "PONG", "PING", "connected", "__init__", "websocket.connect"])
 def test_an_unknown_type_is_refused_with_the_known_ones(kind: str) -> None:
     error = error_sent_for({"type": kind})
     assert error["code"] == "unknown_type"
@@ -282,8 +282,8 @@ def test_error_codes_are_those_of_the_contract() -> None:
 
 def test_client_types_are_those_of_the_contract() -> None:
     assert set(protocol.CLIENT_TYPES) == {
-        "pong", "subscribe", "unsubscribe", "request_prediction", "configure_alerts", "ack",
-        "auth", "status",
+        "pong", "ping", "subscribe", "unsubscribe", "request_prediction", "configure_alerts",
+        "ack", "auth", "status",
     }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.staticfiles import finders
 from django.test import AsyncClient, Client
 
-NAME = "realtime/ara-core.js"
+NAME = "realtime/client/session.js"
 
 
 def content() -> bytes:

@@ -132,6 +132,7 @@ SERVER_MESSAGES: dict[str, tuple[dict[str, Check], dict[str, Check]]] = {
         {"symbol": stream_name},
     ),
     "ping": ({"heads": heads}, {}),
+    "pong": ({}, {"id": request_id}),
     "prediction_update": (
         {"symbol": symbol, "data": mapping},
         {

@@ -222,6 +222,8 @@ class RealtimeConsumer(SocketConsumer):
         match message:
             case protocol.Pong():
                 self.pulse.pong()
+            case protocol.PingRequest():
+                self.send_message(protocol.answering(protocol.PongAnswer(), message.id))
             case protocol.Subscribe():
                 await self.changes.in_turn(lambda: self.changes.subscribe(message))
             case protocol.Unsubscribe():

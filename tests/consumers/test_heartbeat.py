@@ -46,3 +46,8 @@ async def test_other_messages_are_no_pong(connect: Open, settings: Any) -> None:
         await client.until("ping")
         await client.send("status")
     assert await client.closed() == 4504
+
+
+async def test_a_ping_of_the_client_is_answered(connect: Open) -> None:
+    client = await connect("/ws/market-data/AAPL")
+    assert (await client.ask("ping"))["type"] == "pong"

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Backoff, delayAfterClose, Positions } from "../../realtime/static/realtime/ara-core.js";
-import { CloseCode } from "../../realtime/static/realtime/protocol.js";
+import { Backoff, delayAfterClose } from "../../realtime/static/realtime/client/backoff.js";
+import { Positions } from "../../realtime/static/realtime/client/positions.js";
+import { closeCodeName } from "../../realtime/static/realtime/advice.js";
+import { CloseCode } from "../../realtime/static/realtime/client/protocol.js";
 
 function joined(streams = { AAPL: { epoch: "e", offset: 5 } }, history = 0) {
   const positions = new Positions();
@@ -51,6 +53,11 @@ test("a connection limit is tried again only when the server said when", () => {
   const backoff = new Backoff();
   assert.equal(delayAfterClose(CloseCode.LIMIT_EXCEEDED, { askedMs: 5000, backoff }), 5000);
   assert.equal(delayAfterClose(CloseCode.LIMIT_EXCEEDED, { backoff }), null);
+});
+
+test("close codes have names, and unknown ones do not", () => {
+  assert.equal(closeCodeName(4401), "unauthorized");
+  assert.equal(closeCodeName(1006), "");
 });
 
 test("updates in order are applied", () => {
@@ -169,7 +176,7 @@ test("heads of streams that are not followed are passed over", () => {
 
 test("after a gap for good the stream goes on behind it", () => {
   const positions = joined();
-  positions.skip("AAPL", { epoch: "f", offset: 60 });
+  positions.start("AAPL", "f", 60);
   assert.equal(positions.take("AAPL", { offset: 60, snapshot: true }), "apply");
   assert.deepEqual(positions.since(["AAPL"]), { AAPL: { epoch: "f", offset: 60 } });
 });

@@ -1,7 +1,7 @@
 // Run by tests/test_javascript_client.py against a server: node live_client.mjs CASE URL [TOKEN…]
 import assert from "node:assert/strict";
 
-import { AraClient } from "../../realtime/static/realtime/ara-client.js";
+import { AraClient } from "../../realtime/static/realtime/client/index.js";
 
 const [what, url, ...tokens] = process.argv.slice(2);
 const next = (client, type, accept = () => true) =>

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { areaPath, linePath, placesOnBar, withTrade } from "../../realtime/static/realtime/charts.js";
 import { commandFor } from "../../realtime/static/realtime/commands.js";
 import * as format from "../../realtime/static/realtime/format.js";
-import { closeCodeName, parseSymbol } from "../../realtime/static/realtime/protocol.js";
+import { parseSymbol } from "../../realtime/static/realtime/symbols.js";
 import { held, lately, outcomeText } from "../../realtime/static/realtime/score.js";
 import { Rate } from "../../realtime/static/realtime/rate.js";
 
@@ -121,11 +121,6 @@ test("the rate is zero before the first whole second", () => {
   const rate = new Rate();
   rate.count(100);
   assert.equal(rate.perSecond(200), 0);
-});
-
-test("close codes have names, and unknown ones do not", () => {
-  assert.equal(closeCodeName(4401), "unauthorized");
-  assert.equal(closeCodeName(1006), "");
 });
 
 test("a score says what was held beside what was promised", () => {

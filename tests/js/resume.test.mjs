@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { Backoff } from "../../realtime/static/realtime/ara-core.js";
-import { Session } from "../../realtime/static/realtime/ara-session.js";
+import { Backoff } from "../../realtime/static/realtime/client/backoff.js";
+import { recorded } from "./recorded.mjs";
 
 const path = new URL("../wire_examples_resume.json", import.meta.url);
 const { beginnings, conversations, event_types: eventTypes } = JSON.parse(readFileSync(path));
@@ -13,7 +13,7 @@ const { beginnings, conversations, event_types: eventTypes } = JSON.parse(readFi
 /** What the client did in one step, in the words of the file. */
 function outcome(effects, ids) {
   const of = (what) => effects.filter((effect) => effect.do === what);
-  const events = of("emit").filter(({ type }) => eventTypes.includes(type));
+  const events = of("emit").filter(({ detail }) => eventTypes.includes(detail.type));
   return {
     send: of("send").map(({ message }) => withLabel(message, ids)),
     events: events.map(({ detail }) => detail),
@@ -33,10 +33,11 @@ function withId(message, ids) {
 }
 
 function take(session, step, now, ids) {
-  if (step.start) return session.start();
-  if (step.subscribe) return session.subscribe(step.subscribe).effects;
-  if (step.unsubscribe) return session.unsubscribe(step.unsubscribe).effects;
+  if (step.start) return session.start(now);
+  if (step.subscribe) return session.subscribe(step.subscribe, now);
+  if (step.unsubscribe) return session.unsubscribe(step.unsubscribe, now);
   if (step.close) return session.dropped({ reason: "", ...step.close }, now);
+  if (step.tick) return session.tick(now);
   return session.received(withId(step.receive, ids), now);
 }
 
@@ -54,10 +55,10 @@ function pick(event, names) {
   return { ...Object.fromEntries(fields), replayed: event.replayed ?? false };
 }
 
-for (const { name, channel, after, history, jitter = 1, steps } of conversations) {
+for (const { name, channel, after, history, renews, jitter = 1, steps } of conversations) {
   test(name, () => {
     const backoff = new Backoff({ random: () => jitter });
-    const session = new Session({ channel, history, backoff });
+    const session = recorded({ channel, history, renews, backoff });
     const ids = new Map();
     let now = 0;
     for (const step of [...(beginnings[after] ?? []), ...steps]) {

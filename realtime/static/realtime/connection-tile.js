@@ -1,5 +1,6 @@
 // The state of one socket, and what to do when it is not live.
 
+import { adviceFor, closeCodeName } from "./advice.js";
 import * as format from "./format.js";
 import { Rate } from "./rate.js";
 
@@ -11,26 +12,22 @@ const STATE_TEXT = {
 };
 const CONNECTED = ["live", "backend_unavailable"];
 
-const ANSWER_LIMIT_MS = 3000;
 const NOTE_MS = 15_000; // for what has happened and is over
-const NO_BACKEND = "The server cannot reach its Redis. The updates go on when it is back.";
-const NO_ANSWER = "The server has not answered the subscription yet. Is its Redis away?";
 
 export class ConnectionTile {
-  #client;
+  #channel;
   #parts;
   #deadline = null; // of the wait for a reconnect, on performance.now()'s clock
   #heard = null; // the last heartbeat
   #interval = null; // between two of them
-  #asked = null; // when the subscription that has no answer yet was first seen
   #until = Infinity; // when the note on the screen goes
   roundTripMs = null;
   rate = new Rate();
 
   /** `onPhase(phase)`: for what else depends on it. */
-  constructor(name, client, { onPhase }) {
+  constructor(name, channel, { onPhase }) {
     this.name = name;
-    this.#client = client;
+    this.#channel = channel;
     this.element = document.getElementById("socket").content.firstElementChild.cloneNode(true);
     const part = (selector) => this.element.querySelector(selector);
     this.#parts = {
@@ -41,39 +38,39 @@ export class ConnectionTile {
     };
     part(".socket-name").textContent = name;
     this.#parts.button.setAttribute("aria-label", `Reconnect ${name} now`);
-    this.#parts.button.addEventListener("click", () => client.connect());
-    client.addEventListener("state", ({ detail }) => {
+    this.#parts.button.addEventListener("click", () => channel.connect());
+    channel.addEventListener("state", ({ detail }) => {
       this.#deadline = detail.phase === "waiting" ? performance.now() + detail.ms : null;
       if (!CONNECTED.includes(detail.phase)) this.#heard = this.roundTripMs = null;
       this.#explain(detail);
       this.render();
       onPhase(detail.phase);
     });
-    client.addEventListener("connected", ({ detail }) => {
+    channel.addEventListener("connected", ({ detail }) => {
       this.#interval = detail.heartbeat_interval * 1000;
     });
-    client.addEventListener("ping", () => {
+    channel.addEventListener("ping", () => {
       this.#heard = performance.now();
       this.render();
     });
-    client.addEventListener("error", ({ detail }) => this.#warn(detail.message, NOTE_MS));
-    client.addEventListener("token_expiring", () => {
+    channel.addEventListener("error", ({ detail }) => this.#warn(detail.message, NOTE_MS));
+    channel.addEventListener("token_expiring", () => {
       this.#warn("The token has expired. Enter a new one.");
     });
-    client.addEventListener("authenticated", () => this.#warn(""));
-    client.addEventListener("gap", ({ detail }) => {
+    channel.addEventListener("authenticated", () => this.#warn(""));
+    channel.addEventListener("gap", ({ detail }) => {
       const lost = detail.to_offset - detail.from_offset + 1;
       const what = lost > 0 ? `${lost} updates are lost for good` : "the numbering has begun again";
       this.#warn(`${detail.symbol}: ${what}; the newest update is shown.`, NOTE_MS);
     });
-    client.addEventListener("server_shutdown", () => this.#warn("The server is about to restart."));
+    channel.addEventListener("server_shutdown", () => this.#warn("The server is about to restart."));
   }
 
   async measureRoundTrip() {
-    if (!CONNECTED.includes(this.#client.state.phase)) return;
+    if (!CONNECTED.includes(this.#channel.state.phase)) return;
     const start = performance.now();
     try {
-      await this.#client.status();
+      await this.#channel.status();
       this.roundTripMs = performance.now() - start;
     } catch {
       this.roundTripMs = null; // lost meanwhile: the state says so
@@ -82,13 +79,12 @@ export class ConnectionTile {
   }
 
   render() {
-    const { phase } = this.#client.state;
+    const { phase } = this.#channel.state;
     const now = performance.now();
     this.element.dataset.phase = phase;
     this.#parts.state.textContent = this.#stateText(phase, now);
     this.#parts.facts.textContent = CONNECTED.includes(phase) ? this.#facts(now) : "";
     if (now >= this.#until) this.#warn("");
-    this.#watchSubscription(now);
     this.#parts.button.hidden = phase !== "waiting" && phase !== "closed";
   }
 
@@ -96,7 +92,7 @@ export class ConnectionTile {
     if (phase === "waiting") {
       return `Reconnecting in ${Math.ceil(Math.max(0, this.#deadline - now) / 1000)} s`;
     }
-    if (phase === "closed") return `Closed (${this.#client.state.code})`;
+    if (phase === "closed") return `Closed (${this.#channel.state.code})`;
     return STATE_TEXT[phase];
   }
 
@@ -108,17 +104,10 @@ export class ConnectionTile {
     return facts.join(" · ");
   }
 
-  #watchSubscription(now) {
-    this.#asked = this.#client.subscribing ? (this.#asked ?? now) : null;
-    const late = this.#asked !== null && now - this.#asked > ANSWER_LIMIT_MS;
-    const shown = this.#parts.advice.textContent === NO_ANSWER;
-    if (late !== shown) this.#warn(late ? NO_ANSWER : "");
-  }
-
-  #explain({ phase, reason, advice }) {
+  #explain({ phase, reason, code }) {
     if (phase === "live" || phase === "idle") this.#warn("");
-    else if (phase === "backend_unavailable") this.#warn(NO_BACKEND);
-    else if (advice) this.#warn(`${format.sentence(reason)} ${advice}`.trim());
+    else if (phase === "backend_unavailable") this.#warn(`${format.sentence(reason)} Is its Redis away?`);
+    else if (code) this.#warn(`${format.sentence(reason || closeCodeName(code))} ${adviceFor(code)}`.trim());
   }
 
   #warn(text, ms = Infinity) {

@@ -1,12 +1,12 @@
-// The page: three clients, one card per symbol, the alerts, and the two forms.
+// The page: a client of three channels, one card per symbol, the alerts, and the two forms.
 
 import { AlertList } from "./alert-list.js";
-import { AraClient } from "./ara-client.js";
+import { AraClient, CloseCode } from "./client/index.js";
 import { addCopyButtons } from "./commands.js";
 import { ConnectionTile } from "./connection-tile.js";
 import * as format from "./format.js";
-import { CloseCode, parseSymbol } from "./protocol.js";
 import { SymbolCard } from "./symbol-card.js";
+import { parseSymbol } from "./symbols.js";
 
 const ANSWER_LIMIT_MS = 15_000;
 const ROUND_TRIP_EVERY_MS = 10_000;
@@ -16,15 +16,10 @@ const find = (selector) => document.querySelector(selector);
 const symbols = document.body.dataset.symbols.split(/\s+/).filter(Boolean);
 
 // `/ws`, or below it what the project has put before it.
-const endpointOf = (channel) =>
-  `${location.origin.replace(/^http/, "ws")}${document.body.dataset.ws}/${channel}`;
-
-const market = new AraClient({
-  channel: "market-data", symbols, history: 120, url: endpointOf("market-data"),
-});
-const predictions = new AraClient({ channel: "predictions", symbols, url: endpointOf("predictions") });
-const alerts = new AraClient({ channel: "alerts", history: 20, url: endpointOf("alerts") });
-const clients = [market, predictions, alerts];
+const client = new AraClient({ url: document.body.dataset.ws, symbols, history: 120 });
+const market = client.channel("market-data");
+const predictions = client.channel("predictions", { symbols });
+const alerts = client.channel("alerts", { history: 20 });
 
 const cards = new Map(); // symbol -> SymbolCard
 const requests = new Map(); // request_id -> { card, sent, timer }
@@ -34,10 +29,10 @@ const tiles = [
   ["Market data", market],
   ["Predictions", predictions],
   ["Alerts", alerts],
-].map(([name, client]) => {
-  const tile = new ConnectionTile(name, client, {
+].map(([name, channel]) => {
+  const tile = new ConnectionTile(name, channel, {
     onPhase(phase) {
-      if (client === market) find("[data-cards]").dataset.live = phase === "live" ? "yes" : "no";
+      if (channel === market) find("[data-cards]").dataset.live = phase === "live" ? "yes" : "no";
       if (phase === "live") tile.measureRoundTrip();
       if (phase === "waiting") announce(`${name}: connection lost, reconnecting`);
       if (phase === "closed") announce(`${name}: closed`);
@@ -132,8 +127,8 @@ function removeCard(card) {
   cards.delete(card.symbol);
   card.element.remove();
   draw();
-  for (const client of [market, predictions]) {
-    client.unsubscribe([card.symbol]).catch(() => {}); // not connected: not subscribed again either
+  for (const channel of [market, predictions]) {
+    channel.unsubscribe([card.symbol]).catch(() => {}); // not connected: not subscribed again either
   }
   find("#symbol").focus();
 }
@@ -142,7 +137,7 @@ async function requestPrediction(card) {
   const sent = performance.now();
   card.showRequest("Requested …", { busy: true });
   try {
-    const { request_id: id } = await predictions.requestPrediction(card.symbol);
+    const { request_id: id } = await client.requestPrediction(card.symbol);
     const timer = setTimeout(() => {
       finishRequest(id, () => "No answer. Try again.", { failed: true });
     }, ANSWER_LIMIT_MS);
@@ -195,7 +190,7 @@ tokenForm.addEventListener("reset", () => useToken(""));
 function useToken(token) {
   find("#token-error").textContent = "";
   try {
-    for (const client of clients) client.setToken(token);
+    client.setToken(token);
     alertList.clear();
   } catch (error) {
     find("#token-error").textContent = error.message;
@@ -206,12 +201,8 @@ function useToken(token) {
 
 for (const symbol of symbols) addCard(symbol);
 addCopyButtons(document);
-for (const client of clients) client.connect();
+client.connect();
 setInterval(drawTotals, 500);
 setInterval(() => {
   if (!document.hidden) for (const tile of tiles) tile.measureRoundTrip();
 }, ROUND_TRIP_EVERY_MS);
-// The network is back: no reason to wait any longer.
-addEventListener("online", () => {
-  for (const client of clients) if (client.state.phase === "waiting") client.connect();
-});

@@ -1,44 +1,17 @@
-// Pure parts of the client: where each stream stands, how long to wait, what a close code means.
-// No WebSocket, no timer, no clock: everything comes in as an argument.
-
-import { CloseCode, isTerminal } from "./protocol.js";
+// Where each stream stands, and what an update means there. No WebSocket, no timer, no clock.
 
 // As many positions as fit into one message whatever the symbols; other streams send a snapshot.
 const MAX_SINCE = 500;
 // What the server replays of one stream.
 const MAX_REPLAYED = 300;
 
-/** Full jitter: a random time below a limit that doubles with every attempt. */
-export class Backoff {
-  #attempt = 0;
-
-  constructor({ baseMs = 500, maxMs = 20_000, random = Math.random } = {}) {
-    this.baseMs = baseMs;
-    this.maxMs = maxMs;
-    this.random = random;
-  }
-
-  /** Milliseconds to wait before the next attempt. */
-  next() {
-    const limit = Math.min(this.maxMs, this.baseMs * 2 ** this.#attempt);
-    this.#attempt += 1;
-    return Math.round(this.random() * limit);
-  }
-
-  reset() {
-    this.#attempt = 0;
-  }
-}
-
 /**
- * Milliseconds to wait before reconnecting, or null: not before something has changed.
- * `askedMs` is what the server asked for in `server_shutdown` or in `error.retry_after_ms`.
+ * `epoch` is "" before a stream's first update and null if it was never told; `offset` is null where
+ * whatever comes next is taken; `past`: the position is before the subscription, for the sake of its
+ * history.
+ * @typedef {{ epoch: string | null, offset: number | null, replayUpTo: number, recovering: boolean, past: boolean, ahead: boolean }} Place
+ * @typedef {{ from_offset: number, to_offset: number, epoch: string }} Lost
  */
-export function delayAfterClose(code, { askedMs = null, backoff }) {
-  if (code === CloseCode.LIMIT_EXCEEDED && askedMs !== null) return askedMs;
-  if (isTerminal(code)) return null;
-  return askedMs ?? backoff.next();
-}
 
 /**
  * The position in every stream of a connection.
@@ -47,38 +20,44 @@ export function delayAfterClose(code, { askedMs = null, backoff }) {
  * the next update in order is taken: the others come again in the replay.
  */
 export class Positions {
-  // name -> { epoch, offset, replayUpTo, recovering, past, ahead }. `epoch` is "" before a stream's
-  // first update and null if it was never told; `offset` is null where whatever comes next is taken;
-  // `past`: the position is before the subscription, for the sake of its history.
+  /** @type {Map<string, Place>} */
   #streams = new Map();
 
   /**
    * Take over `streams` of `connected` or `subscribed`. Returns the names to ask `since` for, and
    * what cannot be had any more: `lost`, as `gap` messages.
    * `history`: how many earlier updates to ask for in a stream that is new here.
+   * @param {import("./messages.js").Streams} streams
    */
   join(streams, history = 0) {
+    /** @type {{ behind: string[], lost: import("./messages.js").Gap[] }} */
     const result = { behind: [], lost: [] };
     // What was too much for one answer may be had by the next; each one brings some.
     const partial = Object.values(streams).some(({ recovered }) => recovered === true);
     for (const [name, info] of Object.entries(streams)) {
       const lost = this.#joinOne(name, info, { history, partial });
       if (lost !== null) result.lost.push({ type: "gap", symbol: name, ...lost });
-      if (this.#streams.get(name).recovering) result.behind.push(name);
+      if (this.#streams.get(name)?.recovering) result.behind.push(name);
     }
     return result;
   }
 
+  /**
+   * @param {string} name @param {import("./messages.js").StreamInfo} info
+   * @param {{ history: number, partial: boolean }} about
+   * @returns {Lost | null}
+   */
   #joinOne(name, { epoch, offset: head, recovered }, { history, partial }) {
     const known = this.#streams.get(name);
     if (known !== undefined && known.epoch === "") this.#begin(known, epoch, head);
     if (known?.epoch !== epoch) {
-      const at = this.#start(name, epoch, Math.max(0, head - history));
-      at.recovering = at.past = at.offset < head;
-      return known?.epoch ? { from_offset: 1, to_offset: at.offset, epoch } : null;
+      const at = this.start(name, epoch, Math.max(0, head - history));
+      at.recovering = at.past = history > 0 && head > 0;
+      return known?.epoch ? { from_offset: 1, to_offset: at.offset ?? 0, epoch } : null;
     }
-    const { offset, past } = known;
-    const missed = offset !== null && offset < head;
+    const { past } = known;
+    const offset = known.offset ?? head;
+    const missed = offset < head;
     const held = head - offset <= MAX_REPLAYED;
     known.recovering = missed && (recovered === undefined || (!recovered && partial && held));
     if (known.recovering) return null;
@@ -88,13 +67,17 @@ export class Positions {
     return missed && !recovered && !past ? { from_offset: offset + 1, to_offset: head, epoch } : null;
   }
 
-  /** The stream had no epoch when it was joined: what came since is of this one. */
+  /** The stream had no epoch when it was joined: what came since is of this one.
+   * @param {Place} known @param {string} epoch @param {number} head */
   #begin(known, epoch, head) {
     known.epoch = epoch;
-    if (known.offset > head) known.offset = 0; // or of one that has ended already
+    if (known.offset !== null && known.offset > head) known.offset = 0; // or of one that has ended already
   }
 
-  #start(name, epoch, offset) {
+  /** Go on from here, whatever was before: the server gave up on a range, or the stream is new.
+   * @param {string} name @param {string | null} epoch @param {number | null} offset */
+  start(name, epoch, offset) {
+    /** @type {Place} */
     const at = { epoch, offset, replayUpTo: 0, recovering: false, past: false, ahead: false };
     this.#streams.set(name, at);
     return at;
@@ -105,10 +88,13 @@ export class Positions {
    * before it: `apply`; `replay`: apply, it is from the past; `drop` (seen before, or coming again
    * in the replay); or `gap`: drop it, and ask `since` for the stream. `epoch` comes with the first
    * update of a stream that is new below the wildcard.
+   * @param {string} name
+   * @param {{ offset?: number, epoch?: string | null, folded?: number, filtered?: number, snapshot?: boolean }} update
+   * @returns {"apply" | "replay" | "drop" | "gap"}
    */
   take(name, { offset, epoch = null, folded = 0, filtered = 0, snapshot = false }) {
-    if (!Number.isInteger(offset)) return "apply"; // belongs to no stream
-    const at = this.#streams.get(name) ?? this.#start(name, epoch, null);
+    if (offset === undefined) return "apply"; // belongs to no stream
+    const at = this.#streams.get(name) ?? this.start(name, epoch, null);
     at.epoch ??= epoch;
     if (at.offset !== null) {
       const inOrder = offset > at.offset && offset - folded - filtered <= at.offset + 1;
@@ -128,6 +114,7 @@ export class Positions {
   /**
    * Names whose position is not what `ping.heads` says. A head below ours may only be older than
    * the last update, so it has to be seen twice.
+   * @param {{ [name: string]: number }} heads
    */
   compare(heads) {
     const behind = [];
@@ -144,12 +131,7 @@ export class Positions {
     return behind;
   }
 
-  /** The server gave up on a range: go on after it. */
-  skip(name, { epoch, offset }) {
-    this.#start(name, epoch, offset);
-  }
-
-  /** `since` was refused: go on with whatever comes next. */
+  /** `since` was refused: go on with whatever comes next. @param {string[]} names */
   abandon(names) {
     for (const name of names) {
       const at = this.#streams.get(name);
@@ -157,11 +139,13 @@ export class Positions {
     }
   }
 
-  forget(names = [...this.#streams.keys()]) {
+  /** @param {string[]} names */
+  forget(names) {
     for (const name of names) this.#streams.delete(name);
   }
 
-  /** `since` for a `subscribe`; streams that cannot be resumed are left out. "*" is all of them. */
+  /** `since` for a `subscribe`; streams that cannot be resumed are left out. "*" is all of them.
+   * @param {string[]} names @returns {{ [name: string]: import("./messages.js").Position }} */
   since(names) {
     const entries = [];
     const wanted = names.includes("*") ? [...this.#streams.keys()].slice(0, MAX_SINCE) : names;

@@ -1,0 +1,77 @@
+// The credential of a client, for all its channels.
+
+import { SUBPROTOCOL } from "./protocol.js";
+
+/** Why a callback is asked: the socket is to be opened, or the token of an open one has expired.
+ * @typedef {"connect" | "expiring"} Occasion */
+/** @typedef {(about: { reason: Occasion }) => string | null | Promise<string | null>} Callback */
+
+export class Credentials {
+  #getToken;
+  #getTicket;
+  #token;
+  /** @type {ReturnType<Callback>} the answer that is awaited */
+  #asking = null;
+
+  /** @param {{ token?: string | null, getToken?: Callback, getTicket?: Callback }} options */
+  constructor({ token = "", getToken, getTicket }) {
+    this.#token = checkedToken(token, "token");
+    this.#getToken = optionalFunction(getToken, "getToken");
+    this.#getTicket = optionalFunction(getTicket, "getTicket");
+    if (getToken && getTicket) throw new TypeError("getTicket: give getToken or getTicket, not both.");
+  }
+
+  /** Can there be another credential than the one that was refused? */
+  get renews() {
+    return !!(this.#getToken ?? this.#getTicket);
+  }
+
+  /** @param {unknown} token */
+  keep(token) {
+    this.#token = checkedToken(token, "token");
+  }
+
+  /** What to open a socket with. */
+  async forSocket() {
+    const secret = await this.fresh("connect");
+    const ticket = this.#getTicket !== undefined && secret !== "";
+    const protocols = secret === "" || ticket ? [] : [SUBPROTOCOL, `ara.token.${secret}`];
+    return { query: ticket ? `?ticket=${secret}` : "", protocols };
+  }
+
+  /** A token, or a ticket; channels that need a token at the same time share one question.
+   * @param {Occasion} reason @returns {Promise<string>} */
+  async fresh(reason) {
+    if (this.#getTicket) return checkedToken(await this.#getTicket({ reason }), "getTicket");
+    if (this.#getToken) {
+      this.#asking ??= this.#getToken({ reason });
+      try {
+        this.#token = checkedToken(await this.#asking, "getToken");
+      } finally {
+        this.#asking = null;
+      }
+    }
+    return this.#token;
+  }
+}
+
+/** A token that Sec-WebSocket-Protocol can carry; the browser's own error does not name the rule.
+ * @param {unknown} token @param {string} name */
+function checkedToken(token, name) {
+  if (token === null) return "";
+  if (typeof token !== "string") {
+    throw new TypeError(`${name}: a token is a string, or null for none.`);
+  }
+  if (!/^[A-Za-z0-9._~+-]*$/.test(token)) {
+    throw new RangeError(`${name}: a token has letters, digits and . _ ~ + - only.`);
+  }
+  return token;
+}
+
+/** @template T @param {T} value @param {string} name */
+function optionalFunction(value, name) {
+  if (value !== undefined && typeof value !== "function") {
+    throw new TypeError(`${name}: give a function that returns a token.`);
+  }
+  return value;
+}
