@@ -349,6 +349,21 @@ def position_from_query(query: bytes) -> Position | None:
     return Position(epoch, int(offset))
 
 
+class InvalidPosition(ValueError):
+    """Raised for a text that is not `epoch:offset`."""
+
+    def __str__(self) -> str:
+        return "a position is written epoch:offset, as in h3J2x9aQ:17"
+
+
+def parse_position(text: str) -> Position:
+    """`epoch:offset`, as SSE and REST write a position; raises InvalidPosition."""
+    epoch, _, offset = text.rpartition(":")
+    if not 1 <= len(epoch) <= 64 or not _OFFSET.fullmatch(offset):
+        raise InvalidPosition
+    return Position(epoch, int(offset))
+
+
 # Server to client -----------------------------------------------------------------------------
 
 

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -33,6 +33,14 @@ def client_address(
     rightmost address in it that is not such a proxy.
     """
     return _counted(_told_by_proxies(client, headers) or _peer(client))
+
+
+def address_in_meta(meta: Mapping[str, Any]) -> str | None:
+    """`client_address` of a Django request, by its META."""
+    forwarded = str(meta.get("HTTP_X_FORWARDED_FOR", "")).encode("latin-1", "replace")
+    return client_address(
+        (meta.get("REMOTE_ADDR") or "", 0), [(b"x-forwarded-for", forwarded)] if forwarded else []
+    )
 
 
 def is_within(

@@ -7,6 +7,7 @@
 - `cors`: pages of other origins that may call it.
 - `keys`, `webhooks`: what users manage. `alerts`: their rules and their inbox.
 - `publish`: updates over HTTP. `predictions`, `market_data`: what was stored of them.
+- `streams`: updates since a position. `reading`: positions, symbols and limits of views that read.
 - `answers`: what endpoints answer that accept data, without DRF. `recording`: predictions from
   outside. `recording_document`: the same in the OpenAPI document.
 - `statistics`: open sockets, and `/metrics`. `metrics`: the numbers in it.

@@ -1,10 +1,11 @@
-"""`GET market-data/{symbol}/bars`: stored bars, for charts."""
+"""`GET market-data/latest`, the newest update of streams; `…/{symbol}/bars`, for charts."""
 
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from rest_framework import serializers
-from rest_framework.exceptions import PermissionDenied, ValidationError
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -12,7 +13,16 @@ from realtime.api.authentication import HasMarketDataScope, identity_of
 from realtime.api.base import ApiView, Choice, QuerySerializer
 from realtime.api.documented import extend_schema
 from realtime.api.fields import DateTimeField, ModelSerializer
-from realtime.api.serializers import PROBLEMS
+from realtime.api.reading import (
+    PositionSerializer,
+    SymbolsQuerySerializer,
+    check_rate,
+    check_symbols,
+    newest_pages,
+    position_of,
+)
+from realtime.api.serializers import PROBLEMS, ProblemSerializer
+from realtime.delivery.stream_state import Page
 from realtime.models import Bar
 from realtime.streams import InvalidSymbol, parse_symbol
 
@@ -56,6 +66,56 @@ class BarsSerializer(serializers.Serializer[Any]):
     bars = BarSerializer(many=True)
 
 
+class LatestQuerySerializer(SymbolsQuerySerializer):
+    symbol = serializers.CharField(help_text="One value, or several: `AAPL,MSFT`; at most 200.")
+
+
+class NewestSerializer(PositionSerializer):
+    """The newest update of a stream, as a WebSocket has it, and where it stands in the stream."""
+
+    symbol = serializers.CharField()
+    timestamp = DateTimeField(allow_null=True, help_text="null: there was no update yet.")
+    data = serializers.DictField(allow_null=True)  # type: ignore[assignment]
+
+
+class LatestMarketDataSerializer(serializers.Serializer[Any]):
+    market_data = NewestSerializer(many=True)
+
+
+class LatestMarketDataView(ApiView):
+    """The newest market data of each symbol, with the position from which a socket goes on.
+
+    A symbol without updates has `data: null` and the position before its first update.
+    """
+
+    permission_classes = [HasMarketDataScope]
+
+    @extend_schema(
+        operation_id="latest_market_data",
+        summary="Newest market data of some symbols",
+        parameters=[LatestQuerySerializer],
+        responses={
+            200: LatestMarketDataSerializer,
+            **PROBLEMS,
+            429: ProblemSerializer,
+            501: ProblemSerializer,
+            503: ProblemSerializer,
+        },
+    )
+    def get(self, request: Request) -> Response:
+        symbols = LatestQuerySerializer.of(request)["symbol"]
+        check_symbols(identity_of(request), "market-data", symbols)
+        check_rate(request, len(symbols))
+        pages = newest_pages("market-data", symbols)
+        return Response({"market_data": [_newest(*each) for each in pages.items()]})
+
+
+def _newest(symbol: str, page: Page) -> dict[str, Any]:
+    update = msgspec.json.decode(page.updates[-1].text) if page.updates else {}
+    found = {name: update.get(name) for name in ("timestamp", "data")}
+    return {"symbol": symbol, **found, **position_of(page)}
+
+
 class BarsView(ApiView):
     """Open, high, low, close and volume of a symbol, by minute or by day.
 
@@ -73,8 +133,7 @@ class BarsView(ApiView):
     )
     def get(self, request: Request, symbol: str) -> Response:
         name = _symbol(symbol)
-        if not identity_of(request).allows("market-data", name):
-            raise PermissionDenied(f"This credential may not read market-data of {name}.")
+        check_symbols(identity_of(request), "market-data", [name])
         wanted = BarsQuerySerializer.of(request)
         interval, source = wanted["interval"], wanted.get("source")
         if source is None:

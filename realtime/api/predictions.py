@@ -4,40 +4,30 @@ from typing import Any, Final
 
 from django.db.models import OuterRef, QuerySet, Subquery
 from rest_framework import generics, serializers
-from rest_framework.exceptions import NotFound, PermissionDenied
+from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from realtime.access.identity import Identity
 from realtime.api.authentication import HasPredictionsScope, HasPublishScope, identity_of
-from realtime.api.base import ApiView, Pages, QuerySerializer
+from realtime.api.base import ApiView, Pages, Unavailable
 from realtime.api.documented import extend_schema
 from realtime.api.fields import DateTimeField, ModelSerializer
+from realtime.api.reading import (
+    NoHistory,
+    SymbolsQuerySerializer,
+    check_rate,
+    check_symbols,
+    newest_pages,
+    position_of,
+)
 from realtime.api.recording import record
 from realtime.api.recording_document import document_recording
 from realtime.api.serializers import PROBLEMS, ProblemSerializer
+from realtime.delivery.stream_state import Page
 from realtime.models import PredictionScore, StoredPrediction
-from realtime.streams import InvalidSymbol, parse_symbol
 
-MAX_SYMBOLS: Final = 200
 MAX_PAGE: Final = 1000
-
-
-def _parsed(symbol: str) -> str:
-    try:
-        return parse_symbol(symbol)
-    except InvalidSymbol as exc:
-        raise serializers.ValidationError(exc.reason) from exc
-
-
-class SymbolsQuerySerializer(QuerySerializer):
-    symbol = serializers.CharField(required=False, help_text="One value, or several: `AAPL,MSFT`.")
-
-    def validate_symbol(self, text: str) -> list[str]:
-        symbols = [_parsed(symbol.strip()) for symbol in text.split(",")]
-        if len(symbols) > MAX_SYMBOLS:
-            raise serializers.ValidationError(f"More than {MAX_SYMBOLS} symbols.")
-        return symbols
 
 
 class ScoresQuerySerializer(SymbolsQuerySerializer):
@@ -70,7 +60,7 @@ class PredictionSerializer(ModelSerializer[StoredPrediction]):
 
     class Meta:
         model = StoredPrediction
-        fields = (
+        fields: tuple[str, ...] = (
             "prediction_id", "symbol", "predicted_price", "lower_bound", "upper_bound",
             "confidence", "horizon", "step", "last_price", "model", "model_version", "source",
             "timestamp", "valid_until", "created_at", "requested",
@@ -95,8 +85,23 @@ class ScoreSerializer(ModelSerializer[PredictionScore]):
         read_only_fields = fields
 
 
+class LatestPredictionSerializer(PredictionSerializer):
+    """With the position of the stream, read just before: a socket goes on from there.
+
+    It may then send this very prediction once more. null while Redis is away, and with a channel
+    layer without a history.
+    """
+
+    epoch = serializers.CharField(allow_null=True, read_only=True)
+    offset = serializers.IntegerField(allow_null=True, read_only=True)
+
+    class Meta(PredictionSerializer.Meta):
+        fields = (*PredictionSerializer.Meta.fields, "epoch", "offset")
+        read_only_fields = fields
+
+
 class LatestSerializer(serializers.Serializer[Any]):
-    predictions = PredictionSerializer(many=True)
+    predictions = LatestPredictionSerializer(many=True)
 
 
 class ScoresSerializer(serializers.Serializer[Any]):
@@ -172,18 +177,36 @@ class LatestPredictionsView(ApiView):
         operation_id="latest_predictions",
         summary="Newest prediction of each symbol",
         parameters=[SymbolsQuerySerializer],
-        responses={200: LatestSerializer, **PROBLEMS},
+        responses={200: LatestSerializer, **PROBLEMS, 429: ProblemSerializer},
     )
     def get(self, request: Request) -> Response:
         wanted = SymbolsQuerySerializer.of(request)
         # The scores know every symbol that has a prediction, in few rows.
         scores = _named(PredictionScore.objects.all(), wanted, identity_of(request))
-        newest = StoredPrediction.objects.filter(symbol=OuterRef("symbol"), requested=False)
-        newest_pk = Subquery(newest.order_by("-created_at", "-id").values("pk")[:1])
-        symbols = scores.order_by("symbol").values("symbol").distinct()
-        pks = list(symbols.annotate(newest=newest_pk).values_list("newest", flat=True))
-        rows = StoredPrediction.objects.filter(pk__in=pks).order_by("symbol")
-        return Response({"predictions": PredictionSerializer(rows, many=True).data})
+        symbols = list(scores.order_by().values_list("symbol", flat=True).distinct())
+        check_rate(request, len(symbols))
+        # Before the rows: what is published in between is in them, and comes to a socket as well.
+        positions = _positions(symbols)
+        rows = list(_newest(symbols))
+        for row in rows:
+            vars(row).update(position_of(positions.get(row.symbol)))
+        return Response({"predictions": LatestPredictionSerializer(rows, many=True).data})
+
+
+def _newest(symbols: list[str]) -> QuerySet[StoredPrediction]:
+    newest = StoredPrediction.objects.filter(symbol=OuterRef("symbol"), requested=False)
+    newest_pk = Subquery(newest.order_by("-created_at", "-id").values("pk")[:1])
+    scores = PredictionScore.objects.filter(symbol__in=symbols).order_by()
+    pks = scores.values("symbol").distinct().annotate(newest=newest_pk).values("newest")
+    return StoredPrediction.objects.filter(pk__in=pks).order_by("symbol")
+
+
+def _positions(symbols: list[str]) -> dict[str, Page]:
+    """Where the streams stand; empty while Redis is away: predictions are in the database."""
+    try:
+        return newest_pages("predictions", symbols)
+    except (NoHistory, Unavailable):
+        return {}
 
 
 class PredictionScoresView(ApiView):
@@ -210,9 +233,7 @@ def _named(rows: QuerySet[Any], wanted: dict[str, Any], identity: Identity) -> Q
     if symbols is None:
         rows = _allowed(rows, identity)
     else:
-        for symbol in symbols:
-            if not identity.allows("predictions", symbol):
-                raise PermissionDenied(f"This credential may not read predictions of {symbol}.")
+        check_symbols(identity, "predictions", symbols)
         rows = rows.filter(symbol__in=symbols)
     return rows.filter(model=wanted["model"]) if "model" in wanted else rows
 

@@ -11,7 +11,7 @@ from realtime.api.alerts import (
 )
 from realtime.api.cors import answer_other_origins
 from realtime.api.keys import KeysView, KeyView, RotateKeyView
-from realtime.api.market_data import BarsView
+from realtime.api.market_data import BarsView, LatestMarketDataView
 from realtime.api.not_found import not_found
 from realtime.api.predictions import (
     LatestPredictionsView,
@@ -22,6 +22,7 @@ from realtime.api.predictions import (
 from realtime.api.publish import PublishView
 from realtime.api.schema import Docs, OpenApiView, asyncapi
 from realtime.api.statistics import ConnectionsView
+from realtime.api.streams import StreamView
 from realtime.api.tokens import (
     BlacklistTokenView,
     LogOutEverywhereView,
@@ -53,12 +54,14 @@ urlpatterns = [
     path("keys", KeysView.as_view(), name="keys"),
     path("keys/<str:prefix>", KeyView.as_view(), name="key"),
     path("keys/<str:prefix>/rotate", RotateKeyView.as_view(), name="key-rotate"),
+    path("market-data/latest", LatestMarketDataView.as_view(), name="latest-market-data"),
     # A symbol may hold a slash: BTC/USD.
     path("market-data/<path:symbol>/bars", BarsView.as_view(), name="bars"),
     path("predictions", PredictionsView.as_view(), name="predictions"),
     path("predictions/latest", LatestPredictionsView.as_view(), name="latest-predictions"),
     path("predictions/scores", PredictionScoresView.as_view(), name="prediction-scores"),
     path("predictions/<int:prediction_id>", PredictionView.as_view(), name="prediction"),
+    path("streams/<str:channel>/<path:symbol>", StreamView.as_view(), name="stream"),
     path("webhooks", WebhooksView.as_view(), name="webhooks"),
     path("webhooks/<int:webhook_id>", WebhookView.as_view(), name="webhook"),
     path("webhooks/<int:webhook_id>/rotate", RotateWebhookView.as_view(), name="webhook-rotate"),

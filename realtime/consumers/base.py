@@ -25,7 +25,7 @@ from realtime.delivery.heartbeat import Heartbeat, Pings, heartbeat
 from realtime.delivery.process_layer import Message
 from realtime.delivery.readers import RateLimitedReader
 from realtime.delivery.updates import Reader
-from realtime.limits.policy import max_subscriptions
+from realtime.limits.policy import SYMBOLS_PER_MESSAGE, max_subscriptions
 from realtime.protocol import CloseCode, ErrorCode, Position, ProtocolError
 from realtime.session.admission import Admission
 from realtime.session.answers import connected, limit_left, status
@@ -37,8 +37,6 @@ from realtime.session.subscriptions import ANSWER, Subscriptions
 from realtime.session.url import check_position, position_in_url, stream_in_url
 from realtime.streams import Channel, Stream
 
-# How many symbols of one `subscribe` or `unsubscribe` count as one message.
-SYMBOLS_PER_MESSAGE: Final = 10
 # Seconds for which nothing is read from a socket that has sent too much.
 MAX_PAUSE: Final = 1.0
 

@@ -237,11 +237,10 @@ async def _missed(
         while more:
             before = positions[stream]
             page = await _read_after(layer, stream, before)
-            had = page.known(before)
-            first = page.updates[0].offset if page.updates else page.offset + 1
-            if not page.continues(before) or first > had + 1:
+            lost = page.gap_after(before)
+            if lost is not None:
                 # Before the position moves on: a reader that stops here reads this once more.
-                yield Lost(stream, had + 1, first - 1, page.epoch)
+                yield Lost(stream, *lost, page.epoch)
             for update in page.updates:
                 positions[stream] = _position(update)
                 yield update

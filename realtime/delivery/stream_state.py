@@ -46,6 +46,16 @@ class Page:
         same = position.epoch in (self.epoch, NO_EPOCH)
         return same or position.offset <= self.forks.get(position.epoch, -1)
 
+    def gap_after(self, position: Position) -> tuple[int, int] | None:
+        """The first and the last offset that a reader at `position` has lost; None for nothing.
+
+        A last one before the first: none is lost, but the numbering goes on behind it.
+        """
+        had = self.known(position)
+        first = self.updates[0].offset if self.updates else self.offset + 1
+        whole = self.continues(position) and first <= had + 1
+        return None if whole else (had + 1, first - 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Start:

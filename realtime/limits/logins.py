@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from realtime.access.addresses import client_address
+from realtime.access.addresses import address_in_meta
 from realtime.conf import conf
 from realtime.limits.shared_rates import count_in_minute
 
@@ -21,10 +21,7 @@ def count_login(meta: Mapping[str, Any]) -> int:
     Over all processes, with Redis; while it is away each process counts for itself.
     """
     limit: int = conf.REALTIME_LOGINS_PER_IP_PER_MINUTE
-    forwarded = str(meta.get("HTTP_X_FORWARDED_FOR", "")).encode("latin-1", "replace")
-    address = client_address(
-        (meta.get("REMOTE_ADDR") or "", 0), [(b"x-forwarded-for", forwarded)] if forwarded else []
-    )
+    address = address_in_meta(meta)
     if not limit or address is None:
         return 0
     wait = count_in_minute(f"logins:{address}", limit)

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # What a refused client waits, where only another client's leaving would help.
 RETRY_AFTER_MS: Final = 5_000
+# How many symbols of one request count as one message more.
+SYMBOLS_PER_MESSAGE: Final = 10
 
 
 class Subject(enum.StrEnum):
@@ -99,12 +101,34 @@ def count_published(identity: Identity, number: int) -> float:
     rate = publish_rate(identity)
     if not rate:
         return 0.0
-    who = f"user:{identity.user_id}" if identity.key_id is None else f"key:{identity.key_id}"
     try:
-        return pay(who, number / rate)
+        return pay(_payer(identity), number / rate)
     except (RedisError, OSError) as exc:
         logger.warning("publish limit not checked: %s", exc)
         return 0.0
+
+
+def count_read(identity: Identity, find_address: Callable[[], str | None], symbols: int) -> float:
+    """Count a request that reads streams: 0, or the seconds to wait; then not counted.
+
+    As fast as one socket may send messages, over all processes, with Redis. Ten symbols count as
+    one more message, as they do in `subscribe`.
+    """
+    address = None if identity.is_authenticated else find_address()
+    if not identity.is_authenticated and address is None:
+        return 0.0  # behind a unix socket, where the address is unknown
+    rate, _ = message_rate(identity)
+    cost = (1 + symbols // SYMBOLS_PER_MESSAGE) / rate
+    who = f"ip:{address}" if address else _payer(identity)
+    try:
+        return pay(f"read:{who}", cost)
+    except (RedisError, OSError) as exc:
+        logger.warning("read limit not checked: %s", exc)
+        return 0.0
+
+
+def _payer(identity: Identity) -> str:
+    return f"user:{identity.user_id}" if identity.key_id is None else f"key:{identity.key_id}"
 
 
 async def keep_slot(

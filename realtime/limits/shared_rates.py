@@ -71,6 +71,7 @@ def _count_here(name: str, limit: int) -> float:
 # When the events of each payer are paid for, where no Redis is shared; under the lock.
 _paid_until: Final[dict[str, float]] = {}
 _paid_lock: Final = threading.Lock()
+_MAX_PAYERS: Final = 10_000  # above this, those who owe nothing are forgotten
 
 
 def pay(who: str, cost: float) -> float:
@@ -84,7 +85,11 @@ def pay(who: str, cost: float) -> float:
         key = f"{layer.prefix}:pace:{who}"
         return float(layer.sync_client.eval(_PACE, 1, key, int(cost * 1_000_000))) / 1_000_000
     with _paid_lock:
-        wait, _paid_until[who] = pace(_paid_until.get(who, 0.0), time.monotonic(), cost)
+        now = time.monotonic()
+        if len(_paid_until) >= _MAX_PAYERS:
+            for payer in [payer for payer, until in _paid_until.items() if until <= now]:
+                del _paid_until[payer]
+        wait, _paid_until[who] = pace(_paid_until.get(who, 0.0), now, cost)
     return wait
 
 

@@ -15,6 +15,7 @@ from realtime.delivery.layers.current import (
     current_layer,
     group_send_sync,
     loop_layer,
+    reading_layer,
     required_layer,
     shared_layer,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "current_layer",
     "group_send_sync",
     "loop_layer",
+    "reading_layer",
     "required_layer",
     "shared_layer",
 ]

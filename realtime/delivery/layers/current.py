@@ -9,6 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.exceptions import RedisError
 
 from realtime.delivery.layers.base import StreamLayer
+from realtime.delivery.layers.memory import MemoryStreamLayer
 from realtime.delivery.layers.redis import RedisStreamLayer
 from realtime.delivery.process_layer import Message
 from realtime.delivery.publisher import BackendUnavailable
@@ -41,6 +42,12 @@ def shared_layer() -> RedisStreamLayer | None:
     """The layer whose Redis all processes share, for synchronous code; None without Redis."""
     layer = get_channel_layer()
     return layer if isinstance(layer, RedisStreamLayer) else None
+
+
+def reading_layer() -> RedisStreamLayer | MemoryStreamLayer | None:
+    """The layer whose streams synchronous code can read; None for a stock layer, or none."""
+    layer = get_channel_layer()
+    return layer if isinstance(layer, RedisStreamLayer | MemoryStreamLayer) else None
 
 
 def group_send_sync(layer: BaseChannelLayer, group: str, message: Message) -> None:

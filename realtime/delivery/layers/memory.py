@@ -93,17 +93,23 @@ class MemoryStreamLayer(StreamLayer):
         return Page(epoch, head, _newest(kept, 1 if unknown else head - known))
 
     async def read_after(self, stream: Stream, position: Position) -> Page:
-        epoch, kept = self._kept(stream)
-        known = position.offset if position.epoch == epoch else 0
-        following = [update for update in kept if update.offset > known]
-        more = len(following) > RECENT
-        page = following[:RECENT]
-        head = kept[-1].offset if kept else 0
-        return Page(epoch, page[-1].offset if more else head, page, more)
+        return self.read_page_sync(stream, position, RECENT)
 
     async def read_newest(self, stream: Stream, count: int) -> Page:
+        return self.read_page_sync(stream, None, count)
+
+    def read_newest_sync(self, streams: Sequence[Stream]) -> list[Page]:
+        return [self.read_page_sync(stream, None, 1) for stream in streams]
+
+    def read_page_sync(self, stream: Stream, since: Position | None, most: int) -> Page:
         epoch, kept = self._kept(stream)
-        return Page(epoch, kept[-1].offset if kept else 0, _newest(kept, count))
+        head = kept[-1].offset if kept else 0
+        if since is None:
+            return Page(epoch, head, _newest(kept, most))
+        known = since.offset if since.epoch == epoch else 0
+        following = [update for update in kept if update.offset > known]
+        more, page = len(following) > most, following[:most]
+        return Page(epoch, page[-1].offset if more else head, page, more)
 
     def _kept(self, stream: Stream) -> tuple[str, deque[Update]]:
         """What is held of a stream. Nothing is of one that was only asked for, but its epoch."""

@@ -17,13 +17,20 @@ from realtime.delivery import history_scripts
 from realtime.delivery.events import update_in
 from realtime.delivery.history_scripts import Published
 from realtime.delivery.layers.base import EXTENSION, Item
-from realtime.delivery.layers.redis_histories import with_earlier
+from realtime.delivery.layers.redis_histories import (
+    newest_page,
+    page_after,
+    reading,
+    with_earlier,
+)
 from realtime.delivery.layers.redis_loop import RedisLoopLayer
 from realtime.delivery.layers.redis_names import Names, shard
 from realtime.delivery.process_layer import Message
 from realtime.delivery.publisher import BackendUnavailable, Host, SyncPublisher
 from realtime.delivery.recording import record
+from realtime.delivery.stream_state import Page
 from realtime.isolation import prefixed
+from realtime.protocol import Position
 from realtime.standalone import valkey
 from realtime.streams import Stream
 
@@ -111,6 +118,50 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
             except BackendUnavailable as exc:
                 raise with_earlier(exc, indexes, results) from exc
         return [results[index] for index in range(len(items))]
+
+    # Reading without an event loop -----------------------------------------------------------
+
+    def read_newest_sync(self, streams: Sequence[Stream]) -> list[Page]:
+        """The newest update of each stream: one round trip for each shard that has some of them.
+
+        Raises BackendUnavailable.
+        """
+        pages: dict[Stream, Page] = {}
+        by_publisher: dict[SyncPublisher, list[Stream]] = {}
+        for stream in streams:
+            by_publisher.setdefault(self._publisher(stream), []).append(stream)
+        for publisher, wanted in by_publisher.items():
+            for stream, answer in zip(wanted, self._read_newest(publisher, wanted), strict=True):
+                pages[stream] = newest_page(self.names, stream, answer)
+        return [pages[stream] for stream in streams]
+
+    def _read_newest(self, publisher: SyncPublisher, streams: Sequence[Stream]) -> list[Any]:
+        try:
+            with publisher.redis.pipeline(transaction=False) as pipeline:
+                script = publisher.redis.register_script(history_scripts.READ)
+                for stream in streams:
+                    keys, args = reading(self.names, stream, None)
+                    script(keys=keys, args=[*args, 1, 1], client=pipeline)
+                answers: list[Any] = pipeline.execute()
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+        return answers
+
+    def read_page_sync(self, stream: Stream, since: Position | None, most: int) -> Page:
+        """The first `most` updates behind a position, or the newest ones without it.
+
+        Raises BackendUnavailable.
+        """
+        client = self._publisher(stream).redis
+        keys, args = reading(self.names, stream, since)
+        text = history_scripts.READ if since is None else history_scripts.READ_AFTER
+        try:
+            answer = client.register_script(text)(keys=keys, args=[*args, most, most])
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+        if since is None:
+            return newest_page(self.names, stream, answer)
+        return page_after(self.names, stream, answer, most)
 
     def group_send_sync(self, group: str, message: Message) -> None:
         """`group_send` for synchronous code; raises BackendUnavailable."""

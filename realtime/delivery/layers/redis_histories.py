@@ -45,10 +45,7 @@ class Histories:
     async def read_after(self, stream: Stream, position: Position) -> Page:
         link = self._link_of(stream.group)
         answer = await self._run(link.read_after_script, stream, position, RECENT)
-        head, entries = answer[1:3]
-        more = len(entries) == RECENT and history_scripts.offset_of(entries[-1]) < int(head)
-        end = history_scripts.offset_of(entries[-1]) if more else int(head)
-        return self._page(stream, answer, end, more=more)
+        return page_after(self._names, stream, answer, RECENT)
 
     async def read_newest(self, stream: Stream, count: int) -> Page:
         return await self._read(stream, None, count)
@@ -56,28 +53,19 @@ class Histories:
     async def _read(self, stream: Stream, since: Position | None, newest: int) -> Page:
         script = self._link_of(stream.group).read_script
         answer = await self._run(script, stream, since, RECENT, newest)
-        return self._page(stream, answer, int(answer[1]), more=False)
+        return newest_page(self._names, stream, answer)
 
     async def _run(
         self, script: AsyncScript, stream: Stream, since: Position | None, *more: int
     ) -> Answer:
         """The answer of one of the scripts that read; raises BackendUnavailable."""
-        names = self._names.keys(stream)
-        known: list[str | int] = ["", -1] if since is None else [since.epoch, since.offset]
+        keys, args = reading(self._names, stream, since)
         try:
             async with self._link_of(stream.group).reading:
-                answer: Answer = await script(
-                    keys=[names.meta, names.history, names.index, names.era],
-                    args=[history_scripts.new_epoch(), names.entry, *known, *more],
-                )
+                answer: Answer = await script(keys=keys, args=[*args, *more])
         except (RedisError, OSError) as exc:
             raise BackendUnavailable(exc) from exc
         return answer
-
-    def _page(self, stream: Stream, answer: Answer, end: int, *, more: bool) -> Page:
-        epoch, forks = answer[0].decode(), history_scripts.decode_forks(answer[3])
-        updates = history_scripts.decode_entries(stream, epoch, answer[2], end)
-        return Page(epoch, end, [self._names.open(update) for update in updates], more, forks)
 
     async def restart_stream(self, stream: Stream, epoch: str, common: int) -> None:
         await self._link_of(stream.group).restart_script(
@@ -101,3 +89,34 @@ def with_earlier(
     """What one shard confirmed, and the shards before it, by position in what was given to all."""
     confirmed = {indexes[index]: answer for index, answer in exc.published.items()}
     return BackendUnavailable(exc.reason, {**earlier, **confirmed})
+
+
+def reading(
+    names: Names, stream: Stream, since: Position | None
+) -> tuple[list[str], list[str | int]]:
+    """The keys and the first arguments of both scripts that read."""
+    keys = names.keys(stream)
+    known: list[str | int] = ["", -1] if since is None else [since.epoch, since.offset]
+    return (
+        [keys.meta, keys.history, keys.index, keys.era],
+        [history_scripts.new_epoch(), keys.entry, *known],
+    )
+
+
+def newest_page(names: Names, stream: Stream, answer: Answer) -> Page:
+    """What READ has answered."""
+    return _page(names, stream, answer, int(answer[1]), more=False)
+
+
+def page_after(names: Names, stream: Stream, answer: Answer, most: int) -> Page:
+    """What READ_AFTER has answered, when it was asked for the first `most` updates."""
+    head, entries = int(answer[1]), answer[2]
+    more = len(entries) == most and history_scripts.offset_of(entries[-1]) < head
+    end = history_scripts.offset_of(entries[-1]) if more else head
+    return _page(names, stream, answer, end, more=more)
+
+
+def _page(names: Names, stream: Stream, answer: Answer, end: int, *, more: bool) -> Page:
+    epoch, forks = answer[0].decode(), history_scripts.decode_forks(answer[3])
+    updates = history_scripts.decode_entries(stream, epoch, answer[2], end)
+    return Page(epoch, end, [names.open(update) for update in updates], more, forks)
