@@ -38,11 +38,11 @@ class Distributions:
             return message_from_string(archive.read(name).decode())
 
 
-def build_distributions(directory: Path) -> Distributions:
+def build_distributions(directory: Path, source: Path = ROOT) -> Distributions:
     """The wheel is built from the sdist, so whatever that lacks is missing in both."""
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(directory)]
     result = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=source, capture_output=True, text=True, timeout=120, check=False
     )
     assert result.returncode == 0, result.stdout + result.stderr
     return Distributions(wheel=next(directory.glob("*.whl")), sdist=next(directory.glob("*.gz")))

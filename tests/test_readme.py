@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from tests.conftest import require_program
 from tests.documents import block
 from tests.live import create_people, publish_to
 from tests.patience import START_SECONDS
-from tests.processes import LiveServer
+from tests.processes import ROOT, LiveServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -82,7 +83,14 @@ async def test_the_javascript_client(server: LiveServer, console: Console) -> No
 async def test_the_python_client(server: LiveServer) -> None:
     code = block("Connect", "python").replace("localhost:8000", f"localhost:{server.port}")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-u", "-W", "error", "-c", code, stdout=subprocess.PIPE
+        sys.executable,
+        "-u",
+        "-W",
+        "error",
+        "-c",
+        code,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python")},
     )
     assert process.stdout is not None
     lines = process.stdout

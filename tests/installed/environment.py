@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.conftest import require
 from tests.distributions import build_distributions
-from tests.processes import START_SECONDS
+from tests.processes import ROOT, START_SECONDS
 from tests.test_locks import pins
 
 # Of the machine, which would reach into a project of somebody else's.
@@ -24,6 +24,7 @@ class Environment:
 
     directory: Path
     wheel: Path
+    name: str = "ara-realtime"
 
     @property
     def python(self) -> str:
@@ -31,7 +32,7 @@ class Environment:
 
     def install(self, *extras: str, beside: tuple[str, ...] = ()) -> None:
         """`pip install 'ara-realtime[extras]'`, at the versions of the lock."""
-        wheel = f"ara-realtime[{','.join(extras)}] @ {self.wheel.as_uri()}"
+        wheel = f"{self.name}[{','.join(extras)}] @ {self.wheel.as_uri()}"
         command = [
             *(
                 sys.executable,
@@ -87,8 +88,10 @@ def clean_environment(more: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "1", **more}
 
 
-def make_environment(directory: Path) -> Environment:
-    """An empty one, and the wheel that is to be installed there."""
-    wheel = build_distributions(directory / "dist").wheel
+def make_environment(
+    directory: Path, source: Path = ROOT, name: str = "ara-realtime"
+) -> Environment:
+    """An empty one, and the wheel of a source that is to be installed there."""
+    wheel = build_distributions(directory / "dist", source).wheel
     venv.create(directory / "venv", with_pip=False, symlinks=True)
-    return Environment(directory / "venv", wheel)
+    return Environment(directory / "venv", wheel, name)

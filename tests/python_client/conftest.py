@@ -17,9 +17,31 @@ from tests.python_client.proxy import Proxy
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="module")
-def server(module_servers: Callable[..., LiveServer]) -> LiveServer:
-    return module_servers()
+_PREPARE = """
+from datetime import datetime, timedelta, UTC
+from realtime.models import Bar
+from tests import personas
+start = datetime(2024, 1, 2, tzinfo=UTC)
+Bar.objects.bulk_create(
+    Bar(symbol="BAR/S", interval="1m", source="replay", start=start + n * timedelta(minutes=1),
+        open=100 + n, high=110 + n, low=90 + n, close=105 + n, volume=n)
+    for n in range(3)
+)
+scopes = ["predictions", "market-data", "alerts", "publish"]
+print(personas.bob_key(name="client", scopes=scopes)[1])
+"""
+
+
+@pytest.fixture(scope="session")
+def server(uvicorn: LiveServer) -> LiveServer:
+    """The server that other tests of this process use, too."""
+    return uvicorn
+
+
+@pytest.fixture(scope="session")
+def key(server: LiveServer) -> str:
+    """An API key that may do everything."""
+    return server.shell(_PREPARE).strip()
 
 
 @pytest.fixture

@@ -27,26 +27,6 @@ from tests.python_client.conftest import Listener, publish
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("publishing")]
 
-_PREPARE = """
-from datetime import datetime, timedelta, UTC
-from realtime.models import Bar
-from tests import personas
-start = datetime(2024, 1, 2, tzinfo=UTC)
-Bar.objects.bulk_create(
-    Bar(symbol="BAR/S", interval="1m", source="replay", start=start + n * timedelta(minutes=1),
-        open=100 + n, high=110 + n, low=90 + n, close=105 + n, volume=n)
-    for n in range(3)
-)
-scopes = ["predictions", "market-data", "alerts", "publish"]
-print(personas.bob_key(name="client", scopes=scopes)[1])
-"""
-
-
-@pytest.fixture(scope="module")
-def key(server: LiveServer) -> str:
-    """An API key that may do everything."""
-    return server.shell(_PREPARE).strip()
-
 
 async def test_a_subscription_begins_with_the_newest_update(
     server: LiveServer, symbol: str
@@ -197,6 +177,32 @@ async def test_bars_are_read_and_become_a_frame(server: LiveServer, key: str) ->
     frame = bars.to_frame()
     assert list(frame["close"]) == [106, 107]
     assert isinstance(frame.index, pd.DatetimeIndex)
+
+
+async def test_a_recorded_prediction_is_stored_and_broadcast(
+    server: LiveServer, key: str, symbol: str
+) -> None:
+    data = {
+        "predicted_price": 150.5,
+        "lower_bound": 149,
+        "upper_bound": 152,
+        "horizon": 2,
+        "model": "mine",
+    }
+    async with Client(server.http, api_key=key) as client, client.predictions(symbol) as stream:
+        one = await client.record_prediction(symbol, data)
+        many = await client.record_predictions([(symbol, data)] * 2)
+        updates = await stream.take(3)
+        [latest] = await client.latest_predictions(symbol)
+    assert [update.position for update in updates] == [each.position for each in (one, *many)]
+    assert (latest.predicted_price, latest.lower_bound, latest.model) == (150.5, 149, "mine")
+    assert latest.data["prediction_id"] == many[1].prediction_id
+
+
+async def test_what_cannot_be_recorded_is_named(server: LiveServer, key: str) -> None:
+    async with Client(server.http, api_key=key) as client:
+        with pytest.raises(BadRequest, match=r"data\.confidence"):
+            await client.record_prediction("AAPL", {"predicted_price": 1, "confidence": 7})
 
 
 async def test_the_plain_client_works_inside_a_running_loop(

@@ -38,9 +38,9 @@ from ara_client.events import (
     TokenExpiring,
     Update,
 )
-from ara_client.frames import Rows, to_frame
+from ara_client.frames import History, Rows, to_frame
 from ara_client.positions import Position
-from ara_client.records import Bar, Publication, Score
+from ara_client.records import Bar, Publication, Recorded, Score
 from ara_client.subscription import Subscription
 from ara_client.sync import SyncClient, SyncSubscription
 from ara_client.version import VERSION as __version__
@@ -57,6 +57,7 @@ __all__ = [
     "Forbidden",
     "Fresh",
     "Gap",
+    "History",
     "LimitExceeded",
     "MarketData",
     "NotAnAraServer",
@@ -66,6 +67,7 @@ __all__ = [
     "PredictionOutcome",
     "Publication",
     "Reconnecting",
+    "Recorded",
     "Refused",
     "RequestFailed",
     "Resumed",

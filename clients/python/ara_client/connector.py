@@ -18,8 +18,8 @@ GetToken = Callable[[], str | Awaitable[str]]
 
 USER_AGENT: Final = f"ara-realtime-client/{VERSION}"
 # A silent connection is dead after the two of them together.
-QUIET_SECONDS: Final = 5.0
-ANSWER_SECONDS: Final = 4.0
+QUIET_SECONDS: Final = 4.0
+ANSWER_SECONDS: Final = 3.0
 _OPEN_SECONDS: Final = 9.0
 _CLOSE_SECONDS: Final = 1.0
 _MAX_BYTES: Final = 64 * 2**20  # the answer to a subscription to thousands of streams

@@ -296,6 +296,11 @@ def alert(message: Json, *, epoch: str | None = None, replayed: bool = False) ->
     )  # fmt: skip
 
 
+def gap(message: Json) -> Gap:
+    names = ("symbol", "from_offset", "to_offset", "epoch")
+    return Gap(*(message[name] for name in names))
+
+
 def _status(message: Json) -> Stale | Fresh:
     if message["state"] == "fresh":
         return Fresh(message["symbol"])
@@ -317,9 +322,7 @@ NOTICES: Final[Mapping[str, Callable[[Json], Event]]] = {
     "prediction_outcome": _outcome,
     "token_expiring": lambda message: TokenExpiring(moment(message["expires_at"])),
     "server_shutdown": lambda message: ServerShutdown(message["reconnect_in_ms"] / 1000),
-    "gap": lambda message: Gap(
-        message["symbol"], message["from_offset"], message["to_offset"], message["epoch"]
-    ),
+    "gap": gap,
     "error": lambda message: ServerError(
         message["code"], message["message"], message.get("details", {})
     ),

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ara_client.events import Alert, Update
+from ara_client.events import Alert, Gap, Update
+from ara_client.positions import Position
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +19,19 @@ class Rows(list[T]):
     def to_frame(self) -> "pd.DataFrame":
         """A DataFrame with a row for each; needs pandas."""
         return to_frame(self)
+
+
+class History(Rows[T]):
+    """Updates of a stream, oldest first.
+
+    `position` is where to go on: a `since=` of the next `history` or of a subscription. `gap` says
+    what was lost after the position that was asked for, or is None.
+    """
+
+    def __init__(self, position: Position) -> None:
+        super().__init__()
+        self.position = position
+        self.gap: Gap | None = None
 
 
 def to_frame(items: Iterable[Any]) -> "pd.DataFrame":

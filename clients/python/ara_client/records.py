@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ara_client.events import moment
+from ara_client.events import MarketData, Prediction, moment
 from ara_client.positions import Position
 
 
@@ -42,6 +42,20 @@ class Publication:
 
 
 @dataclass(frozen=True, slots=True)
+class Recorded:
+    """A recorded prediction: `prediction_id` is what its outcome will name.
+
+    At `valid_until` its horizon has passed, and it is scored.
+    """
+
+    prediction_id: str
+    symbol: str
+    valid_until: datetime
+    position: Position
+    receivers: int
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """How good a model was for a symbol over its last `outcomes`; None: none of them tells.
 
@@ -72,6 +86,30 @@ def publication(row: Mapping[str, Any]) -> Publication:
     return Publication(
         row["channel"], row["stream"], Position(row["epoch"], row["offset"]), row["receivers"],
         row.get("stored"), row.get("warnings", {}),
+    )  # fmt: skip
+
+
+def recorded(row: Mapping[str, Any]) -> Recorded:
+    return Recorded(
+        row["prediction_id"], row["symbol"], moment(row["valid_until"]),
+        Position(row["epoch"], row["offset"]), row["receivers"],
+    )  # fmt: skip
+
+
+def newest(row: Mapping[str, Any]) -> MarketData:
+    """An entry of `market-data/latest`."""
+    return MarketData(
+        symbol=row["symbol"], data=row["data"], timestamp=moment(row["timestamp"]),
+        offset=row["offset"], epoch=row["epoch"], snapshot=True,
+    )  # fmt: skip
+
+
+def stored_prediction(row: Mapping[str, Any]) -> Prediction:
+    """An entry of `predictions/latest`: what was stored, whose fields are `data` here."""
+    data = {name: value for name, value in row.items() if value is not None}
+    return Prediction(
+        symbol=data.pop("symbol"), timestamp=moment(data.pop("created_at")),
+        offset=data.pop("offset", None), epoch=data.pop("epoch", None), data=data, snapshot=True,
     )  # fmt: skip
 
 

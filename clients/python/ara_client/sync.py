@@ -152,6 +152,12 @@ class SyncClient:
     publish_many = _blocking(Client.publish_many)
     send_alert = _blocking(Client.send_alert)
     ack = _blocking(Client.ack)
+    record_prediction = _blocking(Client.record_prediction)
+    record_predictions = _blocking(Client.record_predictions)
+    latest = _blocking(Client.latest)
+    latest_predictions = _blocking(Client.latest_predictions)
+    history = _blocking(Client.history)
+    prediction_history = _blocking(Client.prediction_history)
     bars = _blocking(Client.bars)
     scores = _blocking(Client.scores)
 
