@@ -13,7 +13,7 @@ from realtime.protocol import CloseCode, ErrorCode
 from realtime.streams import CHANNELS, Channel
 from realtime.version import VERSION
 
-Document = dict[str, Any]
+Document = dict[str, object]
 
 CLIENT_MESSAGES: Final[tuple[type[Struct], ...]] = get_args(protocol.AnyClientMessage)
 # Those of every channel, then what only one of them has.

@@ -29,7 +29,7 @@ async def cancel_others() -> None:
 
 
 async def run_until(
-    stop: asyncio.Event, work: Coroutine[Any, Any, None], *, grace: float = GRACE_SECONDS
+    stop: asyncio.Event, work: Coroutine[object, object, None], *, grace: float = GRACE_SECONDS
 ) -> None:
     """Run `work` to its end; once `stop` is set, for `grace` seconds more and no longer.
 

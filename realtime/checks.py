@@ -53,11 +53,11 @@ _BY_GROUPS: Final = "realtime.access.groups.of_user"
 _LONGEST_ACCESS: Final = timedelta(days=1)
 
 
-def _check(*tags: str, deploy: bool = False) -> Callable[..., Any]:
+def _check(*tags: str, deploy: bool = False) -> Callable[..., object]:
     """Register a generator of messages."""
 
-    def decorate(function: Callable[[], Iterator[CheckMessage]]) -> Callable[..., Any]:
-        def run(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    def decorate(function: Callable[[], Iterator[CheckMessage]]) -> Callable[..., object]:
+        def run(app_configs: object, **kwargs: object) -> list[CheckMessage]:
             if function is not check_values and any(bad_values()):
                 return []
             return list(function())

@@ -11,7 +11,7 @@ docs/reference/settings.md lists them all; a test compares it with this file.
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -210,7 +210,7 @@ def valkey_directory() -> Path:
     return conf.REALTIME_VAR_DIR / "valkey"
 
 
-DECLARED: Final[Mapping[str, Setting[Any]]] = {
+DECLARED: Final[Mapping[str, Setting[object]]] = {
     name: setting for name, setting in vars(_Conf).items() if isinstance(setting, Setting)
 }
 

@@ -117,7 +117,7 @@ class _Answers:
     def __init__(self) -> None:
         self.any = False
 
-    def __call__(self, execute: Callable[..., Any], *arguments: Any) -> Any:
+    def __call__(self, execute: Callable[..., object], *arguments: object) -> object:
         answer = execute(*arguments)
         self.any = True
         return answer

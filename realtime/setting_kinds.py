@@ -278,7 +278,7 @@ class Delays(Setting[Sequence[float]]):
 class Options(Setting[Mapping[str, Any]]):
     """Arguments by name, in a variable as a JSON object. They may hold secrets."""
 
-    def parse(self, name: str, text: str) -> Mapping[str, Any]:
+    def parse(self, name: str, text: str) -> Mapping[str, object]:
         try:
             value: object = json.loads(text.strip() or "{}")
             json.dumps(value, allow_nan=False)  # Python reads NaN and 1e999, too
@@ -288,7 +288,7 @@ class Options(Setting[Mapping[str, Any]]):
             raise ImproperlyConfigured(f"{name} must be a JSON object")
         return value
 
-    def check(self, name: str, value: object) -> Mapping[str, Any]:
+    def check(self, name: str, value: object) -> Mapping[str, object]:
         if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
             raise ImproperlyConfigured(f"{name} must be a dictionary whose keys are text")
         return value

@@ -8,7 +8,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 Channel = Literal["predictions", "market-data", "alerts"]
 CHANNELS: Final[tuple[Channel, ...]] = get_args(Channel)
@@ -123,7 +123,7 @@ def _group(channel: Channel, symbol: str, user_id: int | str | None) -> str:
 ALERTS_ALL: Final = Stream("alerts", "all")
 
 
-def user_alerts(user_id: Any) -> Stream:
+def user_alerts(user_id: object) -> Stream:
     """The stream of alerts for one user, by primary key, named `user` on the wire.
 
     Its `user_id` is the key if that is a number, a UUID or a short text, and else a hash of it.

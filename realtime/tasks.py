@@ -50,7 +50,7 @@ HEADER: Final = "realtime_test_namespace"
 
 
 @before_task_publish.connect
-def name_test_run(headers: dict[str, Any], **kwargs: Any) -> None:
+def name_test_run(headers: dict[str, object], **kwargs: object) -> None:
     """A worker that serves a real project leaves what its tests send: see `OwnTask`."""
     if headers is not None and namespace():
         headers[HEADER] = namespace()
@@ -59,7 +59,7 @@ def name_test_run(headers: dict[str, Any], **kwargs: Any) -> None:
 class OwnTask(Task):  # type: ignore[type-arg]  # generic for the type checker only
     """Runs nothing that the test run of somebody else has sent."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> object:
         sender = self.request.get(HEADER)
         if sender and sender != namespace():
             logger.warning("%s[%s] is ignored: a test has sent it", self.name, self.request.id)
@@ -77,7 +77,7 @@ class PublishTask(OwnTask):
     throws = (InvalidUpdate, PublishFailed)
     expires = UPDATE_SECONDS
 
-    def on_failure(self, exc: Exception, task_id: str, *args: Any) -> None:
+    def on_failure(self, exc: Exception, task_id: str, *args: object) -> None:
         # Celery reports what is in `throws` at INFO only, and anything else with a traceback.
         if isinstance(exc, self.throws):
             logger.error("%s[%s] gave up: %s", self.name, task_id, exc)
@@ -90,19 +90,19 @@ def report_expired(sender: Any, request: Any, expired: bool, **kwargs: Any) -> N
 
 
 @shared_task(base=PublishTask)
-def broadcast_prediction_update(symbol: str, prediction_data: dict[str, Any]) -> int | None:
+def broadcast_prediction_update(symbol: str, prediction_data: dict[str, object]) -> int | None:
     """`realtime.broadcast.broadcast_prediction_update`; returns the offset."""
     return broadcast.broadcast_prediction_update(symbol, prediction_data).offset
 
 
 @shared_task(base=PublishTask)
-def broadcast_market_data(symbol: str, market_data: dict[str, Any]) -> int | None:
+def broadcast_market_data(symbol: str, market_data: dict[str, object]) -> int | None:
     """`realtime.broadcast.broadcast_market_data`; returns the offset."""
     return broadcast.broadcast_market_data(symbol, market_data).offset
 
 
 @shared_task(base=PublishTask, expires=ALERT_SECONDS)
-def send_alert(alert_data: dict[str, Any], user_id: Any = None) -> int | None:
+def send_alert(alert_data: dict[str, object], user_id: object = None) -> int | None:
     """`realtime.broadcast.send_alert`; returns the offset."""
     return broadcast.send_alert(alert_data, user_id).offset
 
@@ -114,7 +114,7 @@ def deliver_webhooks() -> int:
 
 
 @shared_task(base=PublishTask, autoretry_for=())
-def record_prediction(symbol: str, prediction_data: dict[str, Any]) -> str:
+def record_prediction(symbol: str, prediction_data: dict[str, object]) -> str:
     """`realtime.predictions.records.record_prediction`; returns the `prediction_id`.
 
     Not run again when it was stored and not published: that would store it twice.
@@ -129,7 +129,7 @@ def record_predictions(predictions: list[tuple[str, dict[str, Any]]]) -> list[st
 
 
 @worker_process_init.connect
-def prepare_predictor(**kwargs: Any) -> None:
+def prepare_predictor(**kwargs: object) -> None:
     if conf.REALTIME_PREDICTION_RUNNER == "celery":
         warm_up()
 

@@ -22,7 +22,7 @@ class InvalidUserId(ValueError):
     """Raised for what is not a primary key of the user model; says what one is."""
 
 
-def user_id_of(key: Any) -> UserId:
+def user_id_of(key: object) -> UserId:
     """A user's primary key as messages carry it."""
     return key if isinstance(key, int) else str(key)
 
@@ -112,7 +112,7 @@ def _is_text(text: str) -> bool:
     return text.isprintable() and text != ""
 
 
-def _what_it_is(field: Any) -> str:
+def _what_it_is(field: object) -> str:
     kind = "a UUID" if isinstance(field, models.UUIDField) else "a text"
     return f"must be a user's primary key ({kind}), or None"
 

@@ -1,6 +1,6 @@
 """The page at `/`, and what plain HTTP gets at `/ws/…`."""
 
-from typing import Any, Final
+from typing import Final
 
 from django.http import HttpRequest, HttpResponse
 from django.views.generic import TemplateView
@@ -12,7 +12,7 @@ from realtime.standalone.demo import project_command
 class Dashboard(TemplateView):
     template_name = "realtime/dashboard.html"
 
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+    def get_context_data(self, **kwargs: object) -> dict[str, object]:
         return super().get_context_data(
             python=project_command(private=_from_this_machine(self.request)),
             docs_url=own_url(self.request, "api:docs"),

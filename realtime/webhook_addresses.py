@@ -166,9 +166,9 @@ async def _look_up(host: str, port: int) -> list[tuple[Any, ...]]:
     the end of the process.
     """
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[list[tuple[Any, ...]]] = loop.create_future()
+    future: asyncio.Future[list[tuple[object, ...]]] = loop.create_future()
 
-    def settle(result: list[tuple[Any, ...]] | Exception) -> None:
+    def settle(result: list[tuple[object, ...]] | Exception) -> None:
         if future.done():  # no caller waits any more
             return
         if isinstance(result, Exception):
@@ -177,7 +177,7 @@ async def _look_up(host: str, port: int) -> list[tuple[Any, ...]]:
             future.set_result(result)
 
     def run() -> None:
-        result: list[tuple[Any, ...]] | Exception
+        result: list[tuple[object, ...]] | Exception
         try:
             result = list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except Exception as exc:

@@ -4,7 +4,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from realtime.conf import conf
 
@@ -25,7 +25,7 @@ _WITH_PORT: Final = re.compile(r"(?:\[(?P<bracketed>[^\]]*)\]|(?P<plain>[^:\[\]]
 
 
 def client_address(
-    client: Sequence[Any] | None, headers: Iterable[tuple[bytes, bytes]]
+    client: Sequence[object] | None, headers: Iterable[tuple[bytes, bytes]]
 ) -> str | None:
     """The client's IP address as limits count it; None on a unix socket without a trusted header.
 
@@ -35,7 +35,7 @@ def client_address(
     return _counted(_told_by_proxies(client, headers) or _peer(client))
 
 
-def address_in_meta(meta: Mapping[str, Any]) -> str | None:
+def address_in_meta(meta: Mapping[str, object]) -> str | None:
     """`client_address` of a Django request, by its META."""
     forwarded = str(meta.get("HTTP_X_FORWARDED_FOR", "")).encode("latin-1", "replace")
     return client_address(
@@ -44,7 +44,7 @@ def address_in_meta(meta: Mapping[str, Any]) -> str | None:
 
 
 def is_within(
-    networks: Iterable[str], client: Sequence[Any] | None, headers: Sequence[tuple[bytes, bytes]]
+    networks: Iterable[str], client: Sequence[object] | None, headers: Sequence[tuple[bytes, bytes]]
 ) -> bool:
     """Is the client in one of these networks, for certain?
 
@@ -57,12 +57,12 @@ def is_within(
     return _trusted(address, tuple(networks))
 
 
-def _peer(client: Sequence[Any] | None) -> _Address | None:
+def _peer(client: Sequence[object] | None) -> _Address | None:
     return _parse(str(client[0])) if client else None
 
 
 def _told_by_proxies(
-    client: Sequence[Any] | None, headers: Iterable[tuple[bytes, bytes]]
+    client: Sequence[object] | None, headers: Iterable[tuple[bytes, bytes]]
 ) -> _Address | None:
     """The client of the farthest proxy that is trusted; None without one."""
     proxies = tuple(conf.REALTIME_TRUSTED_PROXIES)

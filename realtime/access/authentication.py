@@ -267,7 +267,7 @@ class _Prepared:
         )
         self._tokens = _users_of([each.token for each in questions if each.token is not None])
 
-    def user_of(self, token: Claims) -> Any:
+    def user_of(self, token: Claims) -> object:
         return find_user(token) if self._tokens is None else self._tokens.get(_name_of(token))
 
 
@@ -328,7 +328,7 @@ def _check_key(key: ApiKey | None, secret_hash: str) -> Identity:
     return identity
 
 
-def _check_token(user: Any, token: Claims) -> Identity:
+def _check_token(user: object, token: Claims) -> Identity:
     if user is None:
         raise InvalidCredential
     if api_settings.CHECK_REVOKE_TOKEN:
@@ -339,7 +339,7 @@ def _check_token(user: Any, token: Claims) -> Identity:
 
 
 @reconnecting
-def find_user(token: Claims) -> Any:
+def find_user(token: Claims) -> object:
     """The active user of a token that is not blacklisted, or None, with one query.
 
     Raises InvalidCredential for a claim that no user has.
@@ -356,7 +356,7 @@ def _name_of(token: Claims) -> tuple[str, str]:
     return str(token[JTI_CLAIM]), str(token[api_settings.USER_ID_CLAIM])
 
 
-def _users_of(tokens: Sequence[Claims]) -> dict[tuple[str, str], Any] | None:
+def _users_of(tokens: Sequence[Claims]) -> dict[tuple[str, str], object] | None:
     """What `find_user` finds for each token, by `_name_of`, with two queries.
 
     None if one of the tokens has a claim that cannot be a primary key.

@@ -172,7 +172,7 @@ def _smaller(one: int, other: int) -> int:
     return min(one, other) if one and other else one or other
 
 
-def grant_of(identity: Identity) -> dict[str, Any]:
+def grant_of(identity: Identity) -> dict[str, object]:
     """What a ticket says about the credential that it stands for; see authentication.py."""
     if identity.kind == "api_key":
         return {"key_id": identity.key_id, "secret_hash": identity.secret_hash}

@@ -97,7 +97,7 @@ class LiveSockets:
         self._sockets: dict[str, LiveSocket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         # Recent announcements: a credential may change between its check and `add`.
-        self._announced: deque[tuple[float, Mapping[str, Any]]] = deque()
+        self._announced: deque[tuple[float, Mapping[str, object]]] = deque()
         self._spawn(self._listen())
 
     async def _listen(self) -> None:
@@ -116,7 +116,7 @@ class LiveSockets:
     def remove(self, socket: LiveSocket) -> None:
         self._sockets.pop(socket.connection_id, None)
 
-    def _lately_announced(self) -> list[Mapping[str, Any]]:
+    def _lately_announced(self) -> list[Mapping[str, object]]:
         oldest = time.monotonic() - CHECK_SECONDS
         while self._announced and self._announced[0][0] < oldest:
             self._announced.popleft()
@@ -156,7 +156,7 @@ class LiveSockets:
                 logger.error("credentials could not be checked again: %s", exc)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, coroutine: Coroutine[object, object, None]) -> None:
         # A context of its own: in that of the announcing request, threads end with the request.
         task = asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
         self._tasks.add(task)
@@ -173,7 +173,7 @@ def live_sockets(layer: StreamLayer) -> LiveSockets:
     return layer.part(LiveSockets)
 
 
-def concerns(event: Mapping[str, Any], identity: Identity) -> bool:
+def concerns(event: Mapping[str, object], identity: Identity) -> bool:
     """Is an identity among those that an announcement names?"""
     return (
         (event["credential_id"] is not None and event["credential_id"] == identity.credential_id)
@@ -227,7 +227,7 @@ def _answer(again: Callable[[], Identity | None]) -> Answer:
         return exc
 
 
-def _of_old_password(user: Any, identity: Identity) -> bool:
+def _of_old_password(user: object, identity: Identity) -> bool:
     """Is this a session from before a change of the password? Tokens are ended separately."""
     return identity.kind == "session" and identity.secret_hash not in session_hashes(user)
 

@@ -160,7 +160,9 @@ def redact_access_log_of_daphne() -> None:
     write_entry = daphne.AccessLogGenerator.write_entry
 
     @functools.wraps(write_entry)
-    def redacted(self: Any, host: Any, date: Any, request: str, *args: Any, **kw: Any) -> None:
+    def redacted(
+        self: object, host: object, date: object, request: str, *args: object, **kw: object
+    ) -> None:
         write_entry(self, host, date, redact(request), *args, **kw)
 
     daphne.AccessLogGenerator.write_entry = redacted

@@ -19,12 +19,12 @@ class RedactingFilter(SafeExceptionReporterFilter):
 
     def get_traceback_frame_variables(
         self, request: HttpRequest | None, tb_frame: FrameType
-    ) -> ItemsView[str, Any]:
+    ) -> ItemsView[str, object]:
         shown = super().get_traceback_frame_variables(request, tb_frame)
         return {name: _redacted(value) for name, value in shown}.items()
 
 
-def _redacted(value: Any) -> Any:
+def _redacted(value: object) -> object:
     """The value, or its text where that has a secret in it."""
     try:
         text = repr(value)

@@ -35,7 +35,7 @@ def log_out_everywhere(user_id: Any) -> None:
     user_changed(user_id)
 
 
-def user_changed(user_id: Any) -> None:
+def user_changed(user_id: object) -> None:
     """The rights of a user (a primary key) have changed, or the user was deactivated.
 
     After the commit every open socket of the user keeps to what REALTIME_USER_ACCESS says now.
@@ -46,7 +46,7 @@ def user_changed(user_id: Any) -> None:
 class EndLogins:
     """Says in forms what a new password does. As one of AUTH_PASSWORD_VALIDATORS; optional."""
 
-    def validate(self, password: str, user: Any = None) -> None:
+    def validate(self, password: str, user: object = None) -> None:
         """Accepts every password."""
 
     def get_help_text(self) -> str:
@@ -95,13 +95,13 @@ def watch_changes() -> None:
 
 
 def _key_saved(
-    instance: ApiKey, created: bool, update_fields: Collection[str] | None, **kwargs: Any
+    instance: ApiKey, created: bool, update_fields: Collection[str] | None, **kwargs: object
 ) -> None:
     if not created and (update_fields is None or {*update_fields} - _UNIMPORTANT_OF_KEY):
         key_changed(instance)
 
 
-def _key_deleted(instance: ApiKey, **kwargs: Any) -> None:
+def _key_deleted(instance: ApiKey, **kwargs: object) -> None:
     key_changed(instance)
 
 
@@ -146,24 +146,24 @@ def _permissions_of_group_changed(instance: Any, reverse: bool, action: str, **k
             user_changed(user_id)
 
 
-def _group_deleted(instance: Group, **kwargs: Any) -> None:
+def _group_deleted(instance: Group, **kwargs: object) -> None:
     for user_id in _members(instance):
         user_changed(user_id)
 
 
-def _access_of_group_changed(instance: GroupAccess, **kwargs: Any) -> None:
+def _access_of_group_changed(instance: GroupAccess, **kwargs: object) -> None:
     for user_id in _members(instance.group):
         user_changed(user_id)
 
 
-def _members(group: Group) -> list[Any]:
+def _members(group: Group) -> list[object]:
     user = get_user_model()
     if not hasattr(user, "groups"):
         return []
     return list(user._default_manager.filter(groups=group).values_list("pk", flat=True))
 
 
-def _token_blacklisted(instance: BlacklistedToken, created: bool, **kwargs: Any) -> None:
+def _token_blacklisted(instance: BlacklistedToken, created: bool, **kwargs: object) -> None:
     """A token was blacklisted by hand: ends it, and its login unless it is an access token."""
     if created:
         jti = instance.token.jti

@@ -20,7 +20,7 @@ CLOCK_SKEW: Final = 60.0
 class RotatingBackend(TokenBackend):
     """simplejwt's backend, extended by SECRET_KEY_FALLBACKS."""
 
-    def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
+    def decode(self, token: object, verify: bool = True) -> dict[str, object]:
         for key in self._keys(token):
             try:
                 claims = self._claims(token, key, verify)
@@ -59,7 +59,7 @@ class RotatingBackend(TokenBackend):
         )
 
 
-def _check_begun(claims: dict[str, Any]) -> None:
+def _check_begun(claims: dict[str, object]) -> None:
     for name in ("iat", "nbf"):
         begins = claims.get(name, 0)
         if not isinstance(begins, int | float) or begins > time.time() + CLOCK_SKEW:

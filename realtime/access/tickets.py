@@ -77,7 +77,7 @@ class MemoryStore:
 _memory: Final = MemoryStore()
 
 
-def issue(grant: Mapping[str, Any]) -> str:
+def issue(grant: Mapping[str, object]) -> str:
     """A new ticket for what `redeem` will return; raises TicketsUnavailable."""
     ticket = TICKET_PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
     store, key = _place_of(ticket)
@@ -88,7 +88,7 @@ def issue(grant: Mapping[str, Any]) -> str:
     return ticket
 
 
-def redeem(ticket: str) -> dict[str, Any] | None:
+def redeem(ticket: str) -> dict[str, object] | None:
     """What the ticket stands for, once over all processes; raises TicketsUnavailable.
 
     None for a ticket that is unknown, used or expired; the three are indistinguishable.
@@ -100,7 +100,7 @@ def redeem(ticket: str) -> dict[str, Any] | None:
         raise TicketsUnavailable from exc
     if value is None:
         return None
-    grant: dict[str, Any] = json.loads(value)
+    grant: dict[str, object] = json.loads(value)
     return grant
 
 

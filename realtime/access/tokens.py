@@ -36,7 +36,7 @@ class Claims(Protocol):
     """The claims of a token, or a mapping of them."""
 
     def __getitem__(self, name: str, /) -> Any: ...
-    def __contains__(self, name: str, /) -> Any: ...
+    def __contains__(self, name: str, /) -> object: ...
     def get(self, name: str, /) -> Any: ...
 
 
@@ -59,7 +59,7 @@ def claims_of_user(user: Any) -> dict[str, str]:
     return claims
 
 
-def user_named_by(token: Claims) -> Any:
+def user_named_by(token: Claims) -> object:
     """The value of `user_field`; raises KeyError, ValidationError and others for an odd claim."""
     model = get_user_model()
     name = user_field()

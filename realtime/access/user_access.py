@@ -105,7 +105,7 @@ def _limits(limits: Mapping[str, object]) -> dict[str, int]:
 EVERYTHING: Final = Access(USER_SCOPES)
 
 
-def everything(user: Any) -> Access:
+def everything(user: object) -> Access:
     """The default of REALTIME_USER_ACCESS: every active user may read everything."""
     return EVERYTHING
 
@@ -118,7 +118,7 @@ def everybody_reads_all() -> bool:
     return bool(conf.REALTIME_USER_ACCESS == DEFAULT)
 
 
-def load_rule() -> Callable[[Any], object]:
+def load_rule() -> Callable[[object], object]:
     """The project's function; raises ImportError or TypeError, with what is wrong."""
     rule: object = import_string(conf.REALTIME_USER_ACCESS)
     if not callable(rule):
@@ -128,7 +128,7 @@ def load_rule() -> Callable[[Any], object]:
     return rule
 
 
-def access_of(user: Any) -> Access:
+def access_of(user: object) -> Access:
     """What a user may do, asked now; raises UserAccessFailed, which has been logged."""
     try:
         answer = _ask(user)
@@ -144,7 +144,7 @@ def access_of(user: Any) -> Access:
         raise UserAccessFailed from exc
 
 
-def _ask(user: Any) -> object:
+def _ask(user: object) -> object:
     rule = load_rule()
     if rule is everything:
         return EVERYTHING

@@ -54,7 +54,7 @@ class DefinitionField(forms.JSONField):
             ) from None
         return found
 
-    def bound_data(self, data: Any, initial: Any) -> Any:
+    def bound_data(self, data: object, initial: object) -> object:
         try:
             self.to_python(data)
         except forms.ValidationError:
@@ -81,7 +81,7 @@ class AlertRuleForm(_ModelForm):
 
     checked: Definition | None = None
 
-    def clean(self) -> dict[str, Any]:
+    def clean(self) -> dict[str, object]:
         cleaned = super().clean() or self.cleaned_data
         raw = cleaned.get("definition")
         if isinstance(raw, dict):
@@ -219,10 +219,10 @@ class AcknowledgementInline(_Inline):
     extra = 0
     can_delete = False
 
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+    def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return False
 
 
@@ -245,7 +245,7 @@ class AlertProblemAdmin(GuardedAdmin[AlertProblem]):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return False
 
 
@@ -255,7 +255,7 @@ class SeverityFilter(admin.SimpleListFilter):
     title = "severity"
     parameter_name = "severity"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+    def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
         return [*((name, name) for name in SEVERITIES), ("none", "none")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Alert]) -> QuerySet[Alert]:
@@ -280,5 +280,5 @@ class AlertAdmin(GuardedAdmin[Alert]):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return False

@@ -117,7 +117,7 @@ class ApiKeyForm(ScopedForm):
         model = ApiKey
         fields = ("owner", "name", "scopes", "expires_at", *KEY_LIMITS)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         if not self.instance._state.adding:
             self.initial["origins"] = "\n".join(self.instance.allowed_origins)
@@ -127,7 +127,7 @@ class ApiKeyForm(ScopedForm):
         validate_origins(origins)
         return origins
 
-    def clean(self) -> dict[str, Any]:
+    def clean(self) -> dict[str, object]:
         cleaned = super().clean()
         # Django leaves the constraint out: its condition is on a field that the form has not.
         publishing = "publish" in {*cleaned.get("scopes", ()), *(self.initial.get("scopes") or ())}
@@ -181,8 +181,8 @@ class WebhookEndpointForm(_WebhookForm):
         validate_patterns(patterns)
         return patterns
 
-    def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+    def clean(self) -> dict[str, object]:
+        cleaned: dict[str, object] = super().clean() or self.cleaned_data
         self.instance.events = cleaned.get("event_names", [])
         self.instance.symbols = cleaned.get("patterns", [])
         return cleaned

@@ -1,7 +1,5 @@
 """The admin's login: an address may try so many passwords a minute."""
 
-from typing import Any
-
 from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.core.exceptions import ValidationError
@@ -10,7 +8,7 @@ from realtime.limits.logins import count_login
 
 
 class LoginForm(AdminAuthenticationForm):
-    def clean(self) -> dict[str, Any]:
+    def clean(self) -> dict[str, object]:
         wait = count_login(self.request.META) if self.request is not None else 0
         if wait:
             raise ValidationError(

@@ -28,7 +28,7 @@ class SecretAdmin(GuardedAdmin[Row]):
     class Media:
         css: ClassVar = {"all": ["realtime/admin_keys.css"]}
 
-    def facts(self, title: str, names: tuple[str, ...], obj: Row | None) -> list[Any]:
+    def facts(self, title: str, names: tuple[str, ...], obj: Row | None) -> list[object]:
         """The group of fields above those of the form: none of a row that is not made yet."""
         if obj is None:
             return []
@@ -36,7 +36,7 @@ class SecretAdmin(GuardedAdmin[Row]):
         return [(title, {"fields": facts})]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        initial: dict[str, Any] = {"owner": request.user.pk}
+        initial: dict[str, object] = {"owner": request.user.pk}
         return {**initial, **super().get_changeform_initial_data(request)}
 
     def add_view(
@@ -46,7 +46,7 @@ class SecretAdmin(GuardedAdmin[Row]):
         buttons = {"show_save_and_add_another": False, "show_save_and_continue": False}
         return super().add_view(request, form_url, {**(extra_context or {}), **buttons})
 
-    def save_model(self, request: HttpRequest, obj: Row, form: Any, change: bool) -> None:
+    def save_model(self, request: HttpRequest, obj: Row, form: object, change: bool) -> None:
         if not change:
             request.secret = obj.issue()  # type: ignore[attr-defined]
         super().save_model(request, obj, form, change)
@@ -92,7 +92,7 @@ class SecretAdmin(GuardedAdmin[Row]):
         return self.page(request, "shown", title, row=row, secret=secret, what=what)
 
     def page(
-        self, request: HttpRequest, template: str, title: str, **context: Any
+        self, request: HttpRequest, template: str, title: str, **context: object
     ) -> TemplateResponse:
         context = {
             **self.admin_site.each_context(request),

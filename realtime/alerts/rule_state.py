@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypedDict
+from typing import Final, TypedDict
 
 from realtime.alerts.conditions import (
     AllOf,
@@ -25,7 +25,7 @@ class Rule:
 
     id: int
     revision: int
-    owner_id: Any  # as the model of the users has it
+    owner_id: object  # as the model of the users has it
     definition: Definition
     since: int = 0
 

@@ -41,7 +41,7 @@ class OwnsAlerts(HasScope):
 
     scope = "alerts"
 
-    def has_permission(self, request: Request, view: Any) -> bool:
+    def has_permission(self, request: Request, view: object) -> bool:
         return identity_of(request).is_authenticated and super().has_permission(request, view)
 
 
@@ -74,7 +74,7 @@ class AlertRuleSerializer(serializers.Serializer[Any]):
         )
         return {**super().get_fields(), "for": seconds}
 
-    def to_representation(self, instance: AlertRule) -> dict[str, Any]:
+    def to_representation(self, instance: AlertRule) -> dict[str, object]:
         try:
             definition = definition_of(instance).as_data()
         except InvalidRule:  # one that was written by other means keeps no other from being read
@@ -95,14 +95,14 @@ class DryRunSerializer(AlertRuleSerializer):
     past = serializers.ChoiceField(PASTS, default="history", write_only=True)
 
 
-class FiringSerializer(serializers.Serializer[Any]):
+class FiringSerializer(serializers.Serializer[object]):
     timestamp = DateTimeField()
     symbol = serializers.CharField()
     price = serializers.FloatField(allow_null=True)
     message = serializers.CharField()
 
 
-class DryRunReportSerializer(serializers.Serializer[Any]):
+class DryRunReportSerializer(serializers.Serializer[object]):
     """`times`: of the newest hundred."""
 
     past = serializers.ChoiceField(PASTS)
@@ -136,7 +136,7 @@ class AlertRulesView(_OwnRules, generics.ListCreateAPIView[AlertRule]):
         summary="A new alert rule",
         responses={201: AlertRuleSerializer, **PROBLEMS},
     )
-    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def post(self, request: Request, *args: object, **kwargs: object) -> Response:
         definition = _definition(request.data, request)
         owner_id = identity_of(request).user_id
         key_id = identity_of(request).key_id
@@ -156,14 +156,14 @@ class AlertRuleView(_OwnRules, generics.RetrieveUpdateDestroyAPIView[AlertRule])
     http_method_names = ["get", "put", "patch", "delete", "head", "options"]
 
     @extend_schema(operation_id="replace_alert_rule", summary="Replace an alert rule")
-    def put(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def put(self, request: Request, *args: object, **kwargs: object) -> Response:
         return self._change(_definition(request.data, request))
 
     @extend_schema(
         operation_id="change_alert_rule",
         summary="Change some fields of a rule; null restores a default. The rule starts over",
     )
-    def patch(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def patch(self, request: Request, *args: object, **kwargs: object) -> Response:
         if not isinstance(request.data, dict):
             raise ValidationError({"": ["A rule is a JSON object."]})
         try:
@@ -181,7 +181,7 @@ class AlertRuleView(_OwnRules, generics.RetrieveUpdateDestroyAPIView[AlertRule])
         return Response(AlertRuleSerializer(row).data)
 
     @extend_schema(operation_id="delete_alert_rule", summary="Delete a rule; its alerts stay")
-    def delete(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def delete(self, request: Request, *args: object, **kwargs: object) -> Response:
         delete_rules([self.get_object()])
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -195,7 +195,7 @@ class PauseAlertRuleView(_OwnRules):
         request=None,
         responses=AlertRuleSerializer,
     )
-    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def post(self, request: Request, *args: object, **kwargs: object) -> Response:
         row = self.get_object()
         if row.paused != self.paused:
             row.paused = self.paused
@@ -244,7 +244,7 @@ class DryRunView(ApiView):
         return Response(report)
 
 
-def _definition(raw: Any, request: Request) -> Definition:
+def _definition(raw: object, request: Request) -> Definition:
     """A rule that this user may have; raises ValidationError with the field."""
     if isinstance(raw, dict):
         raw = {name: value for name, value in raw.items() if name not in READ_ONLY}
@@ -330,7 +330,7 @@ class AlertsView(ApiView, generics.ListAPIView[Alert]):
         return alerts
 
 
-class AckSerializer(serializers.Serializer[Any]):
+class AckSerializer(serializers.Serializer[object]):
     ids = serializers.ListField(
         child=serializers.CharField(max_length=64), min_length=1, max_length=MAX_IDS
     )

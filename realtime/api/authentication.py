@@ -1,7 +1,6 @@
 """REST knows the same credentials and scopes as the WebSockets."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
@@ -69,7 +68,7 @@ class HasScope(BasePermission):
 
     scope: str
 
-    def has_permission(self, request: Request, view: Any) -> bool:
+    def has_permission(self, request: Request, view: object) -> bool:
         self.message = f"This credential lacks the scope {self.scope}."
         return identity_of(request).allows(self.scope)
 
@@ -94,11 +93,11 @@ class ReadsMetrics(BasePermission):
         "REALTIME_METRICS_NETWORKS."
     )
 
-    def has_permission(self, request: Request, view: Any) -> bool:
+    def has_permission(self, request: Request, view: object) -> bool:
         return identity_of(request).allows("metrics") or _is_local(request.META)
 
 
-def _is_local(meta: Mapping[str, Any]) -> bool:
+def _is_local(meta: Mapping[str, object]) -> bool:
     networks = conf.REALTIME_METRICS_NETWORKS
     if not networks:
         return False
@@ -115,5 +114,5 @@ class IsUser(BasePermission):
 
     message = "This takes a token or a session, not a key."
 
-    def has_permission(self, request: Request, view: Any) -> bool:
+    def has_permission(self, request: Request, view: object) -> bool:
         return identity_of(request).kind in ("jwt", "session")

@@ -59,7 +59,7 @@ class BoundedJSONParser(JSONParser):
             raise ParseError("JSON parse error - nested too deeply") from exc
 
 
-def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None:
+def handle_exception(exc: Exception, context: dict[str, object]) -> Response | None:
     if isinstance(exc, Refused):
         set_rollback()
         return Response(exc.answer.body, exc.answer.status, headers=exc.answer.headers)
@@ -96,7 +96,7 @@ class Choice(ChoiceField):
             ) from exc
 
 
-class QuerySerializer(Serializer[Any]):
+class QuerySerializer(Serializer[object]):
     """Parameters of a GET. One that is not known is refused: a misspelt filter must not give all.
 
     `known_elsewhere` are those that something else reads: pagination.
@@ -104,7 +104,7 @@ class QuerySerializer(Serializer[Any]):
 
     known_elsewhere: tuple[str, ...] = ()
 
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+    def validate(self, attrs: dict[str, object]) -> dict[str, object]:
         unknown = set(self.initial_data) - set(self.fields) - set(self.known_elsewhere)
         if unknown:
             known = ", ".join([*self.fields, *self.known_elsewhere])
@@ -118,7 +118,7 @@ class QuerySerializer(Serializer[Any]):
         """The values that a request gives; raises ValidationError."""
         query = cls(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
-        values: dict[str, Any] = query.validated_data
+        values: dict[str, object] = query.validated_data
         return values
 
 
@@ -160,7 +160,7 @@ class FiniteJSONRenderer(JSONRenderer):
             return super().render(_finite(data), *args, **kwargs)
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     if isinstance(value, dict):
         return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -189,7 +189,7 @@ class ApiView(APIView):
         """Without a place in the project's own OpenAPI document: ours is in schema.py."""
         return super().as_view(**{"schema": None, **initkwargs})
 
-    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+    def initialize_request(self, request: HttpRequest, *args: object, **kwargs: object) -> Request:
         measure_body(request)
         return super().initialize_request(request, *args, **kwargs)
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from drf_spectacular import utils
 from drf_spectacular.openapi import AutoSchema
 
-Method = TypeVar("Method", bound=Callable[..., Any])
+Method = TypeVar("Method", bound=Callable[..., object])
 
 
 class DocumentedSchema(AutoSchema):

@@ -16,9 +16,9 @@ from realtime.db import DatabaseThread
 from realtime.delivery.cluster import is_cluster
 from realtime.delivery.layers import shared_layer
 from realtime.delivery.readiness import PROBES, is_draining
+from realtime.middleware import Application
 
 Answer = tuple[int, dict[str, str]]
-Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 # 200 as long as the process answers at all.
 _ALIVE: Final[Answer] = 200, {"status": "ok"}

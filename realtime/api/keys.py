@@ -1,7 +1,7 @@
 """`keys`: users manage their own API keys."""
 
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from django.core.exceptions import ValidationError as ModelError
 from django.db import transaction
@@ -52,8 +52,8 @@ class ApiKeySerializer(ModelSerializer[ApiKey]):
             "created_at", "last_used_at", "revoked_at", "previous_expires_at",
         )  # fmt: skip
         # The model says what is wrong, see _problems().
-        validators: list[Any] = []
-        extra_kwargs: dict[str, Any] = {"name": {"validators": []}}
+        validators: list[object] = []
+        extra_kwargs: dict[str, object] = {"name": {"validators": []}}
 
 
 class NewApiKeySerializer(ApiKeySerializer):
@@ -65,7 +65,7 @@ class NewApiKeySerializer(ApiKeySerializer):
         fields = (*ApiKeySerializer.Meta.fields, "key")
 
 
-class RotateSerializer(serializers.Serializer[Any]):
+class RotateSerializer(serializers.Serializer[object]):
     overlap_seconds = serializers.IntegerField(
         default=0,
         min_value=0,
@@ -93,7 +93,7 @@ class KeysView(_OwnKeys, generics.ListCreateAPIView[ApiKey]):
         request=ApiKeySerializer,
         responses={201: NewApiKeySerializer},
     )
-    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def post(self, request: Request, *args: object, **kwargs: object) -> Response:
         serializer = ApiKeySerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         wanted = serializer.validated_data
@@ -113,7 +113,7 @@ class KeyView(_OwnKeys, generics.RetrieveUpdateDestroyAPIView[ApiKey]):
     http_method_names = ["get", "patch", "delete", "head", "options"]
 
     @extend_schema(operation_id="change_key", summary="Change a key that is not revoked")
-    def patch(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def patch(self, request: Request, *args: object, **kwargs: object) -> Response:
         key = self.get_object()
         if key.revoked_at is not None:
             raise PermissionDenied("A revoked key cannot be changed. Create a new one.")
@@ -132,7 +132,7 @@ class KeyView(_OwnKeys, generics.RetrieveUpdateDestroyAPIView[ApiKey]):
         return Response(ApiKeySerializer(key).data)
 
     @extend_schema(operation_id="revoke_key", summary="Revoke a key; it stays in the list")
-    def delete(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def delete(self, request: Request, *args: object, **kwargs: object) -> Response:
         key = self.get_object()
         with transaction.atomic():
             key.revoke()
@@ -147,7 +147,7 @@ class RotateKeyView(_OwnKeys):
         request=RotateSerializer,
         responses={200: NewApiKeySerializer},
     )
-    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def post(self, request: Request, *args: object, **kwargs: object) -> Response:
         key = self.get_object()
         serializer = RotateSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)

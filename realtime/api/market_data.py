@@ -1,7 +1,7 @@
 """`GET market-data/latest`, the newest update of streams; `…/{symbol}/bars`, for charts."""
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from rest_framework import serializers
@@ -55,7 +55,7 @@ class BarSerializer(ModelSerializer[Bar]):
         fields = ("start", "open", "high", "low", "close", "volume", "updated_at")
 
 
-class BarsSerializer(serializers.Serializer[Any]):
+class BarsSerializer(serializers.Serializer[object]):
     """Bars of one source, oldest first."""
 
     symbol = serializers.CharField()
@@ -78,7 +78,7 @@ class NewestSerializer(PositionSerializer):
     data = serializers.DictField(allow_null=True)  # type: ignore[assignment]
 
 
-class LatestMarketDataSerializer(serializers.Serializer[Any]):
+class LatestMarketDataSerializer(serializers.Serializer[object]):
     market_data = NewestSerializer(many=True)
 
 
@@ -110,7 +110,7 @@ class LatestMarketDataView(ApiView):
         return Response({"market_data": [_newest(*each) for each in pages.items()]})
 
 
-def _newest(symbol: str, page: Page) -> dict[str, Any]:
+def _newest(symbol: str, page: Page) -> dict[str, object]:
     update = msgspec.json.decode(page.updates[-1].text) if page.updates else {}
     found = {name: update.get(name) for name in ("timestamp", "data")}
     return {"symbol": symbol, **found, **position_of(page)}

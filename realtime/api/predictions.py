@@ -100,11 +100,11 @@ class LatestPredictionSerializer(PredictionSerializer):
         read_only_fields = fields
 
 
-class LatestSerializer(serializers.Serializer[Any]):
+class LatestSerializer(serializers.Serializer[object]):
     predictions = LatestPredictionSerializer(many=True)
 
 
-class ScoresSerializer(serializers.Serializer[Any]):
+class ScoresSerializer(serializers.Serializer[object]):
     scores = ScoreSerializer(many=True)
 
 

@@ -116,7 +116,7 @@ def _publish(updates: list[Broadcast], identity: Identity) -> list[Publication]:
     return broadcast_many(updates)
 
 
-def _read(item: Any, where: str, identity: Identity) -> Broadcast:
+def _read(item: object, where: str, identity: Identity) -> Broadcast:
     """One update, checked, encoded and allowed; raises ValidationError or PermissionDenied."""
     serializer = UpdateSerializer(data=item)
     if not serializer.is_valid():
@@ -144,7 +144,7 @@ def _symbol_of(update: dict[str, Any]) -> str:
         return WILDCARD
 
 
-def _shown(publication: Publication) -> dict[str, Any]:
+def _shown(publication: Publication) -> dict[str, object]:
     stored = {} if publication.stored is None else {"stored": publication.stored}
     return {
         "channel": publication.stream.channel,

@@ -28,7 +28,7 @@ from realtime.api.documented import DocumentedSchema, extend_schema
 from realtime.asyncapi import document
 
 # Instead of the project's SPECTACULAR_SETTINGS, which are for its own document.
-SETTINGS: Final[dict[str, Any]] = {
+SETTINGS: Final[dict[str, object]] = {
     # All but what cannot be patched, which is about drf-spectacular's own views.
     **{
         name: value
@@ -54,7 +54,7 @@ _rendering = threading.Lock()
 class _OurEndpoints(EndpointEnumerator):
     """Ours, which other documents leave out: see `ApiView.as_view`."""
 
-    def should_include_endpoint(self, path: str, callback: Callable[..., Any]) -> bool:
+    def should_include_endpoint(self, path: str, callback: Callable[..., object]) -> bool:
         view: type = getattr(callback, "cls", object)
         return issubclass(view, ApiView)
 
@@ -64,10 +64,10 @@ class Generator(SchemaGenerator):
 
     endpoint_inspector_cls = _OurEndpoints
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(urlconf="realtime.api.urls")  # type: ignore[no-untyped-call]
 
-    def create_view(self, callback: Any, method: str, request: Any = None) -> Any:
+    def create_view(self, callback: object, method: str, request: object = None) -> object:
         view = super().create_view(callback, method, request)  # type: ignore[no-untyped-call]
         if view.schema is None:
             self._set_schema_to_view(view, DocumentedSchema())  # type: ignore[no-untyped-call]
@@ -123,7 +123,7 @@ class Docs(TemplateView):
 
     template_name = "realtime/docs.html"
 
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+    def get_context_data(self, **kwargs: object) -> dict[str, object]:
         return super().get_context_data(
             schema_url=own_url(self.request, "schema"),
             csrf_header=settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-"),
@@ -142,7 +142,7 @@ class CredentialScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyp
     target_class = "realtime.api.authentication.CredentialAuthentication"
     name = ["token", "apiKey"]
 
-    def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
+    def get_security_definition(self, auto_schema: object) -> list[dict[str, str]]:
         return [
             {
                 "type": "http",
@@ -153,6 +153,6 @@ class CredentialScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyp
             {"type": "apiKey", "in": "header", "name": "X-API-Key"},
         ]
 
-    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[str]]]:
+    def get_security_requirement(self, auto_schema: object) -> list[dict[str, list[str]]]:
         # One list per way: together in one they would mean that a request needs both.
         return [{name: []} for name in self.name]

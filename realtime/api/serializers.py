@@ -1,7 +1,7 @@
 """Shapes of the REST API's bodies."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from drf_spectacular.utils import OpenApiResponse, extend_schema_field
 from rest_framework import serializers
@@ -14,10 +14,10 @@ UPDATE_TYPES = ("prediction_update", "market_data_update", "alert")
 
 
 @extend_schema_field({"oneOf": [{"type": "integer"}, {"type": "string"}]})
-class UserIdField(serializers.Field[UserId, Any, UserId, Any]):
+class UserIdField(serializers.Field[UserId, object, UserId, object]):
     """The primary key of a user: a number, or a text such as that of a UUID."""
 
-    def to_internal_value(self, data: Any) -> UserId:
+    def to_internal_value(self, data: object) -> UserId:
         try:
             return read_user_id(data) if isinstance(data, str) else parse_user_id(data)
         except InvalidUserId as exc:
@@ -27,7 +27,7 @@ class UserIdField(serializers.Field[UserId, Any, UserId, Any]):
         return value
 
 
-class UpdateSerializer(serializers.Serializer[Any]):
+class UpdateSerializer(serializers.Serializer[object]):
     """One update, with the same `type` as the message that clients will receive."""
 
     type = Choice(choices=UPDATE_TYPES)
@@ -50,7 +50,7 @@ class UpdateSerializer(serializers.Serializer[Any]):
         except InvalidSymbol as exc:
             raise serializers.ValidationError(str(exc)) from exc
 
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+    def validate(self, attrs: dict[str, object]) -> dict[str, object]:
         unknown = set(self.initial_data) - set(self.fields)
         if unknown:
             known = ", ".join(self.fields)
@@ -67,7 +67,7 @@ class UpdateSerializer(serializers.Serializer[Any]):
         return attrs
 
 
-class PublicationSerializer(serializers.Serializer[Any]):
+class PublicationSerializer(serializers.Serializer[object]):
     """Where an update went."""
 
     channel = serializers.CharField()
@@ -88,7 +88,7 @@ class PublicationSerializer(serializers.Serializer[Any]):
     )
 
 
-class ConnectionsSerializer(serializers.Serializer[Any]):
+class ConnectionsSerializer(serializers.Serializer[object]):
     """Open WebSockets over all processes."""
 
     total = serializers.IntegerField()
@@ -102,14 +102,14 @@ class ConnectionsSerializer(serializers.Serializer[Any]):
     )
 
 
-class ProblemSerializer(serializers.Serializer[Any]):
+class ProblemSerializer(serializers.Serializer[object]):
     """What is wrong, in words."""
 
     detail = serializers.CharField()
 
 
 # What any view that reads a query or a body may answer.
-PROBLEMS: Final[Mapping[int, Any]] = {
+PROBLEMS: Final[Mapping[int, object]] = {
     400: OpenApiResponse(description="`{field: [what is wrong with it]}`"),
     401: ProblemSerializer,
     403: ProblemSerializer,

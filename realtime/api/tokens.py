@@ -33,27 +33,27 @@ from realtime.api.serializers import ProblemSerializer
 from realtime.limits.logins import count_login
 
 
-class LoginSerializer(serializers.Serializer[Any]):
+class LoginSerializer(serializers.Serializer[object]):
     username = serializers.CharField()
     password = serializers.CharField(style={"input_type": "password"})
 
 
-class RefreshSerializer(serializers.Serializer[Any]):
+class RefreshSerializer(serializers.Serializer[object]):
     refresh = serializers.CharField()
 
 
-class TokenSerializer(serializers.Serializer[Any]):
+class TokenSerializer(serializers.Serializer[object]):
     token = serializers.CharField()
 
 
-class TokensSerializer(serializers.Serializer[Any]):
+class TokensSerializer(serializers.Serializer[object]):
     access = serializers.CharField(help_text="Access token, valid for some minutes.")
     refresh = serializers.CharField(
         help_text="Refresh token, exchanged once for the next two tokens."
     )
 
 
-class TicketSerializer(serializers.Serializer[Any]):
+class TicketSerializer(serializers.Serializer[object]):
     ticket = serializers.CharField(help_text="For `?ticket=` of one WebSocket.")
     expires_in = serializers.IntegerField(help_text="Seconds.")
 
@@ -61,7 +61,7 @@ class TicketSerializer(serializers.Serializer[Any]):
 class _Obtain(TokenObtainPairSerializer):
     token_class = SessionRefreshToken
 
-    def to_internal_value(self, data: Any) -> Any:
+    def to_internal_value(self, data: object) -> object:
         # On the wire it is `username`, whatever the user model calls what one logs in with.
         if isinstance(data, Mapping) and self.username_field not in data and "username" in data:
             data = {**data, self.username_field: data["username"]}
@@ -123,7 +123,7 @@ class _TokenView(ApiView, TokenViewBase):
     authentication_classes: Any = []
     permission_classes: Any = []
 
-    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def post(self, request: Request, *args: object, **kwargs: object) -> Response:
         # Outside the try: a body that is not JSON is not a bad token.
         _ = request.data
         try:
@@ -139,7 +139,7 @@ class LoginThrottle(BaseThrottle):
 
     _wait = 0
 
-    def allow_request(self, request: Request, view: Any) -> bool:
+    def allow_request(self, request: Request, view: object) -> bool:
         self._wait = count_login(request.META)
         return not self._wait
 

@@ -22,6 +22,7 @@ from realtime.conf import conf
 from realtime.limits.shared_rates import count_in_minute
 from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from realtime.models.webhooks import DEFAULT_OVERLAP
+from realtime.protocol import JsonObject
 from realtime.users import one_at_a_time
 from realtime.webhooks.events import send_test
 from realtime.webhooks.queue import disable, enable, resend
@@ -68,7 +69,7 @@ class NewWebhookSerializer(WebhookSerializer):
         fields = (*WebhookSerializer.Meta.fields, "secret")
 
 
-class RotateWebhookSerializer(serializers.Serializer[Any]):
+class RotateWebhookSerializer(serializers.Serializer[object]):
     overlap_seconds = serializers.IntegerField(
         default=int(DEFAULT_OVERLAP.total_seconds()),
         min_value=0,
@@ -107,8 +108,8 @@ class DeliveryDetailSerializer(DeliverySerializer):
     class Meta(DeliverySerializer.Meta):
         fields = (*DeliverySerializer.Meta.fields, "payload", "attempts")
 
-    def get_payload(self, delivery: WebhookDelivery) -> dict[str, Any]:
-        payload: dict[str, Any] = json.loads(delivery.body)
+    def get_payload(self, delivery: WebhookDelivery) -> JsonObject:
+        payload: JsonObject = json.loads(delivery.body)
         return payload
 
 
@@ -120,11 +121,11 @@ class DeliveriesQuerySerializer(QuerySerializer):
     known_elsewhere = ("cursor", "limit")
 
 
-class ResendFailedSerializer(serializers.Serializer[Any]):
+class ResendFailedSerializer(serializers.Serializer[object]):
     since = DateTimeField(help_text="Of events at this time or later.")
 
 
-class ResentSerializer(serializers.Serializer[Any]):
+class ResentSerializer(serializers.Serializer[object]):
     resent = serializers.IntegerField()
 
 

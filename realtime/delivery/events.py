@@ -5,7 +5,7 @@ What is wrong with one its sender hears, before anything is sent.
 
 import uuid
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from realtime import protocol
 from realtime.delivery.process_layer import UPDATE, Message
@@ -72,7 +72,7 @@ def _check_symbol(stream: Stream, symbol: object) -> None:
         raise InvalidUpdate("symbol", f"is {named}, and the group is that of {stream.symbol}")
 
 
-def _body(stream: Stream, data: Mapping[str, Any]) -> bytes:
+def _body(stream: Stream, data: Mapping[str, object]) -> bytes:
     if stream.channel == "predictions":
         return protocol.prediction_body(stream.symbol, data)
     if stream.channel == "market-data":

@@ -40,7 +40,7 @@ _TOO_MANY_PARTS: Final = Error(
 class PreparedProtocol(PacedProtocol):
     """One connection."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self.paused = False
         self.socket: PreparedSocket | None = None

@@ -6,7 +6,6 @@ and a flood of them does not cost a flood of hashes.
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 from realtime.access.addresses import address_in_meta
 from realtime.conf import conf
@@ -15,7 +14,7 @@ from realtime.limits.shared_rates import count_in_minute
 logger = logging.getLogger(__name__)
 
 
-def count_login(meta: Mapping[str, Any]) -> int:
+def count_login(meta: Mapping[str, object]) -> int:
     """Count a try by the META of its request: 0, or the seconds until there may be another one.
 
     Over all processes, with Redis; while it is away each process counts for itself.

@@ -8,7 +8,7 @@ from django.db.models import BooleanField, Exists, OuterRef, Q, Value
 from django.db.models.expressions import Combinable
 
 
-def reads_metrics(user: Any) -> bool:
+def reads_metrics(user: object) -> bool:
     """May a user read the metrics and statistics of the server, as operators do?"""
     return bool(getattr(user, "is_staff", False) or getattr(user, "is_superuser", False))
 

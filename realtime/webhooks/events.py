@@ -112,7 +112,7 @@ def send_test(endpoint: WebhookEndpoint) -> WebhookDelivery | None:
     return emit_to(endpoint.pk, WebhookEvent.TEST, data, symbol=None)
 
 
-def _scope_of(event: str, data: Mapping[str, Any]) -> str | None:
+def _scope_of(event: str, data: Mapping[str, object]) -> str | None:
     """What the owner of an endpoint must be allowed to read; None: nothing."""
     match event:
         case WebhookEvent.PREDICTION_COMPLETE | WebhookEvent.PREDICTION_OUTCOME:
@@ -137,7 +137,7 @@ def _allowed(
     return [each for each in endpoints if each.owner_id in reading]
 
 
-def _may_read(owner: Any, scope: str, symbol: str | None) -> bool:
+def _may_read(owner: object, scope: str, symbol: str | None) -> bool:
     try:
         return recent_access_of(owner).allows(scope, None if scope == "alerts" else symbol)
     except UserAccessFailed:

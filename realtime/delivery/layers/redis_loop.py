@@ -5,7 +5,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from redis.exceptions import RedisError
 
@@ -320,7 +320,7 @@ class RedisLoopLayer(StreamLayer):
         """Call whenever the lease was written, every few seconds."""
         self._on_lease.append(callback)
 
-    async def execute(self, *command: str | bytes | float) -> Any:
+    async def execute(self, *command: str | bytes | float) -> object:
         try:
             return await self.links[0].redis.execute_command(*command)
         except (RedisError, OSError) as exc:

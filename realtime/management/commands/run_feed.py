@@ -104,7 +104,7 @@ class Command(BaseCommand):
             help="days ahead that are predicted (default: 5)",
         )
 
-    def handle(self, *args: object, **options: Any) -> None:
+    def handle(self, *args: object, **options: object) -> None:
         if not broadcast.reaches_other_processes():
             raise CommandError(
                 "CHANNEL_LAYERS lives in this process only: no client would receive the feed. "
