@@ -24,7 +24,7 @@ from realtime.streams import CHANNELS
 
 logger = logging.getLogger(__name__)
 
-RENEW_SECONDS: Final = 3.0
+LEASE_RENEW_SECONDS: Final = 3.0
 # A change is written this soon; while they go on, those of a longer time together.
 WRITE_DELAY: Final = 0.02
 BUSY_WRITE_DELAY: Final = 0.25
@@ -53,7 +53,7 @@ class _Lease:
         # What sockets have done that are closed, and as it was last published, all of them.
         self.done: Counter[str] = Counter()
         self._published: Counter[str] = Counter()
-        self._published_at = -RENEW_SECONDS
+        self._published_at = -LEASE_RENEW_SECONDS
         self._layer = layer if isinstance(layer, RedisLoopLayer) else None
         self.server = None if self._layer is None else self._layer.local.process
         self._loop = loop
@@ -110,7 +110,7 @@ class _Lease:
 
     def _tally(self, late: float) -> None:
         """Count what all sockets have done: too much for every write of a busy process."""
-        if self._loop.time() - self._published_at < RENEW_SECONDS / 2:
+        if self._loop.time() - self._published_at < LEASE_RENEW_SECONDS / 2:
             return
         self._published_at = self._loop.time()
         done = self.done.copy()
@@ -138,7 +138,7 @@ class _Lease:
         finally:
             self._writing = False
         if counts:
-            self._schedule(RENEW_SECONDS)
+            self._schedule(LEASE_RENEW_SECONDS)
 
 
 def _usage() -> dict[str, int]:

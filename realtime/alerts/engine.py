@@ -566,7 +566,7 @@ class _Engine:
             tracked = self.tracked.get(symbol)
             if tracked is not None:
                 names = tracked.positions.keys() - wildcards
-                streams.update(Stream(_channel(name), symbol) for name in names)
+                streams.update(Stream(channel, symbol) for channel in names)
         return streams
 
     async def _join(self, streams: set[Stream], channel: str) -> set[Stream]:
@@ -593,9 +593,9 @@ class _Engine:
 
     async def _read(self, streams: set[Stream]) -> None:
         since = {
-            Stream(_channel(name), symbol): place
+            Stream(channel, symbol): place
             for symbol, tracked in self.tracked.items()
-            for name, place in tracked.positions.items()
+            for channel, place in tracked.positions.items()
         }
         ordered = sorted(streams, key=lambda stream: stream.group)
         async with aclosing(subscribe(ordered, since)) as items:
@@ -613,7 +613,3 @@ class _Engine:
             await cancel(self.reading)
             self.reading = None
         self.waiting.clear()
-
-
-def _channel(name: str) -> Channel:
-    return "predictions" if name == "predictions" else "market-data"

@@ -87,7 +87,7 @@ class Tracked:
         length = conf.REALTIME_HISTORY_LENGTH[channel]
         page = await self._layer.read_newest(stream, length)
         known = page.known(self.positions[channel])
-        missed = [update for update in page.updates if update.offset > known]
+        missed = page.after(self.positions[channel])
         lost = page.offset - known - len(missed)
         if lost > 0:
             logger.warning(

@@ -124,7 +124,7 @@ class _Session:
         page = await self._wait_out(partial(self.layer.read_newest, stream, length))
         before = self.positions.get(stream.symbol)
         known = page.known(before)
-        updates = [update for update in page.updates if update.offset > known]
+        updates = page.after(before)
         for update in page.updates[: -len(updates) or None]:
             self._remember(update)
         if before is not None and page.offset - known > len(updates):

@@ -25,7 +25,7 @@ from realtime.delivery.publisher import (  # fmt: skip
     CHUNK,
     BackendUnavailable,
     Host,
-    Item,
+    Sealed,
     batches,
     take_answers,
 )
@@ -87,7 +87,7 @@ class Link:
         except (RedisError, OSError) as exc:
             raise BackendUnavailable(exc) from exc
 
-    async def publish_updates(self, items: Sequence[Item]) -> list[Published]:
+    async def publish_updates(self, items: Sequence[Sealed]) -> list[Published]:
         """Updates of streams, in order; raises BackendUnavailable with those confirmed."""
         published: dict[int, Published] = {}
         for begin in range(0, len(items), CHUNK):
@@ -98,7 +98,7 @@ class Link:
             take_answers(answers, begin, published)
         return list(published.values())
 
-    async def _run_all(self, items: Sequence[Item]) -> list[Answer | Exception]:
+    async def _run_all(self, items: Sequence[Sealed]) -> list[Answer | Exception]:
         async with self.redis.pipeline(transaction=False) as pipeline:
             pipeline.execute_command("SCRIPT LOAD", history_scripts.PUBLISH)  # see SyncPublisher
             for arguments in batches(items):

@@ -20,7 +20,7 @@ BATCH: Final = 50
 # Updates that are sent before the first of them is confirmed.
 CHUNK: Final = 500
 
-Item = tuple[history_scripts.Keys, bytes]
+Sealed = tuple[history_scripts.Keys, bytes]
 # An entry of `hosts`, as the channel layer is configured: options of redis-py's connections.
 Host = dict[str, Any]
 
@@ -70,7 +70,7 @@ class SyncPublisher:
         # to the garbage collector in whatever order that finds them.
         weakref.finalize(self, pool.disconnect).atexit = False
 
-    def publish(self, items: Sequence[Item]) -> list[Published]:
+    def publish(self, items: Sequence[Sealed]) -> list[Published]:
         """Any number of updates, in order; raises BackendUnavailable with those confirmed."""
         published: dict[int, Published] = {}
         try:
@@ -93,7 +93,9 @@ class SyncPublisher:
                 connection.send_command("EVAL", history_scripts.PUBLISH, *arguments)
                 return connection.read_response()
 
-    def _run_all(self, items: Sequence[Item], begin: int, published: dict[int, Published]) -> None:
+    def _run_all(
+        self, items: Sequence[Sealed], begin: int, published: dict[int, Published]
+    ) -> None:
         """Scripts in one round trip: Redis runs the first one while the next one is written."""
         answers: list[Answer | Exception] = []
         try:
@@ -146,7 +148,7 @@ def _answer(connection: Any) -> Answer | Exception:
     return answer
 
 
-def batches(items: Sequence[Item]) -> Iterator[Arguments]:
+def batches(items: Sequence[Sealed]) -> Iterator[Arguments]:
     """The arguments of the scripts that publish these updates."""
     for begin in range(0, len(items), BATCH):
         yield history_scripts.publish_arguments(items[begin : begin + BATCH])

@@ -41,6 +41,11 @@ class Page:
             return position.offset
         return min(position.offset, self.forks.get(position.epoch, 0))
 
+    def after(self, position: Position | None) -> list[Update]:
+        """The updates that a reader at `position` has not had, of those that are held."""
+        known = self.known(position)
+        return [update for update in self.updates if update.offset > known]
+
     def continues(self, position: Position) -> bool:
         """Does this epoch have all that a reader at `position` has had?"""
         same = position.epoch in (self.epoch, NO_EPOCH)
