@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ara_client import events
 from ara_client.backoff import Backoff
-from ara_client.session import Effect, Emit, Send, Session, Wait
+from ara_client.session import Drop, Effect, Emit, Send, Session, Wait
 
 from tests.processes import ROOT
 
@@ -38,17 +38,25 @@ def as_message(event: Any) -> dict[str, Any]:
 class Conversation:
     """A session, and the labels of the ids that it gave to its requests."""
 
-    def __init__(self, channel: Any, history: int, jitter: float) -> None:
-        self.session = Session(channel, history=history, backoff=Backoff(lambda: jitter))
+    def __init__(self, example: dict[str, Any]) -> None:
+        self.session = Session(
+            example["channel"], history=example.get("history", 0),
+            can_renew=example.get("renews", False),
+            backoff=Backoff(lambda: example.get("jitter", 1)),
+        )  # fmt: skip
         self.labels: dict[int, str] = {}
 
     def take(self, step: dict[str, Any], now: float) -> list[Effect]:
         if "start" in step:
-            return self.session.start()
+            return self.session.start(now)
         if "subscribe" in step:
-            return self.session.subscribe(step["subscribe"])[1]
+            return self.session.subscribe(step["subscribe"], now)[1]
         if "unsubscribe" in step:
-            return self.session.unsubscribe(step["unsubscribe"])[1]
+            return self.session.unsubscribe(step["unsubscribe"], now)[1]
+        if "tick" in step:
+            effects = self.session.tick(now)
+            dropped = any(isinstance(effect, Drop) for effect in effects)
+            return self.session.dropped(1006, "", now) if dropped else effects
         if "close" in step:
             return self.session.dropped(step["close"]["code"], "", now)
         return self.session.received(self._with_id(step["receive"]), now)
@@ -84,9 +92,7 @@ class Conversation:
     "example", CONVERSATIONS["conversations"], ids=lambda example: example["name"]
 )
 def test_the_client_leads_the_conversation(example: dict[str, Any]) -> None:
-    conversation = Conversation(
-        example["channel"], example.get("history", 0), example.get("jitter", 1)
-    )
+    conversation = Conversation(example)
     now = 0.0
     beginning = CONVERSATIONS["beginnings"].get(example.get("after"), [])
     for step in [*beginning, *example["steps"]]:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from ara_client import Client, Connected, Reconnecting, ServerShutdown, TokenExpiring, Unauthorized
-from ara_client.connector import ANSWER_SECONDS, QUIET_SECONDS
+from ara_client.session import ANSWER_SECONDS, QUIET_SECONDS
 
 from tests.patience import scaled
 from tests.processes import LiveServer

@@ -205,6 +205,30 @@ async def test_what_cannot_be_recorded_is_named(server: LiveServer, key: str) ->
             await client.record_prediction("AAPL", {"predicted_price": 1, "confidence": 7})
 
 
+async def test_the_newest_updates_are_read_without_a_subscription(
+    server: LiveServer, symbol: str
+) -> None:
+    await publish(symbol, 1, 2)
+    async with Client(server.http) as client:
+        [update] = await client.latest(symbol, f"{symbol}-NONE")
+        [same] = await client.market_data(symbol).take(1)
+    assert (update.price, update.position) == (2, same.position)
+
+
+async def test_a_history_goes_on_where_it_ended(server: LiveServer, symbol: str) -> None:
+    await publish(symbol, 1, 2, 3)
+    async with Client(server.http) as client:
+        first = await client.history(symbol, limit=2)
+        await publish(symbol, *range(4, 900))
+        after = await client.history(symbol, since=first.position, limit=500)
+        rest = await client.history(symbol, since=after.position, limit=9999)
+        lost = await client.history(symbol, since="other:1")
+    assert [update.price for update in first] == [2, 3]
+    assert [update.price for update in after + rest] == list(range(4, 900))
+    assert (after.gap, rest.position) == (None, rest[-1].position)
+    assert lost.gap is not None
+
+
 async def test_the_plain_client_works_inside_a_running_loop(
     server: LiveServer, key: str, symbol: str
 ) -> None:

@@ -127,7 +127,7 @@ class Client(Calls):
             request = {"type": "request_prediction", "symbol": symbol, "horizon": horizon, "id": 1}
             await connection.send(json.dumps(request))
             while True:
-                message = json.loads(await receive(connection))
+                message = json.loads(await receive(connection) or "")
                 if message["type"] == "error":
                     raise RequestFailed(
                         message["code"], message["message"], details=message.get("details"),

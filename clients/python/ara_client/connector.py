@@ -17,9 +17,6 @@ from ara_client.version import VERSION
 GetToken = Callable[[], str | Awaitable[str]]
 
 USER_AGENT: Final = f"ara-realtime-client/{VERSION}"
-# A silent connection is dead after the two of them together.
-QUIET_SECONDS: Final = 4.0
-ANSWER_SECONDS: Final = 3.0
 _OPEN_SECONDS: Final = 9.0
 _CLOSE_SECONDS: Final = 1.0
 _MAX_BYTES: Final = 64 * 2**20  # the answer to a subscription to thousands of streams
@@ -101,26 +98,16 @@ class Connector:
             raise Lost(BROKEN, f"{self.ws} cannot be reached: {exc or 'no answer'}") from exc
 
 
-async def receive(connection: ClientConnection) -> str:
-    """The next message; raises Lost, also when the other side has been silent for too long."""
-    quiet = QUIET_SECONDS
-    pong: asyncio.Future[float] | None = None
-    while True:
-        try:
-            async with asyncio.timeout(quiet):
-                text = await connection.recv()
-            return text if isinstance(text, str) else text.decode()
-        except TimeoutError:
-            if pong is not None and not pong.done():
-                connection.transport.abort()
-                seconds = QUIET_SECONDS + ANSWER_SECONDS
-                raise Lost(BROKEN, f"nothing was heard for {seconds:g} s") from None
-        except ConnectionClosed as exc:
-            raise _lost(exc) from exc
-        try:
-            quiet, pong = ANSWER_SECONDS, asyncio.ensure_future(await connection.ping())
-        except ConnectionClosed as exc:
-            raise _lost(exc) from exc
+async def receive(connection: ClientConnection, seconds: float | None = None) -> str | None:
+    """The next message, or None if there is none within that time; raises Lost."""
+    try:
+        async with asyncio.timeout(seconds):
+            text = await connection.recv()
+    except TimeoutError:
+        return None
+    except ConnectionClosed as exc:
+        raise _lost(exc) from exc
+    return text if isinstance(text, str) else text.decode()
 
 
 def _lost(exc: ConnectionClosed) -> Lost:

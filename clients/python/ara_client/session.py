@@ -26,6 +26,10 @@ BROKEN: Final = 1006  # the code of a connection that ended without one
 _UNAUTHORIZED: Final = 4401
 _LIMIT_EXCEEDED: Final = 4429
 _STEADY_SECONDS: Final = 10.0  # a connection that lived this long was not a failed attempt
+# A silent connection is dead after the two of them together.
+QUIET_SECONDS: Final = 5.0
+ANSWER_SECONDS: Final = 4.0
+_SLOW_SECONDS: Final = 3.0  # an answer that takes longer waits for the backend of the server
 _MAX_SYMBOLS: Final = 500  # of one message, with their positions
 
 
@@ -86,6 +90,7 @@ class _Request:
     repeat: bool = False  # sent again with the next connection
     names: list[str] = field(default_factory=list)  # streams that are being recovered
     joins: bool = False  # without it this connection receives nothing
+    since: float = 0.0  # when it was sent
 
 
 class Session:
@@ -113,30 +118,50 @@ class Session:
         self._wanted: dict[str, None] = {}  # symbols that the server has confirmed, in order
         self._requests: dict[int, _Request] = {}
         self._ids = itertools.count(1)
+        self._now = 0.0
+        self._heard = 0.0  # when the last message came
+        self._pinged: float | None = None
         self._live_since: float | None = None
         self._asked: tuple[float, float] | None = None  # seconds to stay away, and since when
         self._last_error = ""  # of this connection: why the server closes it
         self._renewed_in_vain = False
 
-    def start(self) -> list[Effect]:
-        """A connection is being opened."""
+    def start(self, now: float) -> list[Effect]:
+        """A connection is there, and the server is to greet."""
         self.phase = "connecting"
+        self._heard, self._pinged = now, None
         self._last_error = ""
         self._live_since = None
         return []
 
-    def subscribe(self, symbols: Iterable[str]) -> tuple[int, list[Effect]]:
+    def subscribe(self, symbols: Iterable[str], now: float) -> tuple[int, list[Effect]]:
         """Add symbols; the id is that of the Settle that follows."""
-        names = list(symbols)
+        self._now, names = now, list(symbols)
         return self._ask(_Request(self._subscribe(names), repeat=True, names=names))
 
-    def unsubscribe(self, symbols: Iterable[str]) -> tuple[int, list[Effect]]:
+    def unsubscribe(self, symbols: Iterable[str], now: float) -> tuple[int, list[Effect]]:
         """End these subscriptions; the id is that of the Settle that follows."""
-        names = list(symbols)
-        for name in names:
-            self._wanted.pop(name, None)
-        self.positions.forget(names)
-        return self._ask(_Request({"type": "unsubscribe", "symbols": names}))
+        self._now, names = now, list(symbols)
+        self._forget(names)
+        if self._is_live:
+            return self._ask(_Request({"type": "unsubscribe", "symbols": names}))
+        return (id := next(self._ids)), [*self._withdraw(set(names)), Settle(id, None)]
+
+    def tick(self, now: float) -> list[Effect]:
+        """Time has passed: does the connection still live?"""
+        self._now = now
+        if self.phase == "connecting" and now - self._heard >= QUIET_SECONDS + ANSWER_SECONDS:
+            return [Drop("the server does not greet")]
+        if not self._is_live:
+            return []
+        if self._pinged is not None and now - self._pinged >= ANSWER_SECONDS:
+            return [Drop(f"nothing was heard for {now - self._heard:.0f} s")]
+        if any(now - request.since >= _SLOW_SECONDS for request in self._requests.values()):
+            self.phase = "backend_unavailable"
+        if self._pinged is not None or now - self._heard < QUIET_SECONDS:
+            return []
+        self._pinged = now
+        return [Send({"type": "ping"})]
 
     def renewed(self, token: str) -> list[Effect]:
         """A new credential for the open connection."""
@@ -144,6 +169,8 @@ class Session:
 
     def received(self, message: Message, now: float) -> list[Effect]:
         """A message of the server has come."""
+        self._now = self._heard = now
+        self._pinged = None
         match message["type"]:
             case "market_data_update" | "prediction_update" | "alert":
                 return self._update(message)
@@ -176,6 +203,7 @@ class Session:
 
     def dropped(self, code: int, reason: str, now: float) -> list[Effect]:
         """The connection is gone, or could not be made."""
+        self._now = now
         if self._live_since is not None and now - self._live_since >= _STEADY_SECONDS:
             self._backoff.reset()
         self._live_since = None
@@ -211,7 +239,7 @@ class Session:
         self.phase = "live"
         self._live_since = now
         self._renewed_in_vain = False
-        waiting = [Send(request.message) for request in self._requests.values()]
+        waiting = list(self._requests.values())
         effects: list[Effect] = [
             Emit(events.Connected(message.get("connection_id", ""), message["authenticated"]))
         ]
@@ -221,7 +249,10 @@ class Session:
         # Joined by the URL, like both streams of alerts: only what was missed is to be asked for.
         effects += self._join(message)
         missing = [name for name in self._wanted if name not in message["streams"]]
-        return [*effects, *self._resume(missing, joins=True), *waiting]
+        effects += self._resume(missing, joins=True)
+        for request in waiting:
+            request.since = now
+        return [*effects, *(Send(request.message) for request in waiting)]
 
     def _join(self, message: Message) -> list[Effect]:
         streams = message["streams"]
@@ -275,7 +306,7 @@ class Session:
 
     def _ask(self, request: _Request) -> tuple[int, list[Effect]]:
         id = next(self._ids)
-        request.message["id"] = id
+        request.message["id"], request.since = id, self._now
         if self._is_live or request.repeat:
             self._requests[id] = request
             return id, [Send(request.message)] if self._is_live else []
@@ -284,7 +315,10 @@ class Session:
     def _answered(self, message: Message) -> list[Effect]:
         id = message.get("id")
         request = self._requests.pop(id, None) if isinstance(id, int) else None
-        return [] if request is None else [Settle(int(message["id"]), None)]
+        if request is None:
+            return []
+        self.phase = "live"
+        return [Settle(int(message["id"]), None)]
 
     def _error(self, message: Message, now: float) -> list[Effect]:
         text, id, wait = message["message"], message.get("id"), message.get("retry_after_ms")
@@ -293,8 +327,10 @@ class Session:
         again = needed and message["retry"]
         if wait is not None and (again or message["code"] == "connection_limit"):
             self._asked = wait / 1000, now
+        refused = [] if message["retry"] else list(message.get("details", {}).get("symbols", ()))
         if request is None:
             self._last_error = text
+            self._forget(refused)
             return _told(message)
         if again:
             return [Drop(text)]  # to ask again with the next connection
@@ -303,7 +339,29 @@ class Session:
             self.positions.abandon(request.names)
             return _told(message)
         error = _failed(message)
-        return [Finish(error)] if request.joins else [Settle(message["id"], error)]
+        if not request.joins:
+            return [Settle(message["id"], error)]
+        self._forget(refused)
+        rest = [name for name in request.names if name in self._wanted]
+        if not refused or not self._wanted:
+            return [*_told(message), Finish(error)]
+        return [*_told(message), *self._resume(rest, joins=True)]
+
+    def _forget(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._wanted.pop(name, None)
+        self.positions.forget(names)
+
+    def _withdraw(self, names: set[str]) -> list[Effect]:
+        """Nobody wants these any more, which no connection has asked for yet."""
+        effects: list[Effect] = []
+        for id, request in list(self._requests.items()):
+            request.names = [name for name in request.names if name not in names]
+            request.message.update(self._subscribe(request.names))
+            if not request.names:
+                del self._requests[id]
+                effects.append(Settle(id, None))
+        return effects
 
     def _fail_requests(self) -> list[Effect]:
         lost = [id for id, request in self._requests.items() if not request.repeat]

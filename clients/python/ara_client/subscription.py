@@ -36,6 +36,7 @@ U = TypeVar("U", MarketData, Prediction, Alert)
 
 # So many events wait for their reader; then the socket is not read, and the server folds.
 MAX_WAITING: Final = 1000
+_TICK_SECONDS: Final = 0.25
 _STEP: Final = 500  # symbols of one message
 
 
@@ -138,12 +139,12 @@ class Subscription(Generic[U]):
     async def subscribe(self, *symbols: str) -> None:
         """Add symbols; raises RequestFailed."""
         self._start()
-        await self._request(self._session.subscribe(upper(symbols)))
+        await self._request(self._session.subscribe(upper(symbols), time.monotonic()))
 
     async def unsubscribe(self, *symbols: str) -> None:
         """End the subscriptions of these symbols; raises RequestFailed."""
         self._start()
-        await self._request(self._session.unsubscribe(upper(symbols)))
+        await self._request(self._session.unsubscribe(upper(symbols), time.monotonic()))
 
     async def __aenter__(self) -> Self:
         self._start()
@@ -177,7 +178,8 @@ class Subscription(Generic[U]):
         if self._task is not None or self._closed:
             return
         for begin in range(0, len(self._symbols), _STEP):
-            id, _ = self._session.subscribe(self._symbols[begin : begin + _STEP])
+            some = self._symbols[begin : begin + _STEP]
+            id, _ = self._session.subscribe(some, time.monotonic())
             self._first.append(self._answer(id))
         self._task = asyncio.create_task(self._run())
 
@@ -232,12 +234,15 @@ class Subscription(Generic[U]):
 
     async def _converse(self) -> NoReturn:
         """One connection; ends with Lost or AraError."""
-        await self._carry_out(self._session.start())
         self._connection = await self._connector.open(self._path)
+        self._session.start(time.monotonic())
         try:
             while True:
-                text = await receive(self._connection)
-                await self._carry_out(self._understand(text))
+                text = await receive(self._connection, _TICK_SECONDS)
+                if text is None:
+                    await self._carry_out(self._session.tick(time.monotonic()))
+                else:
+                    await self._carry_out(self._understand(text))
         finally:
             connection, self._connection = self._connection, None
             with suppress(Exception):
@@ -268,6 +273,8 @@ class Subscription(Generic[U]):
                 case Wait(seconds):
                     wait = seconds
                 case Drop(reason):
+                    if self._connection is not None:
+                        self._connection.transport.abort()  # nobody may be there to say goodbye to
                     raise Lost(BROKEN, reason)
                 case Finish(error):
                     raise error
