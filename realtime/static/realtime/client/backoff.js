@@ -2,26 +2,28 @@
 
 import { CloseCode, isTerminal } from "./protocol.js";
 
+const FIRST_MS = 500;
+const LONGEST_MS = 20_000;
+
 /** Full jitter: a random time below a limit that doubles with every attempt. */
 export class Backoff {
-  #attempt = 0;
+  #limit = FIRST_MS;
+  #random;
 
-  /** @param {{ baseMs?: number, maxMs?: number, random?: () => number }} [options] */
-  constructor({ baseMs = 500, maxMs = 20_000, random = Math.random } = {}) {
-    this.baseMs = baseMs;
-    this.maxMs = maxMs;
-    this.random = random;
+  /** @param {{ random?: () => number }} [options] */
+  constructor({ random = Math.random } = {}) {
+    this.#random = random;
   }
 
   /** Milliseconds to wait before the next attempt. */
   next() {
-    const limit = Math.min(this.maxMs, this.baseMs * 2 ** this.#attempt);
-    this.#attempt += 1;
-    return Math.round(this.random() * limit);
+    const limit = this.#limit;
+    this.#limit = Math.min(LONGEST_MS, 2 * limit);
+    return Math.round(this.#random() * limit);
   }
 
   reset() {
-    this.#attempt = 0;
+    this.#limit = FIRST_MS;
   }
 }
 

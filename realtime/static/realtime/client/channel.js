@@ -1,6 +1,7 @@
 // One channel of a client: a socket, its timers, and the promises of its requests. What to do is
 // decided by session.js.
 
+import { symbolsOf } from "./arguments.js";
 import { Emitter } from "./emitter.js";
 import { AraError, forbiddenSymbols, NOT_CONNECTED } from "./errors.js";
 import { Session } from "./session.js";
@@ -9,7 +10,7 @@ const MAX_HISTORY = 300;
 const CLOSE_LIMIT_MS = 200; // after an `error` the `close` that says more comes within this time
 
 /** @typedef {import("./messages.js").StateMessage} StateMessage */
-/** @typedef {string | Iterable<string>} Names */
+/** @typedef {import("./arguments.js").Names} Names */
 /**
  * @typedef {object} ChannelOptions
  * @property {Names} [symbols] to subscribe to
@@ -168,10 +169,10 @@ export class Channel extends Emitter {
   async #open() {
     const attempt = (this.#attempt = {});
     try {
-      const { query, protocols } = await this.#shared.credentials.forSocket();
+      const protocols = await this.#shared.credentials.protocols();
       if (this.#attempt !== attempt) return;
       this.#session.opening(now());
-      this.#listen(new (this.#socketClass())(this.#shared.url() + query, protocols));
+      this.#listen(new (this.#socketClass())(this.#shared.url(), protocols));
       this.#watch();
     } catch (error) {
       if (this.#attempt === attempt) this.#dropped({ code: 1006, reason: this.#failed(error) });
@@ -264,22 +265,4 @@ function now() {
 function listenToPage(listener, what) {
   for (const type of ["online", "offline"]) globalThis[`${what}EventListener`]?.(type, listener);
   globalThis.document?.[`${what}EventListener`]("visibilitychange", listener);
-}
-
-/** The server does not tell upper from lower case either. @param {unknown} value */
-function symbolsOf(value) {
-  return listOf(value, "symbols").map((symbol) => symbol.trim().toUpperCase());
-}
-
-/** An array of strings; a single string is one of them, not a list of its letters.
- * @param {unknown} value @param {string} name @returns {string[]} */
-export function listOf(value, name) {
-  const list = typeof value === "string" ? [value] : value;
-  if (!Array.isArray(list) && !(list instanceof Set)) {
-    throw new TypeError(`${name}: give a string or an array of strings.`);
-  }
-  for (const item of list) {
-    if (typeof item !== "string") throw new TypeError(`${name}: ${String(item)} is not a string.`);
-  }
-  return [...list];
 }

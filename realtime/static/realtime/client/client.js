@@ -4,13 +4,14 @@
 //   client.connect();
 // It answers pings, notices lost updates and a dead connection, reconnects and resumes.
 
-import { Channel, listOf } from "./channel.js";
+import { listOf, optionalFunction } from "./arguments.js";
+import { Channel } from "./channel.js";
 import { Credentials } from "./credentials.js";
 import { Emitter } from "./emitter.js";
 import { CHANNELS, CloseCode } from "./protocol.js";
 
 /** @typedef {import("./messages.js").ChannelName} ChannelName */
-/** @typedef {import("./channel.js").Names} Names */
+/** @typedef {import("./arguments.js").Names} Names */
 /**
  * @typedef {object} ClientOptions
  * @property {ChannelName} [channel] the first channel: "market-data" unless you say otherwise
@@ -39,12 +40,9 @@ export class AraClient extends Emitter {
   constructor({ channel = "market-data", symbols, history, url, WebSocket, ...credentials } = {}) {
     super();
     if (url !== undefined) addressOf(url, channel);
-    if (WebSocket !== undefined && typeof WebSocket !== "function") {
-      throw new TypeError("WebSocket: give a class.");
-    }
     this.#credentials = new Credentials(credentials);
     this.#url = url;
-    this.#WebSocket = WebSocket;
+    this.#WebSocket = optionalFunction(WebSocket, "WebSocket");
     this.#first = channel;
     this.channel(channel, { symbols, history });
   }

@@ -1,5 +1,6 @@
 // The credential of a client, for all its channels.
 
+import { optionalFunction } from "./arguments.js";
 import { SUBPROTOCOL } from "./protocol.js";
 
 /** Why a callback is asked: the socket is to be opened, or the token of an open one has expired.
@@ -31,12 +32,10 @@ export class Credentials {
     this.#token = checkedToken(token, "token");
   }
 
-  /** What to open a socket with. */
-  async forSocket() {
+  /** The subprotocols that carry the credential: no log and no address has it then. */
+  async protocols() {
     const secret = await this.fresh("connect");
-    const ticket = this.#getTicket !== undefined && secret !== "";
-    const protocols = secret === "" || ticket ? [] : [SUBPROTOCOL, `ara.token.${secret}`];
-    return { query: ticket ? `?ticket=${secret}` : "", protocols };
+    return secret === "" ? [] : [SUBPROTOCOL, `ara.token.${secret}`];
   }
 
   /** A token, or a ticket; channels that need a token at the same time share one question.
@@ -66,12 +65,4 @@ function checkedToken(token, name) {
     throw new RangeError(`${name}: a token has letters, digits and . _ ~ + - only.`);
   }
   return token;
-}
-
-/** @template T @param {T} value @param {string} name */
-function optionalFunction(value, name) {
-  if (value !== undefined && typeof value !== "function") {
-    throw new TypeError(`${name}: give a function that returns a token.`);
-  }
-  return value;
 }

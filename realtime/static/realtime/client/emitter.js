@@ -1,5 +1,7 @@
 // An EventTarget whose events are typed.
 
+import { optionalFunction } from "./arguments.js";
+
 /** @typedef {import("./messages.js").Events} Events */
 /** @typedef {import("./messages.js").ChannelName} ChannelName */
 
@@ -23,7 +25,7 @@ export class Emitter extends /** @type {new () => Target} */ (EventTarget) {
    * @returns {() => void}
    */
   on(type, listener) {
-    if (typeof listener !== "function") throw new TypeError("listener: give a function.");
+    optionalFunction(listener ?? null, "listener");
     const call = (/** @type {any} */ event) => listener(event.detail, event.channel);
     this.addEventListener(type, call);
     return () => this.removeEventListener(type, call);

@@ -9,7 +9,7 @@ const MAX_REPLAYED = 300;
  * `epoch` is "" before a stream's first update and null if it was never told; `offset` is null where
  * whatever comes next is taken; `past`: the position is before the subscription, for the sake of its
  * history.
- * @typedef {{ epoch: string | null, offset: number | null, replayUpTo: number, recovering: boolean, past: boolean, ahead: boolean }} Place
+ * @typedef {{ epoch: string | null, offset: number | null, replayUpTo?: number, recovering?: boolean, past?: boolean, ahead?: boolean }} Place
  * @typedef {{ from_offset: number, to_offset: number, epoch: string }} Lost
  */
 
@@ -49,7 +49,11 @@ export class Positions {
    */
   #joinOne(name, { epoch, offset: head, recovered }, { history, partial }) {
     const known = this.#streams.get(name);
-    if (known !== undefined && known.epoch === "") this.#begin(known, epoch, head);
+    if (known?.epoch === "") {
+      // The stream had no epoch when it was joined: what came since is of this one,
+      known.epoch = epoch;
+      if ((known.offset ?? 0) > head) known.offset = 0; // or of one that has ended already
+    }
     if (known?.epoch !== epoch) {
       const at = this.start(name, epoch, Math.max(0, head - history));
       at.recovering = at.past = history > 0 && head > 0;
@@ -67,18 +71,11 @@ export class Positions {
     return missed && !recovered && !past ? { from_offset: offset + 1, to_offset: head, epoch } : null;
   }
 
-  /** The stream had no epoch when it was joined: what came since is of this one.
-   * @param {Place} known @param {string} epoch @param {number} head */
-  #begin(known, epoch, head) {
-    known.epoch = epoch;
-    if (known.offset !== null && known.offset > head) known.offset = 0; // or of one that has ended already
-  }
-
   /** Go on from here, whatever was before: the server gave up on a range, or the stream is new.
    * @param {string} name @param {string | null} epoch @param {number | null} offset */
   start(name, epoch, offset) {
     /** @type {Place} */
-    const at = { epoch, offset, replayUpTo: 0, recovering: false, past: false, ahead: false };
+    const at = { epoch, offset };
     this.#streams.set(name, at);
     return at;
   }
@@ -108,7 +105,7 @@ export class Positions {
       }
     }
     at.offset = offset;
-    return offset <= at.replayUpTo && !snapshot ? "replay" : "apply";
+    return offset <= (at.replayUpTo ?? 0) && !snapshot ? "replay" : "apply";
   }
 
   /**
@@ -117,25 +114,22 @@ export class Positions {
    * @param {{ [name: string]: number }} heads
    */
   compare(heads) {
-    const behind = [];
-    for (const [name, head] of Object.entries(heads)) {
+    return Object.keys(heads).filter((name) => {
       const at = this.#streams.get(name);
-      if (at === undefined || at.offset === null || at.epoch === null) continue;
+      if (!at || at.offset === null || at.epoch === null) return false;
       const wasAhead = at.ahead;
-      at.ahead = head < at.offset;
-      if (head > at.offset || (at.ahead && wasAhead)) {
-        at.recovering = true;
-        behind.push(name);
-      }
-    }
-    return behind;
+      at.ahead = heads[name] < at.offset;
+      const wrong = heads[name] > at.offset || (at.ahead && wasAhead);
+      if (wrong) at.recovering = true;
+      return wrong;
+    });
   }
 
   /** `since` was refused: go on with whatever comes next. @param {string[]} names */
   abandon(names) {
     for (const name of names) {
       const at = this.#streams.get(name);
-      if (at !== undefined) Object.assign(at, { offset: null, recovering: false });
+      if (at) Object.assign(at, { offset: null, recovering: false });
     }
   }
 
@@ -151,7 +145,7 @@ export class Positions {
     const wanted = names.includes("*") ? [...this.#streams.keys()].slice(0, MAX_SINCE) : names;
     for (const name of wanted) {
       const at = this.#streams.get(name);
-      if (at !== undefined && at.epoch !== null && at.offset !== null) {
+      if (at && at.epoch !== null && at.offset !== null) {
         // Without an epoch: everything from the first update on. What is here is dropped again.
         entries.push([name, { epoch: at.epoch, offset: at.epoch === "" ? 0 : at.offset }]);
       }

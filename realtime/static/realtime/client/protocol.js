@@ -3,10 +3,9 @@
 
 export const PROTOCOL_VERSION = 1;
 export const SUBPROTOCOL = "ara.v1";
-/** @type {readonly import("./messages.js").ChannelName[]} */
-export const CHANNELS = /* @__PURE__ */ Object.freeze(["predictions", "market-data", "alerts"]);
+export const CHANNELS = /** @type {const} */ (["predictions", "market-data", "alerts"]);
 
-export const CloseCode = /* @__PURE__ */ Object.freeze({
+export const CloseCode = /** @type {const} */ ({
   BAD_REQUEST: 4400,
   UNAUTHORIZED: 4401,
   FORBIDDEN: 4403,
@@ -19,7 +18,7 @@ export const CloseCode = /* @__PURE__ */ Object.freeze({
   SERVICE_RESTART: 1012,
 });
 
-export const ErrorCode = /* @__PURE__ */ Object.freeze({
+export const ErrorCode = /** @type {const} */ ({
   INVALID_JSON: "invalid_json",
   INVALID_MESSAGE: "invalid_message",
   UNKNOWN_TYPE: "unknown_type",
@@ -36,7 +35,7 @@ export const ErrorCode = /* @__PURE__ */ Object.freeze({
   INTERNAL_ERROR: "internal_error",
 });
 
-export const SERVER_TYPES = /* @__PURE__ */ Object.freeze([
+export const SERVER_TYPES = /** @type {const} */ ([
   "connected",
   "ping",
   "pong",
@@ -58,7 +57,7 @@ export const SERVER_TYPES = /* @__PURE__ */ Object.freeze([
   "error",
 ]);
 
-export const CLIENT_TYPES = /* @__PURE__ */ Object.freeze([
+export const CLIENT_TYPES = /** @type {const} */ ([
   "pong",
   "ping",
   "subscribe",

@@ -2,7 +2,6 @@
 // one symbol. `onPredictionUpdate` and `handleMessage` are there to be replaced.
 
 import { AraClient } from "./client.js";
-import { CHANNELS } from "./protocol.js";
 
 export class ARAWebSocketClient {
   #client;
@@ -15,17 +14,17 @@ export class ARAWebSocketClient {
    * @param {Pick<import("./client.js").ClientOptions, "getToken" | "getTicket" | "WebSocket">} [options]
    */
   constructor(endpoint, symbol, token = null, options = {}) {
-    const name = CHANNELS.find((channel) => String(endpoint).replace(/\/$/, "").endsWith(`/${channel}`));
-    if (name === undefined) throw new TypeError("endpoint: give the address of a channel.");
+    const last = String(endpoint).replace(/\/$/, "").split("/").pop();
+    const channel = /** @type {import("./messages.js").ChannelName} */ (last);
     this.endpoint = endpoint;
     this.symbol = symbol;
     this.token = token;
-    this.#client = new AraClient({ ...options, channel: name, url: endpoint, token });
-    this.#channel = this.#client.channel(name);
+    this.#client = new AraClient({ ...options, channel, url: endpoint, token });
+    this.#channel = this.#client.channel(channel);
     this.#client.emit = (/** @type {any} */ message) => {
       if (message.type !== "state") this.handleMessage(message);
     };
-    if (name !== "alerts") this.#channel.follow(symbol);
+    if (channel !== "alerts") this.#channel.follow(symbol);
   }
 
   /** The socket of the moment; null if there is none. */

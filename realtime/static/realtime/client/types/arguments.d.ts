@@ -1,0 +1,9 @@
+/** @typedef {string | string[] | Set<string>} Names */
+/** @template T @param {T} value @param {string} name */
+export function optionalFunction<T>(value: T, name: string): T;
+/** The server does not tell upper from lower case either. @param {unknown} value */
+export function symbolsOf(value: unknown): string[];
+/** An array of strings; a single string is one of them, not a list of its letters.
+ * @param {unknown} value @param {string} name @returns {string[]} */
+export function listOf(value: unknown, name: string): string[];
+export type Names = string | string[] | Set<string>;

@@ -1,0 +1,17 @@
+export { AraClient } from "./client.js";
+export { ARAWebSocketClient } from "./seed.js";
+export { Channel } from "./channel.js";
+export type Alert = import("./messages.js").Alert;
+export type AlertData = import("./messages.js").AlertData;
+export type ErrorMessage = import("./messages.js").ErrorMessage;
+export type Events = import("./messages.js").Events;
+export type Gap = import("./messages.js").Gap;
+export type MarketData = import("./messages.js").MarketData;
+export type MarketDataUpdate = import("./messages.js").MarketDataUpdate;
+export type Prediction = import("./messages.js").Prediction;
+export type PredictionUpdate = import("./messages.js").PredictionUpdate;
+export type ServerMessage = import("./messages.js").ServerMessage;
+export type StateMessage = import("./messages.js").StateMessage;
+export type StreamStatus = import("./messages.js").StreamStatus;
+export { AraError, NOT_CONNECTED } from "./errors.js";
+export { CHANNELS, CloseCode } from "./protocol.js";
