@@ -3,7 +3,7 @@
 The URLs bring this along, so that it holds in any project, and for pages of ours alone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from csp.constants import NONCE, NONE, SELF
@@ -62,8 +62,12 @@ class PageGuard(CSPMiddleware):
             response.setdefault(name, value)
         return super().process_response(request, response)
 
-    def process_view(self, request: HttpRequest, *_: object) -> HttpResponse | None:
+    def process_view(
+        self, request: HttpRequest, view: object, args: object, kwargs: Mapping[str, object]
+    ) -> HttpResponse | None:
         """400 for what the database would take too long for in a list, or not take."""
+        if "exception" in kwargs:
+            return None  # the page of an error, which reading these parameters may have raised
         problem = next(filter(None, map(_problem, request.GET.items())), None)
         if problem is None or not _is_admin(request):
             return None
