@@ -64,8 +64,7 @@ MIDDLEWARE = [
     "realtime.api.health.answer_probes",
     "realtime.api.cors.ApiCorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "ara_project.static.read_files",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -125,7 +124,7 @@ USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
 # Served from the apps' own folders: no collectstatic step to forget.
-WHITENOISE_USE_FINDERS = True
+SERVESTATIC_USE_FINDERS = True
 
 LOGGING = {
     "version": 1,

@@ -21,6 +21,7 @@ def application(http: Application, websocket: Application | None = None) -> Appl
     # Not above: at the top of an asgi.py there are no models yet, which these need.
     from channels.routing import ProtocolTypeRouter
 
+    from realtime.api.direct import DirectEndpoints
     from realtime.api.health import Probes
     from realtime.conf import conf, require_valid
     from realtime.predictions.predictors import warm_up
@@ -30,7 +31,8 @@ def application(http: Application, websocket: Application | None = None) -> Appl
     if conf.REALTIME_PREDICTION_RUNNER == "pool":  # otherwise a worker computes
         warm_up()
     sockets = websocket_application_of(websocket)
-    return ProtocolTypeRouter({"http": Probes(_with_static_files(http)), "websocket": sockets})
+    endpoints = Probes(DirectEndpoints(_with_static_files(http)))
+    return ProtocolTypeRouter({"http": endpoints, "websocket": sockets})
 
 
 def _with_static_files(http: Application) -> Application:

@@ -64,6 +64,9 @@ class _Conf:
     REALTIME_REQUEST_SECONDS = Number(30.0, least=0.1, unit="seconds")
     # That one process of `manage.py serve` works on at a time; each takes a thread.
     REALTIME_HTTP_CONCURRENCY = Count(8, unit="requests")
+    # Does publishing over HTTP pass the project's MIDDLEWARE by? `auto`: where that is known to do
+    # nothing to it.
+    REALTIME_DIRECT_HTTP = Choice("auto", "always", "never")
     # Largest message that a client may send, and largest update that a publisher may send.
     REALTIME_MAX_MESSAGE_BYTES = Count(65536, unit="bytes")
     # That one socket may hold.

@@ -17,7 +17,8 @@ from typing import Any, Final, Protocol
 from redis.exceptions import RedisError
 
 from realtime.access.credentials import TICKET_PREFIX
-from realtime.delivery.layers import shared_layer
+from realtime.delivery.layers import current_layer, shared_layer
+from realtime.delivery.publisher import BackendUnavailable
 
 TICKET_SECONDS: Final = 30
 _ALPHABET: Final = string.ascii_letters + string.digits
@@ -79,11 +80,26 @@ _memory: Final = MemoryStore()
 
 def issue(grant: Mapping[str, object]) -> str:
     """A new ticket for what `redeem` will return; raises TicketsUnavailable."""
-    ticket = TICKET_PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+    ticket = _new_ticket()
     store, key = _place_of(ticket)
     try:
         store.put(key, json.dumps(grant))
     except (RedisError, OSError) as exc:
+        raise TicketsUnavailable from exc
+    return ticket
+
+
+async def aissue(grant: Mapping[str, object]) -> str:
+    """`issue` for asynchronous code."""
+    ticket = _new_ticket()
+    store, key = _place_of(ticket)
+    layer = current_layer()
+    if isinstance(store, MemoryStore) or layer is None:
+        store.put(key, json.dumps(grant))
+        return ticket
+    try:
+        await layer.execute("SET", key, json.dumps(grant), "EX", TICKET_SECONDS)
+    except BackendUnavailable as exc:
         raise TicketsUnavailable from exc
     return ticket
 
@@ -102,6 +118,10 @@ def redeem(ticket: str) -> dict[str, object] | None:
         return None
     grant: dict[str, object] = json.loads(value)
     return grant
+
+
+def _new_ticket() -> str:
+    return TICKET_PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
 
 
 def _place_of(ticket: str) -> tuple[Store, str]:

@@ -3,6 +3,7 @@
 - `urls`: the paths. `not_found`: the answer to any other one.
 - `base`: bodies, errors and pages of every view. `serializers`: bodies that several views use.
   `fields`: their times. `documented`: how views are described.
+- `direct`: what is answered before Django's handler. `surroundings`: what its middleware adds.
 - `authentication`: credentials and scopes. `tokens`: log in, refresh, log out, tickets.
 - `cors`: pages of other origins that may call it.
 - `keys`, `webhooks`: what users manage. `alerts`: their rules and their inbox.

@@ -2,7 +2,10 @@
 
 import logging
 import os
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, ClassVar, Final
 
 from django.core.exceptions import RequestDataTooBig
 from django.core.exceptions import ValidationError as ValidationProblem
@@ -24,6 +27,7 @@ from rest_framework.serializers import ChoiceField, Serializer
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView, exception_handler, set_rollback
 
+from realtime.access.identity import Identity
 from realtime.access.tickets import TicketsUnavailable
 from realtime.access.user_access import UserAccessFailed
 from realtime.api.answers import Refused
@@ -36,6 +40,30 @@ from realtime.values import finite
 logger = logging.getLogger(__name__)
 
 _WHOLE_BODY: Final = "non_field_errors"
+CACHE_CONTROL: Final = "private, no-store"
+
+
+class ViewAnswers(Exception):
+    """Raised before anything was done: the view answers, whatever it says."""
+
+
+class Unconfirmed(Exception):
+    """Raised when it may have been done, so that the view must not do it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """How direct.py answers for a view. `act` gives the content to a client and its body.
+
+    It raises ViewAnswers and Unconfirmed.
+    """
+
+    act: Callable[[Identity, bytes], Awaitable[bytes]]
+    scope: str | None = None
+    method: str = "POST"
+    status: HTTPStatus = HTTPStatus.CREATED
+    takes_json: bool = True
+    cache_control: str = CACHE_CONTROL
 
 
 class BodyTooLarge(APIException):
@@ -183,6 +211,7 @@ class ApiView(APIView):
     pagination_class: Any = None
     filter_backends: Any = ()
     schema = DocumentedSchema()
+    direct: ClassVar[Direct | None] = None
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Any:
@@ -195,7 +224,7 @@ class ApiView(APIView):
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Answers to one credential are for that client alone, not for a cache."""
-        response.setdefault("Cache-Control", "private, no-store")
+        response.setdefault("Cache-Control", CACHE_CONTROL)
         patch_vary_headers(response, ("Authorization", "X-API-Key", "Cookie"))
         return super().finalize_response(request, response, *args, **kwargs)
 

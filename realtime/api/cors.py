@@ -24,6 +24,7 @@ RESPONSE_HEADERS: Final = (
     "location", "retry-after",
     "ratelimit", "ratelimit-policy", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset",
 )  # fmt: skip
+_ALLOW: Final = middleware.ACCESS_CONTROL_ALLOW_ORIGIN
 _EXPOSED: Final = {middleware.ACCESS_CONTROL_EXPOSE_HEADERS: ", ".join(RESPONSE_HEADERS)}
 _PREFLIGHT: Final = {
     middleware.ACCESS_CONTROL_ALLOW_HEADERS: ", ".join(REQUEST_HEADERS),
@@ -32,6 +33,11 @@ _PREFLIGHT: Final = {
 }
 _ALL_NAMES: Final = "access-control-"
 _MARK: Final = "answers_other_origins"
+
+
+def answer_headers(origin: str) -> dict[str, str]:
+    """What lets a page of this origin read an answer; nothing for a page that may not."""
+    return {_ALLOW: origin, **_EXPOSED} if page_allowed(origin) else {}
 
 
 def answer_other_origins(patterns: list[URLPattern]) -> list[URLPattern]:
@@ -78,8 +84,9 @@ class ApiCorsMiddleware(middleware.CorsMiddleware):
             del response[name]
         patch_vary_headers(response, ("Origin",))
         origin = request.headers.get("Origin", "")
-        if page_allowed(origin):
-            response[middleware.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
-            for name, value in (_PREFLIGHT if request.method == "OPTIONS" else _EXPOSED).items():
-                response[name] = value
+        headers = answer_headers(origin)
+        if headers and request.method == "OPTIONS":
+            headers = {_ALLOW: origin, **_PREFLIGHT}
+        for name, value in headers.items():
+            response[name] = value
         return response

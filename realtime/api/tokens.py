@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from drf_spectacular.utils import extend_schema_view
 from rest_framework import serializers, status
@@ -16,9 +17,9 @@ from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.views import TokenViewBase
 
 from realtime.access.authentication import InvalidCredential, find_user
-from realtime.access.identity import grant_of
+from realtime.access.identity import Identity, grant_of
 from realtime.access.revocation import log_out, log_out_everywhere
-from realtime.access.tickets import TICKET_SECONDS, issue
+from realtime.access.tickets import TICKET_SECONDS, TicketsUnavailable, aissue, issue
 from realtime.access.tokens import (
     BLACKLIST_APP,
     SESSION_CLAIM,
@@ -27,7 +28,7 @@ from realtime.access.tokens import (
     can_end_logins,
 )
 from realtime.api.authentication import IsUser, identity_of
-from realtime.api.base import ApiView
+from realtime.api.base import ApiView, Direct, ViewAnswers
 from realtime.api.documented import extend_schema
 from realtime.api.serializers import ProblemSerializer
 from realtime.limits.logins import count_login
@@ -213,7 +214,18 @@ class LogOutEverywhereView(ApiView):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
+async def issue_directly(identity: Identity, body: bytes) -> bytes:
+    """`TicketView.post`, see direct.py."""
+    try:
+        ticket = await aissue(grant_of(identity))
+    except TicketsUnavailable as exc:
+        raise ViewAnswers from exc
+    return msgspec.json.encode({"ticket": ticket, "expires_in": TICKET_SECONDS})
+
+
 class TicketView(ApiView):
+    direct = Direct(issue_directly, takes_json=False, cache_control="no-store")
+
     @extend_schema(
         operation_id="issue_ticket",
         summary="A ticket that opens one WebSocket as me, within 30 s",

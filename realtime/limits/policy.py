@@ -17,7 +17,7 @@ from realtime.conf import conf
 from realtime.delivery.layers import StreamLayer
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.limits.scripts import Full
-from realtime.limits.shared_rates import acount_in_minute, pay
+from realtime.limits.shared_rates import acount_in_minute, apay, pay
 from realtime.limits.slots import slots_of
 
 logger = logging.getLogger(__name__)
@@ -124,6 +124,18 @@ def count_read(identity: Identity, find_address: Callable[[], str | None], symbo
         return pay(f"read:{who}", cost)
     except (RedisError, OSError) as exc:
         logger.warning("read limit not checked: %s", exc)
+        return 0.0
+
+
+async def acount_published(identity: Identity, number: int) -> float:
+    """`count_published` for asynchronous code."""
+    rate = publish_rate(identity)
+    if not rate:
+        return 0.0
+    try:
+        return await apay(_payer(identity), number / rate)
+    except BackendUnavailable as exc:
+        logger.warning("publish limit not checked: %s", exc)
         return 0.0
 
 

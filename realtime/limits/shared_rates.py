@@ -9,7 +9,7 @@ from typing import Final
 from django.core.cache import cache
 from redis.exceptions import RedisError
 
-from realtime.delivery.layers import StreamLayer, shared_layer
+from realtime.delivery.layers import StreamLayer, current_layer, shared_layer
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +91,15 @@ def pay(who: str, cost: float) -> float:
                 del _paid_until[payer]
         wait, _paid_until[who] = pace(_paid_until.get(who, 0.0), now, cost)
     return wait
+
+
+async def apay(who: str, cost: float) -> float:
+    """`pay` for asynchronous code; raises BackendUnavailable."""
+    layer, shared = current_layer(), shared_layer()
+    if layer is None or shared is None:
+        return pay(who, cost)  # in the memory of this process
+    key = f"{shared.prefix}:pace:{who}"
+    return float(await layer.execute("EVAL", _PACE, 1, key, int(cost * 1_000_000))) / 1_000_000
 
 
 def pace(paid: float, now: float, cost: float) -> tuple[float, float]:

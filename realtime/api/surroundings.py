@@ -1,0 +1,105 @@
+"""What the project's middleware does to every answer: asked once, for those that pass it by."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
+
+from django.conf import settings
+from django.core.exceptions import DisallowedHost
+from django.core.signals import setting_changed
+from django.http import HttpRequest, HttpResponse
+from django.middleware.clickjacking import XFrameOptionsMiddleware
+from django.middleware.security import SecurityMiddleware
+
+from realtime.conf import conf
+
+_Headers = tuple[tuple[bytes, bytes], ...]
+
+_SECURITY: Final = "django.middleware.security.SecurityMiddleware"
+_FRAMES: Final = "django.middleware.clickjacking.XFrameOptionsMiddleware"
+# What `startproject` and this app list: nothing of it refuses a request with a credential that its
+# view answers, apart from what `_headers_around` asks.
+_KNOWN: Final = frozenset(
+    {
+        _SECURITY,
+        _FRAMES,
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.common.CommonMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "corsheaders.middleware.CorsMiddleware",
+        "realtime.api.cors.ApiCorsMiddleware",
+        "realtime.api.health.answer_probes",
+        "servestatic.middleware.ServeStaticMiddleware",
+        "whitenoise.middleware.WhiteNoiseMiddleware",
+    }
+)
+
+
+class _Request(HttpRequest):
+    def __init__(self, scheme: str, headers: _Headers) -> None:
+        super().__init__()
+        self._asgi_scheme = scheme
+        for name, value in headers:
+            self.META[f"HTTP_{name.decode().replace('-', '_').upper()}"] = value.decode("latin-1")
+
+    def _get_scheme(self) -> str:
+        return self._asgi_scheme
+
+
+def headers_around(scheme: str, headers: Mapping[bytes, bytes]) -> _Headers | None:
+    """The headers that middleware adds; None if a request is not to pass it by."""
+    names = _names_read()
+    return _headers_around(
+        scheme, tuple((name, headers[name]) for name in names if name in headers)
+    )
+
+
+@lru_cache(maxsize=1)
+def _names_read() -> tuple[bytes, ...]:
+    """Headers that say by which host and scheme a client has come."""
+    header = settings.SECURE_PROXY_SSL_HEADER
+    proxy = [] if header is None else [header[0].removeprefix("HTTP_").replace("_", "-")]
+    return tuple(
+        name.lower().encode() for name in ("host", "x-forwarded-host", "x-forwarded-port", *proxy)
+    )
+
+
+@lru_cache(maxsize=1024)
+def _headers_around(scheme: str, headers: _Headers) -> _Headers | None:
+    if not _may_pass_by():
+        return None
+    request, response = _Request(scheme, headers), HttpResponse()
+    try:
+        request.get_host()
+    except (DisallowedHost, KeyError):  # KeyError: without a Host
+        return None
+    if settings.SECURE_SSL_REDIRECT and not request.is_secure():
+        return None
+    before = set(response.headers)
+    for name, middleware in ((_SECURITY, SecurityMiddleware), (_FRAMES, XFrameOptionsMiddleware)):
+        if name in settings.MIDDLEWARE:
+            middleware(lambda _: response).process_response(request, response)
+    return tuple(
+        (name.lower().encode(), value.encode("latin-1"))
+        for name, value in response.headers.items()
+        if name not in before
+    )
+
+
+def _may_pass_by() -> bool:
+    """May requests pass the project's middleware by?"""
+    wanted: str = conf.REALTIME_DIRECT_HTTP
+    if wanted == "auto":
+        unknown = not _KNOWN.issuperset(settings.MIDDLEWARE)
+        return not (unknown or settings.PREPEND_WWW or settings.DISALLOWED_USER_AGENTS)
+    return wanted == "always"
+
+
+def _forget(**_: object) -> None:
+    _names_read.cache_clear()
+    _headers_around.cache_clear()
+
+
+setting_changed.connect(_forget)
