@@ -12,6 +12,7 @@ coroutines.
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import uuid
 from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
@@ -32,8 +33,9 @@ from realtime.bars.candles import doubts
 from realtime.conf import conf, spelled
 from realtime.db import OUTAGES, in_database, reconnecting
 from realtime.delivery import recording, unstored
-from realtime.delivery.history_scripts import Published
+from realtime.delivery.history_scripts import ONCE_SECONDS, Published
 from realtime.delivery.layers import (
+    Item,
     MemoryStreamLayer,
     group_send_sync,
     loop_layer,
@@ -43,8 +45,10 @@ from realtime.delivery.process_layer import UPDATE
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.payloads import InvalidUpdate as InvalidUpdate
 from realtime.payloads import check_data as check_data
+from realtime.payloads import check_id as check_id
 from realtime.payloads import check_severity, require_size
 from realtime.protocol import update_data
+from realtime.remembered import Remembered
 from realtime.streams import (  # fmt: skip
     ALERTS_ALL,
     WILDCARD,
@@ -92,6 +96,8 @@ class Broadcast:
     # Of an alert that is to be stored before it is sent: its id, and whose it is.
     alert_id: str | None = None
     user_id: UserId | None = None
+    # Of two updates with the same id in one stream, the second is not published; "": no id.
+    id: str = ""
     # What its publisher should hear of, by field.
     warnings: Mapping[str, str] = field(default_factory=dict)
 
@@ -102,6 +108,7 @@ class Publication:
     `offset`, `epoch` and `receivers` (server processes that heard it) are known once it was
     published; before (inside a transaction, or not yet awaited) they are None.
     `stored`: is this alert in an inbox, for clients that are away? None for other updates.
+    `repeated`: was an update of the same id published before? Then these are its numbers.
     `warnings`, by field of the data: problems that did not prevent publication.
     """
 
@@ -130,6 +137,10 @@ class Publication:
         return None if self._result is None else self._result.receivers
 
     @property
+    def repeated(self) -> bool:
+        return self._result is not None and self._result.repeated
+
+    @property
     def stored(self) -> bool | None:
         return self._stored
 
@@ -142,18 +153,28 @@ class Publication:
 # What can be published ------------------------------------------------------------------------
 
 
-def prediction_update(symbol: str, prediction_data: Mapping[str, object]) -> Broadcast:
+# Each takes an `id`: if its stream got an update with the same id within the last ten minutes, it
+# is not published again, and its caller gets the answer to the first one.
+
+
+def prediction_update(
+    symbol: str, prediction_data: Mapping[str, object], *, id: str | None = None
+) -> Broadcast:
     """A new prediction for a symbol, for `broadcast_many`. Raises InvalidUpdate."""
     stream = _stream("predictions", symbol)
     data = check_data(prediction_data, "prediction_data")
-    return _broadcast(stream, protocol.prediction_body(stream.symbol, data), "prediction_data")
+    body = protocol.prediction_body(stream.symbol, data)
+    return _broadcast(stream, body, "prediction_data", id)
 
 
-def market_data_update(symbol: str, market_data: Mapping[str, object]) -> Broadcast:
+def market_data_update(
+    symbol: str, market_data: Mapping[str, object], *, id: str | None = None
+) -> Broadcast:
     """New market data for a symbol, for `broadcast_many`. Raises InvalidUpdate."""
     stream = _stream("market-data", symbol)
     data = check_data(market_data, "market_data")
-    update = _broadcast(stream, protocol.market_data_body(stream.symbol, data), "market_data")
+    body = protocol.market_data_body(stream.symbol, data)
+    update = _broadcast(stream, body, "market_data", id)
     warnings = doubts(data, datetime.now(UTC))
     if not warnings:
         return update
@@ -185,7 +206,8 @@ def alert_update(
     """An alert for one user, or for everybody, for `broadcast_many`. Raises InvalidUpdate.
 
     `user_id` is a primary key of AUTH_USER_MODEL, of a UUID also its text. The alert is stored
-    before it is sent (REALTIME_ALERT_STORE), unless the caller has `stored` it.
+    before it is sent (REALTIME_ALERT_STORE), unless the caller has `stored` it. Then `id` is the id
+    that clients see; otherwise theirs follows from it.
     """
     try:
         user = None if user_id is None else parse_user_id(user_id)
@@ -195,37 +217,53 @@ def alert_update(
     check_severity(data, "alert_data")
     stream = ALERTS_ALL if user is None else user_alerts(user)
     audience = "all" if user is None else "user"
-    id = id or uuid.uuid4().hex
-    update = _broadcast(stream, protocol.alert_body(id, audience, data), "alert_data")
-    return update if stored else replace(update, alert_id=id, user_id=user)
+    uid = id if id and stored else _alert_uid(stream, id)
+    body = protocol.alert_body(uid, audience, data)
+    if stored:
+        return _broadcast(stream, body, "alert_data")
+    update = _broadcast(stream, body, "alert_data", id)
+    return replace(update, alert_id=uid, user_id=user)
+
+
+def _alert_uid(stream: Stream, id: str | None) -> str:
+    """The same one for the same id in the same stream; ids of different streams do not collide."""
+    if id is None:
+        return uuid.uuid4().hex
+    return hashlib.blake2b(f"{stream.group} {check_id(id)}".encode(), digest_size=16).hexdigest()
 
 
 # Synchronous ----------------------------------------------------------------------------------
 
 
-def broadcast_prediction_update(symbol: str, prediction_data: Mapping[str, object]) -> Publication:
+def broadcast_prediction_update(
+    symbol: str, prediction_data: Mapping[str, object], *, id: str | None = None
+) -> Publication:
     """Tell the subscribers of a symbol about a new prediction.
 
     `prediction_data` is a JSON object of any shape. Raises InvalidUpdate and PublishFailed.
     """
-    return _publish([prediction_update(symbol, prediction_data)])[0]
+    return _publish([prediction_update(symbol, prediction_data, id=id)])[0]
 
 
-def broadcast_market_data(symbol: str, market_data: Mapping[str, object]) -> Publication:
+def broadcast_market_data(
+    symbol: str, market_data: Mapping[str, object], *, id: str | None = None
+) -> Publication:
     """Tell the subscribers of a symbol about new market data.
 
     `market_data` is a JSON object of any shape. Raises InvalidUpdate and PublishFailed.
     """
-    return _publish([market_data_update(symbol, market_data)])[0]
+    return _publish([market_data_update(symbol, market_data, id=id)])[0]
 
 
-def send_alert(alert_data: Mapping[str, object], user_id: object = None) -> Publication:
+def send_alert(
+    alert_data: Mapping[str, object], user_id: object = None, *, id: str | None = None
+) -> Publication:
     """Send an alert to the sockets of one user, or to everybody on `/ws/alerts`.
 
     `alert_data` is a JSON object of any shape; `severity` (low, medium, high, critical) and
     `symbol` in it are what sockets filter by. Raises InvalidUpdate and PublishFailed.
     """
-    return _publish([alert_update(alert_data, user_id)])[0]
+    return _publish([alert_update(alert_data, user_id, id=id)])[0]
 
 
 def broadcast_many(broadcasts: Sequence[Broadcast]) -> list[Publication]:
@@ -237,20 +275,24 @@ def broadcast_many(broadcasts: Sequence[Broadcast]) -> list[Publication]:
 
 
 async def abroadcast_prediction_update(
-    symbol: str, prediction_data: Mapping[str, object]
+    symbol: str, prediction_data: Mapping[str, object], *, id: str | None = None
 ) -> Publication:
     """`broadcast_prediction_update` for asynchronous code."""
-    return (await abroadcast_many([prediction_update(symbol, prediction_data)]))[0]
+    return (await abroadcast_many([prediction_update(symbol, prediction_data, id=id)]))[0]
 
 
-async def abroadcast_market_data(symbol: str, market_data: Mapping[str, object]) -> Publication:
+async def abroadcast_market_data(
+    symbol: str, market_data: Mapping[str, object], *, id: str | None = None
+) -> Publication:
     """`broadcast_market_data` for asynchronous code."""
-    return (await abroadcast_many([market_data_update(symbol, market_data)]))[0]
+    return (await abroadcast_many([market_data_update(symbol, market_data, id=id)]))[0]
 
 
-async def asend_alert(alert_data: Mapping[str, object], user_id: object = None) -> Publication:
+async def asend_alert(
+    alert_data: Mapping[str, object], user_id: object = None, *, id: str | None = None
+) -> Publication:
     """`send_alert` for asynchronous code."""
-    return (await abroadcast_many([alert_update(alert_data, user_id)]))[0]
+    return (await abroadcast_many([alert_update(alert_data, user_id, id=id)]))[0]
 
 
 async def abroadcast_many(broadcasts: Sequence[Broadcast]) -> list[Publication]:
@@ -361,7 +403,7 @@ def _send_sync(broadcasts: Sequence[Broadcast], publications: Sequence[Publicati
         async_to_sync(_send)(broadcasts, publications)
         return
     try:
-        results = layer.send_updates_sync([(item.stream, item.body) for item in broadcasts])
+        results = layer.send_updates_sync([_item(item) for item in broadcasts])
     except BackendUnavailable as exc:
         _failed(exc, publications)
     _confirm(publications, dict(enumerate(results)))
@@ -476,14 +518,20 @@ async def _send(broadcasts: Sequence[Broadcast], publications: Sequence[Publicat
             await _send_plainly(configured, item)
         return
     try:
-        results = await layer.send_updates([(item.stream, item.body) for item in broadcasts])
+        results = await layer.send_updates([_item(item) for item in broadcasts])
     except BackendUnavailable as exc:
         _failed(exc, publications)
     _confirm(publications, dict(enumerate(results)))
 
 
 async def _send_plainly(layer: BaseChannelLayer, item: Broadcast) -> None:
-    """Through a stock channel layer: an ordinary group message, without offset and history."""
+    """Through a stock channel layer: an ordinary group message, without offset and history.
+
+    Only this process recognises a repetition.
+    """
+    once = f"{item.stream.group} {item.id}"
+    if item.id and _sent_plainly.get(once):
+        return
     text = protocol.update_text(item.body, None).decode()
     groups = [item.stream.group]
     if item.stream.channel != "alerts":
@@ -494,6 +542,17 @@ async def _send_plainly(layer: BaseChannelLayer, item: Broadcast) -> None:
     except (OSError, RedisError) as exc:
         raise PublishFailed(exc) from exc
     recording.record([(item.stream, item.body)])
+    if item.id:
+        _sent_plainly.put(once, True)
+
+
+_sent_plainly: Final[Remembered[bool]] = Remembered(ONCE_SECONDS)
+
+
+def _item(update: Broadcast) -> Item:
+    if update.id:
+        return update.stream, update.body, update.id
+    return update.stream, update.body
 
 
 def _confirm(publications: Sequence[Publication], results: Mapping[int, Published]) -> None:
@@ -529,6 +588,6 @@ def _stream(channel: Channel, symbol: str) -> Stream:
         raise InvalidUpdate("symbol", exc.reason) from None
 
 
-def _broadcast(stream: Stream, body: bytes, field: str) -> Broadcast:
+def _broadcast(stream: Stream, body: bytes, field: str, id: str | None = None) -> Broadcast:
     require_size(body, field)
-    return Broadcast(stream, body)
+    return Broadcast(stream, body) if id is None else Broadcast(stream, body, id=check_id(id))

@@ -39,6 +39,17 @@ def require_size(body: bytes, name: str) -> None:
         )
 
 
+MAX_ID: Final = 255
+
+
+def check_id(id: object) -> str:
+    """The id by which a repetition is recognised; raises InvalidUpdate."""
+    if not isinstance(id, str) or not 1 <= len(id) <= MAX_ID:
+        raise InvalidUpdate("id", f"must be a string of 1 to {MAX_ID} characters")
+    _check_text(id, "id")
+    return id
+
+
 def check_data(data: object, name: str) -> Mapping[str, object]:
     """The data if JSON can say all of it; raises InvalidUpdate with the path of what it cannot."""
     if not isinstance(data, Mapping):

@@ -6,9 +6,9 @@ is away.
 
 InvalidUpdate fails the task at once: the same data would be refused again. PublishFailed runs it
 again, at most MAX_RETRIES times with a growing, random delay. So an update whose confirmation was
-lost arrives twice, with two offsets; one that was retried arrives after newer ones; and one whose
-last attempt failed, or whose worker was killed, does not arrive. Put a timestamp into data whose
-order matters.
+lost arrives twice, with two offsets, unless the task has an `id`; one that was retried arrives
+after newer ones; and one whose last attempt failed, or whose worker was killed, does not arrive.
+Put a timestamp into data whose order matters.
 
 A task that has waited for a worker for longer than UPDATE_SECONDS (an alert: ALERT_SECONDS) is
 dropped, as it would arrive as the newest; `apply_async(…, expires=…)` says otherwise. Each one that
@@ -27,6 +27,7 @@ from realtime.extras import extra
 from realtime.isolation import namespace
 from realtime.predictions import requests
 from realtime.predictions.predictors import warm_up
+from realtime.predictions.records import Given
 from realtime.predictions.records import record_prediction as _record_prediction
 from realtime.predictions.records import record_predictions as _record_predictions
 from realtime.predictions.resolve import resolve_all
@@ -90,21 +91,27 @@ def report_expired(sender: Any, request: Any, expired: bool, **kwargs: Any) -> N
 
 
 @shared_task(base=PublishTask)
-def broadcast_prediction_update(symbol: str, prediction_data: dict[str, object]) -> int | None:
+def broadcast_prediction_update(
+    symbol: str, prediction_data: dict[str, object], *, id: str | None = None
+) -> int | None:
     """`realtime.broadcast.broadcast_prediction_update`; returns the offset."""
-    return broadcast.broadcast_prediction_update(symbol, prediction_data).offset
+    return broadcast.broadcast_prediction_update(symbol, prediction_data, id=id).offset
 
 
 @shared_task(base=PublishTask)
-def broadcast_market_data(symbol: str, market_data: dict[str, object]) -> int | None:
+def broadcast_market_data(
+    symbol: str, market_data: dict[str, object], *, id: str | None = None
+) -> int | None:
     """`realtime.broadcast.broadcast_market_data`; returns the offset."""
-    return broadcast.broadcast_market_data(symbol, market_data).offset
+    return broadcast.broadcast_market_data(symbol, market_data, id=id).offset
 
 
 @shared_task(base=PublishTask, expires=ALERT_SECONDS)
-def send_alert(alert_data: dict[str, object], user_id: object = None) -> int | None:
+def send_alert(
+    alert_data: dict[str, object], user_id: object = None, *, id: str | None = None
+) -> int | None:
     """`realtime.broadcast.send_alert`; returns the offset."""
-    return broadcast.send_alert(alert_data, user_id).offset
+    return broadcast.send_alert(alert_data, user_id, id=id).offset
 
 
 @shared_task(base=OwnTask)
@@ -114,16 +121,18 @@ def deliver_webhooks() -> int:
 
 
 @shared_task(base=PublishTask, autoretry_for=())
-def record_prediction(symbol: str, prediction_data: dict[str, object]) -> str:
+def record_prediction(
+    symbol: str, prediction_data: dict[str, object], *, id: str | None = None
+) -> str:
     """`realtime.predictions.records.record_prediction`; returns the `prediction_id`.
 
     Not run again when it was stored and not published: that would store it twice.
     """
-    return _record_prediction(symbol, prediction_data).prediction_id
+    return _record_prediction(symbol, prediction_data, id=id).prediction_id
 
 
 @shared_task(base=PublishTask, autoretry_for=())
-def record_predictions(predictions: list[tuple[str, dict[str, Any]]]) -> list[str]:
+def record_predictions(predictions: list[Given]) -> list[str]:
     """`realtime.predictions.records.record_predictions`; returns each `prediction_id`."""
     return [row.prediction_id for row in _record_predictions(predictions)]
 

@@ -224,6 +224,7 @@ ROOMS = [
         "extras",
         "standalone.valkey",
         "values",
+        "remembered",
         "pages",
         "isolation",
     },

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from django.contrib.auth import get_user_model
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from realtime.broadcast import Broadcast
@@ -35,17 +35,36 @@ def store(updates: Sequence[Broadcast]) -> "Stored":
     Returns a callable for the time after sending; its arguments are the alerts that could not be
     sent. An alert for a user that does not exist is not stored.
     """
-    rows = [_row(update) for update in updates if update.alert_id is not None]
+    try:
+        return _store(updates)
+    except IntegrityError:
+        if not any(update.id for update in updates):
+            raise
+        return _store(updates)  # another process has just stored an alert of the same id
+
+
+def _store(updates: Sequence[Broadcast]) -> "Stored":
+    rows = list({row.uid: row for row in map(_row, updates) if row.uid}.values())
     owners = {row.owner_id for row in rows if row.owner_id is not None}
     deliveries: dict[str, list[int]] = {}
     with transaction.atomic():
         users = get_user_model()._default_manager.filter(pk__in=owners)
         found = users.values_list("pk", flat=True) if owners else ()
         known = {None, *map(user_id_of, found)}
-        stored = Alert.objects.bulk_create([row for row in rows if row.owner_id in known], _BATCH)
+        earlier = _stored_before(updates)
+        stored = Alert.objects.bulk_create(
+            [row for row in rows if row.owner_id in known and row.uid not in earlier], _BATCH
+        )
         if WebhookEndpoint.objects.filter(enabled=True).exists():
             deliveries = {row.uid: _tell_webhooks(row) for row in stored}
-    return Stored({row.uid for row in stored}, deliveries)
+    return Stored({row.uid for row in stored}, deliveries, earlier)
+
+
+def _stored_before(updates: Sequence[Broadcast]) -> set[str]:
+    """The repetitions among these alerts: they, and their webhooks, are stored already."""
+    uids = [update.alert_id for update in updates if update.id and update.alert_id]
+    rows = Alert.objects.order_by().values_list("uid", flat=True)
+    return {uid for part in batches(uids, _BATCH) for uid in rows.filter(uid__in=part)}
 
 
 def _tell_webhooks(row: Alert) -> list[int]:
@@ -67,14 +86,20 @@ class Stored:
     become due by time.
     """
 
-    def __init__(self, uids: Set[str], deliveries: Mapping[str, Sequence[int]]) -> None:
-        self.uids = uids
+    def __init__(
+        self,
+        new: Set[str],
+        deliveries: Mapping[str, Sequence[int]],
+        earlier: Set[str] = frozenset(),
+    ) -> None:
+        self.uids = new | earlier
+        self._new = new
         self._deliveries = deliveries
 
     def __call__(self, unsent: Sequence[Broadcast]) -> None:
         gone = {update.alert_id for update in unsent}
         if gone:
-            self._take_back(sorted(self.uids & gone))
+            self._take_back(sorted(self._new & gone))
         sent = sorted(self.uids - gone)
         now = timezone.now()
         for part in batches(sent, _BATCH):

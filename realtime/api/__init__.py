@@ -9,8 +9,9 @@
 - `keys`, `webhooks`: what users manage. `alerts`: their rules and their inbox.
 - `publish`: updates over HTTP. `predictions`, `market_data`: what was stored of them.
 - `streams`: updates since a position. `reading`: positions, symbols and limits of views that read.
-- `answers`: what endpoints answer that accept data, without DRF. `recording`: predictions from
-  outside. `recording_document`: the same in the OpenAPI document.
+- `answers`: what endpoints that accept data answer, without DRF. `publishing`, `recording`: their
+  cores. `idempotency`: repeated requests. `responses`: the answers as responses of DRF.
+  `recording_document`: predictions from outside in the OpenAPI document.
 - `statistics`: open sockets, and `/metrics`. `metrics`: the numbers in it.
 - `health`: whether a process is alive and ready. `schema`: the OpenAPI and AsyncAPI documents.
 """

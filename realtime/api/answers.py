@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 from realtime.access.identity import Identity
 from realtime.limits.policy import count_published, publish_rate
+from realtime.streams import parse_symbol
 
 T = TypeVar("T")
 
@@ -33,6 +34,7 @@ class Refused(Exception):
 
 
 Errors = dict[str, list[str]]
+REQUIRED: Final = "This field is required."
 
 
 class Invalid(Refused):
@@ -51,7 +53,7 @@ def forbidden(reason: str) -> Refused:
     return Refused(403, {"detail": reason})
 
 
-def read_batch(items: Sequence[object], name: str, read: Callable[[object], T]) -> list[T]:
+def read_batch(items: Sequence[object], name: str, read: Callable[[int, object], T]) -> list[T]:
     """All items of a list; raises Invalid with the errors of each, by its index and field."""
     if not 1 <= len(items) <= MAX_BATCH:
         raise Invalid.of(name, f"A list has 1 to {MAX_BATCH} {name}.")
@@ -59,7 +61,7 @@ def read_batch(items: Sequence[object], name: str, read: Callable[[object], T]) 
     errors: Errors = {}
     for index, item in enumerate(items):
         try:
-            values.append(read(item))
+            values.append(read(index, item))
         except Invalid as exc:
             errors |= {f"{index}.{field}": texts for field, texts in exc.errors.items()}
     if errors:
@@ -78,6 +80,21 @@ def require_fields(item: object, known: Sequence[str]) -> Mapping[str, object]:
             {name: [f"Unknown field; known fields: {names}."] for name in sorted(unknown)}
         )
     return item
+
+
+def required(given: Mapping[str, object], names: Sequence[str]) -> Errors:
+    return {name: [REQUIRED] for name in names if name not in given}
+
+
+def require_values(problems: Errors) -> None:
+    if problems:
+        raise Invalid(problems)
+
+
+def read_symbol(value: object) -> str:
+    """A symbol as requests spell it: also a number, or with spaces around; raises InvalidSymbol."""
+    number = isinstance(value, int) and not isinstance(value, bool)
+    return parse_symbol(str(value).strip() if number or isinstance(value, str) else value)
 
 
 def take_allowance(identity: Identity, number: int) -> None:

@@ -21,7 +21,7 @@ _View = Callable[..., HttpResponseBase]
 # What clients send, and what scripts may read of an answer.
 REQUEST_HEADERS: Final = (*default_headers, "idempotency-key", "last-event-id", "x-api-key")
 RESPONSE_HEADERS: Final = (
-    "location", "retry-after",
+    "idempotency-replayed", "location", "retry-after",
     "ratelimit", "ratelimit-policy", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset",
 )  # fmt: skip
 _ALLOW: Final = middleware.ACCESS_CONTROL_ALLOW_ORIGIN

@@ -23,6 +23,7 @@ from realtime.api.reading import (
 )
 from realtime.api.recording import record
 from realtime.api.recording_document import document_recording
+from realtime.api.responses import respond
 from realtime.api.serializers import PROBLEMS, ProblemSerializer
 from realtime.delivery.stream_state import Page
 from realtime.models import PredictionScore, StoredPrediction
@@ -141,8 +142,7 @@ class PredictionsView(ApiView, generics.GenericAPIView[StoredPrediction]):
 
     @document_recording
     def post(self, request: Request) -> Response:
-        answer = record(identity_of(request), request.data)
-        return Response(answer.body, answer.status, headers=answer.headers)
+        return respond(record, request)
 
     def get_permissions(self) -> Any:
         posted = self.request.method == "POST"

@@ -1,20 +1,19 @@
 """`POST publish`: one update, or a list of them, from anybody with the `publish` scope."""
 
-import re
-from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import msgspec
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, PolymorphicProxySerializer
-from rest_framework import status
-from rest_framework.exceptions import PermissionDenied, Throttled, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from realtime.access.identity import Identity
-from realtime.api.authentication import HasPublishScope, identity_of
+from realtime.api.answers import MAX_BATCH
+from realtime.api.authentication import HasPublishScope
 from realtime.api.base import ApiView, Direct, Unconfirmed, ViewAnswers
 from realtime.api.documented import extend_schema
+from realtime.api.publishing import publish, shown
+from realtime.api.responses import IDEMPOTENCY_KEY, IDEMPOTENT, respond
 from realtime.api.serializers import (
     PROBLEMS,
     ProblemSerializer,
@@ -24,27 +23,12 @@ from realtime.api.serializers import (
 from realtime.broadcast import (
     Broadcast,
     InvalidUpdate,
-    Publication,
     PublishFailed,
     abroadcast_many,
-    alert_update,
-    broadcast_many,
     market_data_update,
     prediction_update,
 )
-from realtime.limits.policy import acount_published, count_published, publish_rate
-from realtime.streams import WILDCARD, InvalidSymbol, parse_symbol
-
-MAX_BATCH: Final = 1000
-
-# The broadcast functions name their own arguments; in a request all of them are `data`.
-_ARGUMENT: Final = re.compile(r"^(?:prediction_data|market_data|alert_data)\b")
-
-_BUILDERS: Final[dict[str, Callable[[dict[str, Any]], Broadcast]]] = {
-    "prediction_update": lambda update: prediction_update(update["symbol"], update["data"]),
-    "market_data_update": lambda update: market_data_update(update["symbol"], update["data"]),
-    "alert": lambda update: alert_update(update["data"], update.get("user_id")),
-}
+from realtime.limits.policy import acount_published
 
 _EXAMPLES = [
     OpenApiExample(
@@ -101,10 +85,10 @@ async def publish_directly(identity: Identity, body: bytes) -> bytes:
     if await acount_published(identity, len(updates)):
         raise ViewAnswers
     try:
-        shown = [_shown(publication) for publication in await abroadcast_many(updates)]
+        answers = [shown(publication) for publication in await abroadcast_many(updates)]
     except PublishFailed as exc:
         raise Unconfirmed(str(exc)) from exc
-    return msgspec.json.encode(shown if isinstance(given, list) else shown[0])
+    return msgspec.json.encode(answers if isinstance(given, list) else answers[0])
 
 
 class PublishView(ApiView):
@@ -121,6 +105,7 @@ class PublishView(ApiView):
 
     @extend_schema(
         operation_id="publish",
+        parameters=[IDEMPOTENCY_KEY],
         request=PolymorphicProxySerializer(
             component_name="Updates",
             serializers=[UpdateSerializer, UpdateSerializer(many=True)],
@@ -130,68 +115,11 @@ class PublishView(ApiView):
         responses={
             201: PublicationSerializer,
             **PROBLEMS,
+            **IDEMPOTENT,
             429: ProblemSerializer,
             503: OpenApiResponse(ProblemSerializer, description="Redis did not confirm."),
         },
         examples=_EXAMPLES,
     )
     def post(self, request: Request) -> Response:
-        identity = identity_of(request)
-        if not isinstance(request.data, list):
-            publications = _publish([_read(request.data, "", identity)], identity)
-            return Response(_shown(publications[0]), status.HTTP_201_CREATED)
-        if not 1 <= len(request.data) <= MAX_BATCH:
-            raise ValidationError({"updates": [f"A list has 1 to {MAX_BATCH} updates."]})
-        updates = [_read(item, f"{index}.", identity) for index, item in enumerate(request.data)]
-        publications = _publish(updates, identity)
-        return Response([_shown(publication) for publication in publications], 201)
-
-
-def _publish(updates: list[Broadcast], identity: Identity) -> list[Publication]:
-    """Publish within the limit; raises Throttled."""
-    wait = count_published(identity, len(updates))
-    if wait:
-        limit = publish_rate(identity)
-        raise Throttled(wait, f"More than {limit} updates per second; nothing was published.")
-    return broadcast_many(updates)
-
-
-def _read(item: object, where: str, identity: Identity) -> Broadcast:
-    """One update, checked, encoded and allowed; raises ValidationError or PermissionDenied."""
-    serializer = UpdateSerializer(data=item)
-    if not serializer.is_valid():
-        errors = {f"{where}{field}": texts for field, texts in serializer.errors.items()}
-        raise ValidationError(errors)
-    update = serializer.validated_data
-    symbol = _symbol_of(update)
-    if not identity.allows("publish", symbol):
-        target = "alerts for every symbol" if symbol == WILDCARD else f"updates for {symbol}"
-        raise PermissionDenied(f"This credential may not publish {target}.")
-    try:
-        return _BUILDERS[update["type"]](update)
-    except InvalidUpdate as exc:
-        raise ValidationError({where + _ARGUMENT.sub("data", exc.field): [exc.reason]}) from exc
-
-
-def _symbol_of(update: dict[str, Any]) -> str:
-    """What a key that is limited to symbols is asked for; an alert may be about none: `*`."""
-    if update["type"] != "alert":
-        symbol: str = update["symbol"]
-        return symbol
-    try:
-        return parse_symbol(update["data"].get("symbol"))
-    except InvalidSymbol:
-        return WILDCARD
-
-
-def _shown(publication: Publication) -> dict[str, object]:
-    stored = {} if publication.stored is None else {"stored": publication.stored}
-    return {
-        "channel": publication.stream.channel,
-        "stream": publication.stream.symbol,
-        "epoch": publication.epoch,
-        "offset": publication.offset,
-        "receivers": publication.receivers,
-        **stored,
-        **({"warnings": dict(publication.warnings)} if publication.warnings else {}),
-    }
+        return respond(publish, request)

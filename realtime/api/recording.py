@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from django.utils import timezone
@@ -13,33 +14,44 @@ from realtime.api.answers import (
     Invalid,
     forbidden,
     read_batch,
+    read_symbol,
     require_fields,
+    require_values,
+    required,
     take_allowance,
 )
+from realtime.api.idempotency import REPLAYED, RequestOnce
 from realtime.broadcast import InvalidUpdate, Publication
 from realtime.predictions.records import record_checked
 from realtime.predictions.storage import Checked, Record, check_prediction
 from realtime.protocol import timestamp
+from realtime.streams import InvalidSymbol
 
 _NAME: Final = "predictions"
-_FIELDS: Final = ("symbol", "data")
+_FIELDS: Final = ("symbol", "data", "id")
 # The name that record_prediction has for what is `data` in a request.
 _ARGUMENT: Final = re.compile(r"^prediction_data\b")
 
 
-def record(identity: Identity, body: object) -> Answer:
-    """Record one prediction or many: all, or none. Raises Refused and PublishFailed."""
-    now, items = timezone.now(), _listed(body)
-    if items is None:
-        checked = [_read(body, now)]
-    else:
-        checked = read_batch(items, _NAME, lambda item: _read(item, now))
+def record(identity: Identity, body: object, key: str | None = None) -> Answer:
+    """Record one prediction or many: all, or none. Raises Refused and PublishFailed.
+
+    `key` is the header Idempotency-Key.
+    """
+    once, now, items = RequestOnce(identity, key), timezone.now(), _listed(body)
+    read = partial(_read, once, now)
+    checked = [read(0, body)] if items is None else read_batch(items, _NAME, read)
     _authorise(identity, checked)
-    take_allowance(identity, len(checked))
-    shown = [_shown(*each) for each in record_checked(checked)]
+    with once.held(_NAME, body) as again:
+        if not again:
+            take_allowance(identity, len(checked))
+        recorded = record_checked(checked)
+    shown = [_shown(*each) for each in recorded]
+    replayed = all(sent is None or sent.repeated for _, sent in recorded)
+    headers = {REPLAYED: "true"} if replayed else {}
     if items is None:
-        return Answer(201, shown[0])
-    return Answer(201, shown if isinstance(body, list) else {_NAME: shown})
+        return Answer(201, shown[0], headers)
+    return Answer(201, shown if isinstance(body, list) else {_NAME: shown}, headers)
 
 
 def _listed(body: object) -> Sequence[object] | None:
@@ -51,14 +63,15 @@ def _listed(body: object) -> Sequence[object] | None:
     return body if isinstance(body, list) else None
 
 
-def _read(item: object, now: datetime) -> Checked:
+def _read(once: RequestOnce, now: datetime, index: int, item: object) -> Checked:
     """One prediction, checked; raises Invalid."""
     given = require_fields(item, _FIELDS)
-    missing = [name for name in _FIELDS if name not in given]
-    if missing:
-        raise Invalid({name: ["This field is required."] for name in missing})
+    require_values(required(given, ("symbol", "data")))
     try:
-        return check_prediction(given["symbol"], given["data"], now)
+        id = once.id(index, given.get("id"))
+        return check_prediction(read_symbol(given["symbol"]), given["data"], id, now=now)
+    except InvalidSymbol as exc:
+        raise Invalid.of("symbol", str(exc)) from exc
     except InvalidUpdate as exc:
         raise Invalid.of(_ARGUMENT.sub("data", exc.field), exc.reason) from exc
 
@@ -69,12 +82,12 @@ def _authorise(identity: Identity, checked: Sequence[Checked]) -> None:
             raise forbidden(f"This credential may not publish updates for {symbol}.")
 
 
-def _shown(record: Record, publication: Publication) -> dict[str, object]:
+def _shown(record: Record, sent: Publication | None) -> dict[str, object]:
     return {
         "prediction_id": record.row.prediction_id,
         "symbol": record.row.symbol,
         "valid_until": timestamp(record.row.valid_until),
-        "epoch": publication.epoch,
-        "offset": publication.offset,
-        "receivers": publication.receivers,
+        "epoch": None if sent is None else sent.epoch,
+        "offset": None if sent is None else sent.offset,
+        "receivers": None if sent is None else sent.receivers,
     }

@@ -7,7 +7,9 @@ from rest_framework import serializers
 
 from realtime.api.documented import extend_schema
 from realtime.api.fields import DateTimeField
-from realtime.api.serializers import PROBLEMS, ProblemSerializer
+from realtime.api.responses import IDEMPOTENCY_KEY, IDEMPOTENT
+from realtime.api.serializers import ID_HELP, PROBLEMS, ProblemSerializer
+from realtime.payloads import MAX_ID
 from realtime.predictions.fields import MAX_HORIZON, MAX_TEXT, STEPS
 
 
@@ -37,6 +39,7 @@ class RecordSerializer(serializers.Serializer[Any]):
 
     symbol = serializers.CharField()
     data = PredictionDataSerializer()  # type: ignore[assignment]
+    id = serializers.CharField(required=False, max_length=MAX_ID, help_text=ID_HELP)
 
 
 class RecordsSerializer(serializers.Serializer[Any]):
@@ -49,9 +52,13 @@ class RecordedSerializer(serializers.Serializer[Any]):
     prediction_id = serializers.CharField()
     symbol = serializers.CharField()
     valid_until = DateTimeField()
-    epoch = serializers.CharField()
-    offset = serializers.IntegerField()
-    receivers = serializers.IntegerField(help_text="Server processes that received it.")
+    epoch = serializers.CharField(allow_null=True)
+    offset = serializers.IntegerField(
+        allow_null=True, help_text="null: a repetition of what was published long ago."
+    )
+    receivers = serializers.IntegerField(
+        allow_null=True, help_text="Server processes that received it."
+    )
 
 
 _PREDICTION: Final = {
@@ -77,6 +84,7 @@ _EXAMPLES: Final = [
 
 document_recording: Final = extend_schema(
     operation_id="record_predictions",
+    parameters=[IDEMPOTENCY_KEY],
     summary="Record predictions",
     description=(
         "Stores, broadcasts and scores predictions made elsewhere, with a credential that has "
@@ -93,6 +101,7 @@ document_recording: Final = extend_schema(
     responses={
         201: RecordedSerializer,
         **PROBLEMS,
+        **IDEMPOTENT,
         429: ProblemSerializer,
         503: OpenApiResponse(
             ProblemSerializer, description="The database or Redis did not confirm."

@@ -7,9 +7,13 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema_field
 from rest_framework import serializers
 
 from realtime.api.base import Choice
-from realtime.streams import InvalidSymbol, parse_symbol
+from realtime.payloads import MAX_ID
 from realtime.users import InvalidUserId, UserId, parse_user_id, read_user_id
 
+ID_HELP: Final = (
+    "Of two items with the same id, sent with the same credential to the same stream within ten "
+    "minutes, the second is not published and gets the first answer."
+)
 UPDATE_TYPES = ("prediction_update", "market_data_update", "alert")
 
 
@@ -43,28 +47,7 @@ class UpdateSerializer(serializers.Serializer[object]):
         allow_null=True,
         help_text="For `alert` only: primary key of the user who receives it. Default: all users.",
     )
-
-    def validate_symbol(self, symbol: str) -> str:
-        try:
-            return parse_symbol(symbol)
-        except InvalidSymbol as exc:
-            raise serializers.ValidationError(str(exc)) from exc
-
-    def validate(self, attrs: dict[str, object]) -> dict[str, object]:
-        unknown = set(self.initial_data) - set(self.fields)
-        if unknown:
-            known = ", ".join(self.fields)
-            raise serializers.ValidationError(
-                {str(name): [f"Unknown field; known fields: {known}."] for name in unknown}
-            )
-        alert = attrs["type"] == "alert"
-        if alert and "symbol" in attrs:
-            raise serializers.ValidationError({"symbol": ["For an alert, put this into data."]})
-        if not alert and "symbol" not in attrs:
-            raise serializers.ValidationError({"symbol": ["This field is required."]})
-        if not alert and "user_id" in attrs:
-            raise serializers.ValidationError({"user_id": ["Only an alert has a user."]})
-        return attrs
+    id = serializers.CharField(required=False, max_length=MAX_ID, help_text=ID_HELP)
 
 
 class PublicationSerializer(serializers.Serializer[object]):

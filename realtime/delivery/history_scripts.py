@@ -66,16 +66,23 @@ local function fork_of(forks, epoch)
 end
 """
 
+# For which an update with an id is known: a repetition is not published, but gets the first answer.
+ONCE_SECONDS: Final = 600
+
 # Several updates at once, in order: one script for 50 costs Redis and the publisher a third of 50
 # scripts. A stream that cannot take its update (a key of another type) spoils no other one.
 # KEYS: era; for each stream: meta (hash: e = epoch, o = offset, r = run of Redis, p = epochs
-# before), history (stream), index (set of symbols)
+# before), history (stream), index (set of symbols); then for each update with an id: where its
+# first answer is kept.
 # ARGV: number of streams, an era if there is none; for each stream: pub/sub channel, length,
-# history ms, meta ms, symbol; then for each update: its stream (1, 2, ...), body
-# Returns epoch, offset, receivers for each update; where it failed, "", 0 and the reason.
+# history ms, meta ms, symbol; then for each update: its stream (1, 2, ...), the index of the key
+# of its first answer (or 0), body
+# Returns epoch, offset, receivers for each update; where it failed, "", 0 and the reason. Of a
+# repetition -1 less the receivers.
 PUBLISH: Final = (
     UNBORN
     + FORKS
+    + f"local ONCE_MS = {ONCE_SECONDS * 1000}\n"
     + """\
 local count = tonumber(ARGV[1])
 local epochs, offsets, errors, forks, runs = {}, {}, {}, {}, {}
@@ -94,8 +101,10 @@ for s = 1, count do
     epochs[s] = unborn_epoch(KEYS[1], ARGV[2], KEYS[3 * s - 1], lived == 1)
   end
 end
+local tried = {}
 local function publish(s, body)
   if errors[s] then return errors[s] end
+  tried[s] = true
   local offset = offsets[s] + 1
   if offset == 1 then
     redis.pcall('DEL', KEYS[3 * s])
@@ -111,20 +120,33 @@ local function publish(s, body)
   local receivers = redis.pcall('PUBLISH', ARGV[5 * s - 2], message)
   return type(receivers) == 'table' and receivers.err or receivers
 end
+local function first_answer(key)
+  local known = key and redis.pcall('GET', key)
+  if type(known) ~= 'string' then return end
+  local epoch, offset, receivers = string.match(known, '^(%S+) (%d+) (%d+)$')
+  return epoch, tonumber(offset), receivers and -1 - tonumber(receivers)
+end
 local answers = {}
-for i = 3 + 5 * count, #ARGV, 2 do
-  local s = tonumber(ARGV[i])
-  local receivers = publish(s, ARGV[i + 1])
-  local n = #answers
-  answers[n + 3] = receivers
-  if type(receivers) == 'number' then
-    answers[n + 1], answers[n + 2] = epochs[s], offsets[s]
-  else
-    answers[n + 1], answers[n + 2] = '', 0
+for i = 3 + 5 * count, #ARGV, 3 do
+  local s, key = tonumber(ARGV[i]), KEYS[tonumber(ARGV[i + 1])]
+  local epoch, offset, receivers = first_answer(key)
+  if not epoch then
+    receivers = publish(s, ARGV[i + 2])
+    if type(receivers) == 'number' then
+      epoch, offset = epochs[s], offsets[s]
+      if key then
+        local answer = epoch .. ' ' .. string.format('%.0f', offset) .. ' ' .. receivers
+        redis.pcall('SET', key, answer, 'PX', ONCE_MS)
+      end
+    else
+      epoch, offset = '', 0
+    end
   end
+  local n = #answers
+  answers[n + 1], answers[n + 2], answers[n + 3] = epoch, offset, receivers
 end
 for s = 1, count do
-  if offsets[s] > 0 and not errors[s] then
+  if tried[s] and offsets[s] > 0 and not errors[s] then
     redis.call('HSET', KEYS[3 * s - 1], 'e', epochs[s], 'o', string.format('%.0f', offsets[s]))
     if runs[s] ~= run and run ~= '' then redis.call('HSET', KEYS[3 * s - 1], 'r', run) end
     if forks[s] then redis.call('HSET', KEYS[3 * s - 1], 'p', forks[s]) end
@@ -210,6 +232,8 @@ class Published:
     epoch: str
     offset: int
     receivers: int
+    # An update of the same id was published before: these are its numbers.
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,20 +291,32 @@ def new_epoch() -> str:
     return secrets.token_urlsafe(6)
 
 
-def publish_arguments(items: Sequence[tuple[Keys, bytes]]) -> Arguments:
-    """What follows EVALSHA or EVAL for the publish script."""
+def once_key(prefix: str, stream: Stream, id: str) -> str:
+    """Where the first answer to an update with an id is kept."""
+    digest = hashlib.blake2b(f"{stream.group} {id}".encode(), digest_size=16).hexdigest()
+    return f"{prefix}:once:{digest}"
+
+
+def publish_arguments(items: Sequence[tuple[Keys, bytes, str]]) -> Arguments:
+    """What follows EVALSHA or EVAL for the publish script: each update with the key of its id."""
     numbers: dict[str, int] = {}
     names: list[str] = [items[0][0].era] if items else []
     about: list[str | int] = []
     updates: list[int | bytes] = []
-    for key, body in items:
+    streams = len({key.meta for key, _, _ in items})
+    once: list[str] = []
+    for key, body, once_name in items:
         number = numbers.get(key.meta)
         if number is None:
             number = numbers[key.meta] = len(numbers) + 1
             names += (key.meta, key.history, key.index)
             about += _about(key)
-        updates += (number, body)
-    return [len(names), *names, len(numbers), new_epoch(), *about, *updates]
+        index = 0
+        if once_name:
+            once.append(once_name)
+            index = 1 + 3 * streams + len(once)
+        updates += (number, index, body)
+    return [len(names) + len(once), *names, *once, len(numbers), new_epoch(), *about, *updates]
 
 
 def _about(key: Keys) -> tuple[Any, ...]:
@@ -298,9 +334,15 @@ def _about(key: Keys) -> tuple[Any, ...]:
 def decode_published(answer: Answer) -> list[Published | str]:
     """What became of each update of a script: its number, or why it has none."""
     return [
-        Published(epoch.decode(), offset, receivers) if offset else receivers.decode()
+        _published(epoch.decode(), offset, receivers) if offset else receivers.decode()
         for epoch, offset, receivers in zip(answer[::3], answer[1::3], answer[2::3], strict=True)
     ]
+
+
+def _published(epoch: str, offset: int, receivers: int) -> Published:
+    if receivers < 0:
+        return Published(epoch, offset, -1 - receivers, repeated=True)
+    return Published(epoch, offset, receivers)
 
 
 def decode_message(stream: Stream, data: bytes) -> Update:

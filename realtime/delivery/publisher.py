@@ -20,7 +20,7 @@ BATCH: Final = 50
 # Updates that are sent before the first of them is confirmed.
 CHUNK: Final = 500
 
-Sealed = tuple[history_scripts.Keys, bytes]
+Sealed = tuple[history_scripts.Keys, bytes, str]
 # An entry of `hosts`, as the channel layer is configured: options of redis-py's connections.
 Host = dict[str, Any]
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from realtime.delivery.history_scripts import Published
 from realtime.streams import Stream
 
 Recorder = Callable[[Stream, bytes], None]
@@ -10,7 +11,17 @@ recorders: Final[list[Recorder]] = []
 
 
 def record(items: Sequence[tuple[Stream, bytes]]) -> None:
-    """Updates that the channel layer has taken."""
+    """Updates that have been published."""
     for recorder in recorders:
         for stream, body in items:
             recorder(stream, body)
+
+
+def record_published(
+    items: Sequence[tuple[Stream, bytes] | tuple[Stream, bytes, str]],
+    published: Sequence[Published],
+) -> None:
+    """Those that the channel layer has taken and not found to be repetitions."""
+    if recorders:
+        new = zip(items, published, strict=True)
+        record([(item[0], item[1]) for item, answer in new if not answer.repeated])

@@ -92,6 +92,11 @@ def publish_rate(identity: Identity) -> int:
     return rate
 
 
+def payer(identity: Identity) -> str:
+    """Whose requests count together: those of a key, or of a user's tokens."""
+    return f"user:{identity.user_id}" if identity.key_id is None else f"key:{identity.key_id}"
+
+
 def count_published(identity: Identity, number: int) -> float:
     """Count updates that are about to be published: 0, or the seconds to wait; then not counted.
 
@@ -102,7 +107,7 @@ def count_published(identity: Identity, number: int) -> float:
     if not rate:
         return 0.0
     try:
-        return pay(_payer(identity), number / rate)
+        return pay(payer(identity), number / rate)
     except (RedisError, OSError) as exc:
         logger.warning("publish limit not checked: %s", exc)
         return 0.0
@@ -119,7 +124,7 @@ def count_read(identity: Identity, find_address: Callable[[], str | None], symbo
         return 0.0  # behind a unix socket, where the address is unknown
     rate, _ = message_rate(identity)
     cost = (1 + symbols // SYMBOLS_PER_MESSAGE) / rate
-    who = f"ip:{address}" if address else _payer(identity)
+    who = f"ip:{address}" if address else payer(identity)
     try:
         return pay(f"read:{who}", cost)
     except (RedisError, OSError) as exc:
@@ -133,14 +138,10 @@ async def acount_published(identity: Identity, number: int) -> float:
     if not rate:
         return 0.0
     try:
-        return await apay(_payer(identity), number / rate)
+        return await apay(payer(identity), number / rate)
     except BackendUnavailable as exc:
         logger.warning("publish limit not checked: %s", exc)
         return 0.0
-
-
-def _payer(identity: Identity) -> str:
-    return f"user:{identity.user_id}" if identity.key_id is None else f"key:{identity.key_id}"
 
 
 async def keep_slot(

@@ -53,6 +53,8 @@ class StoredPrediction(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     # By a client: it is for that client alone.
     requested = models.BooleanField(default=False, db_default=False, editable=False)
+    # By which a repetition of the request is recognised: the id that its sender gave it, hashed.
+    request_id = models.CharField(max_length=32, null=True, blank=True, unique=True, editable=False)
     # When to look for the outcome next; empty: it is not looked for (any more).
     check_at = models.DateTimeField(null=True, blank=True, default=timezone.now)
 

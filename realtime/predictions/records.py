@@ -20,7 +20,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from realtime import broadcast
-from realtime.broadcast import Broadcast, InvalidUpdate, Publication
+from realtime.broadcast import InvalidUpdate, Publication
 from realtime.db import DatabaseThread, reconnecting
 from realtime.models import StoredPrediction
 from realtime.predictions.storage import (
@@ -31,6 +31,8 @@ from realtime.predictions.storage import (
     store_prediction,
 )
 
+Given = tuple[str, Mapping[str, object]] | tuple[str, Mapping[str, object], str | None]
+
 logger = logging.getLogger(__name__)
 
 # Seconds that subscribers, and a client that requested a prediction, wait for the database.
@@ -38,75 +40,73 @@ STORE_SECONDS: Final = 2.0
 
 
 @reconnecting
-def record_prediction(symbol: str, prediction_data: Mapping[str, object]) -> StoredPrediction:
+def record_prediction(
+    symbol: str, prediction_data: Mapping[str, object], *, id: str | None = None
+) -> StoredPrediction:
     """Save a prediction and, after commit, broadcast it as `prediction_update`.
 
-    For synchronous code; inside `transaction.atomic()` it is part of that transaction.
+    For synchronous code; inside `transaction.atomic()` it is part of that transaction. A prediction
+    whose symbol and `id` are stored already is a repetition: the first row is returned.
     Raises InvalidUpdate (nothing saved), a DatabaseError (nothing published) and PublishFailed
-    (saved, and perhaps not published).
+    (saved, and perhaps not published; with an `id` the call can be repeated).
     """
     _require_no_loop("arecord_prediction")
-    with transaction.atomic():
-        record = store_prediction(symbol, prediction_data)
-        broadcast.broadcast_prediction_update(record.row.symbol, record.data)
-    return record.row
+    return record_checked([check_prediction(symbol, prediction_data, id)])[0][0].row
 
 
 async def arecord_prediction(
-    symbol: str, prediction_data: Mapping[str, object]
+    symbol: str, prediction_data: Mapping[str, object], *, id: str | None = None
 ) -> StoredPrediction:
     """`record_prediction` for asynchronous code. It waits for the database in a thread."""
-    record = await astore_prediction(symbol, prediction_data)
-    await broadcast.abroadcast_prediction_update(record.row.symbol, record.data)
-    return record.row
+    return (await _arecord([check_prediction(symbol, prediction_data, id)]))[0]
 
 
 @reconnecting
-def record_predictions(
-    predictions: Iterable[tuple[str, Mapping[str, object]]],
-) -> list[StoredPrediction]:
-    """`record_prediction` for any number of predictions, each a symbol and its data; in order.
+def record_predictions(predictions: Iterable[Given]) -> list[StoredPrediction]:
+    """`record_prediction` for many: each is a symbol, its data and perhaps an id; in order.
 
     All of them are saved, or none. Raises as `record_prediction` does; the field of InvalidUpdate
     begins with the index: `predictions[3].symbol`.
     """
     _require_no_loop("arecord_predictions")
-    return [record.row for record, _ in record_checked(check_predictions(predictions))]
+    return [record.row for record, _ in record_checked(_check_all(predictions))]
 
 
-async def arecord_predictions(
-    predictions: Iterable[tuple[str, Mapping[str, object]]],
-) -> list[StoredPrediction]:
+async def arecord_predictions(predictions: Iterable[Given]) -> list[StoredPrediction]:
     """`record_predictions` for asynchronous code. It waits for the database in a thread."""
-    records = await _astore(check_predictions(predictions))
-    await broadcast.abroadcast_many(_updates(records))
-    return [record.row for record in records]
+    return await _arecord(_check_all(predictions))
 
 
-def check_predictions(
-    predictions: Iterable[tuple[str, Mapping[str, object]]],
-) -> list[Checked]:
-    """Raises InvalidUpdate for the first one that is wrong."""
+def _check_all(predictions: Iterable[Given]) -> list[Checked]:
     now = timezone.now()
     checked = []
-    for index, (symbol, data) in enumerate(predictions):
+    for index, given in enumerate(predictions):
         try:
-            checked.append(check_prediction(symbol, data, now))
+            checked.append(check_prediction(*given, now=now))
         except InvalidUpdate as exc:
             raise InvalidUpdate(f"predictions[{index}].{exc.field}", exc.reason) from None
     return checked
 
 
-def record_checked(checked: Sequence[Checked]) -> list[tuple[Record, Publication]]:
-    """Save and, after commit, broadcast what has been checked, for synchronous code."""
+async def _arecord(checked: Sequence[Checked]) -> list[StoredPrediction]:
+    records = await _astore(checked)
+    await broadcast.abroadcast_many([each.update for each in records if not each.outdated])
+    return [each.row for each in records]
+
+
+def record_checked(checked: Sequence[Checked]) -> list[tuple[Record, Publication | None]]:
+    """Save and, after commit, broadcast what has been checked, for synchronous code.
+
+    A repetition of what was published long ago has no Publication.
+    """
     with transaction.atomic():
         records = store_checked(checked)
-        publications = broadcast.broadcast_many(_updates(records))
-    return list(zip(records, publications, strict=True))
-
-
-def _updates(records: Sequence[Record]) -> list[Broadcast]:
-    return [broadcast.prediction_update(each.row.symbol, each.data) for each in records]
+        sent = [None if each.outdated else each.update for each in records]
+        publications = iter(broadcast.broadcast_many([each for each in sent if each is not None]))
+    return [
+        (each, None if update is None else next(publications))
+        for each, update in zip(records, sent, strict=True)
+    ]
 
 
 thread: Final = DatabaseThread("store-prediction")

@@ -1,15 +1,18 @@
 """Predictions as rows of the database: checked one by one, stored all at once."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from realtime import broadcast, protocol
+from realtime.broadcast import Broadcast
 from realtime.conf import conf
+from realtime.delivery.history_scripts import ONCE_SECONDS
 from realtime.models import PredictionScore, StoredPrediction
 from realtime.predictions.fields import prediction_fields
 from realtime.predictions.outcomes import Wait
@@ -20,6 +23,7 @@ from realtime.webhooks.events import emit_all
 
 # Rows that one statement reads or writes.
 _BATCH: Final = 300
+_REPEATABLE: Final = timedelta(seconds=ONCE_SECONDS)
 # What storing adds to the data at most: numbers of 20 characters.
 _ROOM: Final = "x" * 20
 
@@ -39,15 +43,29 @@ class Record:
     row: StoredPrediction
     data: Mapping[str, object]
 
+    @property
+    def update(self) -> Broadcast:
+        id = self.row.request_id
+        return broadcast.prediction_update(self.row.symbol, self.data, id=id)
+
+    @property
+    def outdated(self) -> bool:
+        """Is it a repetition that comes so late that its update would pass for a new one?"""
+        return timezone.now() - self.row.created_at > _REPEATABLE
+
 
 def check_prediction(
     symbol: object,
     prediction_data: object,
-    now: datetime | None = None,
+    id: str | None = None,
     *,
+    now: datetime | None = None,
     requested: bool = False,
 ) -> Checked:
-    """Raises InvalidUpdate for what cannot be stored, or not be published once it is stored."""
+    """Raises InvalidUpdate for what cannot be stored, or not be published once it is stored.
+
+    Of two predictions of a symbol with the same `id`, only the first one is stored.
+    """
     try:
         name = parse_symbol(symbol)
     except InvalidSymbol as exc:
@@ -55,7 +73,11 @@ def check_prediction(
     data = broadcast.check_data(prediction_data, "prediction_data")
     now = now or timezone.now()
     row = StoredPrediction(
-        symbol=name, created_at=now, requested=requested, **prediction_fields(data, now)
+        symbol=name,
+        created_at=now,
+        requested=requested,
+        request_id=None if id is None else _request_id(name, broadcast.check_id(id)),
+        **prediction_fields(data, now),
     )
     row.check_at = Wait(row.as_of, now, row.horizon, row.step).first_look()
     broadcast.prediction_update(name, {**data, **_LARGEST})
@@ -65,19 +87,51 @@ def check_prediction(
 def store_checked(checked: Sequence[Checked]) -> list[Record]:
     """Save predictions without publishing them, all or none; raises DatabaseError.
 
-    A prediction that a client has requested is not sent to webhooks.
+    A prediction that a client has requested is not sent to webhooks. One whose id is stored already
+    is not stored again: its record has the first row.
     """
+    try:
+        return _store(checked)
+    except IntegrityError:
+        if not any(each.row.request_id for each in checked):
+            raise
+        return _store(checked)  # another process has just stored one of them
+
+
+def _store(checked: Sequence[Checked]) -> list[Record]:
     with transaction.atomic():
-        _insert([each.row for each in checked])
+        new = _new_rows(checked)
+        _insert([row for row in new if row is not None])
         scores = _scores({(each.row.symbol, each.row.model) for each in checked})
-        records = [
-            Record(each.row, _published(each, scores[each.row.symbol, each.row.model]))
-            for each in checked
-        ]
-        wanted = [each for each in records if not each.row.requested]
-        events = [(each.row.symbol, {"symbol": each.row.symbol, **each.data}) for each in wanted]
-        emit_all("prediction_complete", events)
+        stored = _stored({each.row.request_id for each in checked if each.row.request_id})
+        records = []
+        for each, row in zip(checked, new, strict=True):
+            score = scores[each.row.symbol, each.row.model]
+            records.append(_record(row or stored[each.row.request_id], each.data, score))
+        emit_all("prediction_complete", _events(records, new))
     return records
+
+
+def _new_rows(checked: Sequence[Checked]) -> list[StoredPrediction | None]:
+    """The rows to insert; None in the place of each repetition."""
+    known = _stored({each.row.request_id for each in checked if each.row.request_id}).keys()
+    seen: set[str | None] = set(known)
+    new: list[StoredPrediction | None] = []
+    for row in (each.row for each in checked):
+        row.pk = None  # of an attempt that was rolled back
+        new.append(None if row.request_id in seen else row)
+        seen |= {row.request_id} - {None}
+    return new
+
+
+def _events(
+    records: Sequence[Record], new: Sequence[StoredPrediction | None]
+) -> list[tuple[str, dict[str, object]]]:
+    return [
+        (record.row.symbol, {"symbol": record.row.symbol, **record.data})
+        for record, row in zip(records, new, strict=True)
+        if row is not None and not row.requested
+    ]
 
 
 def store_prediction(
@@ -85,6 +139,18 @@ def store_prediction(
 ) -> Record:
     """Save one prediction without publishing it; raises InvalidUpdate and DatabaseError."""
     return store_checked([check_prediction(symbol, prediction_data, requested=requested)])[0]
+
+
+def _stored(ids: set[str]) -> dict[str | None, StoredPrediction]:
+    found: dict[str | None, StoredPrediction] = {}
+    for part in batches(sorted(ids), _BATCH):
+        rows = StoredPrediction.objects.filter(request_id__in=part)
+        found |= {row.request_id: row for row in rows}
+    return found
+
+
+def _request_id(symbol: str, id: str) -> str:
+    return hashlib.blake2b(f"{symbol} {id}".encode(), digest_size=16).hexdigest()
 
 
 def _insert(rows: Sequence[StoredPrediction]) -> None:
@@ -118,14 +184,13 @@ def _found(wanted: set[tuple[str, str]]) -> dict[tuple[str, str], PredictionScor
     return found
 
 
-def _published(checked: Checked, score: PredictionScore) -> dict[str, object]:
-    row = checked.row
+def _record(row: StoredPrediction, given: Mapping[str, object], score: PredictionScore) -> Record:
     data = {
-        **checked.data,
+        **given,
         "prediction_id": row.prediction_id,
         "valid_until": protocol.timestamp(row.valid_until),
     }
-    return {**data, "score": score_data(score)} if score.outcomes else data
+    return Record(row, {**data, "score": score_data(score)} if score.outcomes else data)
 
 
 def score_data(score: PredictionScore) -> dict[str, object]:

@@ -19,7 +19,8 @@ from realtime.streams import Channel, Stream
 T = TypeVar("T")
 EXTENSION: Final = "streams"
 
-Item = tuple[Stream, bytes]
+# An update, and perhaps an id: of two with the same id in a stream the second is not published.
+Item = tuple[Stream, bytes] | tuple[Stream, bytes, str]
 
 
 class StreamLayer(BaseChannelLayer):

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from realtime.conf import conf
@@ -10,10 +11,11 @@ from realtime.delivery.events import update_in
 from realtime.delivery.history_scripts import Published
 from realtime.delivery.layers.base import Item, StreamLayer
 from realtime.delivery.process_layer import Local, Mailbox, Message, own_copy, require_message
-from realtime.delivery.recording import record
+from realtime.delivery.recording import record_published
 from realtime.delivery.stream_state import RECENT, Page
 from realtime.delivery.updates import Update
 from realtime.protocol import Position
+from realtime.remembered import Remembered
 from realtime.streams import CHANNELS, Channel, Stream
 
 
@@ -25,6 +27,7 @@ class MemoryStreamLayer(StreamLayer):
         capacities = kwargs.get("channel_capacity", {})
         self.channel_capacity = self.compile_capacities(capacities)  # type: ignore[assignment]
         self._streams: dict[str, tuple[str, deque[Update]]] = {}
+        self._once: Remembered[Published] = Remembered(history_scripts.ONCE_SECONDS)
         self._era = history_scripts.new_epoch()
         self.local.fanout.complete.update(CHANNELS)
 
@@ -75,15 +78,26 @@ class MemoryStreamLayer(StreamLayer):
             self.local.deliver_group(group, message)
 
     async def send_updates(self, items: Sequence[Item]) -> list[Published]:
-        published = []
-        for stream, body in items:
-            epoch, kept = self._streams.setdefault(stream.group, self._kept(stream))
-            update = Update(stream, epoch, kept[-1].offset + 1 if kept else 1, body)
-            kept.append(update)
-            self.local.fanout.receive(update)
-            published.append(Published(epoch, update.offset, 1))
-        record(items)
+        published = [self._publish_once(*item) for item in items]
+        record_published(items, published)
         return published
+
+    def _publish_once(self, stream: Stream, body: bytes, id: str = "") -> Published:
+        key = history_scripts.once_key(self.prefix, stream, id) if id else ""
+        first = self._once.get(key)
+        if first is None:
+            published = self._publish(stream, body)
+            if key:
+                self._once.put(key, published)
+            return published
+        return replace(first, repeated=True)
+
+    def _publish(self, stream: Stream, body: bytes) -> Published:
+        epoch, kept = self._streams.setdefault(stream.group, self._kept(stream))
+        update = Update(stream, epoch, kept[-1].offset + 1 if kept else 1, body)
+        kept.append(update)
+        self.local.fanout.receive(update)
+        return Published(epoch, update.offset, 1)
 
     async def read_history(self, stream: Stream, since: Position | None) -> Page:
         epoch, kept = self._kept(stream)
@@ -130,6 +144,7 @@ class MemoryStreamLayer(StreamLayer):
     async def flush(self) -> None:
         self.local.fanout.close()
         self._streams.clear()
+        self._once.clear()
         self._era = history_scripts.new_epoch()
         self._parts.clear()
         self.local = Local(self, self.get_capacity, self.expiry)

@@ -27,7 +27,7 @@ from realtime.delivery.layers.redis_loop import RedisLoopLayer
 from realtime.delivery.layers.redis_names import Names, shard
 from realtime.delivery.process_layer import Message
 from realtime.delivery.publisher import BackendUnavailable, Host, SyncPublisher
-from realtime.delivery.recording import record
+from realtime.delivery.recording import record_published
 from realtime.delivery.stream_state import Page
 from realtime.isolation import prefixed
 from realtime.protocol import Position
@@ -101,7 +101,7 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
     def send_updates_sync(self, items: Sequence[Item]) -> list[Published]:
         """Publish from synchronous code: one round trip for few updates, pipelines for many."""
         published = self._publish(items)
-        record(items)
+        record_published(items, published)
         return published
 
     def _publish(self, items: Sequence[Item]) -> list[Published]:
@@ -109,8 +109,8 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
             return self._publishers[0].publish([self.names.sealed(*item) for item in items])
         results: dict[int, Published] = {}
         by_publisher: dict[SyncPublisher, list[int]] = {}
-        for index, (stream, _) in enumerate(items):
-            by_publisher.setdefault(self._publisher(stream), []).append(index)
+        for index, item in enumerate(items):
+            by_publisher.setdefault(self._publisher(item[0]), []).append(index)
         for publisher, indexes in by_publisher.items():
             sealed = [self.names.sealed(*items[index]) for index in indexes]
             try:

@@ -27,8 +27,8 @@ class Histories:
         """In order; raises BackendUnavailable with those confirmed."""
         results: dict[int, Published] = {}
         by_link: dict[Link, list[int]] = {}
-        for index, (stream, _) in enumerate(items):
-            by_link.setdefault(self._link_of(stream.group), []).append(index)
+        for index, item in enumerate(items):
+            by_link.setdefault(self._link_of(item[0].group), []).append(index)
         for link, indexes in by_link.items():
             sealed = [self._names.sealed(*items[index]) for index in indexes]
             try:

@@ -19,7 +19,7 @@ from realtime.delivery.layers.redis_queues import Queues
 from realtime.delivery.link import Link
 from realtime.delivery.process_layer import Local, Message, own_copy, require_message
 from realtime.delivery.publisher import BackendUnavailable, Host
-from realtime.delivery.recording import record
+from realtime.delivery.recording import record_published
 from realtime.delivery.stream_state import Page
 from realtime.protocol import Position
 from realtime.streams import WILDCARD, Channel, Stream
@@ -276,7 +276,7 @@ class RedisLoopLayer(StreamLayer):
 
     async def send_updates(self, items: Sequence[Item]) -> list[Published]:
         published = await self.histories.publish(items)
-        record(items)
+        record_published(items, published)
         return published
 
     async def read_history(self, stream: Stream, since: Position | None) -> Page:

@@ -53,13 +53,17 @@ class Names:
             update.body = crypter.decrypt(update.body)
         return update
 
-    def sealed(self, stream: Stream, body: bytes) -> tuple[history_scripts.Keys, bytes]:
+    def sealed(
+        self, stream: Stream, body: bytes, id: str = ""
+    ) -> tuple[history_scripts.Keys, bytes, str]:
+        """An update as it goes to Redis, with the key of its id."""
         names = self._keys.get(stream)
         if names is None:
             if len(self._keys) >= MAX_REMEMBERED:
                 self._keys.clear()
             names = self._keys[stream] = self.keys(stream)
-        return names, self.seal(body)
+        once = history_scripts.once_key(self.prefix, stream, id) if id else ""
+        return names, self.seal(body), once
 
 
 def shard(channel: str, shards: int) -> int:

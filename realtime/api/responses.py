@@ -1,0 +1,33 @@
+"""Answers of the cores as responses of DRF, and what the OpenAPI document says of their keys."""
+
+from collections.abc import Callable
+from typing import Final
+
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from realtime.access.identity import Identity
+from realtime.api.answers import Answer
+from realtime.api.authentication import identity_of
+from realtime.api.idempotency import HEADER
+from realtime.api.serializers import ProblemSerializer
+
+IDEMPOTENCY_KEY: Final = OpenApiParameter(
+    HEADER,
+    str,
+    OpenApiParameter.HEADER,
+    description="The same for each repetition of a request: within ten minutes it acts once, and "
+    "repetitions get the first answer, marked with `Idempotency-Replayed: true`.",
+)
+IDEMPOTENT: Final = {
+    409: OpenApiResponse(
+        ProblemSerializer, description="The first request with this key is still under way."
+    ),
+    422: OpenApiResponse(ProblemSerializer, description="The key was used with another body."),
+}
+
+
+def respond(core: Callable[[Identity, object, str | None], Answer], request: Request) -> Response:
+    answer = core(identity_of(request), request.data, request.headers.get(HEADER))
+    return Response(answer.body, answer.status, headers=dict(answer.headers))
