@@ -4,10 +4,13 @@
 import os
 import signal
 import sys
+from pathlib import Path
 
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ara_project.settings")
+    # The Python client of this checkout, for `manage.py watch`.
+    sys.path.append(str(Path(__file__).resolve().parent / "clients" / "python"))
     try:
         from django.core.management import execute_from_command_line
     except ImportError as exc:

@@ -4,7 +4,8 @@ The files: `client` (the asynchronous client), `sync` (the same without `await`)
 (what they ask over HTTP, and how), `subscription` (an iterator that survives lost connections),
 `connector` (how a connection is opened), `session` and `positions` (what to do, and where a reader
 stands: pure), `gate` (which alerts pass), `backoff`, `events` (what is told), `records` (what is
-read over HTTP), `frames` (DataFrames), `errors`, `version`.
+read over HTTP), `frames` (DataFrames), `errors`, `version`; `watch` and `board`
+(the command `watch`, and its table).
 """
 
 from ara_client.client import Client

@@ -4,7 +4,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from ara_client import events
 from ara_client.calls import Calls
@@ -14,15 +14,13 @@ from ara_client.events import Alert, MarketData, Prediction
 from ara_client.gate import AlertGate, Severity
 from ara_client.positions import Position
 from ara_client.rest import Rest
-from ara_client.session import Channel, Session
+from ara_client.session import MAX_HISTORY, Channel, Session
 from ara_client.subscription import Subscription, positions_of, upper
 
 # Where to go on: of several streams by name, of a single one as it is; a text is `epoch:offset`.
 Since = Mapping[str, Position | str] | Position | str
 
 U = TypeVar("U", MarketData, Prediction, Alert)
-
-_MAX_HISTORY: Final = 300
 
 
 class Client(Calls):
@@ -165,8 +163,8 @@ class Client(Calls):
         max_rate: float | None = None,
         gate: AlertGate | None = None,
     ) -> Session:
-        if not 0 <= history <= _MAX_HISTORY:
-            raise ValueError(f"history is from 0 to {_MAX_HISTORY}, not {history}")
+        if not 0 <= history <= MAX_HISTORY:
+            raise ValueError(f"history is from 0 to {MAX_HISTORY}, not {history}")
         return Session(
             channel, since=positions_of(since, names), history=history, max_rate=max_rate,
             gate=gate, can_renew=self._connector.get_token is not None,

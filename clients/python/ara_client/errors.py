@@ -48,7 +48,7 @@ class Refused(AraError):
     way_out: ClassVar[str] = "Something has to change before the next attempt."
 
     def __init__(self, code: int, reason: str, details: Mapping[str, object] | None = None) -> None:
-        super().__init__(f"{reason or type(self).__name__} ({code}). {self.way_out}")
+        super().__init__(f"{reason.rstrip('.') or type(self).__name__} ({code}). {self.way_out}")
         self.code = code
         self.reason = reason
         self.details = dict(details or {})

@@ -267,6 +267,19 @@ Event = (
 )
 
 
+def update(
+    message: Json, epoch: str | None, *, replayed: bool = False
+) -> MarketData | Prediction | Alert:
+    """The event of a message that is an update."""
+    match message["type"]:
+        case "market_data_update":
+            return market_data(message, epoch=epoch, replayed=replayed)
+        case "prediction_update":
+            return prediction(message, epoch=epoch, replayed=replayed)
+        case _:
+            return alert(message, epoch=epoch, replayed=replayed)
+
+
 def market_data(message: Json, *, epoch: str | None = None, replayed: bool = False) -> MarketData:
     return MarketData(**_update(message), epoch=epoch, replayed=replayed)
 

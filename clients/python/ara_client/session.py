@@ -19,6 +19,7 @@ from ara_client.positions import Position, Positions
 Channel = Literal["market-data", "predictions", "alerts"]
 CHANNELS: Final[tuple[str, ...]] = get_args(Channel)
 PROTOCOL: Final = 1
+MAX_HISTORY: Final = 300  # earlier updates of a stream that one answer brings
 Phase = Literal["idle", "connecting", "live", "backend_unavailable", "waiting", "closed"]
 Message = Mapping[str, Any]
 
@@ -281,7 +282,7 @@ class Session:
         self.phase = "live"
         if message["type"] == "alert" and not self._gate.passes(message):
             return []
-        effects: list[Effect] = [Emit(_build(message, epoch, replayed=replayed))]
+        effects: list[Effect] = [Emit(events.update(message, epoch, replayed=replayed))]
         return [Emit(events.Folded(name, folded, offset or 0)), *effects] if folded else effects
 
     def _subscribe(self, names: Sequence[str]) -> dict[str, object]:
@@ -369,16 +370,6 @@ class Session:
             del self._requests[id]
         error = RequestFailed("not_connected", "the connection was lost", retry=True)
         return [Settle(id, error) for id in lost]
-
-
-def _build(message: Message, epoch: str | None, *, replayed: bool) -> Event:
-    match message["type"]:
-        case "market_data_update":
-            return events.market_data(message, epoch=epoch, replayed=replayed)
-        case "prediction_update":
-            return events.prediction(message, epoch=epoch, replayed=replayed)
-        case _:
-            return events.alert(message, epoch=epoch, replayed=replayed)
 
 
 def _told(message: Message) -> list[Effect]:
