@@ -26,13 +26,14 @@ def application(http: Application, websocket: Application | None = None) -> Appl
     from realtime.conf import conf, require_valid
     from realtime.predictions.predictors import warm_up
     from realtime.routing import websocket_application_of
+    from realtime.sse import events_application_of
 
     require_valid()
     if conf.REALTIME_PREDICTION_RUNNER == "pool":  # otherwise a worker computes
         warm_up()
     sockets = websocket_application_of(websocket)
-    endpoints = Probes(DirectEndpoints(_with_static_files(http)))
-    return ProtocolTypeRouter({"http": endpoints, "websocket": sockets})
+    answers = Probes(events_application_of(DirectEndpoints(_with_static_files(http))))
+    return ProtocolTypeRouter({"http": answers, "websocket": sockets})
 
 
 def _with_static_files(http: Application) -> Application:

@@ -1,7 +1,7 @@
 """Which consumer serves which path. Nothing else imports the consumers."""
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from channels.routing import URLRouter
 from django.core.handlers.asgi import get_script_prefix
@@ -12,6 +12,14 @@ from realtime.consumers import (
     MarketDataConsumer,
     NotFoundConsumer,
     PredictionsConsumer,
+)
+from realtime.consumers.one_way import (
+    PEER as PEER,
+)
+from realtime.consumers.one_way import (
+    OneWayAlerts,
+    OneWayMarketData,
+    OneWayPredictions,
 )
 from realtime.middleware import Application, TokenAuthMiddleware
 
@@ -29,6 +37,18 @@ websocket_urlpatterns: Any = [
 
 websocket_application = TokenAuthMiddleware(cast(Any, URLRouter(websocket_urlpatterns)))
 
+_one_way: Final[dict[str, Application]] = {
+    "predictions": TokenAuthMiddleware(cast(Any, OneWayPredictions.as_asgi())),
+    "market-data": TokenAuthMiddleware(cast(Any, OneWayMarketData.as_asgi())),
+    "alerts": TokenAuthMiddleware(cast(Any, OneWayAlerts.as_asgi())),
+}
+
+
+def one_way_application(channel: str) -> Application:
+    """What serves a connection that only listens; its scope is that of a WebSocket, with PEER."""
+    return _one_way[channel]
+
+
 _OURS = r"(?=ws/(?:predictions|market-data|alerts)(?:/|$))"
 
 
@@ -37,14 +57,17 @@ def websocket_application_of(others: Application | None = None) -> Application:
 
     All other paths go to `others`, or are told which paths there are.
     """
-    prefixes = list(_prefixes(get_resolver())) or [""]
-    routes = [_path(f"^{prefix}{_OURS}", websocket_application) for prefix in prefixes]
+    routes = [_path(f"^{prefix}{_OURS}", websocket_application) for prefix in prefixes()]
     routes.append(_path(r"", others or websocket_application))
     return _BelowScriptName(cast(Any, URLRouter(routes)))
 
 
+def prefixes() -> list[str]:
+    """Regular expressions of the paths at which the project includes `realtime.urls`."""
+    return list(_prefixes(get_resolver())) or [""]
+
+
 def _prefixes(resolver: URLResolver, before: str = "") -> Iterator[str]:
-    """Regular expressions of the paths at which `realtime.urls` is included."""
     for each in resolver.url_patterns:
         if isinstance(each, URLResolver):
             prefix = before + each.pattern.regex.pattern.removeprefix("^")

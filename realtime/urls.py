@@ -3,7 +3,7 @@ from django.urls import include, path, re_path
 from realtime.api.health import alive, ready
 from realtime.api.statistics import MetricsView
 from realtime.pages import guard_page
-from realtime.views import Dashboard, upgrade_required
+from realtime.views import Dashboard, events_elsewhere, upgrade_required
 
 app_name = "realtime"
 urlpatterns = [
@@ -15,4 +15,7 @@ urlpatterns = [
     path("api/v1/", include("realtime.api.urls")),
     path("ws", upgrade_required, name="ws"),
     re_path(r"^ws/", upgrade_required),
+    # What realtime/sse.py has not answered before.
+    path("sse", events_elsewhere, name="sse"),
+    re_path(r"^sse/", events_elsewhere),
 ]

@@ -1,12 +1,13 @@
-"""The page at `/`, and what plain HTTP gets at `/ws/…`."""
+"""The page at `/`, and what Django says at `/ws/…` and `/sse/…`."""
 
 from typing import Final
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.generic import TemplateView
 
 from realtime.api.schema import own_url
 from realtime.standalone.demo import project_command
+from realtime.streams import CHANNELS
 
 
 class Dashboard(TemplateView):
@@ -44,3 +45,16 @@ def upgrade_required(request: HttpRequest) -> HttpResponse:
         content_type="text/plain",
         headers={"Upgrade": "websocket"},
     )
+
+
+def events_elsewhere(request: HttpRequest) -> JsonResponse:
+    """`/sse/…` that is not an endpoint, or in a process that does not serve events."""
+    rest = request.path_info.partition("/sse")[2].strip("/")
+    if rest.partition("/")[0] in CHANNELS:
+        detail = (
+            "Events are served by the ASGI application of realtime.asgi, not by this server. "
+            "Run manage.py serve, or another ASGI server."
+        )
+        return JsonResponse({"detail": detail}, status=501)
+    paths = ", ".join(f"/sse/{channel}" for channel in CHANNELS)
+    return JsonResponse({"detail": f"Not found: events are at {paths}."}, status=404)

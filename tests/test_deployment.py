@@ -257,3 +257,12 @@ async def test_the_page_connects_through_the_proxy_under_its_policy(site: Site) 
             await received.wait()
         await browser.close()
     assert not [text for text in complaints if "Content Security Policy" in text]
+
+
+def test_events_pass_through_nginx_at_once(site: Site, server: LiveServer) -> None:
+    path = f"/sse/market-data/AAPL?token={create_people(server).key}"
+    name = {"sni_hostname": HOST}
+    with site.browser.stream("GET", path, extensions=name, timeout=PATIENCE) as answer:
+        assert answer.status_code == 200
+        data = (line for line in answer.iter_lines() if line.startswith("data: "))
+        assert json.loads(next(data)[6:])["type"] == "connected"

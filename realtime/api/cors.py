@@ -35,9 +35,11 @@ _ALL_NAMES: Final = "access-control-"
 _MARK: Final = "answers_other_origins"
 
 
-def answer_headers(origin: str) -> dict[str, str]:
+def answer_headers(origin: str, *, preflight: bool = False) -> dict[str, str]:
     """What lets a page of this origin read an answer; nothing for a page that may not."""
-    return {_ALLOW: origin, **_EXPOSED} if page_allowed(origin) else {}
+    if not page_allowed(origin):
+        return {}
+    return {_ALLOW: origin, **(_PREFLIGHT if preflight else _EXPOSED)}
 
 
 def answer_other_origins(patterns: list[URLPattern]) -> list[URLPattern]:
@@ -84,9 +86,7 @@ class ApiCorsMiddleware(middleware.CorsMiddleware):
             del response[name]
         patch_vary_headers(response, ("Origin",))
         origin = request.headers.get("Origin", "")
-        headers = answer_headers(origin)
-        if headers and request.method == "OPTIONS":
-            headers = {_ALLOW: origin, **_PREFLIGHT}
+        headers = answer_headers(origin, preflight=request.method == "OPTIONS")
         for name, value in headers.items():
             response[name] = value
         return response

@@ -9,7 +9,7 @@ one they come as `stream.update` events, without offsets and resume.
 - `events`: what of the channel layer no socket can handle.
 - `base`: connects, and gives each message to its part of `realtime.session`.
 - `predictions`, `market_data`, `alerts`: what each endpoint adds.
-- `not_found`: every other path.
+- `not_found`: every other path. `one_way`: connections that only listen (server-sent events).
 """
 
 from realtime.consumers.alerts import AlertsConsumer

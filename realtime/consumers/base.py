@@ -47,6 +47,7 @@ class RealtimeConsumer(SocketConsumer):
     """The common part of the three endpoints: connecting, messages, heartbeat, status."""
 
     channel: ClassVar[Channel]
+    max_rate: float | None = None  # of the first subscription
     events = {
         **SocketConsumer.events,
         "access.changed": {"credential_id": object, "session_id": object, "user_id": object},
@@ -108,9 +109,13 @@ class RealtimeConsumer(SocketConsumer):
         await self.admission.check_handshakes()
         streams, since = await self.wanted_streams()
         if not self.identity.is_authenticated and not conf.REALTIME_ALLOW_ANONYMOUS:
-            self.credential.expect_auth()  # which goes on from here
+            await self.require_auth()  # which goes on from here
             return
         await self.welcome(streams, since)
+
+    async def require_auth(self) -> None:
+        """The client is anonymous, and those are not served here."""
+        self.credential.expect_auth()
 
     async def wanted_streams(self) -> tuple[list[Stream], dict[str, Position]]:
         """The streams that the URL names, and where it says the client stands in them."""
@@ -135,7 +140,8 @@ class RealtimeConsumer(SocketConsumer):
         else:
             await self.channel_layer.group_add(GROUP, self.channel_name)
         await self.changes.begin(
-            Change(streams, since=since), lambda infos: connected(self, self.subscriptions, infos)
+            Change(streams, since=since, max_rate=self.max_rate),
+            lambda infos: connected(self, self.subscriptions, infos),
         )
         self._heartbeat = heartbeat(conf.REALTIME_HEARTBEAT_INTERVAL)
         self._heartbeat.add(self)

@@ -7,6 +7,7 @@
 - `process_layer`: the part of a layer in one process. `fanout`: which socket gets an update.
 - `stream_state`: one stream as a process knows it. `updates`: one update, built once for all
   sockets.
+- `event_stream`: messages as server-sent events. `narrow`: little room for what is not read.
 - `readers`: a rate limit or an alert filter before a socket. `outbox`: what waits for one
   client.
 - `sockets`: two ways to send. `cork`: joins writes. `heartbeat`: the timer of pings.

@@ -5,14 +5,15 @@ hundred take a quarter of a gigabyte, and the interpreter from the event loop. H
 one thread, and keeps it.
 """
 
+import asyncio
 import logging
 import time
 import weakref
 from asyncio import AbstractEventLoop
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 
@@ -20,6 +21,8 @@ from realtime.conf import conf
 
 logger = logging.getLogger(__name__)
 
+# The key in scope["extensions"] under which a server offers its ResponseStream.
+STREAM_EXTENSION: Final = "ara.stream"
 Message = TypeVar("Message")
 Start = Callable[[ThreadPoolExecutor], None]
 
@@ -111,3 +114,29 @@ def line_of(loop: AbstractEventLoop) -> Line:
     if line is None:
         line = _lines[loop] = Line()
     return line
+
+
+# Requests that take neither a place nor a thread -----------------------------------------------
+
+
+class ResponseStream(Protocol):
+    """What `delivery/server_http.py` offers to an answer that goes on and on."""
+
+    transport: asyncio.Transport
+    # Called when the server is about to stop.
+    on_shutdown: Callable[[], None] | None
+
+    def narrow(self) -> None:
+        """Tell soon that the client does not read, rather than keep megabytes for it."""
+
+
+_passing: Final[list[Callable[[Mapping[str, Any]], bool]]] = []
+
+
+def let_pass(has: Callable[[Mapping[str, Any]], bool]) -> None:
+    """Requests with such scopes are answered on the event loop alone, however long that takes."""
+    _passing.append(has)
+
+
+def passes(scope: Mapping[str, Any]) -> bool:
+    return any(has(scope) for has in _passing)

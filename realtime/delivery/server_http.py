@@ -21,7 +21,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from realtime.conf import conf
 from realtime.delivery.files import FileLimit
-from realtime.delivery.line import line_of
+from realtime.delivery.line import STREAM_EXTENSION, line_of, passes
+from realtime.delivery.narrow import narrow
 from realtime.delivery.readiness import PROBES
 from realtime.delivery.turns import turns_of
 
@@ -76,6 +77,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._pieces = 0
         self._refused = False
         self._upgraded = False
+        self.on_shutdown: Callable[[], None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
 
@@ -220,6 +222,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._next = None
         if cycle.scope["path"] in PROBES:
             super()._start_asgi_task(cycle, app)
+        elif passes(cycle.scope):
+            extensions: dict[str, Any] = cycle.scope.setdefault("extensions", {})
+            extensions[STREAM_EXTENSION] = self
+            super()._start_asgi_task(cycle, app)
         elif not line_of(self.loop).enter(self, lambda thread: self._work(cycle, app, thread)):
             self._refuse(
                 HTTPStatus.SERVICE_UNAVAILABLE,
@@ -240,6 +246,16 @@ class BoundedProtocol(HttpToolsProtocol):
             )
 
         super()._start_asgi_task(cycle, in_line)
+
+    # Answers that go on and on: see ResponseStream
+
+    def narrow(self) -> None:
+        narrow(self.transport)
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.on_shutdown is not None:
+            self.on_shutdown()
 
     # Time -------------------------------------------------------------------------------------
 

@@ -5,9 +5,7 @@ written as it is, when the transport is full, and that the server is about to st
 """
 
 import asyncio
-import contextlib
 import random
-import socket
 from typing import Any, Final
 
 from websockets.datastructures import Headers
@@ -17,14 +15,10 @@ from websockets.protocol import Protocol
 
 from realtime.conf import conf
 from realtime.delivery.frames import PARTS_AT_ONCE, PARTS_PER_SECOND, PacedProtocol
+from realtime.delivery.narrow import narrow
 from realtime.delivery.sockets import PREPARED_EXTENSION, PreparedSocket
 from realtime.protocol import CloseCode, Error, ErrorCode, ServerShutdown, encode
 
-# Above this many bytes in the transport's buffer updates go to the outbox, where they fold.
-HIGH_WATER: Final = 32768
-# Bytes that the kernel may hold unsent for one socket before it says "full". Without it a stalled
-# reader hides behind megabytes of kernel buffer, all of it stale when it is read at last.
-UNSENT_BYTES: Final = 65536
 # How long a closed connection may linger for the peer's close frame.
 CLOSE_SECONDS: Final = 5.0
 
@@ -47,12 +41,7 @@ class PreparedProtocol(PacedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.transport.set_write_buffer_limits(high=HIGH_WATER)
-        raw = transport.get_extra_info("socket")
-        lowat = getattr(socket, "TCP_NOTSENT_LOWAT", None)
-        if raw is not None and lowat is not None:
-            with contextlib.suppress(OSError):  # a unix socket has no such option
-                raw.setsockopt(socket.IPPROTO_TCP, lowat, UNSENT_BYTES)
+        narrow(self.transport)
 
     def data_received(self, data: bytes) -> None:
         if self.handshake_initiated:
