@@ -11,8 +11,10 @@ import pytest
 from realtime.version import VERSION
 from tests import npm
 from tests.conftest import require, require_program
+from tests.live import create_people
 from tests.npm import PROJECT, run
 from tests.processes import ROOT, LiveServer
+from tests.test_customer_document import COMPLETE_CLIENT, live
 
 CLIENT = ROOT / "realtime" / "static" / "realtime" / "client"
 PACKAGE = json.loads((CLIENT / "package.json").read_text())
@@ -136,6 +138,56 @@ def test_vite_builds_a_page_with_the_client(modules: Path, installed: Path) -> N
     run([modules / ".bin" / "vite", "build", "--logLevel", "error"], installed)
     [script] = (installed / "dist" / "assets").glob("*.js")
     assert "market-data" in script.read_text()
+
+
+SYMBOLS = ("AAPL", "MSFT")
+# The usage of the customer's document, with an import in the place of the class, then more.
+SEED = """
+import { ARAWebSocketClient } from "ara-realtime-client";
+import WebSocket from "ws";
+globalThis.WebSocket ??= WebSocket;
+%s
+const show = client.onPredictionUpdate;
+client.onPredictionUpdate = (data) => {
+    show(data);
+    if (data.predicted_price === 150.25) client.subscribe("MSFT");
+    else client.disconnect();
+};
+"""
+
+
+def test_the_usage_of_the_document_runs_with_an_import(
+    installed: Path, uvicorn: LiveServer
+) -> None:
+    for symbol, price in zip(SYMBOLS, (150.25, 410.5), strict=True):
+        uvicorn.manage("broadcast_prediction", symbol, json.dumps({"predicted_price": price}))
+    usage = COMPLETE_CLIENT.partition("// Usage")[2]
+    program = installed / "seed.mjs"
+    program.write_text(SEED % live(usage, uvicorn, create_people(uvicorn).key))
+    printed = run([require_program("node"), program], installed)
+    assert printed.splitlines() == [
+        "New prediction: { predicted_price: 150.25 }",
+        "New prediction: { predicted_price: 410.5 }",
+    ]
+
+
+def test_a_subclass_sees_every_message(installed: Path, url: str) -> None:
+    """As those of the customer's class do: they replace `handleMessage`."""
+    program = installed / "subclass.mjs"
+    program.write_text("""
+import { ARAWebSocketClient } from "ara-realtime-client";
+import WebSocket from "ws";
+class Prices extends ARAWebSocketClient {
+    handleMessage(message) {
+        console.log(message.type, message.data?.price ?? "");
+        if (message.type === "market_data_update") this.disconnect();
+    }
+}
+new Prices(process.argv[2] + "/market-data", "AAPL", null, { WebSocket }).connect();
+""")
+    printed = run([require_program("node"), program, url], installed).splitlines()
+    assert [line.strip() for line in printed][-1] == "market_data_update 149.5"
+    assert printed[0].strip() == "connected"
 
 
 # Its README -----------------------------------------------------------------------------------

@@ -125,6 +125,18 @@ async def test_a_user_who_is_logged_in_gets_a_ticket(server: LiveServer, console
     await page.fill("#id_password", "river-and-hill")
     await page.press("#id_password", "Enter")
     await page.wait_for_url("**/healthz")
-    shown = "ws.onmessage = (event) => console.log(event.data);"
-    await console.run(block("A ticket from the Django session", "javascript") + shown, server)
-    await console.wait_for('"type":"connected".*"authenticated":true')
+    await console.run(block("A ticket from the Django session", "javascript"), server)
+    await console.wait_for("^live true$")
+
+
+async def test_a_page_logs_in_and_renews_its_token(server: LiveServer, console: Console) -> None:
+    server.shell(
+        "from django.contrib.auth.models import User; "
+        "User.objects.create_user('admin', password='YOUR_PASSWORD')"
+    )
+    await console.page.goto(f"http://localhost:{server.port}/healthz")
+    code = block("A JWT, renewed while the socket is open", "javascript")
+    await console.run(code + "window.client = client;", server)
+    await console.wait_for("^live true$")
+    await console.page.evaluate("client.close(); client.connect();")
+    await console.wait_for("^live true$")
