@@ -244,7 +244,7 @@ ROOMS = [
     {"middleware", "consumers"},
     {"routing"},
     {"tasks", "api", "admin", "checks", "standalone"},
-    {"management", "apps", "urls", "views", "asgi", "sse"},
+    {"management", "apps", "urls", "views", "asgi", "sse", "templatetags"},
 ]
 RANK = {name: rank for rank, names in enumerate(ROOMS) for name in names}
 
