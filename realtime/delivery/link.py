@@ -8,13 +8,13 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.commands.core import AsyncScript
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 
 from realtime.cancelling import cancel
 from realtime.delivery import history_scripts
@@ -22,6 +22,7 @@ from realtime.delivery.cork import cork_of
 from realtime.delivery.history_scripts import Answer, Published
 from realtime.delivery.pool import create_pool, sentinels
 from realtime.delivery.publisher import (  # fmt: skip
+    BATCH,
     CHUNK,
     BackendUnavailable,
     Host,
@@ -90,13 +91,39 @@ class Link:
     async def publish_updates(self, items: Sequence[Sealed]) -> list[Published]:
         """Updates of streams, in order; raises BackendUnavailable with those confirmed."""
         published: dict[int, Published] = {}
+        run = self._run_one if len(items) <= BATCH else self._run_all
         for begin in range(0, len(items), CHUNK):
             try:
-                answers = await self._run_all(items[begin : begin + CHUNK])
+                answers = await run(items[begin : begin + CHUNK])
             except (RedisError, OSError) as exc:
                 raise BackendUnavailable(exc, published) from exc
             take_answers(answers, begin, published)
         return list(published.values())
+
+    async def _run_one(self, items: Sequence[Sealed]) -> list[Answer | Exception]:
+        """One script in one round trip, as `SyncPublisher._run` has it."""
+        arguments = history_scripts.publish_arguments(items)
+        async with self._borrowed() as connection:
+            await _send(connection, "EVALSHA", history_scripts.PUBLISH_SHA, *arguments)
+            try:
+                return [await connection.read_response()]
+            except NoScriptError:
+                await _send(connection, "EVAL", history_scripts.PUBLISH, *arguments)
+                return [await connection.read_response()]
+
+    @contextlib.asynccontextmanager
+    async def _borrowed(self) -> AsyncIterator[Any]:
+        """A pooled connection, without the statistics and retries of `Redis`."""
+        pool = self.redis.connection_pool
+        connection = await pool.get_connection()
+        try:
+            yield connection
+        except BaseException:
+            # There may be answers on the way that no caller waits for.
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            await pool.release(connection)
 
     async def _run_all(self, items: Sequence[Sealed]) -> list[Answer | Exception]:
         async with self.redis.pipeline(transaction=False) as pipeline:
@@ -295,6 +322,21 @@ class Link:
         for pool in (self.redis.connection_pool, self._pool):
             for client in sentinels(pool):
                 await client.aclose(close_connection_pool=True)
+
+
+async def _send(connection: Any, *command: str | int | bytes) -> None:
+    """`send_command` in a quarter of its time: that packs slowly, and sends in its own task."""
+    async with asyncio.timeout(connection.socket_timeout):
+        await connection._send_packed_command([_packed(command)])
+
+
+def _packed(command: Sequence[str | int | bytes]) -> bytes:
+    """A command as Redis reads it."""
+    parts = [b"*%d\r\n" % len(command)]
+    for each in command:
+        raw = each if isinstance(each, bytes) else str(each).encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
+    return b"".join(parts)
 
 
 def _tell_away(exc: Exception) -> None:
