@@ -1,7 +1,6 @@
 """`GET market-data/latest`, the newest update of streams; `…/{symbol}/bars`, for charts."""
 
-from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from rest_framework import serializers
@@ -22,6 +21,7 @@ from realtime.api.reading import (
     position_of,
 )
 from realtime.api.serializers import PROBLEMS, ProblemSerializer
+from realtime.bars.rollup import INTERVALS, Window, read_bars, stored_interval
 from realtime.delivery.stream_state import Page
 from realtime.models import Bar
 from realtime.streams import InvalidSymbol, parse_symbol
@@ -33,7 +33,11 @@ MAX_LIMIT: Final = 5000
 class BarsQuerySerializer(QuerySerializer):
     """What of a symbol's bars is asked for."""
 
-    interval = Choice(choices=Bar.Interval.choices, default=Bar.Interval.MINUTE)
+    interval = Choice(
+        choices=INTERVALS,
+        default="1m",
+        help_text="In UTC; weeks begin on Monday. Up to `4h` made of bars of a minute.",
+    )
     limit = serializers.IntegerField(default=DEFAULT_LIMIT, min_value=1, max_value=MAX_LIMIT)
     # `Field.source` is DRF's own; the metaclass takes declared fields out before that matters.
     source = serializers.CharField(  # type: ignore[assignment]
@@ -45,14 +49,26 @@ class BarsQuerySerializer(QuerySerializer):
     before = DateTimeField(
         required=False, help_text="Only bars that begin before this time: `2024-01-01T12:00:00Z`."
     )
+    after = DateTimeField(
+        required=False,
+        help_text="Only bars that begin after this time, from the first of them on.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        super().validate(attrs)
+        if "after" in attrs and "before" in attrs and attrs["after"] >= attrs["before"]:
+            raise ValidationError({"after": ["This must be earlier than `before`."]})
+        return attrs
 
 
 class BarSerializer(ModelSerializer[Bar]):
-    """`start` is the bar's first moment; the newest bar may still change."""
+    """`start` is the bar's first moment; one that is not `closed` is being formed."""
+
+    closed = serializers.BooleanField()
 
     class Meta:
         model = Bar
-        fields = ("start", "open", "high", "low", "close", "volume", "updated_at")
+        fields = ("start", "open", "high", "low", "close", "volume", "updated_at", "closed")
 
 
 class BarsSerializer(serializers.Serializer[object]):
@@ -117,10 +133,10 @@ def _newest(symbol: str, page: Page) -> dict[str, object]:
 
 
 class BarsView(ApiView):
-    """Open, high, low, close and volume of a symbol, by minute or by day.
+    """Open, high, low, close and volume of a symbol, from a minute to a week.
 
-    The newest `limit` bars, oldest first; `before` the first of them gives those before it. A
-    symbol without bars has an empty list.
+    The newest `limit` bars, oldest first; `before` the first of them gives those before it, and
+    `after` any of them gives those that follow. A symbol without bars has an empty list.
     """
 
     permission_classes = [HasMarketDataScope]
@@ -138,7 +154,8 @@ class BarsView(ApiView):
         interval, source = wanted["interval"], wanted.get("source")
         if source is None:
             source = _latest_source(name, interval)
-        bars = _bars(name, interval, source, wanted.get("before"), wanted["limit"])
+        window = Window(wanted.get("after"), wanted.get("before"), wanted["limit"])
+        bars = [] if source is None else read_bars(name, interval, source, window)
         answer = {"symbol": name, "interval": interval, "source": source, "bars": bars}
         return Response(BarsSerializer(answer).data)
 
@@ -152,16 +169,6 @@ def _symbol(text: str) -> str:
 
 def _latest_source(symbol: str, interval: str) -> str | None:
     """Where the bar that was written last comes from."""
-    bars = Bar.objects.filter(symbol=symbol, interval=interval).order_by("-updated_at")
+    stored = stored_interval(interval)
+    bars = Bar.objects.filter(symbol=symbol, interval=stored).order_by("-updated_at")
     return bars.values_list("source", flat=True).first()
-
-
-def _bars(
-    symbol: str, interval: str, source: str | None, before: datetime | None, limit: int
-) -> list[Bar]:
-    if source is None:
-        return []
-    bars = Bar.objects.filter(symbol=symbol, interval=interval, source=source)
-    if before is not None:
-        bars = bars.filter(start__lt=before)
-    return list(bars.order_by("-start")[:limit])[::-1]

@@ -2,5 +2,6 @@
 
 - `candles`: what a tick changes in a bar. Pure.
 - `store`: bars and the recorder's checkpoint in the database.
+- `rollup`: bars of longer intervals, made when they are read.
 - `recorder`: reads the streams and writes the bars.
 """

@@ -44,7 +44,8 @@ def test_bars_come_oldest_first_with_everything_a_chart_needs() -> None:
     bar = body["bars"][0]
     assert datetime.fromisoformat(bar.pop("start")) == START
     assert bar.pop("updated_at")
-    assert bar == {"open": 100.0, "high": 110.0, "low": 90.0, "close": 105.0, "volume": 0.0}
+    numbers = {"open": 100.0, "high": 110.0, "low": 90.0, "close": 105.0, "volume": 0.0}
+    assert bar == {**numbers, "closed": True}
 
 
 def test_the_newest_bars_are_given_and_before_pages_back() -> None:
@@ -84,7 +85,9 @@ def test_a_symbol_may_hold_a_slash(symbol: str) -> None:
 @pytest.mark.parametrize(
     ("query", "field"),
     [
-        ({"interval": "5m"}, "interval"),
+        ({"interval": "7m"}, "interval"),
+        ({"after": "noon"}, "after"),
+        ({"after": "2024-01-02T00:00:00Z", "before": "2024-01-02T00:00:00Z"}, "after"),
         ({"limit": 0}, "limit"),
         ({"limit": 5001}, "limit"),
         ({"limit": "many"}, "limit"),
@@ -100,7 +103,9 @@ def test_a_bad_parameter_is_named(query: dict[str, Any], field: str) -> None:
 
 
 def test_a_wrong_choice_is_told_the_choices() -> None:
-    assert get(interval="5m").json() == {"interval": ["Must be one of 1m, 1d."]}
+    assert get(interval="7m").json() == {
+        "interval": ["Must be one of 1m, 5m, 15m, 1h, 4h, 1d, 1w."]
+    }
 
 
 def test_a_symbol_that_is_none_is_named() -> None:
