@@ -9,6 +9,7 @@ from tests.processes import free_port
 class Proxy:
     def __init__(self, port: int) -> None:
         self.port = free_port()
+        self.answers_to_lose = 0
         self._to = port
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -42,6 +43,13 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, to = await asyncio.open_connection("127.0.0.1", self._to)
         self._writers += [writer, to]
+        if self.answers_to_lose:
+            to.write(await reader.read(65536))
+            await there.read(1)  # the server has done what it was asked for
+            self.answers_to_lose -= 1
+            writer.transport.abort()
+            to.transport.abort()
+            return
         for source, target in ((reader, to), (there, writer)):
             task = asyncio.create_task(self._forward(source, target))
             self._tasks.add(task)

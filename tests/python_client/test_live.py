@@ -24,6 +24,7 @@ from ara_client import (
 
 from tests.processes import LiveServer, free_port
 from tests.python_client.conftest import Listener, publish
+from tests.python_client.proxy import Proxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("publishing")]
 
@@ -159,6 +160,21 @@ async def test_what_is_published_says_where_it_went(
         two, three = await client.publish_many([(symbol, {"price": 2}), (symbol, {"price": 3})])
         updates = await prices.take(3)
     assert [update.position for update in updates] == [one.position, two.position, three.position]
+
+
+async def test_what_is_asked_again_is_not_published_twice(
+    server: LiveServer, key: str, symbol: str, proxy: Proxy
+) -> None:
+    await proxy.open()
+    async with Client(proxy.url, api_key=key) as client:
+        for ask in (client.publish, client.record_prediction):
+            proxy.answers_to_lose = 1
+            done = await ask(symbol, {"price": 1, "predicted_price": 1})
+            assert (done.position.offset, proxy.answers_to_lose) == (1, 0)
+        again = await client.publish(symbol, {"price": 2}, key=f"{symbol}-key")
+        assert again == await client.publish(symbol, {"price": 2}, key=f"{symbol}-key")
+        [latest] = await client.latest(symbol)
+    assert latest.offset == 2
 
 
 async def test_what_cannot_be_published_is_named(server: LiveServer, key: str) -> None:
