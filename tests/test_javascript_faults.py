@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, Page, async_playwright
 
 from tests import npm
 from tests.conftest import require_program
@@ -137,7 +137,7 @@ async def watch(browser: Browser, server: LiveServer) -> AsyncIterator[Watch]:
 @contextlib.asynccontextmanager
 async def in_page(
     browser: Browser, server: LiveServer, options: Message, witness: Witness
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Page]:
     page = await browser.new_page()
     await page.expose_function("report", witness.report)
     await page.goto(f"{server.http}/healthz")
@@ -148,7 +148,7 @@ async def in_page(
         watch(AraClient, options, (message) => window.report(message));
     }"""
     await page.evaluate(script, [WITNESS.read_text(), options])
-    yield
+    yield page
     await page.close()
 
 
@@ -243,3 +243,19 @@ async def test_a_token_that_stays_wrong_is_tried_twice(server: LiveServer, watch
     for witness in watched.all:
         assert witness.phases.count("connecting") == 2
         assert witness.of("state")[-1]["code"] == 4401
+
+
+async def test_a_browser_that_goes_offline_is_noticed_and_misses_nothing(
+    browser: Browser, server: LiveServer
+) -> None:
+    witness = Witness("Chromium")
+    watched = Witnesses(f"JS{next(_numbers)}", [witness])
+    options = {"url": f"{server.http}/ws", "symbol": watched.symbol, "tokens": []}
+    async with in_page(browser, server, options, witness) as page:
+        publisher = Publisher(watched.symbol)
+        await watched.until(lambda witness: len(witness.offsets) > 3)
+        await page.context.set_offline(True)
+        await watched.until(lambda witness: "waiting" in witness.phases, seconds=10)
+        await page.context.set_offline(False)
+        await watched.until(live_again)
+        await watched.have_all(await publisher.stop())

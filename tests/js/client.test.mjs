@@ -1,0 +1,131 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { AraClient, ARAWebSocketClient } from "../../realtime/static/realtime/ara-client.js";
+
+const url = "ws://127.0.0.1:9/ws";
+
+/** A WebSocket that opens nothing: it shows what it was asked for. */
+class Unopened {
+  static opened = [];
+  constructor(address, protocols) {
+    Unopened.opened.push({ address, protocols });
+  }
+  close() {}
+}
+
+async function opened(options, use = () => {}) {
+  Unopened.opened = [];
+  const client = new AraClient({ url, WebSocket: Unopened, ...options });
+  use(client);
+  client.connect();
+  await new Promise((resolve) => setTimeout(resolve));
+  client.close();
+  return Unopened.opened;
+}
+
+for (const [name, value] of Object.entries({
+  url: "nonsense", channel: "prices", symbols: 7, history: 301, token: 7, getToken: "ara_…",
+  getTicket: {}, WebSocket: "ws",
+})) {
+  test(`${name} of a wrong type is refused by its name`, () => {
+    const refused = (error) => error instanceof TypeError && error.message.startsWith(`${name}: `);
+    assert.throws(() => new AraClient({ url, [name]: value }), refused);
+  });
+}
+
+test("a token that a subprotocol cannot carry is refused", () => {
+  assert.throws(() => new AraClient({ url, token: "two words" }), RangeError);
+});
+
+test("without a WebSocket, or the address of a server, connect says what to give", () => {
+  assert.throws(() => new AraClient({ WebSocket: Unopened }).connect(), /^TypeError: url: /);
+  if (globalThis.WebSocket === undefined) {
+    assert.throws(() => new AraClient({ url }).connect(), /^TypeError: WebSocket: .* ws/);
+  }
+});
+
+for (const [given, expected] of [
+  ["wss://example.com", "wss://example.com/ws/alerts"],
+  ["https://example.com/", "wss://example.com/ws/alerts"],
+  ["http://example.com/app/ws/", "ws://example.com/app/ws/alerts"],
+  ["ws://example.com/ws/market-data", "ws://example.com/ws/alerts"],
+  ["ws://example.com/ws/alerts/?token=x", "ws://example.com/ws/alerts"],
+]) {
+  test(`the alerts of ${given} are at ${expected}`, async () => {
+    const [{ address }] = await opened({ url: given, channel: "alerts" });
+    assert.equal(address, expected);
+  });
+}
+
+test("one client opens a socket for each channel", async () => {
+  const sockets = await opened({}, (client) => {
+    client.channel("predictions");
+    client.channel("market-data");
+  });
+  assert.deepEqual(sockets.map(({ address }) => address), [`${url}/market-data`, `${url}/predictions`]);
+});
+
+test("a credential is a subprotocol, whichever way it came", async () => {
+  const protocols = ["ara.v1", "ara.token.abc"];
+  for (const options of [
+    { token: "abc" },
+    { getToken: () => "abc" },
+    { getToken: async () => "abc" },
+    { getTicket: async () => "abc" },
+  ]) {
+    assert.deepEqual((await opened(options))[0].protocols, protocols);
+  }
+  assert.deepEqual((await opened({ getToken: async () => null }))[0].protocols, []);
+});
+
+test("channels that connect together ask for one token, but each for its ticket", async () => {
+  let asked = 0;
+  const get = async () => `t${(asked += 1)}`;
+  const two = (client) => client.channel("alerts");
+  await opened({ getToken: get }, two);
+  assert.equal(asked, 1);
+  await opened({ getTicket: get }, two);
+  assert.equal(asked, 3);
+});
+
+test("a callback that fails is told, and tried again", async () => {
+  const client = new AraClient({
+    url, WebSocket: Unopened, getToken: () => Promise.reject(new Error("no session")),
+  });
+  const error = await new Promise((resolve) => {
+    client.on("error", resolve);
+    client.connect();
+  });
+  assert.equal(error.code, "credential_unavailable");
+  assert.equal(error.message, "no session");
+  await new Promise((resolve) => setTimeout(resolve));
+  assert.equal(client.state.phase, "waiting");
+  assert.equal(client.state.reason, "no session");
+  client.close();
+});
+
+test("of several channels the state of the one that is worst off counts", () => {
+  const client = new AraClient({ url, WebSocket: Unopened });
+  client.channel("alerts").connect();
+  assert.deepEqual([client.state.channel, client.state.phase], ["alerts", "connecting"]);
+  client.close();
+  assert.equal(client.state.phase, "idle");
+});
+
+test("a listener ends by the function that on returns", () => {
+  const client = new AraClient({ url, WebSocket: Unopened });
+  const seen = [];
+  const stop = client.on("state", ({ phase }, channel) => seen.push([phase, channel]));
+  client.connect();
+  stop();
+  client.close();
+  assert.deepEqual(seen, [["connecting", "market-data"]]);
+  assert.throws(() => client.on("state"), /^TypeError: listener: /);
+});
+
+test("the class of the document names a bad endpoint", () => {
+  assert.throws(() => new ARAWebSocketClient("ws://localhost/ws/prices", "AAPL"), /channel: /);
+  assert.throws(() => new ARAWebSocketClient(undefined, "AAPL"), /url: |channel: /);
+  assert.throws(() => new ARAWebSocketClient(`${url}/predictions`, 7), /symbols: /);
+});
