@@ -26,6 +26,7 @@ print(json.dumps({
 
 # What other modules have sent through the same server waits for nobody here.
 _EMPTY_INBOX = "from realtime.models import Alert; Alert.objects.all().delete()"
+_TOKEN = "from tests import personas; print(personas.token(User.objects.get(pk={pk})))"
 # By directory: servers of one directory share a database, and a port may be that of another later.
 _created: dict[Path, SimpleNamespace] = {}
 
@@ -36,7 +37,10 @@ def create_people(server: LiveServer) -> SimpleNamespace:
         server.shell(_EMPTY_INBOX)
     else:
         _created[server.directory] = SimpleNamespace(**json.loads(server.shell(_PEOPLE)))
-    return _created[server.directory]
+    people = _created[server.directory]
+    # The server of a long run outlives a token.
+    people.token = server.shell(_TOKEN.format(pk=people.alice_id)).strip()
+    return people
 
 
 def publish_to(server: LiveServer, settings: Any) -> None:

@@ -261,7 +261,7 @@ test("another credential knows nothing of the streams of the one before", () => 
   assert.equal(message.since, undefined);
 });
 
-test("a socket may take 10 s to open, and its credential a minute before", () => {
+test("a socket may take 15 s to greet, and its credential a minute before", () => {
   const session = recorded({ channel: "alerts" });
   session.start(0);
   assert.equal(session.dueMs, 60_000);

@@ -26,6 +26,9 @@ Message = Mapping[str, Any]
 BROKEN: Final = 1006  # the code of a connection that ended without one
 _UNAUTHORIZED: Final = 4401
 _LIMIT_EXCEEDED: Final = 4429
+# A server that wants a credential says so after its REALTIME_AUTH_TIMEOUT, 10 s by default: that
+# answer is not to be missed.
+_GREETING_SECONDS: Final = 15.0
 _STEADY_SECONDS: Final = 10.0  # a connection that lived this long was not a failed attempt
 # A silent connection is dead after the two of them together.
 QUIET_SECONDS: Final = 5.0
@@ -151,7 +154,7 @@ class Session:
     def tick(self, now: float) -> list[Effect]:
         """Time has passed: does the connection still live?"""
         self._now = now
-        if self.phase == "connecting" and now - self._heard >= QUIET_SECONDS + ANSWER_SECONDS:
+        if self.phase == "connecting" and now - self._heard >= _GREETING_SECONDS:
             return [Drop("the server does not greet")]
         if not self._is_live:
             return []

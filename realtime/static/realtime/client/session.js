@@ -17,7 +17,9 @@ import { Requests } from "./requests.js";
 
 const UPDATES = ["prediction_update", "market_data_update", "alert"];
 const STEADY_MS = 10_000; // a connection that lived this long was no failed attempt
-const CONNECT_LIMIT_MS = 10_000;
+// To `connected`. A server that wants a credential says so after its REALTIME_AUTH_TIMEOUT, 10 s
+// by default: that answer is not to be missed.
+const CONNECT_LIMIT_MS = 15_000;
 const CREDENTIAL_LIMIT_MS = 60_000; // a person may have to log in
 const ANSWER_LIMIT_MS = 3_000;
 
