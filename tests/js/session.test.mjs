@@ -266,8 +266,8 @@ test("a socket may take 15 s to greet, and its credential a minute before", () =
   session.start(0);
   assert.equal(session.dueMs, 60_000);
   session.opening(5_000);
-  assert.deepEqual([...session.tick(14_999)], []);
-  assert.deepEqual(session.tick(15_000)[0], { do: "abandon" });
+  assert.deepEqual([...session.tick(19_999)], []);
+  assert.deepEqual(session.tick(20_000)[0], { do: "abandon" });
   assert.equal(session.phase, "waiting");
 });
 
