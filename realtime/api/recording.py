@@ -12,6 +12,7 @@ from realtime.access.identity import Identity
 from realtime.api.answers import (
     Answer,
     Invalid,
+    Refused,
     forbidden,
     read_batch,
     read_symbol,
@@ -20,8 +21,8 @@ from realtime.api.answers import (
     required,
     take_allowance,
 )
-from realtime.api.idempotency import REPLAYED, RequestOnce
-from realtime.broadcast import InvalidUpdate, Publication
+from realtime.api.idempotency import HEADER, REPLAYED, RequestOnce
+from realtime.broadcast import InvalidUpdate, Publication, PublishFailed
 from realtime.predictions.records import record_checked
 from realtime.predictions.storage import Checked, Record, check_prediction
 from realtime.protocol import timestamp
@@ -34,7 +35,7 @@ _ARGUMENT: Final = re.compile(r"^prediction_data\b")
 
 
 def record(identity: Identity, body: object, key: str | None = None) -> Answer:
-    """Record one prediction or many: all, or none. Raises Refused and PublishFailed.
+    """Record one prediction or many: all, or none. Raises Refused.
 
     `key` is the header Idempotency-Key.
     """
@@ -42,16 +43,29 @@ def record(identity: Identity, body: object, key: str | None = None) -> Answer:
     read = partial(_read, once, now)
     checked = [read(0, body)] if items is None else read_batch(items, _NAME, read)
     _authorise(identity, checked)
-    with once.held(_NAME, body) as again:
-        if not again:
-            take_allowance(identity, len(checked))
-        recorded = record_checked(checked)
+    try:
+        with once.held(_NAME, body) as again:
+            if not again:
+                take_allowance(identity, len(checked))
+            recorded = record_checked(checked)
+    except PublishFailed as exc:
+        raise _stored_only(exc, all(each.row.request_id for each in checked)) from exc
     shown = [_shown(*each) for each in recorded]
     replayed = all(sent is None or sent.repeated for _, sent in recorded)
     headers = {REPLAYED: "true"} if replayed else {}
     if items is None:
         return Answer(201, shown[0], headers)
     return Answer(201, shown if isinstance(body, list) else {_NAME: shown}, headers)
+
+
+def _stored_only(exc: PublishFailed, repeatable: bool) -> Refused:
+    """Redis did not confirm, after the commit."""
+    way_out = (
+        "Send the same request again to publish them."
+        if repeatable
+        else f"Sent again without an id or {HEADER}, they would be stored twice."
+    )
+    return Refused(503, {"detail": f"The predictions are stored, but {exc} {way_out}"})
 
 
 def _listed(body: object) -> Sequence[object] | None:

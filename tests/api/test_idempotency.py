@@ -136,7 +136,9 @@ def test_what_was_stored_and_not_published_is_completed(redis_layer: None, setti
     client, there = publisher(), settings.CHANNEL_LAYERS
     config = {"hosts": [f"redis://127.0.0.1:{free_port()}"]}
     settings.CHANNEL_LAYERS = {"default": {**there["default"], "CONFIG": config}}
-    assert post(client, "predictions", PREDICTION, "k").status_code == 503
+    failed = post(client, "predictions", PREDICTION, "k")
+    assert failed.status_code == 503
+    assert failed.json()["detail"].endswith("Send the same request again to publish them.")
     settings.CHANNEL_LAYERS = there
     answer = post(client, "predictions", PREDICTION, "k")
     assert answer.status_code == 201

@@ -129,7 +129,9 @@ def test_without_redis_the_answer_is_503(settings: Any) -> None:
     settings.CHANNEL_LAYERS["default"]["CONFIG"] = hosts
     answer = post(ONE, client)
     assert answer.status_code == 503
-    assert "not published" in answer.json()["detail"]
+    detail = answer.json()["detail"]
+    assert detail.startswith("The predictions are stored, but not published: ")
+    assert detail.endswith("they would be stored twice.")
 
 
 def test_the_examples_of_the_document_work() -> None:
