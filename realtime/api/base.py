@@ -30,7 +30,7 @@ from rest_framework.views import APIView, exception_handler, set_rollback
 from realtime.access.identity import Identity
 from realtime.access.tickets import TicketsUnavailable
 from realtime.access.user_access import UserAccessFailed
-from realtime.api.answers import Refused
+from realtime.api.answers import Answer, Refused
 from realtime.api.authentication import CredentialAuthentication
 from realtime.api.documented import DocumentedSchema
 from realtime.broadcast import PublishFailed
@@ -47,18 +47,16 @@ class ViewAnswers(Exception):
     """Raised before anything was done: the view answers, whatever it says."""
 
 
-class Unconfirmed(Exception):
-    """Raised when it may have been done, so that the view must not do it again."""
-
-
 @dataclass(frozen=True, slots=True)
 class Direct:
-    """How direct.py answers for a view. `act` gives the content to a client and its body.
+    """How direct.py answers for a view.
 
-    It raises ViewAnswers and Unconfirmed.
+    `act` gives the content to a client and its body, or raises ViewAnswers: then `core` is asked,
+    the function that the view calls, in a thread.
     """
 
-    act: Callable[[Identity, bytes], Awaitable[bytes]]
+    act: Callable[[Identity, bytes], Awaitable[bytes]] | None = None
+    core: Callable[[Identity, object, str | None], Answer] | None = None
     scope: str | None = None
     method: str = "POST"
     status: HTTPStatus = HTTPStatus.CREATED

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from realtime.access.identity import Identity
 from realtime.api.authentication import HasPredictionsScope, HasPublishScope, identity_of
-from realtime.api.base import ApiView, Pages, Unavailable
+from realtime.api.base import ApiView, Direct, Pages, Unavailable
 from realtime.api.documented import extend_schema
 from realtime.api.fields import DateTimeField, ModelSerializer
 from realtime.api.reading import (
@@ -118,6 +118,7 @@ class PredictionsView(ApiView, generics.GenericAPIView[StoredPrediction]):
     """The predictions that were recorded, and recording others."""
 
     permission_classes = [HasPredictionsScope]
+    direct = Direct(core=record, scope="publish")
     pagination_class = PredictionPagination
     serializer_class = PredictionSerializer
     queryset = StoredPrediction.objects.all()

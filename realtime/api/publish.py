@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from realtime.access.identity import Identity
 from realtime.api.answers import MAX_BATCH
 from realtime.api.authentication import HasPublishScope
-from realtime.api.base import ApiView, Direct, Unconfirmed, ViewAnswers
+from realtime.api.base import ApiView, Direct, ViewAnswers
 from realtime.api.documented import extend_schema
 from realtime.api.publishing import publish, shown
 from realtime.api.responses import IDEMPOTENCY_KEY, IDEMPOTENT, respond
@@ -23,7 +23,6 @@ from realtime.api.serializers import (
 from realtime.broadcast import (
     Broadcast,
     InvalidUpdate,
-    PublishFailed,
     abroadcast_many,
     market_data_update,
     prediction_update,
@@ -84,10 +83,7 @@ async def publish_directly(identity: Identity, body: bytes) -> bytes:
         raise ViewAnswers
     if await acount_published(identity, len(updates)):
         raise ViewAnswers
-    try:
-        answers = [shown(publication) for publication in await abroadcast_many(updates)]
-    except PublishFailed as exc:
-        raise Unconfirmed(str(exc)) from exc
+    answers = [shown(publication) for publication in await abroadcast_many(updates)]
     return msgspec.json.encode(answers if isinstance(given, list) else answers[0])
 
 
@@ -101,7 +97,7 @@ class PublishView(ApiView):
     """
 
     permission_classes = [HasPublishScope]
-    direct = Direct(publish_directly, "publish")
+    direct = Direct(publish_directly, publish, "publish")
 
     @extend_schema(
         operation_id="publish",

@@ -19,7 +19,7 @@ from rest_framework_simplejwt.views import TokenViewBase
 from realtime.access.authentication import InvalidCredential, find_user
 from realtime.access.identity import Identity, grant_of
 from realtime.access.revocation import log_out, log_out_everywhere
-from realtime.access.tickets import TICKET_SECONDS, TicketsUnavailable, aissue, issue
+from realtime.access.tickets import TICKET_SECONDS, aissue, issue
 from realtime.access.tokens import (
     BLACKLIST_APP,
     SESSION_CLAIM,
@@ -28,7 +28,7 @@ from realtime.access.tokens import (
     can_end_logins,
 )
 from realtime.api.authentication import IsUser, identity_of
-from realtime.api.base import ApiView, Direct, ViewAnswers
+from realtime.api.base import ApiView, Direct
 from realtime.api.documented import extend_schema
 from realtime.api.serializers import ProblemSerializer
 from realtime.limits.logins import count_login
@@ -216,10 +216,7 @@ class LogOutEverywhereView(ApiView):
 
 async def issue_directly(identity: Identity, body: bytes) -> bytes:
     """`TicketView.post`, see direct.py."""
-    try:
-        ticket = await aissue(grant_of(identity))
-    except TicketsUnavailable as exc:
-        raise ViewAnswers from exc
+    ticket = await aissue(grant_of(identity))
     return msgspec.json.encode({"ticket": ticket, "expires_in": TICKET_SECONDS})
 
 

@@ -28,11 +28,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 APP = "https://app.example.com"
 PUBLISH, TICKET = "/api/v1/publish", "/api/v1/auth/ticket"
+PREDICTIONS = "/api/v1/predictions"
+FORECAST = {"predicted_price": 150.25, "confidence": 0.85, "horizon": 60, "model": "mine"}
 MARKET: dict[str, Any] = {"type": "market_data_update", "symbol": "AAPL", "data": {"price": 149.5}}
 PREDICTION = {"type": "prediction_update", "symbol": "aapl", "data": {"predicted_price": 150.25}}
 ALERT = {"type": "alert", "data": {"message": "Price exceeded $150", "severity": "high"}}
 # Different in each answer.
-VARYING = ("offset", "epoch", "ticket")
+VARYING = ("offset", "epoch", "ticket", "prediction_id", "valid_until")
 
 
 class Django:
@@ -131,8 +133,8 @@ DIRECT = [
     post(b"", "reader", url=TICKET, origin=APP),
     post(b"", "staff", url=TICKET),
 ]
-# Answered by the view, which Django is asked for.
-VIEW = [
+# Answered by the function that the view calls, in a thread.
+CORE = [
     post(ALERT),
     post([MARKET, ALERT]),
     post({**MARKET, "symbol": " aapl "}),
@@ -142,15 +144,26 @@ VIEW = [
     post({**MARKET, "user_id": None}),
     post({**MARKET, "data": {"note": "x" * 70_000}}),
     post({**MARKET, "data": {"note": "\ud800"}}),
-    post(b'{"type":"alert","data":{"a":NaN}}'),
     post(b'{"type":"market_data_update","symbol":"A","data":{"a":1e999}}'),
-    post(b'{"type":"market_data_update","symbol":"A","data":{"a":' + b"9" * 5000 + b"}}"),
     post(b'{"type":"market_data_update","symbol":"A","data":' + b'{"a":' * 200 + b"1" + b"}" * 201),
     post([]),
     post([MARKET] * 1001),
     post([MARKET, {**MARKET, "symbol": "A PL"}]),
-    *map(post, (b"", b"{", b"7", b"null", b"[7]", b"[[]]", b"\xff\xfe", b"[" * 10_000)),
+    post({"symbol": "AAPL", "data": FORECAST}, url=PREDICTIONS),
+    post([{"symbol": "AAPL", "data": FORECAST}] * 3, url=PREDICTIONS, origin=APP),
+    post({"symbol": "AAPL", "data": {}}, url=PREDICTIONS),
+    post({"symbol": "AAPL", "data": FORECAST}, "btc", url=PREDICTIONS),
+    post(idempotency_key="no key"),
     post(who="btc"),
+    *map(post, (b"7", b"null", b"[7]", b"[[]]")),
+]  # fmt: skip
+# Answered by the view, which Django is asked for.
+VIEW = [
+    post(b'{"type":"market_data_update","symbol":"A","data":{"a":' + b"9" * 5000 + b"}}"),
+    *map(post, (b"", b"{", b"\xff\xfe", b"[" * 10_000)),
+    post(b'{"type":"alert","data":{"a":NaN}}'),
+    post({"symbol": "AAPL", "data": FORECAST}, "reader", url=PREDICTIONS),
+    post(b"", url=PREDICTIONS, method="GET"),
     post(who="reader"),
     post(who="revoked"),
     post(who="expired"),
@@ -196,6 +209,26 @@ async def test_what_succeeds_is_answered_without_django(
     assert seen(answer) == seen(await ask(both.view, case, secret))
 
 
+@pytest.mark.parametrize("case", CORE)
+async def test_what_needs_a_second_look_is_answered_without_django_too(
+    case: Any, both: SimpleNamespace, secret: str
+) -> None:
+    answer = await ask(both.direct, case, secret)
+    assert both.django.requests == 0
+    assert seen(answer) == seen(await ask(both.view, case, secret))
+
+
+@pytest.mark.parametrize("case", [post(idempotency_key="first"), post(ALERT, idempotency_key="1")])
+async def test_a_repetition_gets_the_first_answer_from_either(
+    case: Any, both: SimpleNamespace, secret: str
+) -> None:
+    first, again = await ask(both.direct, case, secret), await ask(both.view, case, secret)
+    assert (first.status_code, both.django.requests, again.json()) == (201, 0, first.json())
+    assert seen(again) == seen(await ask(both.direct, case, secret))
+    other = (b'{"type":"alert","data":{}}', *case[1:])
+    assert (await ask(both.direct, other, secret)).status_code == 422
+
+
 @pytest.mark.parametrize("case", VIEW)
 async def test_anything_else_is_answered_by_the_view(
     case: Any, both: SimpleNamespace, secret: str
@@ -206,7 +239,7 @@ async def test_anything_else_is_answered_by_the_view(
 
 
 @pytest.mark.parametrize("case", [post(who="slow")])
-async def test_a_client_above_its_limit_is_told_by_the_view(
+async def test_a_client_above_its_limit_is_told_when_to_try_again(
     case: Any, both: SimpleNamespace, secret: str
 ) -> None:
     assert (await ask(both.direct, case, secret)).status_code == 201
