@@ -8,6 +8,7 @@ import pytest
 from ara_client import Client, Connected, Reconnecting, ServerShutdown, TokenExpiring, Unauthorized
 from ara_client.session import ANSWER_SECONDS, QUIET_SECONDS
 
+from tests.clients import wait_for
 from tests.patience import scaled
 from tests.processes import LiveServer
 from tests.python_client.conftest import Listener, Publisher
@@ -40,6 +41,7 @@ async def test_a_token_is_renewed_and_the_next_connection_uses_the_new_one(
         listener = Listener(client.market_data(symbol))
         publisher = Publisher(symbol)
         await listener.until(lambda: listener.of(TokenExpiring))
+        await wait_for(lambda: asyncio.sleep(0, len(given) == 2))  # for the open connection
         proxy.reset()
         await listener.until(lambda: len(listener.of(Connected)) == 2)
         await listener.has_all(await publisher.stop())

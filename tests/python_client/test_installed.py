@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from ara_client import Client, SyncClient
+from ara_client import AraError, Client, Event, Refused, SyncClient
 
 from realtime.version import VERSION
 from tests.documents import blocks
@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 
 SOURCE = ROOT / "clients" / "python"
 README = (SOURCE / "README.md").read_text()
+PLAIN = [code for code in blocks(README, "python") if "with SyncClient(" in code]
 _INSTALLED = "from importlib.metadata import distributions as d; print(*(x.name for x in d()))"
 
 
@@ -80,8 +81,12 @@ def test_the_first_example_of_the_readme_prints_prices(
         program.communicate(timeout=START_SECONDS)
 
 
-def test_the_example_for_notebooks_runs(server: LiveServer, key: str) -> None:
-    [code] = [code for code in blocks(README, "python") if "SyncClient(" in code]
+@pytest.mark.parametrize(
+    ("code", "shown"), [(PLAIN[0], "149.5"), (PLAIN[1], "[]")], ids=["prices", "model"]
+)
+def test_the_examples_without_await_run(
+    server: LiveServer, key: str, code: str, shown: str
+) -> None:
     code = fitted(code, server, {"ara_…": key, "timeout=10": "timeout=1"})
     result = subprocess.run(
         [sys.executable, "-c", code],
@@ -89,7 +94,7 @@ def test_the_example_for_notebooks_runs(server: LiveServer, key: str) -> None:
         timeout=START_SECONDS,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert "149.5" in result.stdout
+    assert shown in result.stdout
 
 
 @pytest.mark.parametrize("code", blocks(README, "python"))
@@ -97,8 +102,16 @@ def test_every_example_can_be_compiled(code: str) -> None:
     compile(code, "README.md", "exec")
 
 
-def test_both_clients_have_the_same_methods() -> None:
-    def public(client: type) -> set[str]:
-        return {name for name in dir(client) if not name.startswith("_")}
+def public(kind: type) -> set[str]:
+    return {name for name in dir(kind) if not name.startswith("_")}
 
+
+def test_the_reference_names_everything() -> None:
+    page = (ROOT / "docs" / "reference" / "python-client.md").read_text()
+    kinds = (Event.__args__, AraError.__subclasses__(), Refused.__subclasses__())
+    names = public(Client) | {kind.__name__ for group in kinds for kind in group} - {"Refused"}
+    assert {name for name in names if f"`{name}" not in page} == set()
+
+
+def test_both_clients_have_the_same_methods() -> None:
     assert public(SyncClient) - {"close"} == public(Client) - {"aclose"}

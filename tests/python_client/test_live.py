@@ -15,6 +15,7 @@ from ara_client import (
     Gap,
     NotFound,
     Position,
+    Reconnecting,
     RequestFailed,
     Resumed,
     SyncClient,
@@ -22,6 +23,7 @@ from ara_client import (
     Unreachable,
 )
 
+from realtime.broadcast import abroadcast_many, market_data_update
 from tests.processes import LiveServer, free_port
 from tests.python_client.conftest import Listener, publish
 from tests.python_client.proxy import Proxy
@@ -102,6 +104,20 @@ async def test_max_rate_folds(server: LiveServer, symbol: str) -> None:
         await publish(symbol, *range(1, 6))
         await listener.until(lambda: 5 in listener.offsets)
     assert sum(event.count for event in listener.of(Folded)) + len(listener.offsets) == 5
+
+
+async def test_what_a_slow_reader_misses_is_told(server: LiveServer, symbol: str) -> None:
+    padding = "x" * 4096
+    updates = [market_data_update(symbol, {"price": n, "text": padding}) for n in range(250)]
+    async with Client(server.http) as client, client.market_data(symbol) as prices:
+        for _ in range(20):
+            await abroadcast_many(updates)
+        listener = Listener(prices)
+        await listener.until(lambda: 5000 in listener.offsets)
+    folded = sum(event.count for event in listener.of(Folded))
+    assert folded > 0
+    assert folded + len(listener.offsets) == 5000
+    assert listener.of(Gap, Reconnecting) == []
 
 
 async def test_alerts_come_filtered_and_are_acknowledged(server: LiveServer, key: str) -> None:
@@ -189,6 +205,8 @@ async def test_what_cannot_be_published_is_named(server: LiveServer, key: str) -
 async def test_bars_are_read_and_become_a_frame(server: LiveServer, key: str) -> None:
     async with Client(server.http, api_key=key) as client:
         bars = await client.bars("bar/s", limit=2)
+        [five] = await client.bars("bar/s", "5m", after=datetime(2024, 1, 1, tzinfo=UTC))
+    assert (five.open, five.close, five.volume, five.closed) == (100, 107, 3, True)
     assert bars[0] == Bar(datetime(2024, 1, 2, 0, 1, tzinfo=UTC), 101, 111, 91, 106, 1)
     frame = bars.to_frame()
     assert list(frame["close"]) == [106, 107]
