@@ -44,3 +44,8 @@ def test_symbols_are_a_string_or_a_list_of_strings(server: LiveServer) -> None:
 def test_a_forbidden_symbol_does_not_take_the_others_with_it(server: LiveServer) -> None:
     key = server.shell(_NARROWED).strip()
     run("narrowed", f"{server.ws}/ws/market-data", key)
+
+
+def test_a_token_of_authenticate_mends_a_client_that_was_refused(server: LiveServer) -> None:
+    tokens = json.loads(server.shell("import datetime;" + _TOKENS % dt.timedelta(seconds=60)))
+    run("mended", f"{server.ws}/ws/market-data", *tokens)

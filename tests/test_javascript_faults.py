@@ -21,7 +21,7 @@ from tests import npm
 from tests.conftest import require_program
 from tests.live import publish_to
 from tests.patience import scaled
-from tests.processes import ROOT, LiveServer
+from tests.processes import ROOT, LiveServer, free_port
 from tests.python_client.conftest import Publisher
 from tests.python_client.proxy import Proxy
 
@@ -145,7 +145,7 @@ async def in_page(
         const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
         const { watch } = await import(url);
         const { AraClient } = await import("/static/realtime/client/index.js");
-        watch(AraClient, options, (message) => window.report(message));
+        window.client = watch(AraClient, options, (message) => window.report(message));
     }"""
     await page.evaluate(script, [WITNESS.read_text(), options])
     yield page
@@ -259,3 +259,18 @@ async def test_a_browser_that_goes_offline_is_noticed_and_misses_nothing(
         await page.context.set_offline(False)
         await watched.until(live_again)
         await watched.have_all(await publisher.stop())
+
+
+@pytest.mark.parametrize("event", ["online", "visibilitychange"])
+async def test_a_page_that_is_back_does_not_wait_any_longer(
+    event: str, browser: Browser, server: LiveServer
+) -> None:
+    witness = Witness("Chromium")
+    options = {"url": f"ws://127.0.0.1:{free_port()}", "symbol": "AAPL", "tokens": []}
+    async with in_page(browser, server, options, witness) as page:
+        script = """async (event) => {
+            while (client.state.phase !== "waiting") await new Promise((done) => setTimeout(done));
+            (event === "online" ? window : document).dispatchEvent(new Event(event));
+            return client.state.phase;
+        }"""
+        assert await page.evaluate(script, event) == "connecting"

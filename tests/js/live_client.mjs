@@ -49,6 +49,17 @@ const CASES = {
     client.close();
   },
 
+  /** After a refusal a token that is accepted is enough. */
+  async mended() {
+    const client = market({ token: "ara_0000.wrong" });
+    client.connect();
+    await next(client, "state", ({ phase }) => phase === "closed");
+    assert.equal(await client.authenticate(tokens[0]), null);
+    const state = await next(client, "state", ({ phase }) => phase === "live");
+    assert.equal(state.authenticated, true);
+    client.close();
+  },
+
   async symbols() {
     const client = market({ symbols: "IBM" });
     client.connect();

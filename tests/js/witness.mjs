@@ -10,6 +10,7 @@ export function watch(AraClient, { url, symbol, tokens, WebSocket }, report) {
   const client = new AraClient({ url, symbols: symbol, WebSocket, ...credential });
   for (const type of TYPES) client.on(type, report);
   client.connect();
+  return client;
 }
 
 if (globalThis.process !== undefined) {
