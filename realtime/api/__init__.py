@@ -14,4 +14,5 @@
   `recording_document`: predictions from outside in the OpenAPI document.
 - `statistics`: open sockets, and `/metrics`. `metrics`: the numbers in it.
 - `health`: whether a process is alive and ready. `schema`: the OpenAPI and AsyncAPI documents.
+  `events_document`: server-sent events there.
 """

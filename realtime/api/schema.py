@@ -25,6 +25,7 @@ from rest_framework.request import Request
 
 from realtime.api.base import ApiView
 from realtime.api.documented import DocumentedSchema, extend_schema
+from realtime.api.events_document import event_paths
 from realtime.asyncapi import document
 
 # Instead of the project's SPECTACULAR_SETTINGS, which are for its own document.
@@ -114,6 +115,7 @@ def _rendered(format: str, prefix: str) -> bytes:
         patched_settings({**SETTINGS, "SCHEMA_PATH_PREFIX_INSERT": prefix}),
     ):
         schema = Generator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    schema["paths"].update(event_paths(prefix.removesuffix("/api/v1")))
     renderer = OpenApiJsonRenderer() if "json" in format else OpenApiYamlRenderer()
     return force_bytes(renderer.render(schema, renderer_context={}))
 

@@ -16,6 +16,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.test import Client
 from django.utils import timezone
+from drf_spectacular.validation import validate_schema
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
@@ -152,7 +153,10 @@ def test_the_openapi_document_names_every_path_and_credential() -> None:
         "/api/v1/auth/token/verify",
         "/api/v1/connections",
         "/api/v1/publish",
+        "/sse/market-data/{symbol}",
+        "/sse/alerts",
     } <= set(document["paths"])
+    validate_schema(document)
     assert {"token", "apiKey"} <= set(document["components"]["securitySchemes"])
 
 

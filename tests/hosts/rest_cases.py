@@ -93,7 +93,7 @@ def test_our_document_is_ours(client: Client, prefix: str) -> None:
     assert document["info"]["title"] == "ARA Realtime"
     assert "x-shop" not in document
     paths = document["paths"]
-    assert all(path.startswith(f"{prefix}/api/v1/") for path in paths)
+    assert all(path.startswith((f"{prefix}/api/v1/", f"{prefix}/sse/")) for path in paths)
     keys = paths[f"{prefix}/api/v1/keys/{{prefix}}"]["get"]
     assert keys["tags"] == ["keys"]
     assert "ApiKeyStatusEnum" in document["components"]["schemas"]

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from asgiref.testing import ApplicationCommunicator
 from channels.testing import WebsocketCommunicator
 from django.conf import settings
 from django.core.asgi import get_asgi_application
@@ -13,6 +14,7 @@ from django.urls import reverse
 import realtime.asgi
 from realtime.models import ApiKey
 from tests import personas
+from tests.patience import PATIENCE
 
 SCRIPT = settings.FORCE_SCRIPT_NAME or ""
 PREFIXES = ["/live", "/inner/live"]
@@ -95,6 +97,28 @@ async def first_message(path: str) -> str:
 async def test_sockets_are_below_each_prefix(prefix: str, script: str) -> None:
     for path in ("/ws/market-data/AAPL", "/ws/predictions", "/ws/alerts/"):
         assert await first_message(script + prefix + path) == "connected"
+
+
+@pytest.mark.django_db(transaction=True)
+@each_prefix
+@pytest.mark.parametrize("script", {"", SCRIPT})
+async def test_events_are_below_each_prefix(prefix: str, script: str) -> None:
+    application = realtime.asgi.application(get_asgi_application(), other)
+    path = f"{script}{prefix}/sse/market-data/AAPL"
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
+    client = ApplicationCommunicator(application, scope)
+    await client.send_input({"type": "http.request", "body": b""})
+    assert (await client.receive_output(PATIENCE))["status"] == 200
+    assert b'"connected"' in (await client.receive_output(PATIENCE))["body"]
+    await client.send_input({"type": "http.disconnect"})
+    await client.wait()
+
+
+@each_prefix
+def test_a_server_without_events_says_what_serves_them(client: Client, prefix: str) -> None:
+    answer = client.get(f"{prefix}/sse/alerts")
+    assert (answer.status_code, "manage.py serve" in answer.json()["detail"]) == (501, True)
+    assert client.get(f"{prefix}/sse/prices").status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/ws/alerts", "/live/ws/chat", "/chat/live/ws/alerts"])
