@@ -41,7 +41,8 @@ async def test_a_token_is_renewed_and_the_next_connection_uses_the_new_one(
         listener = Listener(client.market_data(symbol))
         publisher = Publisher(symbol)
         await listener.until(lambda: listener.of(TokenExpiring))
-        await wait_for(lambda: asyncio.sleep(0, len(given) == 2))  # for the open connection
+        await wait_for(lambda: asyncio.sleep(0, len(given) == 2))
+        assert listener.of(Reconnecting) == []  # it was for the open connection
         proxy.reset()
         await listener.until(lambda: len(listener.of(Connected)) == 2)
         await listener.has_all(await publisher.stop())

@@ -1,6 +1,7 @@
 """How a connection is opened: the address of the server, and the credential."""
 
 import asyncio
+import inspect
 import re
 import ssl
 from collections.abc import Awaitable, Callable
@@ -63,7 +64,7 @@ class Connector:
         if self.get_token is None or (self._credential is not None and not fresh):
             return self._credential
         try:
-            if asyncio.iscoroutinefunction(self.get_token):
+            if inspect.iscoroutinefunction(self.get_token):
                 token = await self.get_token()
             else:
                 answer = await asyncio.to_thread(self.get_token)
