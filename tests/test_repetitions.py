@@ -65,6 +65,15 @@ def test_repetitions_within_one_call_are_published_once(each_layer: str) -> None
     assert offsets == [*range(1, 61), *range(1, 61)]
 
 
+def test_updates_of_many_streams_with_and_without_ids_share_a_call(each_layer: str) -> None:
+    given = [("AAPL", None), ("MSFT", "a"), ("AAPL", "a"), ("MSFT", None)]
+    for repeated in (False, True):
+        updates = [market_data_update(symbol, PRICE, id=id) for symbol, id in given]
+        sent = broadcast_many(updates)
+        assert [each.repeated for each in sent] == [False, repeated, repeated, False]
+    assert [len(held(symbol=symbol)) for symbol in ("AAPL", "MSFT")] == [3, 3]
+
+
 async def test_asynchronous_code_has_the_same_ids(each_layer: str) -> None:
     first = await abroadcast_market_data("AAPL", PRICE, id="a")
     assert (await abroadcast_market_data("AAPL", PRICE, id="a")).offset == first.offset

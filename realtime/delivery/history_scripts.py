@@ -75,8 +75,8 @@ ONCE_SECONDS: Final = 600
 # before), history (stream), index (set of symbols); then for each update with an id: where its
 # first answer is kept.
 # ARGV: number of streams, an era if there is none; for each stream: pub/sub channel, length,
-# history ms, meta ms, symbol; then for each update: its stream (1, 2, ...), the index of the key
-# of its first answer (or 0), body
+# history ms, meta ms, symbol; then for each update: its stream (1, 2, ...), which of the keys of
+# first answers it has (1, 2, ...; 0: none), body
 # Returns epoch, offset, receivers for each update; where it failed, "", 0 and the reason. Of a
 # repetition -1 less the receivers.
 PUBLISH: Final = (
@@ -128,7 +128,8 @@ local function first_answer(key)
 end
 local answers = {}
 for i = 3 + 5 * count, #ARGV, 3 do
-  local s, key = tonumber(ARGV[i]), KEYS[tonumber(ARGV[i + 1])]
+  local s, once = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
+  local key = once > 0 and KEYS[1 + 3 * count + once] or nil
   local epoch, offset, receivers = first_answer(key)
   if not epoch then
     receivers = publish(s, ARGV[i + 2])
@@ -303,7 +304,6 @@ def publish_arguments(items: Sequence[tuple[Keys, bytes, str]]) -> Arguments:
     names: list[str] = [items[0][0].era] if items else []
     about: list[str | int] = []
     updates: list[int | bytes] = []
-    streams = len({key.meta for key, _, _ in items})
     once: list[str] = []
     for key, body, once_name in items:
         number = numbers.get(key.meta)
@@ -311,11 +311,9 @@ def publish_arguments(items: Sequence[tuple[Keys, bytes, str]]) -> Arguments:
             number = numbers[key.meta] = len(numbers) + 1
             names += (key.meta, key.history, key.index)
             about += _about(key)
-        index = 0
         if once_name:
             once.append(once_name)
-            index = 1 + 3 * streams + len(once)
-        updates += (number, index, body)
+        updates += (number, len(once) if once_name else 0, body)
     return [len(names) + len(once), *names, *once, len(numbers), new_epoch(), *about, *updates]
 
 
