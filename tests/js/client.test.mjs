@@ -129,3 +129,25 @@ test("the class of the document names a bad endpoint", () => {
   assert.throws(() => new ARAWebSocketClient(undefined, "AAPL"), /url: |channel: /);
   assert.throws(() => new ARAWebSocketClient(`${url}/predictions`, 7), /symbols: /);
 });
+
+test("a client that a listener closes while it connects opens no socket", async () => {
+  const close = (client) => client.on("state", ({ phase }) => phase !== "idle" && client.close());
+  assert.deepEqual(await opened({}, close), []);
+});
+
+test("a client that a listener closes while it waits does not come back", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const getToken = () => Promise.reject(new Error("no session"));
+  const client = new AraClient({ url, WebSocket: Unopened, getToken });
+  const phases = [];
+  await new Promise((resolve) => {
+    client.on("state", ({ phase }) => {
+      phases.push(phase);
+      if (phase === "waiting") client.close();
+      if (phase === "idle") resolve();
+    });
+    client.connect();
+  });
+  t.mock.timers.tick(60_000);
+  assert.deepEqual(phases, ["connecting", "waiting", "idle"]);
+});

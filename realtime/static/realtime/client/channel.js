@@ -137,7 +137,7 @@ export class Channel extends Emitter {
       else if (effect.do === "settle") this.#settle(effect);
       else if (effect.do === "open") this.#open();
       else if (effect.do === "abandon") this.#abandon(true);
-      else this.#retryTimer = setTimeout(() => this.#start(), effect.ms);
+      else this.#retryTimer = setTimeout(() => this.#retry(), effect.ms);
     }
     this.#watch();
   }
@@ -166,7 +166,14 @@ export class Channel extends Emitter {
     return found;
   }
 
+  // A listener may have closed the channel, or connected it, since this effect was queued.
+
+  #retry() {
+    if (this.#session.phase === "waiting") this.#start();
+  }
+
   async #open() {
+    if (this.#session.phase !== "connecting") return;
     const attempt = (this.#attempt = {});
     try {
       const protocols = await this.#shared.credentials.protocols();
@@ -214,8 +221,8 @@ export class Channel extends Emitter {
 
   #page = (/** @type {{ type: string }} */ { type }) => {
     const better = type === "online" || (type === "visibilitychange" && !document.hidden);
-    if (better && this.state.phase === "waiting") this.#start();
-    else if (better || type === "offline") this.#session.probe(now());
+    if (better) this.#retry();
+    if (better || type === "offline") this.#session.probe(now());
     this.#run();
   };
 
