@@ -64,6 +64,7 @@ MIDDLEWARE = [
     "realtime.api.health.answer_probes",
     "realtime.api.cors.ApiCorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "realtime.compression.CompressAnswers",
     "servestatic.middleware.ServeStaticMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -12,7 +12,7 @@ The order of the rooms is in docs/explanation/architecture.md. The modules that 
 - `routing`: which consumer serves which path. `middleware`: tells the consumers who is connecting.
 - `asgi`: the application that a project serves. `urls`: the paths of HTTP. `sse`: the consumers
   behind HTTP, as server-sent events.
-- `views`, `pages`: the dashboard, and the headers of pages.
+- `views`, `pages`: the dashboard, and the headers of pages. `compression`: of what is sent.
 - `connections`: how many sockets are open, over all processes.
 - `tasks`: publishing and periodic work as Celery tasks. `retention`: deletes old rows of the
   database (histories in Redis: `delivery.history_scripts`).

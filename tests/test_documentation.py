@@ -243,7 +243,7 @@ ROOMS = [
     {"session"},
     {"middleware", "consumers"},
     {"routing"},
-    {"tasks", "api", "admin", "checks", "standalone"},
+    {"compression", "tasks", "api", "admin", "checks", "standalone"},
     {"management", "apps", "urls", "views", "asgi", "sse", "templatetags"},
 ]
 RANK = {name: rank for rank, names in enumerate(ROOMS) for name in names}

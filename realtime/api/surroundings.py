@@ -31,6 +31,7 @@ _KNOWN: Final = frozenset(
         "corsheaders.middleware.CorsMiddleware",
         "realtime.api.cors.ApiCorsMiddleware",
         "realtime.api.health.answer_probes",
+        "realtime.compression.CompressAnswers",
         "servestatic.middleware.ServeStaticMiddleware",
         "whitenoise.middleware.WhiteNoiseMiddleware",
     }
