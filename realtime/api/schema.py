@@ -45,6 +45,7 @@ SETTINGS: Final[dict[str, object]] = {
     # Fields of the same name that choose among different things.
     "ENUM_NAME_OVERRIDES": {
         "ApiKeyStatusEnum": "realtime.models.keys.ApiKey.Status",
+        "StepEnum": "realtime.models.predictions.StoredPrediction.Step",
         "WebhookDeliveryStatusEnum": "realtime.models.webhooks.WebhookDelivery.Status",
         "WebhookEventEnum": "realtime.models.webhooks.WebhookEvent",
     },

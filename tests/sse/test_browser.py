@@ -1,5 +1,6 @@
 """EventSource of a real browser: over a restart, and to a page of another origin."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from playwright.async_api import Page, async_playwright
 
 from realtime.broadcast import abroadcast_market_data
 from tests.conftest import require_program
+from tests.documents import block
 from tests.live import publish_to
 from tests.processes import LiveServer
 
@@ -19,6 +21,24 @@ LISTEN = """(url) => {
     events.onmessage = (event) => {
         const { offset } = JSON.parse(event.data);
         if (offset !== undefined) offsets.push(offset);
+    };
+}"""
+
+
+RENDER = """
+from django.template import Context, Template
+page = Template('{%% load realtime %%}{%% realtime_bootstrap "market-data" "%s" %%}')
+print(page.render(Context()))
+"""
+
+
+# The prices that a page writes to its console, which has this JSON in it.
+HEAR_PRICES = """(html) => {
+    document.body.innerHTML = html;
+    window.prices = [];
+    console.log = (first, second) => {
+        const price = second ?? first.data?.price;
+        if (price !== undefined) prices.push(price);
     };
 }"""
 
@@ -55,6 +75,25 @@ async def test_a_page_gets_every_update_once_over_a_restart(
     await abroadcast_market_data("AAPL", {"price": 4})
     await page.wait_for_function("offsets.includes(4)")
     assert await page.evaluate("offsets") == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("number", "prices"), [(0, [1, 2, 3]), (1, [2, 3])], ids=["WebSocket", "EventSource"]
+)
+async def test_the_documented_page_shows_each_update_once(
+    page: Page, server: LiveServer, settings: Any, number: int, prices: list[int]
+) -> None:
+    publish_to(server, settings)
+    symbol = f"PAGE{number}"
+    await abroadcast_market_data(symbol, {"price": 1})
+    html = await asyncio.to_thread(server.shell, RENDER % symbol)
+    await page.evaluate(HEAR_PRICES, html)
+    await abroadcast_market_data(symbol, {"price": 2})
+    await page.add_script_tag(content=f"{{ {block('In the page', 'javascript', number)} }}")
+    await page.wait_for_function("prices.includes(2)")
+    await abroadcast_market_data(symbol, {"price": 3})
+    await page.wait_for_function("prices.includes(3)")
+    assert await page.evaluate("prices") == prices
 
 
 async def test_a_credential_that_is_refused_ends_the_attempts(
