@@ -51,11 +51,11 @@ def _compressed_file(name: str, request: HttpRequest, response: FileResponse) ->
     accepted = "gzip" in request.headers.get("Accept-Encoding", "")
     if not accepted or path is None or Path(path).stat().st_size < MIN_BYTES:
         return response
-    headers = {name: value for name, value in response.items() if name != "Content-Length"}
-    headers.pop("ETag", None)  # of the other form; Last-Modified is that of both
     response.close()
     content = _compressed(path, Path(path).stat().st_mtime_ns)
-    return HttpResponse(content, headers={**headers, "Content-Encoding": "gzip"})
+    headers = {**response.headers, "Content-Encoding": "gzip", "Content-Length": str(len(content))}
+    headers.pop("ETag", None)  # of the other form; Last-Modified is that of both
+    return HttpResponse(content, headers=headers)
 
 
 @lru_cache(maxsize=_MAX_FILES)

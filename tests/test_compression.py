@@ -39,6 +39,7 @@ async def test_a_script_is_compressed_once() -> None:
         answer = await AsyncClient().get(f"/static/{SCRIPT}", headers=GZIP)
         assert gzip.decompress(answer.content) == content(SCRIPT)
         assert answer["Content-Type"].startswith("text/javascript")
+        assert int(answer["Content-Length"]) == len(answer.content)
     assert _compressed.cache_info().misses == 1
 
 
