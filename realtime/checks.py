@@ -374,18 +374,6 @@ def check_demo() -> Iterator[CheckMessage]:
         )
 
 
-@_check()
-def check_there_is_a_channel_layer() -> Iterator[CheckMessage]:
-    if "default" not in conf.CHANNEL_LAYERS:
-        yield Error(
-            "CHANNEL_LAYERS has no `default`: nothing that is published would reach a client.",
-            hint='CHANNEL_LAYERS = {"default": {"BACKEND": '
-            '"realtime.delivery.layers.RedisStreamLayer", '
-            '"CONFIG": {"hosts": ["redis://localhost:6379/0"]}}}',
-            id="realtime.E015",
-        )
-
-
 @_check(Tags.security, deploy=True)
 def check_channel_layer() -> Iterator[CheckMessage]:
     backend = conf.CHANNEL_LAYERS.get("default", {}).get("BACKEND", "")

@@ -151,7 +151,7 @@ async def test_who_missed_more_than_300_is_told_and_gets_the_newest(
 async def test_what_was_trimmed_is_told_to_be_lost(
     two_servers: tuple[LiveServer, LiveServer], connect: Connect, symbol: str, settings: Any
 ) -> None:
-    settings.REALTIME_HISTORY_LENGTH = {**settings.REALTIME_HISTORY_LENGTH, "market-data": 3}
+    settings.REALTIME_HISTORY_LENGTH = {"market-data": 3}
     checker = Checker()
     first, second = two_servers
     client = await connect(first, f"/ws/market-data/{symbol}", checker)
