@@ -54,12 +54,14 @@ class Conversation:
         if "unsubscribe" in step:
             return self.session.unsubscribe(step["unsubscribe"], now)[1]
         if "tick" in step:
-            effects = self.session.tick(now)
-            dropped = any(isinstance(effect, Drop) for effect in effects)
-            return self.session.dropped(1006, "", now) if dropped else effects
+            return self._followed(self.session.tick(now), now)
         if "close" in step:
             return self.session.dropped(step["close"]["code"], "", now)
-        return self.session.received(self._with_id(step["receive"]), now)
+        return self._followed(self.session.received(self._with_id(step["receive"]), now), now)
+
+    def _followed(self, effects: list[Effect], now: float) -> list[Effect]:
+        dropped = any(isinstance(effect, Drop) for effect in effects)
+        return self.session.dropped(1006, "", now) if dropped else effects
 
     def check(self, step: dict[str, Any], effects: list[Effect]) -> None:
         sent = [self._labelled(effect.message) for effect in effects if isinstance(effect, Send)]

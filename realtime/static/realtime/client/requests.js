@@ -5,6 +5,7 @@
  * @property {import("./messages.js").Outgoing & { id: number }} message
  * @property {boolean} repeat it outlives the connection: it is sent again with the next one
  * @property {string[] | null} names of streams that it recovers; nobody waits for its answer
+ * @property {boolean} [joins] it subscribes to them, too
  * @property {number} sentAt
  */
 

@@ -235,7 +235,7 @@ export class Session {
     this.#emit(message);
     // Joined by the URL, like both streams of alerts: only what was missed is to be asked for.
     this.#join(message.streams, nowMs);
-    this.#recover([...this.#wanted].filter((symbol) => !(symbol in message.streams)), nowMs);
+    this.#recover([...this.#wanted].filter((symbol) => !(symbol in message.streams)), nowMs, true);
     for (const request of waiting) {
       request.sentAt = nowMs;
       this.#send(request.message);
@@ -269,38 +269,42 @@ export class Session {
   }
 
   /** Subscribe (again) with `since`: the answer is followed by what was missed, or a snapshot.
-   * @param {string[]} names @param {number} nowMs */
-  #recover(names, nowMs) {
+   * @param {string[]} names @param {number} nowMs @param {boolean} [joins] not subscribed to yet */
+  #recover(names, nowMs, joins) {
     if (names.length === 0) return;
     const since = this.#positions.since(names);
     /** @type {Outgoing} */
     const message = { type: "subscribe", symbols: names };
     if (Object.keys(since).length > 0) message.since = since;
-    this.#request(message, { names, sentAt: nowMs });
+    this.#request(message, { names, joins, sentAt: nowMs });
   }
 
   /** @param {import("./messages.js").ErrorMessage} message @param {number} nowMs */
   #error(message, nowMs) {
-    if (message.code === "connection_limit" && message.retry_after_ms !== undefined) {
+    const request = this.#requests.take(message.id);
+    const again = request?.joins && message.retry;
+    if (message.retry_after_ms !== undefined && (again || message.code === "connection_limit")) {
       this.#asked = { ms: message.retry_after_ms, at: nowMs };
     }
+    // Without it nothing would come: it is sent again with the next connection.
+    if (again) return this.#giveUp(message.message, nowMs);
     if (message.id === undefined) this.#lastError = message.message;
-    const request = this.#requests.take(message.id);
     if (request?.names === null) this.#settle(request, { error: new AraError(message) });
-    else this.#refused(message, request?.names ?? [], nowMs);
+    else this.#refused(message, request, nowMs);
     this.#enterLive(nowMs);
   }
 
   /** Subscriptions have ended, or are not resumed. A symbol that is not allowed any more takes the
    * others of its request with it: ask for those again.
-   * @param {import("./messages.js").ErrorMessage} message @param {string[]} names @param {number} nowMs */
-  #refused(message, names, nowMs) {
+   * @param {import("./messages.js").ErrorMessage} message @param {Request | undefined} request @param {number} nowMs */
+  #refused(message, request, nowMs) {
+    const names = request?.names ?? [];
     this.#emit(message);
     const forbidden = forbiddenSymbols(message);
     for (const symbol of forbidden) this.#wanted.delete(symbol);
     this.#positions.forget(forbidden);
     const left = names.filter((name) => !forbidden.includes(name));
-    if (left.length < names.length) this.#recover(left, nowMs);
+    if (left.length < names.length) this.#recover(left, nowMs, request?.joins);
     else this.#positions.abandon(names);
   }
 

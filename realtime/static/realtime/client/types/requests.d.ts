@@ -3,6 +3,7 @@
  * @property {import("./messages.js").Outgoing & { id: number }} message
  * @property {boolean} repeat it outlives the connection: it is sent again with the next one
  * @property {string[] | null} names of streams that it recovers; nobody waits for its answer
+ * @property {boolean} [joins] it subscribes to them, too
  * @property {number} sentAt
  */
 export class Requests {
@@ -24,6 +25,10 @@ export class Requests {
          * of streams that it recovers; nobody waits for its answer
          */
         names: string[] | null;
+        /**
+         * it subscribes to them, too
+         */
+        joins?: boolean | undefined;
         sentAt: number;
     };
     /** @param {unknown} id */
@@ -45,5 +50,9 @@ export type Request = {
      * of streams that it recovers; nobody waits for its answer
      */
     names: string[] | null;
+    /**
+     * it subscribes to them, too
+     */
+    joins?: boolean | undefined;
     sentAt: number;
 };
