@@ -190,9 +190,11 @@ class OneWayAlerts(OneWay, AlertsConsumer):
         if "symbols" in query:
             named = [each.strip() for each in query["symbols"].split(",") if each.strip()]
             symbols = [stream.symbol for stream in parse_streams("market-data", named)]
-        self.config = msgspec.convert(
-            {"min_severity": severity, "symbols": symbols}, protocol.AlertConfig
-        )
+        config = {"min_severity": severity, "symbols": symbols}
+        try:
+            self.config = msgspec.convert(config, protocol.AlertConfig)
+        except msgspec.ValidationError as exc:
+            raise _invalid(f"symbols: {exc}") from None
 
 
 def _fold(name: str, names: Sequence[str]) -> str:

@@ -43,13 +43,13 @@ async def test_an_update_over_rest_reaches_a_socket(
 ) -> None:
     key, token = credentials
     async with (
-        connect(f"{server.ws}/ws/predictions/AAPL?token={token}") as socket,
+        connect(f"{server.ws}/ws/predictions/RESTLIVE?token={token}") as socket,
         httpx.AsyncClient(base_url=server.http, headers={"X-API-Key": key}, timeout=TIMEOUT) as api,
     ):
         assert (await until(socket, "connected"))["authenticated"] is True
         answer = await api.post(
             "/api/v1/publish",
-            json={"type": "prediction_update", "symbol": "AAPL", "data": {"marked": 7}},
+            json={"type": "prediction_update", "symbol": "RESTLIVE", "data": {"marked": 7}},
         )
         assert answer.status_code == 201
         update = await until(socket, "prediction_update")

@@ -336,7 +336,9 @@ def test_pages_name_the_path_of_the_proxy(proxied: Served) -> None:
     assert all(file.startswith("/shop/static/") for file in files)
     assert {httpx.get(f"http://{host}{file}").status_code for file in files} == {200}
     schema = httpx.get(f"http://{proxied.address}/live/api/v1/schema?format=json").json()
-    assert all(path.startswith("/shop/live/api/v1/") for path in schema["paths"])
+    assert all(
+        path.startswith(("/shop/live/api/v1/", "/shop/live/sse/")) for path in schema["paths"]
+    )
 
 
 def wait_for(socket: ClientConnection, kind: str) -> dict[str, Any]:

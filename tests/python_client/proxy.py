@@ -44,16 +44,19 @@ class Proxy:
         there, to = await asyncio.open_connection("127.0.0.1", self._to)
         self._writers += [writer, to]
         if self.answers_to_lose:
-            to.write(await reader.read(65536))
+            self._start(reader, to)
             await there.read(1)  # the server has done what it was asked for
             self.answers_to_lose -= 1
             writer.transport.abort()
             to.transport.abort()
             return
-        for source, target in ((reader, to), (there, writer)):
-            task = asyncio.create_task(self._forward(source, target))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        self._start(reader, to)
+        self._start(there, writer)
+
+    def _start(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._forward(source, target))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     @staticmethod
     async def _forward(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:

@@ -120,17 +120,19 @@ async def test_what_a_slow_reader_misses_is_told(server: LiveServer, symbol: str
     assert listener.of(Gap, Reconnecting) == []
 
 
-async def test_alerts_come_filtered_and_are_acknowledged(server: LiveServer, key: str) -> None:
-    loud = {"message": "loud", "severity": "critical", "symbol": "AAPL"}
+async def test_alerts_come_filtered_and_are_acknowledged(
+    server: LiveServer, key: str, symbol: str
+) -> None:
+    loud = {"message": "loud", "severity": "critical", "symbol": symbol}
     async with (
         Client(server.http, api_key=key) as client,
-        client.alerts(min_severity="high", symbols=["aapl"]) as alerts,
+        client.alerts(min_severity="high", symbols=[symbol.lower()]) as alerts,
     ):
         await client.send_alert({**loud, "severity": "low"})
         await client.send_alert({**loud, "symbol": "MSFT"})
         await client.send_alert(loud)
         [alert] = await alerts.take(1)
-        assert (alert.message, alert.severity, alert.symbol) == ("loud", "critical", "AAPL")
+        assert (alert.message, alert.severity, alert.symbol) == ("loud", "critical", symbol)
         assert await client.ack(alert, "unknown") == [alert.id]
 
 

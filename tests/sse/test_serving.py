@@ -1,11 +1,13 @@
 """Server-sent events on each server: messages, ids, resume, refusals."""
 
+import urllib.parse
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from realtime.broadcast import abroadcast_market_data, asend_alert
+from tests.api.test_query_limits import MANY
 from tests.live import create_people, publish_to
 from tests.processes import LiveServer
 from tests.sse.events import listen
@@ -184,6 +186,26 @@ async def test_what_is_wrong_in_the_url_is_named(server: LiveServer, path: str, 
     async with listen(f"{server.http}/sse/{path}") as events:
         assert events.status == 400
         assert word in await events.detail()
+
+
+@pytest.mark.parametrize("value", MANY)
+@pytest.mark.parametrize(
+    ("channel", "name"),
+    [
+        ("market-data", "symbols"),
+        ("market-data/AAPL", "since"),
+        ("market-data/AAPL", "max_rate"),
+        ("alerts", "min_severity"),
+        ("alerts", "symbols"),
+    ],
+)
+async def test_no_value_of_a_parameter_is_the_servers_fault(
+    server: LiveServer, channel: str, name: str, value: str
+) -> None:
+    url = f"{server.http}/sse/{channel}?{urllib.parse.urlencode({name: MANY[value][:8000]})}"
+    async with listen(url) as events:
+        assert events.status < 500
+    assert "Traceback" not in server.log
 
 
 async def test_an_endpoint_that_does_not_exist_is_told(server: LiveServer) -> None:
