@@ -21,7 +21,7 @@ import datetime as dt, json
 from rest_framework_simplejwt.tokens import AccessToken
 from tests import personas
 tokens = [AccessToken.for_user(personas.alice()) for _ in range(2)]
-tokens[0].set_exp(lifetime=dt.timedelta(seconds=7))
+tokens[0].set_exp(lifetime=dt.timedelta(seconds=15))
 print(json.dumps([str(token) for token in tokens]))
 """
 
