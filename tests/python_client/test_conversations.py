@@ -104,3 +104,12 @@ def test_the_client_leads_the_conversation(example: dict[str, Any]) -> None:
 
 def test_the_examples_have_no_event_that_the_client_lacks() -> None:
     assert set(TYPES.values()) == set(CONVERSATIONS["event_types"])
+
+
+def test_a_program_that_was_held_up_reads_before_it_gives_the_connection_up() -> None:
+    session = Session("market-data")
+    session.start(0)
+    session.received({"type": "connected", "authenticated": False, "streams": {}}, 0)
+    session.tick(4)
+    assert session.tick(60) == []
+    assert isinstance(session.tick(60.25)[0], Drop)

@@ -66,7 +66,7 @@ async def test_a_port_that_refuses_is_tried_until_it_listens(proxy: Proxy, symbo
 async def test_a_network_that_is_cut_is_noticed_within_ten_seconds(
     proxy: Proxy, symbol: str
 ) -> None:
-    assert QUIET_SECONDS + ANSWER_SECONDS < 10
+    assert QUIET_SECONDS + ANSWER_SECONDS <= 8  # the rest is for a busy machine
     await proxy.open()
     async with Client(proxy.url) as client:
         listener = Listener(client.market_data(symbol))
@@ -75,7 +75,7 @@ async def test_a_network_that_is_cut_is_noticed_within_ten_seconds(
         proxy.cut()
         cut = time.monotonic()
         await listener.until(lambda: listener.of(Reconnecting))
-        assert time.monotonic() - cut < scaled(15)  # this machine may be busy
+        assert time.monotonic() - cut < scaled(10)
         await listener.until(lambda: len(listener.of(Connected)) == 2)
         await listener.has_all(await publisher.stop())
 

@@ -31,8 +31,9 @@ _LIMIT_EXCEEDED: Final = 4429
 _GREETING_SECONDS: Final = 15.0
 _STEADY_SECONDS: Final = 10.0  # a connection that lived this long was not a failed attempt
 # A silent connection is dead after the two of them together.
-QUIET_SECONDS: Final = 5.0
+QUIET_SECONDS: Final = 4.0
 ANSWER_SECONDS: Final = 4.0
+_HELD_UP_SECONDS: Final = 1.0  # a tick so much later: messages may wait to be read
 _SLOW_SECONDS: Final = 3.0  # an answer that takes longer waits for the backend of the server
 _MAX_SYMBOLS: Final = 500  # of one message, with their positions
 
@@ -153,12 +154,13 @@ class Session:
 
     def tick(self, now: float) -> list[Effect]:
         """Time has passed: does the connection still live?"""
-        self._now = now
+        held_up, self._now = now - self._now >= _HELD_UP_SECONDS, now
         if self.phase == "connecting" and now - self._heard >= _GREETING_SECONDS:
             return [Drop("the server does not greet")]
         if not self._is_live:
             return []
-        if self._pinged is not None and now - self._pinged >= ANSWER_SECONDS:
+        unanswered = self._pinged is not None and now - self._pinged >= ANSWER_SECONDS
+        if unanswered and not held_up:
             return [Drop(f"nothing was heard for {now - self._heard:.0f} s")]
         if any(now - request.since >= _SLOW_SECONDS for request in self._requests.values()):
             self.phase = "backend_unavailable"

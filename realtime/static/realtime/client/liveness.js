@@ -2,7 +2,7 @@
 // asked, and has to answer in time. Streams that usually say something sooner are asked about
 // sooner. No timer, no clock: `nowMs` comes from one monotonic clock.
 
-const QUIET_MS = 5_000; // the longest silence before the server is asked
+const QUIET_MS = 4_000; // the longest silence before the server is asked
 const SHORTEST_QUIET_MS = 1_000;
 const ANSWER_LIMIT_MS = 4_000;
 const LATE_MS = 1_000; // a timer that comes later was held up, and so were the messages
