@@ -5,7 +5,7 @@ from typing import Final
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.generic import TemplateView
 
-from realtime.api.schema import own_url
+from realtime.api.schema import csrf_header, own_url
 from realtime.standalone.demo import project_command
 from realtime.streams import CHANNELS
 
@@ -17,6 +17,8 @@ class Dashboard(TemplateView):
         return super().get_context_data(
             python=project_command(private=_from_this_machine(self.request)),
             docs_url=own_url(self.request, "api:docs"),
+            api_url=own_url(self.request, "api:schema").removesuffix("schema"),
+            csrf_header=csrf_header(),
             ws_url=own_url(self.request, "ws"),
             **kwargs,
         )

@@ -99,6 +99,11 @@ def own_url(request: HttpRequest | Request, name: str) -> str:
     return reverse(":".join([*match.namespaces, name]))
 
 
+def csrf_header() -> str:
+    """The header in which scripts of a page send its `csrf_token`."""
+    return settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-")
+
+
 def rendered(format: str, prefix: str) -> bytes:
     """Once for each format: anybody may ask, and it takes a quarter of a second.
 
@@ -129,7 +134,7 @@ class Docs(TemplateView):
     def get_context_data(self, **kwargs: object) -> dict[str, object]:
         return super().get_context_data(
             schema_url=own_url(self.request, "schema"),
-            csrf_header=settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-"),
+            csrf_header=csrf_header(),
             **kwargs,
         )
 

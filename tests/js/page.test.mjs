@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { areaPath, linePath, placesOnBar, withTrade } from "../../realtime/static/realtime/charts.js";
+import { areaPath, linePath, placesOnBar, withTrade } from "../../realtime/static/realtime/drawings.js";
 import { commandFor } from "../../realtime/static/realtime/commands.js";
 import * as format from "../../realtime/static/realtime/format.js";
 import { parseSymbol } from "../../realtime/static/realtime/symbols.js";

@@ -1,7 +1,7 @@
 // One symbol: its price and its latest prediction. Messages only change the state; `render()`,
 // once per frame at most, draws it.
 
-import { areaPath, linePath, placesOnBar, withTrade } from "./charts.js";
+import { areaPath, linePath, placesOnBar, withTrade } from "./drawings.js";
 import { commandFor } from "./commands.js";
 import * as format from "./format.js";
 import { held, lately, outcomeText } from "./score.js";
@@ -19,8 +19,9 @@ export class SymbolCard {
   #dirty = false;
   #parts;
 
-  /** `onChange`: something is to be drawn. */
-  constructor(symbol, { onPredict, onRemove, onChange }) {
+  /** `actions`: { name: function of the card }, for its buttons with `data-do="name"`. `onChange`:
+   * something is to be drawn. */
+  constructor(symbol, { actions, onChange }) {
     this.symbol = symbol;
     this.onChange = onChange;
     const template = document.getElementById("card");
@@ -35,8 +36,10 @@ export class SymbolCard {
       symbol,
       document.body.dataset.python,
     );
-    this.predictButton = this.#button("predict", `Request prediction for ${symbol}`, onPredict);
-    this.#button("remove", `Remove ${symbol}`, onRemove);
+    for (const button of this.element.querySelectorAll("[data-do]")) {
+      button.setAttribute("aria-label", `${button.dataset.label} ${symbol}`);
+      button.addEventListener("click", () => actions[button.dataset.do](this));
+    }
   }
 
   /** The `source` that the newest price names, such as `replay`. */
@@ -77,7 +80,7 @@ export class SymbolCard {
     const note = this.#parts.get("request");
     note.textContent = text;
     note.classList.toggle("problem", failed);
-    this.predictButton.disabled = busy;
+    this.element.querySelector('[data-do="predict"]').disabled = busy;
   }
 
   render() {
@@ -173,13 +176,6 @@ export class SymbolCard {
     const direction = format.direction(percent);
     element.classList.toggle("rise", direction > 0);
     element.classList.toggle("fall", direction < 0);
-  }
-
-  #button(name, label, action) {
-    const button = this.element.querySelector(`[data-do="${name}"]`);
-    button.setAttribute("aria-label", label);
-    button.addEventListener("click", () => action(this));
-    return button;
   }
 
   #chip(name, text) {

@@ -1,4 +1,4 @@
-// The newest alerts, newest first.
+// The alerts beside the prices, newest first.
 
 import * as format from "./format.js";
 
@@ -6,14 +6,15 @@ const KEPT = 50;
 // The text names the severity as well: the colour is not needed to read it.
 const SEVERITIES = ["low", "medium", "high", "critical"];
 
-export class AlertList {
+export class AlertPanel {
   #ids = new Set();
 
-  /** `announce(text)` is called for alerts that are not from the past. */
-  constructor(list, emptyNote, announce) {
-    this.list = list;
-    this.emptyNote = emptyNote;
-    this.announce = announce;
+  /** `page`: see dashboard.js. Alerts that are not from the past are announced. */
+  constructor(element, page) {
+    this.list = element.querySelector("[data-alerts]");
+    this.emptyNote = element.querySelector("[data-no-alerts]");
+    this.announce = page.announce;
+    page.alerts.addEventListener("alert", ({ detail }) => this.add(detail));
   }
 
   add(message) {
@@ -34,7 +35,7 @@ export class AlertList {
   }
 
   /** Removes everything: the alerts of another user must not stay on the page. */
-  clear() {
+  userChanged() {
     this.#ids.clear();
     this.list.replaceChildren();
     this.emptyNote.hidden = false;

@@ -1,0 +1,67 @@
+// The cards, one for each symbol of the watchlist, drawn once per frame at most.
+
+import { addCopyButtons } from "./commands.js";
+import * as format from "./format.js";
+import { SymbolCard } from "./symbol-card.js";
+
+const REPLAY = "replay";
+
+export class SymbolCards {
+  #list;
+  #actions;
+  #cards = new Map(); // symbol -> SymbolCard
+  #frame = null;
+
+  /** `actions`: { name: function of a card }, for the buttons with `data-do="name"`. */
+  constructor(list, { market, predictions }, actions) {
+    this.#list = list;
+    this.#actions = actions;
+    const on = (channel, type, apply) => {
+      channel.addEventListener(type, ({ detail }) => {
+        const card = this.#cards.get(detail.symbol);
+        if (card !== undefined) apply(card, detail);
+      });
+    };
+    on(market, "market_data_update", (card, update) => card.applyMarketData(update));
+    on(market, "stream_status", (card, status) => card.applyStreamStatus(status));
+    on(predictions, "prediction_update", (card, update) => card.applyPrediction(update));
+    on(predictions, "prediction_outcome", (card, outcome) => card.applyOutcome(outcome));
+    // Old prices are not to be taken for current ones.
+    market.addEventListener("state", ({ detail }) => {
+      list.dataset.live = detail.phase === "live" ? "yes" : "no";
+    });
+  }
+
+  has(symbol) {
+    return this.#cards.has(symbol);
+  }
+
+  add(symbol) {
+    const card = new SymbolCard(symbol, { actions: this.#actions, onChange: () => this.#draw() });
+    this.#cards.set(symbol, card);
+    this.#list.querySelector("[data-add]").before(card.element);
+    addCopyButtons(card.element);
+  }
+
+  remove(symbol) {
+    this.#cards.get(symbol)?.element.remove();
+    this.#cards.delete(symbol);
+    this.#draw();
+  }
+
+  #draw() {
+    this.#frame ??= requestAnimationFrame(() => {
+      this.#frame = null;
+      for (const card of this.#cards.values()) card.render();
+      this.#drawReplay();
+    });
+  }
+
+  #drawReplay() {
+    const replayed = [...this.#cards.values()].filter((card) => card.source === REPLAY);
+    document.querySelector("[data-replay]").hidden = replayed.length === 0;
+    const day = replayed.map((card) => card.barDate).filter(Boolean).sort().at(-1);
+    const text = day ? `now at ${format.date(day)}` : "";
+    document.querySelector("[data-replay-day]").textContent = text;
+  }
+}
