@@ -1,21 +1,13 @@
 """The page at `/` in a real browser, against a real server and a real feed."""
 
 import asyncio
-import contextlib
 import re
 import shlex
-import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Locator, Page, async_playwright, expect
+from playwright.async_api import expect
 
 from realtime.broadcast import (
     broadcast_market_data,
@@ -24,154 +16,12 @@ from realtime.broadcast import (
     send_alert,
 )
 from realtime.protocol import PredictionOutcome
-from tests.conftest import REDIS, require_program
-from tests.patience import STOP_SECONDS, scaled
-from tests.processes import ROOT, LiveServer, Valkey, process_environment, start_live_server
+from tests.page.conftest import Publish
+from tests.page.visits import Proxy, Visit
+from tests.processes import ROOT, LiveServer, Valkey, start_live_server
 
-# One browser, one server and one feed for all of these.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-Publish = Callable[..., Awaitable[Any]]
 SYMBOLS = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
-# A machine with two cores runs a browser, a server and a feed for these tests.
-expect.set_options(timeout=scaled(20_000))
-
-
-class Proxy:
-    """A TCP proxy on a loopback port that can be cut, and healed on the same port."""
-
-    def __init__(self, target: int) -> None:
-        self.target = target
-        self.port = 0
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
-
-    async def heal(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def cut(self) -> None:
-        """Reset what is open, refuse what comes."""
-        if self._server is not None:
-            self._server.close()
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = asyncio.get_running_loop().create_task(self._serve(reader, writer))
-        self._connections.add(connection)
-        connection.add_done_callback(self._connections.discard)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            there, back = await asyncio.open_connection("127.0.0.1", self.target)
-        except OSError:
-            writer.transport.abort()
-            return
-        try:
-            await asyncio.gather(_copy(reader, back), _copy(there, writer))
-        finally:
-            writer.transport.abort()
-            back.transport.abort()
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
-
-
-class Visit:
-    """The page in a tab, with everything that the browser complained about."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.complaints: list[str] = []
-        page.on("console", self._on_console)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    def _on_console(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            self.complaints.append(message.text)
-
-    async def open(self, port: int) -> None:
-        await self.page.goto(f"http://127.0.0.1:{port}/")
-
-    async def live(self) -> None:
-        """Wait until all three sockets are."""
-        await expect(self.page.locator(".socket[data-phase=live]")).to_have_count(3)
-
-    async def add(self, symbol: str) -> Locator:
-        """Add a symbol through the form; returns its card."""
-        field = self.page.get_by_label("Add a symbol")
-        await field.fill(symbol)
-        await field.press("Enter")
-        return self.page.locator(f"[data-symbol='{symbol.upper()}']")
-
-    def alert(self, message: str) -> Locator:
-        return self.page.locator(".alert-message").get_by_text(message, exact=True)
-
-
-@pytest.fixture(scope="module")
-def own_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    with Valkey(tmp_path_factory.mktemp("valkey")) as valkey:
-        yield valkey
-
-
-@pytest.fixture(scope="module")
-def fed_server(
-    tmp_path_factory: pytest.TempPathFactory, migrated_database: Path, own_valkey: Valkey
-) -> Iterator[LiveServer]:
-    """A server with the replay running beside it."""
-    directory = tmp_path_factory.mktemp("page")
-    shutil.copy(migrated_database, directory / "db.sqlite3")
-    server = start_live_server("uvicorn", directory, {"REDIS_URL": own_valkey.url})
-    feed = subprocess.Popen(
-        [sys.executable, "manage.py", "run_feed", "--rate", "5", "--predict-every", "1"],
-        cwd=ROOT, env=process_environment(directory, server.environment),
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    yield server
-    feed.terminate()
-    feed.wait(STOP_SECONDS)
-    server.stop()
-
-
-@pytest.fixture
-def publish(fed_server: LiveServer, settings: Any) -> Publish:
-    """A function that calls one of realtime.broadcast for the clients of the server."""
-    hosts = [fed_server.environment["REDIS_URL"]]
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": REDIS, "CONFIG": {"hosts": hosts}}}
-    return asyncio.to_thread
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    path = require_program("chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-background-networking"]
-        )
-        yield browser
-        await browser.close()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def visit(browser: Browser) -> AsyncIterator[Visit]:
-    page = await browser.new_page()
-    yield Visit(page)
-    await page.close()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def proxy(fed_server: LiveServer) -> AsyncIterator[Proxy]:
-    proxy = Proxy(fed_server.port)
-    await proxy.heal()
-    yield proxy
-    await proxy.cut()
 
 
 async def test_prices_and_predictions_of_five_symbols_move(
