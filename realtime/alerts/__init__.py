@@ -11,5 +11,6 @@
   database.
 - `firing`: from a rule that fires to its alert. `quota`: how many a user has in a minute.
 - `inbox`: alerts until they are acknowledged. `sending`: stored alerts onto their streams.
-- `dry_run`: how often a rule would have fired. `trial`: the process that computes it.
+- `preview`: what an alert would say. `dry_run`: how often a rule would have fired. `trial`: the
+  process that computes it.
 """

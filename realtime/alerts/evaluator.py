@@ -332,6 +332,11 @@ class SymbolMachine:
             state.wake = due
             heapq.heappush(self._timers, (due, state.rule.id))
 
+    def as_if_fired(self, rule_id: int) -> Fired:
+        """What a rule would give if its first condition were true now."""
+        state = self.states[rule_id]
+        return self._fired(state, state.watches[0], timed=False)
+
     def _fired(self, state: RuleState, watch: Watch, *, timed: bool) -> Fired:
         channels: set[Channel] = {each.metric.channel for each in state.watches}
         numbers = self.numbers(watch)

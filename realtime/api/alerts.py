@@ -12,6 +12,7 @@ from rest_framework.response import Response
 
 from realtime.alerts import inbox
 from realtime.alerts.dry_run import PASTS, Busy, Past, TooMuch, try_out
+from realtime.alerts.preview import preview
 from realtime.alerts.rule_editing import (
     TooManyRules,
     check_allowed,
@@ -26,6 +27,7 @@ from realtime.api.authentication import HasScope, identity_of
 from realtime.api.base import ApiView, Pages, QuerySerializer, Unavailable
 from realtime.api.documented import extend_schema
 from realtime.api.fields import DateTimeField, ModelSerializer
+from realtime.api.reading import check_rate
 from realtime.api.serializers import PROBLEMS, ProblemSerializer
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import Alert, AlertRule
@@ -113,6 +115,24 @@ class DryRunReportSerializer(serializers.Serializer[object]):
     fired_without_cooldown = serializers.IntegerField()
     times = FiringSerializer(many=True)
     times_without_cooldown = FiringSerializer(many=True)
+
+
+class PreviewSerializer(AlertRuleSerializer):
+    """A rule, and for which of its symbols."""
+
+    for_symbol = serializers.CharField(
+        required=False, write_only=True, help_text="Default: the first one that the rule names."
+    )
+
+
+class PreviewReportSerializer(serializers.Serializer[object]):
+    """`numbers`: those that a message may contain, as far as they are known."""
+
+    name = serializers.CharField()
+    symbol = serializers.CharField()
+    condition = serializers.CharField()
+    message = serializers.CharField()
+    numbers = serializers.DictField(child=serializers.FloatField())
 
 
 class RulePagination(Pages):
@@ -242,6 +262,28 @@ class DryRunView(ApiView):
         if "failed" in report:
             raise ValidationError({"rule": [str(report["failed"])]})
         return Response(report)
+
+
+class PreviewView(ApiView):
+    permission_classes = [OwnsAlerts]
+
+    @extend_schema(
+        operation_id="preview_alert_rule",
+        summary="What an alert of a rule would say now. The rule is not made",
+        request=PreviewSerializer,
+        responses={200: PreviewReportSerializer, **PROBLEMS, 429: ProblemSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        check_rate(request, 1)
+        raw = dict(request.data) if isinstance(request.data, dict) else request.data
+        symbol = raw.pop("for_symbol", None) if isinstance(raw, dict) else None
+        definition = _definition(raw, request)
+        try:
+            return Response(preview(definition, symbol))
+        except InvalidRule as exc:
+            raise ValidationError({exc.field or "rule": [exc.reason]}) from exc
+        except BackendUnavailable as exc:
+            raise Unavailable(str(exc)) from exc
 
 
 def _definition(raw: object, request: Request) -> Definition:

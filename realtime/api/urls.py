@@ -7,6 +7,7 @@ from realtime.api.alerts import (
     AlertsView,
     DryRunView,
     PauseAlertRuleView,
+    PreviewView,
     ResumeAlertRuleView,
 )
 from realtime.api.cors import answer_other_origins
@@ -84,6 +85,7 @@ urlpatterns = [
     ),
     path("alert-rules", AlertRulesView.as_view(), name="alert-rules"),
     path("alert-rules/dry-run", DryRunView.as_view(), name="alert-rule-dry-run"),
+    path("alert-rules/preview", PreviewView.as_view(), name="alert-rule-preview"),
     path("alert-rules/<int:pk>", AlertRuleView.as_view(), name="alert-rule"),
     path("alert-rules/<int:pk>/pause", PauseAlertRuleView.as_view(), name="alert-rule-pause"),
     path("alert-rules/<int:pk>/resume", ResumeAlertRuleView.as_view(), name="alert-rule-resume"),

@@ -109,7 +109,7 @@ def test_bars_are_for_users_who_may_read_the_symbol(alice: User, kind: str) -> N
 
 
 @KINDS
-@pytest.mark.parametrize("path", ["alert-rules", "alert-rules/dry-run"])
+@pytest.mark.parametrize("path", ["alert-rules", "alert-rules/dry-run", "alert-rules/preview"])
 @pytest.mark.parametrize("symbols", [["AAPL"], ["BTC-USD", "AAPL"], ["*"]])
 def test_users_have_rules_on_symbols_that_they_may_read(
     each_layer: str, alice: User, path: str, symbols: list[str], kind: str

@@ -37,7 +37,7 @@ def rule_on(*conditions: Any, symbols: Any = ("AAPL",)) -> dict[str, Any]:
     return {"symbols": list(symbols), "conditions": list(conditions)}
 
 
-@pytest.mark.parametrize("path", [RULES, f"{RULES}/dry-run"])
+@pytest.mark.parametrize("path", [RULES, f"{RULES}/dry-run", f"{RULES}/preview"])
 @pytest.mark.parametrize(
     ("scopes", "conditions", "field"),
     [
