@@ -1,6 +1,7 @@
 """Alert rules and alerts in the admin."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -42,6 +43,33 @@ def test_what_is_wrong_is_shown_with_its_field(olga: Client) -> None:
     page = save(olga, {**RULE, "conditions": [{"type": "above", "value": "x"}]})
     assert "conditions[0].value: Expected float" in page.text
     assert not AlertRule.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("owner", "everybody", "error"),
+    [
+        ("", "", "Choose the user who receives the alerts, or tick “Everybody”."),
+        ("olga", "on", "Tick this without an owner, or leave it."),
+    ],
+)
+def test_a_rule_has_an_owner_or_is_for_everybody(
+    olga: Client, owner: str, everybody: str, error: str
+) -> None:
+    pk = personas.olga().pk if owner else ""
+    page = olga.post(
+        reverse(ADD), {"owner": pk, "everybody": everybody, "definition": json.dumps(RULE)}
+    )
+    assert error in page.text
+    assert not AlertRule.objects.exists()
+
+
+def test_a_rule_for_everybody_stays_one_when_it_is_changed(olga: Client) -> None:
+    data = {"everybody": "on", "definition": json.dumps(RULE)}
+    assert olga.post(reverse(ADD), data).status_code == 302
+    change = reverse("admin:realtime_alertrule_change", args=[AlertRule.objects.get().pk])
+    assert re.search('name="everybody"[^>]* checked', olga.get(change).text)
+    assert olga.post(change, data).status_code == 302
+    assert AlertRule.objects.get().owner is None
 
 
 def test_a_rule_is_tried_on_the_past_with_a_button(olga: Client) -> None:

@@ -1,6 +1,7 @@
 """Alert rules in the Django admin, with a dry run; alerts, to look at."""
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from asgiref.sync import async_to_sync
@@ -65,6 +66,9 @@ class DefinitionField(forms.JSONField):
 class AlertRuleForm(_ModelForm):
     """The definition as JSON; what is wrong with it is said with its field."""
 
+    everybody = forms.BooleanField(
+        required=False, help_text="All users receive the alerts; the rule has no owner."
+    )
     name = forms.CharField(
         max_length=100, required=False, help_text="Empty: the conditions in words."
     )
@@ -77,12 +81,19 @@ class AlertRuleForm(_ModelForm):
 
     class Meta:
         model = AlertRule
-        fields = ("owner", "name", "definition", "paused")
+        fields = ("owner", "everybody", "name", "definition", "paused")
+        help_texts = {"owner": "The user who receives the alerts."}
 
     checked: Definition | None = None
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not self.instance._state.adding:
+            self.initial["everybody"] = self.instance.owner_id is None
+
     def clean(self) -> dict[str, object]:
         cleaned = super().clean() or self.cleaned_data
+        self._check_owner(cleaned)
         raw = cleaned.get("definition")
         if isinstance(raw, dict):
             raw = {**raw, "name": cleaned.get("name") or "", "paused": cleaned.get("paused", False)}
@@ -95,6 +106,16 @@ class AlertRuleForm(_ModelForm):
         else:
             self._check_endpoint(self.checked, cleaned.get("owner"))
         return cleaned
+
+    def _check_owner(self, cleaned: Mapping[str, object]) -> None:
+        """A forgotten owner must not make a rule that alerts everybody."""
+        if "owner" not in cleaned:
+            return  # its own error says why
+        owned, everybody = cleaned["owner"] is not None, cleaned.get("everybody")
+        if not owned and not everybody:
+            self.add_error("owner", "Choose the user who receives the alerts, or tick “Everybody”.")
+        if owned and everybody:
+            self.add_error("everybody", "Tick this without an owner, or leave it.")
 
     def _check_endpoint(self, definition: Definition, owner: Any) -> None:
         mine = WebhookEndpoint.objects.filter(owner=owner, pk=definition.escalate_to or 0)
@@ -250,7 +271,7 @@ class AlertProblemAdmin(GuardedAdmin[AlertProblem]):
 
 
 class SeverityFilter(admin.SimpleListFilter):
-    """The severities of rules; publishers may write others, or none."""
+    """The severities; publishers may leave them out."""
 
     title = "severity"
     parameter_name = "severity"
