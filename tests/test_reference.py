@@ -1,11 +1,16 @@
 """The words of both sides of the wire, and of operators, each with its place in the reference."""
 
+import json
 import re
+from functools import cache
+from typing import Any
 
 import msgspec
 import pytest
 from msgspec import Struct
 
+from realtime.api.common_document import TAGS, operations
+from realtime.api.schema import rendered
 from realtime.asyncapi import CLIENT_MESSAGES, messages_of
 from realtime.models import WebhookEvent
 from realtime.protocol import AlertConfig, CloseCode, ErrorCode
@@ -71,3 +76,32 @@ def test_the_reference_lists_every_metric_and_check(title: str, module: str, pat
     defined = re.findall(f'"(?:realtime\\.)?{pattern}"', (ROOT / "realtime" / module).read_text())
     listed = [found for cells in rows(title) for found in re.findall(pattern, cells[0])]
     assert sorted(listed) == sorted(set(defined))
+
+
+@cache
+def rest_operations() -> list[dict[str, Any]]:
+    return list(operations(json.loads(rendered("json", "/api/v1"))))
+
+
+def test_every_operation_of_rest_says_what_it_takes() -> None:
+    for operation in rest_operations():
+        name = operation["operationId"]
+        parameters = operation.get("parameters", [])
+        assert operation.get("summary"), f"{name} has no summary"
+        assert [each["name"] for each in parameters if not each.get("description")] == [], name
+        if "requestBody" in operation:
+            body = operation["requestBody"]["content"]["application/json"]
+            assert body.get("examples"), f"realtime/api/examples.py has no request for {name}"
+
+
+def test_every_operation_of_rest_says_which_errors_it_answers() -> None:
+    for operation in rest_operations():
+        expected = {"503"}
+        expected |= {"401", "403"} if "security" in operation else set()
+        expected |= {"400", "413", "415"} if "requestBody" in operation else set()
+        assert expected <= set(operation["responses"]), operation["operationId"]
+
+
+def test_the_groups_of_rest_are_described_in_reading_order() -> None:
+    used = {tag for operation in rest_operations() for tag in operation["tags"]}
+    assert used == set(TAGS), "TAGS of realtime/api/common_document.py"

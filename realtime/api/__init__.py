@@ -14,5 +14,6 @@
   `recording_document`: predictions from outside in the OpenAPI document.
 - `statistics`: open sockets, and `/metrics`. `metrics`: the numbers in it.
 - `health`: whether a process is alive and ready. `schema`: the OpenAPI and AsyncAPI documents.
-  `events_document`: server-sent events there.
+  `common_document`: errors, parameters and tags there. `examples`: requests that work.
+  `events_document`: server-sent events. `rule_document`: conditions of alert rules.
 """

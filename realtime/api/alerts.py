@@ -28,6 +28,7 @@ from realtime.api.base import ApiView, Pages, QuerySerializer, Unavailable
 from realtime.api.documented import extend_schema
 from realtime.api.fields import DateTimeField, ModelSerializer
 from realtime.api.reading import check_rate
+from realtime.api.rule_document import ActiveHoursField, ConditionsField
 from realtime.api.serializers import PROBLEMS, ProblemSerializer
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import Alert, AlertRule
@@ -53,13 +54,13 @@ class AlertRuleSerializer(serializers.Serializer[Any]):
     id = serializers.IntegerField(read_only=True)
     name = serializers.CharField(required=False)
     symbols = serializers.ListField(child=serializers.CharField(), help_text="Or `*`.")
-    conditions = serializers.ListField(child=serializers.DictField())
+    conditions = ConditionsField()
     match = serializers.ChoiceField(["all", "any"], required=False)
     severity = serializers.ChoiceField(SEVERITIES, required=False)
     message = serializers.CharField(required=False)
     cooldown = serializers.FloatField(required=False, help_text="Seconds.")
     once = serializers.BooleanField(required=False)
-    active_hours = serializers.DictField(required=False)
+    active_hours = ActiveHoursField(required=False)
     expires_at = DateTimeField(required=False)
     paused = serializers.BooleanField(required=False)
     escalate_to = serializers.IntegerField(required=False, help_text="A webhook endpoint of yours.")
@@ -328,9 +329,11 @@ class AlertsQuerySerializer(QuerySerializer):
     severity = serializers.CharField(
         required=False, help_text="One value, or several: `high,critical`."
     )
-    symbol = serializers.CharField(required=False)
-    since = DateTimeField(required=False)
-    cursor = serializers.CharField(required=False)
+    symbol = serializers.CharField(required=False, help_text="Only alerts about this symbol.")
+    since = DateTimeField(required=False, help_text="Of this time or later.")
+    cursor = serializers.CharField(
+        required=False, help_text="Of `next` or `previous` of an earlier answer."
+    )
 
     def validate_severity(self, text: str) -> list[str]:
         names = [name.strip() for name in text.split(",")]
@@ -378,6 +381,10 @@ class AckSerializer(serializers.Serializer[object]):
     )
 
 
+class AckedSerializer(serializers.Serializer[object]):
+    ids = serializers.ListField(child=serializers.CharField())
+
+
 class AckView(ApiView):
     permission_classes = [OwnsAlerts]
 
@@ -385,7 +392,7 @@ class AckView(ApiView):
         operation_id="acknowledge_alerts",
         summary="Acknowledge alerts; the answer has the ids of the user's alerts",
         request=AckSerializer,
-        responses={200: AckSerializer, **PROBLEMS},
+        responses={200: AckedSerializer, **PROBLEMS},
     )
     def post(self, request: Request) -> Response:
         serializer = AckSerializer(data=request.data)

@@ -154,6 +154,12 @@ class Pages(CursorPagination):
     ordering: Any = ("-created_at", "-id")
     page_size = 100
 
+    def get_paginated_response_schema(self, schema: Any) -> dict[str, Any]:
+        described: dict[str, Any] = super().get_paginated_response_schema(schema)
+        for name in ("next", "previous"):
+            del described["properties"][name]["example"]  # an address of another server
+        return described
+
     def paginate_queryset(self, *args: Any, **kwargs: Any) -> list[Any] | None:
         try:
             return super().paginate_queryset(*args, **kwargs)

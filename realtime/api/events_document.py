@@ -19,7 +19,12 @@ _SYMBOL: Final[Operation] = {
     "required": True,
     "schema": {"type": "string"},
 }
-_LAST: Final[Operation] = {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}}
+_LAST: Final[Operation] = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "description": "As `since`, which it comes before: what `EventSource` sends to resume.",
+    "schema": {"type": "string"},
+}
 
 
 def event_paths(root: str) -> dict[str, dict[str, Operation]]:

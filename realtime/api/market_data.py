@@ -38,7 +38,9 @@ class BarsQuerySerializer(QuerySerializer):
         default="1m",
         help_text="In UTC; weeks begin on Monday. Up to `4h` made of bars of a minute.",
     )
-    limit = serializers.IntegerField(default=DEFAULT_LIMIT, min_value=1, max_value=MAX_LIMIT)
+    limit = serializers.IntegerField(
+        default=DEFAULT_LIMIT, min_value=1, max_value=MAX_LIMIT, help_text="At most so many bars."
+    )
     # `Field.source` is DRF's own; the metaclass takes declared fields out before that matters.
     source = serializers.CharField(  # type: ignore[assignment]
         required=False,

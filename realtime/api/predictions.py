@@ -32,7 +32,9 @@ MAX_PAGE: Final = 1000
 
 
 class ScoresQuerySerializer(SymbolsQuerySerializer):
-    model = serializers.CharField(required=False, max_length=64, allow_blank=True)
+    model = serializers.CharField(
+        required=False, max_length=64, allow_blank=True, help_text="Only those of this model."
+    )
 
 
 class PredictionsQuerySerializer(ScoresQuerySerializer):

@@ -3,7 +3,7 @@
 from typing import Any, Final, Literal
 
 import msgspec
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse, PolymorphicProxySerializer
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -13,7 +13,7 @@ from realtime.api.authentication import HasPublishScope
 from realtime.api.base import ApiView, Direct, ViewAnswers
 from realtime.api.documented import extend_schema
 from realtime.api.publishing import publish, shown
-from realtime.api.responses import IDEMPOTENCY_KEY, IDEMPOTENT, respond
+from realtime.api.responses import IDEMPOTENCY_KEY, IDEMPOTENT, one_or_many, respond
 from realtime.api.serializers import (
     PROBLEMS,
     ProblemSerializer,
@@ -101,15 +101,11 @@ class PublishView(ApiView):
 
     @extend_schema(
         operation_id="publish",
+        summary="Publish updates",
         parameters=[IDEMPOTENCY_KEY],
-        request=PolymorphicProxySerializer(
-            component_name="Updates",
-            serializers=[UpdateSerializer, UpdateSerializer(many=True)],
-            resource_type_field_name=None,
-            many=False,
-        ),
+        request=one_or_many("Updates", UpdateSerializer),
         responses={
-            201: PublicationSerializer,
+            201: one_or_many("Published", PublicationSerializer),
             **PROBLEMS,
             **IDEMPOTENT,
             429: ProblemSerializer,

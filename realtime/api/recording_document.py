@@ -2,12 +2,12 @@
 
 from typing import Any, Final
 
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse, PolymorphicProxySerializer
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 from rest_framework import serializers
 
 from realtime.api.documented import extend_schema
 from realtime.api.fields import DateTimeField
-from realtime.api.responses import IDEMPOTENCY_KEY, IDEMPOTENT
+from realtime.api.responses import IDEMPOTENCY_KEY, IDEMPOTENT, one_or_many
 from realtime.api.serializers import ID_HELP, PROBLEMS, ProblemSerializer
 from realtime.payloads import MAX_ID
 from realtime.predictions.fields import MAX_HORIZON, MAX_TEXT, STEPS
@@ -92,14 +92,9 @@ document_recording: Final = extend_schema(
         '`{"predictions": [...]}`. If one is refused, none is stored; the 400 names the field, '
         'in a list with its index: `{"3.data.horizon": ["..."]}`.'
     ),
-    request=PolymorphicProxySerializer(
-        component_name="RecordBody",
-        serializers=[RecordSerializer, RecordSerializer(many=True), RecordsSerializer],
-        resource_type_field_name=None,
-        many=False,
-    ),
+    request=one_or_many("RecordBody", RecordSerializer, RecordsSerializer),
     responses={
-        201: RecordedSerializer,
+        201: one_or_many("RecordedBody", RecordedSerializer),
         **PROBLEMS,
         **IDEMPOTENT,
         429: ProblemSerializer,

@@ -1,11 +1,12 @@
 """Answers of the cores as responses of DRF, and what the OpenAPI document says of their keys."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, PolymorphicProxySerializer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import Serializer
 
 from realtime.access.identity import Identity
 from realtime.api.answers import Answer
@@ -26,6 +27,18 @@ IDEMPOTENT: Final = {
     ),
     422: OpenApiResponse(ProblemSerializer, description="The key was used with another body."),
 }
+
+
+def one_or_many(
+    name: str, kind: type[Serializer[Any]], *others: type[Serializer[Any]]
+) -> PolymorphicProxySerializer:
+    """A body that is one of these, or a list of the first."""
+    return PolymorphicProxySerializer(
+        component_name=name,
+        serializers=[kind, kind(many=True), *others],
+        resource_type_field_name=None,
+        many=False,
+    )
 
 
 def respond(core: Callable[[Identity, object, str | None], Answer], request: Request) -> Response:

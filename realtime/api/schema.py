@@ -24,9 +24,13 @@ from drf_spectacular.settings import SPECTACULAR_DEFAULTS, patched_settings
 from rest_framework.request import Request
 
 from realtime.api.base import ApiView
+from realtime.api.common_document import complete
 from realtime.api.documented import DocumentedSchema, extend_schema
 from realtime.api.events_document import event_paths
 from realtime.asyncapi import document
+
+# In the place of the server that a document is asked of.
+_ORIGIN: Final = "https://this-server.invalid"
 
 # Instead of the project's SPECTACULAR_SETTINGS, which are for its own document.
 SETTINGS: Final[dict[str, object]] = {
@@ -40,6 +44,7 @@ SETTINGS: Final[dict[str, object]] = {
     "DESCRIPTION": "Publish to WebSocket clients, obtain credentials, read alerts, predictions and "
     "statistics. The WebSockets themselves: [asyncapi.json](asyncapi.json).",
     "VERSION": "1",
+    "SERVERS": [{"url": _ORIGIN}],
     # What follows it names the group of a path.
     "SCHEMA_PATH_PREFIX": "/",
     # Fields of the same name that choose among different things.
@@ -89,7 +94,10 @@ class OpenApiView(ApiView):
     def get(self, request: Request) -> HttpResponse:
         renderer: Any = request.accepted_renderer
         prefix = own_url(request, "schema").removesuffix("/schema")
-        return HttpResponse(rendered(renderer.format, prefix), content_type=renderer.media_type)
+        document = rendered(renderer.format, prefix).replace(
+            _ORIGIN.encode(), f"{request.scheme}://{request.get_host()}".encode()
+        )
+        return HttpResponse(document, content_type=renderer.media_type)
 
 
 def own_url(request: HttpRequest | Request, name: str) -> str:
@@ -122,6 +130,7 @@ def _rendered(format: str, prefix: str) -> bytes:
     ):
         schema = Generator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     schema["paths"].update(event_paths(prefix.removesuffix("/api/v1")))
+    complete(schema)
     renderer = OpenApiJsonRenderer() if "json" in format else OpenApiYamlRenderer()
     return force_bytes(renderer.render(schema, renderer_context={}))
 

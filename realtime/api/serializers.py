@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from drf_spectacular.utils import OpenApiResponse, extend_schema_field
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from realtime.api.base import Choice
@@ -93,7 +93,7 @@ class ProblemSerializer(serializers.Serializer[object]):
 
 # What any view that reads a query or a body may answer.
 PROBLEMS: Final[Mapping[int, object]] = {
-    400: OpenApiResponse(description="`{field: [what is wrong with it]}`"),
+    400: ProblemSerializer,
     401: ProblemSerializer,
     403: ProblemSerializer,
 }

@@ -30,6 +30,7 @@ class ConnectionsView(ApiView):
 
     @extend_schema(
         operation_id="connections",
+        summary="Open sockets by channel, and stale streams",
         responses={
             200: ConnectionsSerializer,
             401: ProblemSerializer,

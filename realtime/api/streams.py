@@ -39,7 +39,12 @@ class StreamQuerySerializer(QuerySerializer):
         help_text="`epoch:offset`, such as `next` of an earlier answer: updates after it, oldest "
         "first. Without it: the newest updates.",
     )
-    limit = serializers.IntegerField(default=DEFAULT_LIMIT, min_value=1, max_value=MAX_LIMIT)
+    limit = serializers.IntegerField(
+        default=DEFAULT_LIMIT,
+        min_value=1,
+        max_value=MAX_LIMIT,
+        help_text="At most so many updates.",
+    )
 
     def validate_since(self, text: str) -> Position:
         try:

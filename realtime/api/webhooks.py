@@ -50,6 +50,12 @@ class WebhookSerializer(ModelSerializer[WebhookEndpoint]):
         required=False,
         help_text='Patterns: `["AAPL", "BTC*"]`. Absent: every symbol.',
     )
+    disabled_reason = serializers.ChoiceField(
+        choices=WebhookEndpoint.Reason.choices,
+        allow_blank=True,
+        read_only=True,
+        help_text="Empty: it is not disabled.",
+    )
 
     class Meta:
         model = WebhookEndpoint
@@ -168,7 +174,7 @@ class WebhooksView(_OwnWebhooks, generics.ListAPIView[Any]):
         operation_id="create_webhook",
         summary="A new webhook; the answer has its secret, once",
         request=WebhookSerializer,
-        responses={201: NewWebhookSerializer, **_PROBLEMS},
+        responses={201: NewWebhookSerializer, **PROBLEMS},
     )
     def post(self, request: Request) -> Response:
         serializer = WebhookSerializer(data=request.data)
