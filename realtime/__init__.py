@@ -23,6 +23,7 @@ The order of the rooms is in docs/explanation/architecture.md. The modules that 
 - `db`: the database outside of requests. `users`: users of any model.
 - `aside`: work on one row that must not stop that on others. `cancelling`: ends
   tasks. `retry`: waits for a backend that is away (webhooks: `webhooks.schedule`).
+- `workers`: signs of life of background workers.
 - `remembered`: values that a process keeps for a while.
 - `values`, `shapes`: numbers, times and JSON from outside, checked. `version`: of this release.
 - `webhook_addresses`, `webhook_secrets`: what the models and the sender of webhooks share.

@@ -15,6 +15,7 @@ from django.db import Error as DatabaseError
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from realtime import workers
 from realtime.aside import set_aside
 from realtime.conf import conf
 from realtime.db import in_database
@@ -47,7 +48,9 @@ async def run_retention(stop: asyncio.Event, *, every: float = EVERY) -> None:
     with contextlib.suppress(Stopped):
         while not stop.is_set():
             logger.info("%s", await retry.until_done(pruning))
+            workers.step(lag=0.0, rest=every)
             await set_within(stop, every)
+            workers.step()
 
 
 def prune(now: datetime | None = None) -> Pruned:
@@ -77,6 +80,7 @@ def _delete(rows: QuerySet[Any]) -> int:
         total += rows.filter(pk__in=pks).delete()[0]
 
     while pks := list(rows.exclude(pk__in=kept).values_list("pk", flat=True)[:BATCH]):
+        workers.step()
         try:
             delete(pks)
         except BAD_VALUES:

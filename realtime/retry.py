@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from django.db import DataError, IntegrityError
 
+from realtime import workers
 from realtime.broadcast import PublishFailed
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class Retry:
                 if not self.away:
                     logger.warning("%s (trying again until it is back)", exc)
                 self.away = True
+                workers.step()  # it is the backend that is away, not the worker
             else:
                 if self.away:
                     logger.warning("back after %d more tries", attempt)

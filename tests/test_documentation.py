@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import global_settings
+from django.db.migrations.loader import MigrationLoader
 
 from realtime.conf import DECLARED
 from realtime.version import VERSION
@@ -109,6 +110,11 @@ def test_the_table_of_changes_names_what_exists() -> None:
         code = (ROOT / file).read_text()
         for name in re.findall(r"`(\w+)`", cell):
             assert re.search(rf"^ *(?:class |(?:async )?def )?{name}\b", code, re.M), (file, name)
+
+
+def test_the_migrations_have_one_end() -> None:
+    """Two that follow the same one: let the later one of both depend on the other."""
+    assert MigrationLoader(None).detect_conflicts() == {}
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
@@ -233,7 +239,7 @@ ROOMS = [
     {"payloads"},
     {"delivery"},
     {"broadcast"},
-    {"retry", "aside", "testing", "pytest_plugin"},
+    {"retry", "workers", "aside", "testing", "pytest_plugin"},
     {"models", "connections", "webhook_addresses", "webhook_secrets"},
     {"access", "limits"},
     {"webhooks"},

@@ -28,6 +28,7 @@ from typing import Final, TypeVar
 from django.db import Error as DatabaseError
 from django.db import IntegrityError
 
+from realtime import workers
 from realtime.alerts import progress
 from realtime.alerts.engines import BEAT_SECONDS, Members
 from realtime.alerts.followed_symbol import Tracked, first_position, with_channels
@@ -187,6 +188,7 @@ class _Engine:
             self.arrived.clear()
             await set_within(self.arrived, self._patience())
         began = time.monotonic()
+        workers.step(lag=self.waiting.lag())
         for _ in range(min(BATCH, len(self.waiting))):
             await self._take(*self.waiting.take())
             if time.monotonic() - began > BATCH_SECONDS:

@@ -7,6 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from typing import Final
 
+from realtime import workers
 from realtime.delivery.updates import Update
 
 # Updates of one symbol that wait. Of any more, only the newest waits, and the ones before it are
@@ -26,6 +27,12 @@ class Waiting:
 
     def __contains__(self, symbol: str) -> bool:
         return symbol in self._queues
+
+    def lag(self) -> float | None:
+        """The age in seconds of the update that is next; 0.0 if none waits."""
+        for queue in self._queues.values():
+            return workers.age_of(queue[0][0])
+        return 0.0
 
     def add(self, update: Update) -> None:
         queue = self._queues.setdefault(update.stream.symbol, deque())

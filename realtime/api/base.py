@@ -35,6 +35,7 @@ from realtime.api.authentication import CredentialAuthentication
 from realtime.api.documented import DocumentedSchema
 from realtime.broadcast import PublishFailed
 from realtime.connections import StatisticsUnavailable
+from realtime.delivery.publisher import BackendUnavailable
 from realtime.values import finite
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,12 @@ def handle_exception(exc: Exception, context: dict[str, object]) -> Response | N
     if isinstance(exc, RequestDataTooBig):
         exc = BodyTooLarge()
     elif isinstance(
-        exc, PublishFailed | StatisticsUnavailable | TicketsUnavailable | UserAccessFailed
+        exc,
+        BackendUnavailable
+        | PublishFailed
+        | StatisticsUnavailable
+        | TicketsUnavailable
+        | UserAccessFailed,
     ):
         exc = Unavailable(str(exc))
     elif isinstance(exc, InterfaceError | OperationalError):

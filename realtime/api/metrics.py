@@ -5,7 +5,7 @@ tells of all. A process is named by its id in Redis, and a restarted process has
 counters are new series to Prometheus, not ones that went back.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -18,10 +18,12 @@ from realtime.connections import connection_manager
 from realtime.models import WebhookDelivery
 from realtime.streams import CHANNELS
 from realtime.version import VERSION
+from realtime.workers import WorkerState, read_workers
 
 # How long a worker that keeps up may take to begin with a delivery that is due.
 OVERDUE: Final = timedelta(seconds=10)
 
+_OF_WORKER: Final = ("worker", "process")
 Family = type[CounterMetricFamily] | type[GaugeMetricFamily]
 
 # Name in a lease -> kind, name, help, and by how much the number is divided for its unit.
@@ -63,6 +65,7 @@ class _Numbers(Collector):
         yield from _of_project()
         yield from _of_processes(connection_manager.get_activity())
         yield from _of_webhooks()
+        yield from _of_workers(read_workers())
 
 
 def _of_project() -> Iterator[Metric]:
@@ -114,6 +117,23 @@ def _of_webhooks() -> Iterator[Metric]:
     )
 
 
+def _of_workers(states: Sequence[WorkerState]) -> Iterator[Metric]:
+    lag = GaugeMetricFamily(
+        "ara_worker_lag_seconds", "By how much a background worker is behind.", labels=_OF_WORKER
+    )
+    age = GaugeMetricFamily(
+        "ara_worker_step_age_seconds", "Time since a worker's last step.", labels=_OF_WORKER
+    )
+    hangs = GaugeMetricFamily("ara_worker_hangs", "1: the worker hangs.", labels=_OF_WORKER)
+    for each in states:
+        labels = [each.worker, each.process]
+        age.add_metric(labels, each.step_age)
+        hangs.add_metric(labels, int(each.hangs))
+        if each.lag is not None:
+            lag.add_metric(labels, each.lag)
+    yield from (lag, age, hangs)
+
+
 def exposition() -> bytes:
-    """All numbers as Prometheus reads them; raises StatisticsUnavailable."""
+    """All numbers as Prometheus reads them; raises StatisticsUnavailable, BackendUnavailable."""
     return generate_latest(_Numbers())

@@ -18,6 +18,7 @@ from typing import Final, TypeVar
 
 from django.db import Error as DatabaseError
 
+from realtime import workers
 from realtime.bars.candles import (
     BarKey,
     BarSeries,
@@ -89,6 +90,7 @@ class _Session:
     candles: Candles = field(default_factory=Candles)
     stored: dict[str, Position] = field(default_factory=dict)
     positions: dict[str, Position] = field(default_factory=dict)
+    newest: Update | None = None  # of those read since the last write
 
     async def run(self) -> None:
         """Read and write until `stop`; raises StaleCheckpoint and Stopped."""
@@ -98,12 +100,18 @@ class _Session:
         try:
             while not (self.stop.is_set() or reading.done()):
                 await self._flush()
+                workers.step(lag=self._lag())
                 await set_within(self.stop, self.flush_every)
         finally:
             await cancel(reading)
         if not reading.cancelled():
             reading.result()
         await self._flush()
+
+    def _lag(self) -> float | None:
+        """Seconds by which the newest update that was written had been published before."""
+        newest, self.newest = self.newest, None
+        return 0.0 if newest is None else workers.age_of(newest)
 
     # Reading ----------------------------------------------------------------------------------
 
@@ -141,6 +149,7 @@ class _Session:
         self.positions[lost.stream.symbol] = Position(lost.epoch, lost.last)
 
     async def _count(self, update: Update) -> None:
+        self.newest = update
         try:
             id = corrected_id(update.data)
             if id is not None:
@@ -211,6 +220,7 @@ class _Session:
             began = time.monotonic()
             own = {key: candle for symbol in part for key, candle in candles[symbol].items()}
             await self._store_slice(own, part)
+            workers.step()
             if len(part) == SLICE:  # as much time for other writers
                 await asyncio.sleep(min(time.monotonic() - began, SLICE_SECONDS))
 

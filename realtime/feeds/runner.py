@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
-from realtime import broadcast
+from realtime import broadcast, workers
 from realtime.aside import set_aside
 from realtime.bars.candles import FUTURE, REMEMBERED, InvalidTick, corrected_price, read_price
 from realtime.broadcast import Broadcast, InvalidUpdate, PublishFailed
@@ -159,7 +159,9 @@ class FeedRunner:
         """Publish the ticks of the reader, all that are waiting at a time."""
         more = True
         while more:
+            workers.step(lag=self.progress.lag, rest=None)  # a market may be closed
             arrived = [await self._queue.get()]
+            workers.step()
             while not self._queue.empty():
                 arrived.append(self._queue.get_nowait())
             more = arrived[-1] is not None

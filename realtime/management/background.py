@@ -17,6 +17,7 @@ from realtime import broadcast
 from realtime.cancelling import cancel_others
 from realtime.retry import set_within
 from realtime.standalone.supervisor import WELL_SECONDS, restart_delay
+from realtime.workers import Worker, reporting, run_as
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +44,20 @@ class BackgroundCommand(BaseCommand):
             )
         try:
             with _kept_connections():
-                asyncio.run(until_told(lambda stop: self.run(stop, **options)))
+                asyncio.run(until_told(lambda stop: self._run(stop, options)))
         except ImproperlyConfigured as exc:
             raise CommandError(str(exc)) from exc
+
+    async def _run(self, stop: asyncio.Event, options: Mapping[str, object]) -> None:
+        name = type(self).__module__.rpartition(".")[2]
+        await run_reported(name, lambda stop: self.run(stop, **options), stop)
+
+
+async def run_reported(name: str, work: Work, stop: asyncio.Event) -> None:
+    """Run `work` as a worker whose signs of life others can read."""
+    async with reporting([name]) as workers:
+        run_as(workers[name])
+        await work(stop)
 
 
 @contextmanager
@@ -88,18 +100,22 @@ async def keep_running(works: Mapping[str, Work], stop: asyncio.Event) -> None:
 
     Raises ImproperlyConfigured when one of them does: trying again would not help.
     """
-    tasks = [asyncio.create_task(_keep(name, work, stop)) for name, work in works.items()]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-    finally:
-        stop.set()
-        await asyncio.wait(tasks)
+    async with reporting(works) as workers:
+        tasks = [
+            asyncio.create_task(_keep(workers[name], work, stop)) for name, work in works.items()
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            stop.set()
+            await asyncio.wait(tasks)
     for task in tasks:
         task.result()
 
 
-async def _keep(name: str, work: Work, stop: asyncio.Event) -> None:
-    deaths = 0
+async def _keep(worker: Worker, work: Work, stop: asyncio.Event) -> None:
+    run_as(worker)
+    name, deaths = worker.name, 0
     while not stop.is_set():
         began = time.monotonic()
         try:
@@ -111,6 +127,7 @@ async def _keep(name: str, work: Work, stop: asyncio.Event) -> None:
         if stop.is_set():
             return
         deaths = 1 if time.monotonic() - began > WELL_SECONDS else deaths + 1
+        worker.restarts += 1
         delay = restart_delay(deaths)
         logger.error("%s ended; it begins again in %g s", name, delay)
         await set_within(stop, delay)

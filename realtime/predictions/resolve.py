@@ -12,7 +12,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -21,6 +21,7 @@ from django.db import Error as DatabaseError
 from django.db import transaction
 from django.utils import timezone
 
+from realtime import workers
 from realtime.aside import is_outage, readable, set_aside
 from realtime.broadcast import PublishFailed, broadcast_prediction_outcomes
 from realtime.conf import conf
@@ -50,16 +51,22 @@ async def run_outcomes(stop: asyncio.Event, *, every: float = EVERY) -> None:
     one_pass = in_database(resolve_due, thread_sensitive=False)
     with contextlib.suppress(Stopped):
         while not stop.is_set():
-            if (await retry.until_done(one_pass)).looked_at < BATCH:
+            done = await retry.until_done(one_pass)
+            workers.step(lag=done.lag)
+            if done.looked_at < BATCH:
                 await set_within(stop, every)
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """How many predictions were looked at, and how many of them were resolved."""
+    """How many predictions were looked at, and how many of them were resolved.
+
+    `lag`: by how many seconds the first of them was looked at too late.
+    """
 
     looked_at: int
     resolved: int
+    lag: float = field(default=0.0, compare=False)
 
 
 def resolve_all() -> int:
@@ -93,7 +100,12 @@ def resolve_due(now: datetime | None = None) -> Pass:
     resolved = [row for key, found in known.items() for row in _store_each(*key, found, now)]
     forgotten = StoredPrediction.objects.filter(announced_at=None, resolved_at__lt=now - FORGOTTEN)
     _announce([*resolved, *readable(forgotten.order_by("resolved_at"), BATCH, _be_silent)])
-    return Pass(len(due), len(resolved))
+    lag = max((_seconds_late(row, now) for row in due), default=0.0)
+    return Pass(len(due), len(resolved), lag)
+
+
+def _seconds_late(row: StoredPrediction, now: datetime) -> float:
+    return 0.0 if row.check_at is None else max(0.0, (now - row.check_at).total_seconds())
 
 
 def _alone(row: StoredPrediction) -> AbstractContextManager[None]:

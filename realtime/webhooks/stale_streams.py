@@ -14,6 +14,7 @@ from typing import Final
 from django.db import Error as DatabaseError
 from django.db import IntegrityError, transaction
 
+from realtime import workers
 from realtime.aside import set_aside
 from realtime.cancelling import run_until
 from realtime.db import in_database
@@ -39,8 +40,10 @@ async def run_freshness(stop: asyncio.Event) -> None:
 async def _watch(retry: Retry) -> None:
     quiet: dict[Stream, bool] = {}  # streams that were quiet before: are they quiet now?
     try:
+        workers.step(lag=0.0, rest=None)
         async with aclosing(follow_status(STREAMS)) as items:
             async for status in items:
+                workers.step()
                 stream = status.stream
                 if status.stale and not status.reason and not quiet.get(stream):
                     tolerance = timedelta(0) if stream in quiet else _SAME
@@ -49,6 +52,7 @@ async def _watch(retry: Retry) -> None:
                         await retry.until_done(in_database(partial(tell, status, tolerance)))
                 elif stream in quiet and not status.stale:
                     quiet[stream] = False
+                workers.step(rest=None)
     except Stopped:
         pass
 

@@ -15,6 +15,7 @@ from asgiref.sync import sync_to_async
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
+from realtime import workers
 from realtime.aside import set_aside
 from realtime.cancelling import cancel
 from realtime.conf import conf
@@ -76,6 +77,7 @@ class _Worker:
                 while not self._stop.is_set():
                     idle = not self._attempts
                     jobs = await self._next_jobs()
+                    workers.step(lag=self._lag(jobs))
                     for job in jobs:
                         self._start(sender, job)
                     if self._once and idle and not jobs:
@@ -97,6 +99,11 @@ class _Worker:
                 await in_database(prune)()
             self._pruned_at = time.monotonic()
         return await in_database(claim)(PLACES - len(self._attempts))
+
+    def _lag(self, jobs: list[Job]) -> float | None:
+        """Seconds for which the oldest new event has waited; None while no place is free."""
+        new = [(timezone.now() - job.created_at).total_seconds() for job in jobs if job.tries == 1]
+        return max(new) if new else None if len(self._attempts) >= PLACES else 0.0
 
     def _start(self, sender: Sender, job: Job) -> None:
         task = asyncio.create_task(self._attempt(sender, job))

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Final
 
 from django.core.management.base import CommandParser
@@ -40,7 +41,7 @@ class Command(BackgroundCommand):
             help=f"some of {', '.join(WORKS)} (default: all)",
         )
 
-    async def run(self, stop: asyncio.Event, **options: Any) -> None:
+    async def _run(self, stop: asyncio.Event, options: Mapping[str, Any]) -> None:
         await keep_running({name: WORKS[name] for name in options["only"]}, stop)
 
 

@@ -19,7 +19,7 @@ from realtime.feeds.replay import Replay
 from realtime.feeds.runner import FeedRunner
 from realtime.feeds.sources import LIVE, REPLAY, live_feed, own_feed
 from realtime.feeds.ticks import Feed
-from realtime.management.background import until_told
+from realtime.management.background import run_reported, until_told
 from realtime.predictions.predictors import configured_predictor
 from realtime.protocol import MAX_HORIZON
 from realtime.streams import InvalidSymbol, parse_symbol
@@ -114,7 +114,13 @@ class Command(BaseCommand):
             if not options["no_predictions"]:
                 configured_predictor()
             feed, symbols = self._feed(options)
-            asyncio.run(until_told(lambda stop: self._run(stop, feed, symbols, options)))
+            asyncio.run(
+                until_told(
+                    lambda stop: run_reported(
+                        "run_feed", lambda stop: self._run(stop, feed, symbols, options), stop
+                    )
+                )
+            )
         except (FeedError, ImproperlyConfigured) as exc:
             raise CommandError(str(exc)) from exc
 
