@@ -123,7 +123,7 @@ def _begin(name: str, fingerprint: str, holder: str) -> State:
     try:
         answer: bytes = layer.sync_client.eval(_BEGIN, 1, key, fingerprint, holder, lease, life)
     except (RedisError, OSError) as exc:
-        logger.warning("idempotency key not checked: %s", exc)
+        logger.warning("the idempotency key was not checked: %s", exc)
         return "first"  # stored items are recognised by their ids
     state: State = answer.decode()  # type: ignore[assignment]  # one of the four above
     return state

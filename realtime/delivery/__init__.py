@@ -7,15 +7,16 @@
 - `process_layer`: the part of a layer in one process. `fanout`: which socket gets an update.
 - `stream_state`: one stream as a process knows it. `updates`: one update, built once for all
   sockets.
-- `event_stream`: messages as server-sent events. `narrow`: little room for what is not read.
+- `event_stream`: messages as server-sent events. `narrow`: keeps the buffers of a slow client
+  small.
 - `readers`: a rate limit or an alert filter before a socket. `outbox`: what waits for one
   client.
 - `sockets`: two ways to send. `cork`: joins writes. `heartbeat`: the timer of pings.
 - `follow`: reads streams inside the server. `unstored`: alerts that are in no inbox yet.
-- `rhythm`: when a stream is quiet for too long. `staleness`: tells its readers.
-- `readiness`: whether a probe hears that the process takes newcomers.
+- `rhythm`: when a stream has been quiet for too long. `staleness`: tells its readers.
+- `readiness`: whether a probe hears that the process accepts new connections.
 - `server`: `manage.py serve`. `server_http`, `server_protocol`, `frames`: its protocols.
 - `events`: updates that `group_send` publishes.
 - `recording`: what this process publishes, for tests.
-- `line`, `turns`, `files`: how much of HTTP, of messages and of connections at a time.
+- `line`, `turns`, `files`: how many HTTP requests, messages and connections at a time.
 """

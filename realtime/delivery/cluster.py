@@ -1,8 +1,8 @@
-"""Redis Cluster, which is not supported: telling it from a server that is.
+"""Recognises a Redis Cluster, which the channel layer does not support.
 
-One script numbers updates of several streams, and an index belongs to all streams of a channel: a
-cluster would spread their keys over its nodes. Several servers, each with whole streams, are
-several hosts of the channel layer.
+One script numbers the updates of several streams, and all streams of a channel share an index: a
+cluster would spread their keys over its nodes. To shard, list several servers as hosts of the
+channel layer: each then holds whole streams.
 """
 
 from redis import Redis
@@ -13,5 +13,5 @@ def is_cluster(client: Redis) -> bool:
     """Whether a server is a node of a cluster; raises RedisError if it does not answer."""
     try:
         return bool(client.info("cluster").get("cluster_enabled"))
-    except ResponseError:  # its user may not ask
+    except ResponseError:  # this user may not run the command
         return False

@@ -1,7 +1,7 @@
-"""Joining what one turn of the event loop has for a socket into one write.
+"""Joins everything that one turn of the event loop has for a socket into one write.
 
-A burst of updates arrives in one read from Redis. Written one by one, each costs every socket a
-system call; held back until the read is used up, they cost it one.
+A burst of updates arrives in one read from Redis. Written one by one, each update costs a system
+call per socket; held back until the read is processed, the whole burst costs one.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class Cork:
         self.sockets: list[Corked] = []
 
     def begin(self) -> None:
-        """Hold frames back until this turn of the loop ends: as soon as anybody waits for I/O."""
+        """Hold frames back until this turn of the loop ends, before it waits for I/O again."""
         if not self.active:
             self.active = True
             asyncio.get_running_loop().call_soon(self._end)

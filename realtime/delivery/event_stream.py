@@ -1,6 +1,6 @@
-"""Messages as server-sent events, with the ids from which their reader resumes. Pure: no I/O.
+"""Messages as server-sent events, with the ids from which a reader resumes. Pure: no I/O.
 
-The id of an event is where the reader stands when it has had it: `epoch:offset`, and for several
+The id of an event is the position of a reader that has received it: `epoch:offset`, and for several
 streams `AAPL=epoch:offset,MSFT=epoch:offset`.
 """
 
@@ -16,7 +16,7 @@ HEARTBEAT: Final = b": heartbeat\n\n"
 
 
 class _Seen(Struct):
-    """What of a message moves its reader."""
+    """The fields of a message that move its reader's position."""
 
     type: str
     channel: str = ""
@@ -33,7 +33,7 @@ _decoder: Final = msgspec.json.Decoder(_Seen)
 
 
 class EventStream:
-    """Writes the events of one reader; `since` is where it stands at the beginning."""
+    """Writes the events of one reader; `since` is the position from which it starts."""
 
     __slots__ = ("_id", "_positions", "_texts")
 
@@ -43,7 +43,7 @@ class EventStream:
         self._id = b""
 
     def event(self, text: bytes) -> bytes:
-        """One message, which is JSON and so has no line feed."""
+        """One message as an event. A message is JSON, so it contains no line feed."""
         seen = _decoder.decode(text)
         fields = b""
         if self._moves(seen):
@@ -71,7 +71,7 @@ class EventStream:
         return self._id != before
 
     def _begun(self, name: str, info: StreamInfo, channel: str) -> Position:
-        """Where a reader stands that has been told of a subscription, and not got anything yet."""
+        """The position of a reader that is subscribed but has received no update yet."""
         known = self._positions.get(name)
         if info.recovered is True and known is not None:
             return Position(info.epoch, known.offset)
@@ -86,7 +86,7 @@ class EventStream:
 def parse_event_id(text: str, names: Sequence[str]) -> dict[str, Position]:
     """The positions in an id, by the name of the stream; raises InvalidPosition.
 
-    One without names is for the only stream, or for the first of `alerts`.
+    An id without names applies to the only stream, or to the first stream of `alerts`.
     """
     if "=" not in text:
         if not names:

@@ -1,6 +1,6 @@
-"""Updates by the letter of Channels: `group_send("market-data.AAPL", {"type": "stream.update"})`.
+"""Updates sent the Channels way: `group_send("market-data.AAPL", {"type": "stream.update"})`.
 
-What is wrong with one its sender hears, before anything is sent.
+An invalid update raises in the sender, before anything is sent.
 """
 
 import uuid
@@ -23,7 +23,7 @@ def update_in(group: str, message: Message) -> tuple[Stream, bytes] | None:
     """
     stream = Stream.from_group(group)
     if stream is not None and not isinstance(message.get("type"), str):
-        raise InvalidUpdate("type", f"a message to {group} has a type, such as {_EXAMPLE}")
+        raise InvalidUpdate("type", f"a message to {group} needs a type, such as {_EXAMPLE}")
     if message.get("type") != UPDATE:
         return None
     if stream is None:
@@ -31,7 +31,8 @@ def update_in(group: str, message: Message) -> tuple[Stream, bytes] | None:
         return None
     if stream.wildcard:
         raise InvalidUpdate(
-            "group", f"{group} is of readers of all symbols; publish to {stream.channel}.SYMBOL"
+            "group",
+            f"{group} is the group of readers of all symbols; publish to {stream.channel}.SYMBOL",
         )
     _check_fields(stream, message)
     body = _body(stream, check_data(message["data"], "data"))
@@ -40,7 +41,7 @@ def update_in(group: str, message: Message) -> tuple[Stream, bytes] | None:
 
 
 def _require_foreign(group: str) -> None:
-    """Nobody would hear what is sent to a name that only looks like that of a stream."""
+    """Refuse a name that only looks like that of a stream: no reader would receive the message."""
     channel, dot, _ = group.partition(".")
     if dot and channel in CHANNELS:
         names = "alerts.all and alerts.user-ID" if channel == "alerts" else f"{channel}.SYMBOL"

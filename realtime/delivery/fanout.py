@@ -1,8 +1,8 @@
-"""The local part of a channel layer: who is here, where each stream stands, who gets an update.
+"""The local part of a channel layer: its readers, each stream's position, who gets an update.
 
 Every update has its stream's next offset. A process that sees an offset beyond the next one has
-missed something (a reconnect, a failover, a dropped pub/sub message): it asks the layer for the
-history and delivers nothing later until the hole is filled. `gap` is for what is gone for good.
+missed an update (after a reconnect, a failover or a dropped pub/sub message): it reads the history
+and delivers nothing later until the hole is filled. `gap` reports updates that are lost for good.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ from realtime.streams import Channel, Stream
 
 logger = logging.getLogger(__name__)
 
-# Updates kept in the process for all streams together; each keeps fewer when there are many.
+# Updates kept in the process for all streams together: the more streams, the fewer each keeps.
 RECENT_TOTAL: Final = 60_000
-# Seconds for which a stream keeps what was read from the history for one reader.
+# Seconds for which a stream keeps the updates read from the history for one reader.
 HOLD_SECONDS: Final = 5.0
-# Seconds until a history that could not be read is asked for again.
+# Seconds until the next attempt to read a history that could not be read.
 RETRY_SECONDS: Final = 0.5
-# Seconds for which losses are gathered for one line in the log.
+# Seconds during which losses are gathered into one line of the log.
 TELL_SECONDS: Final = 1.0
 
 
@@ -41,9 +41,9 @@ class Fanout:
         self.streams: dict[str, StreamState] = {}
         # Readers of every symbol of a channel, by channel and owner.
         self.wildcards: dict[str, dict[object, Reader]] = {}
-        # Channels whose streams are all known here: one that appears later is a new stream.
+        # Channels whose streams are all known here: a stream that appears later is new.
         self.complete: set[Channel] = set()
-        # Streams that have had updates, and how many they were when all of them were trimmed.
+        # Streams that have had updates, and their number when all of them were last trimmed.
         self._born = 0
         self._trimmed = 1
         self._tasks: set[asyncio.Task[None]] = set()
@@ -51,13 +51,13 @@ class Fanout:
         self._failed: dict[str, None] = {}
         self._retry: asyncio.TimerHandle | None = None
         self.freshness = Freshness(self.streams, self._audience, self._learn)
-        # How many updates were lost of which streams, until that is logged.
+        # Updates lost since the last line in the log, by stream.
         self._losses: dict[str, int] = {}
         self._losing: asyncio.TimerHandle | None = None
-        self.lost = 0  # updates that were gone from the history before this process had them
+        self.lost = 0  # updates dropped from the history before this process read them
 
     def state(self, stream: Stream) -> StreamState:
-        """The state of a stream, made at its first mention."""
+        """The state of a stream, created at its first mention."""
         group = stream.group
         state = self.streams.get(group)
         if state is None:
@@ -66,14 +66,14 @@ class Fanout:
         return state
 
     def _bear(self, state: StreamState) -> None:
-        """The stream has its first update here."""
+        """Register a stream that has its first update here."""
         state.born = True
         self._born += 1
         if self._born >= 1.25 * self._trimmed:
             self._trim()
 
     def _trim(self) -> None:
-        """There are more streams than last time: quiet ones, too, remember fewer now."""
+        """Trim every stream, quiet ones too, now that there are more of them."""
         self._trimmed = self._born
         now, keep = time.monotonic(), self._keep()
         for state in self.streams.values():
@@ -83,7 +83,7 @@ class Fanout:
     # Updates in -----------------------------------------------------------------------------
 
     def receive(self, update: Update) -> None:
-        """Take an update from the backend, in whatever order and however often it comes."""
+        """Take an update from the backend. Updates may arrive out of order and more than once."""
         state = self.state(update.stream)
         if state.waiting is not None:
             state.waiting.append(update)
@@ -112,7 +112,7 @@ class Fanout:
         for reader in tuple(state.readers.values()):
             try:
                 reader.deliver(update)
-            except Exception:  # or those behind it would lose the update, and never hear of it
+            except Exception:  # the other readers must still get the update
                 logger.exception("a reader of %s failed", state.stream.group)
         wildcards = self.wildcards.get(update.stream.channel)
         if wildcards:
@@ -145,7 +145,7 @@ class Fanout:
         return state.resync
 
     async def _resync(self, state: StreamState) -> None:
-        """Bring a stream to the head of its history, then deliver what came meanwhile."""
+        """Bring a stream to its history's head, then deliver the updates received meanwhile."""
         try:
             filled = await self._fill(state)
         finally:
@@ -160,10 +160,10 @@ class Fanout:
             self._start_resync(state)
 
     async def _fill(self, state: StreamState) -> bool:
-        """Page by page, as far as the history has it; False if it could not be read."""
+        """Apply the history page by page up to its head; False if it could not be read."""
         state.again = False
-        # What came before the read is in the history, or was taken back with it: asking about it
-        # once more would get the same answer.
+        # Updates that came before this read are in the history, or were rolled back with it: a
+        # second read about them would get the same answer.
         state.waiting = []
         page: Page | None = None
         while page is None or page.more:
@@ -179,14 +179,14 @@ class Fanout:
             self._failed.pop(state.stream.group, None)
             first_look = not state.ready and not state.new
             state.ready = True
-            # Its updates go out in one write to each socket.
+            # The updates of a page go out in one write to each socket.
             cork_of(asyncio.get_running_loop()).begin()
             self._apply(state, page, first_look=first_look)
         return True
 
     def _try_again(self, state: StreamState, reason: Exception) -> None:
         if not self._failed:
-            logger.warning("history of %s not readable: %s", state.stream.group, reason)
+            logger.warning("the history of %s could not be read: %s", state.stream.group, reason)
         self._failed[state.stream.group] = None
         if self._retry is None:
             loop = asyncio.get_running_loop()
@@ -194,7 +194,7 @@ class Fanout:
             self._retry = loop.call_later(delay, lambda: self._retry_one())
 
     def _retry_one(self) -> None:
-        """Ask for one stream; the others follow when that has worked."""
+        """Read the history of one stream; the others follow once that has worked."""
         self._retry = None
         group = next((group for group in self._failed if group in self.streams), None)
         if group is None:
@@ -209,8 +209,8 @@ class Fanout:
     async def _read_page(self, state: StreamState) -> Page:
         """The history from the state's position on, checked against what was delivered.
 
-        A backend that comes back with older data (a replica that lagged, a restored dump) numbers
-        again what was numbered before: other updates under offsets that clients have seen.
+        A backend that comes back with older data (a lagging replica, a restored dump) would assign
+        offsets that clients have already seen to other updates.
         """
         if not state.ready and not state.new:
             return await self._history.read_history(state.stream, None)
@@ -239,9 +239,9 @@ class Fanout:
         return next(same, before)
 
     def _apply(self, state: StreamState, page: Page, *, first_look: bool) -> None:
-        """Deliver what a page has beyond the state; name what it lacks."""
+        """Deliver the updates of a page beyond the state, and announce a gap for those it lacks."""
         if first_look and state.epoch == NO_EPOCH:
-            # No reader here has a position yet: readers that wait for one get a snapshot.
+            # No reader here has a position yet: those that wait for one start with a snapshot.
             state.epoch, state.offset, state.forks = page.epoch, page.offset, page.forks
             if page.offset:
                 self._bear(state)
@@ -264,7 +264,8 @@ class Fanout:
         next_offset = updates[0].offset if updates else page.offset + 1
         lost = not same or next_offset != known + 1
         if lost and not state.born and next_offset == 1:
-            # Nobody has had an update yet; who asked for it by name was told another epoch.
+            # No reader has had an update yet, but those that subscribed by name were told another
+            # epoch.
             for reader in self._told(state):
                 reader.deliver_gap(state.stream, 1, 0, page.epoch)
             state.epoch, lost = page.epoch, False
@@ -280,16 +281,16 @@ class Fanout:
         for update in updates[:-1] if lost else updates:
             self._deliver(state, update)
         if lost and updates:
-            # After a gap the newest one is marked: whatever the reader had is out of date.
+            # After a gap the newest update is marked: everything the reader had is out of date.
             state.adopt(updates[-1], self._keep())
             for reader in self._audience(state):
                 reader.deliver_snapshot(updates[-1])
         state.offset = page.offset
         if updates:
-            state.heard = _published(updates[-1])  # not when it arrived, which is late
+            state.heard = _published(updates[-1])  # not the time of its late arrival
 
     def _turn(self, state: StreamState, page: Page) -> None:
-        """The page's epoch goes on where this one has ended: nothing of it is missing."""
+        """Turn to the page's epoch, which continues this one without a missing update."""
         known = page.known(state.position)
         self._note_loss(state, 0)
         for reader in self._told(state):
@@ -299,7 +300,7 @@ class Fanout:
         state.epoch, state.offset, state.moved = page.epoch, known, time.monotonic()
 
     def _note_loss(self, state: StreamState, updates: int) -> None:
-        """For one line in the log: when Redis comes back it is so with all streams at once."""
+        """Gather losses for one line in the log, since an outage affects all streams at once."""
         self.lost += updates
         if self._losing is None:
             loop = asyncio.get_running_loop()
@@ -317,16 +318,16 @@ class Fanout:
             )  # fmt: skip
         if len(losses) > len(lost):
             logger.warning(
-                "%d streams have a new epoch, and nothing of it is missing: Redis has started over",
+                "%d streams have a new epoch without a missing update: Redis has been restarted",
                 len(losses) - len(lost),
             )
 
     def _told(self, state: StreamState) -> list[Reader]:
-        """Readers that know the epoch: those that asked for the stream, others after an update."""
+        """Readers that know the epoch: before a first update only those that named the stream."""
         return self._audience(state) if state.born else list(state.readers.values())
 
     def resync_all(self, groups: Iterable[str]) -> None:
-        """After a reconnect: compare these streams with their histories."""
+        """Compare these streams with their histories after a reconnect."""
         for group in tuple(groups):
             state = self.streams.get(group)
             if state is not None:
@@ -334,14 +335,14 @@ class Fanout:
                 self._start_resync(state)
 
     async def ready(self, state: StreamState) -> None:
-        """Wait until the position of a stream is known. The caller bounds the time."""
+        """Wait until the position of a stream is known. The caller sets the time limit."""
         while not state.ready:
             await asyncio.wait([self._start_resync(state)])
             if not state.ready:
                 await asyncio.sleep(0.1)  # the backend is away; the layer reconnects by itself
 
     async def cover(self, state: StreamState, since: Position) -> None:
-        """Bring into memory what a reader at `since` has missed, if it is held at all."""
+        """Read what a reader at `since` has missed into memory, as far as it is held."""
         if not state.needs_history(since):
             return
         if state.is_behind(since):
@@ -349,11 +350,11 @@ class Fanout:
             return
         page = await self._history.read_history(state.stream, since)
         if page.epoch == state.epoch and page.updates:
-            # Only what lies before the memory: later ones come, or came, by the usual way.
+            # Only updates older than those in memory: later ones arrive the usual way.
             first = state.recent[0].offset if state.recent else state.offset + 1
             older = [update for update in page.updates if update.offset < first]
             if older and older[-1].offset == first - 1:
-                # More than is kept otherwise, until the reader has had the time to begin.
+                # Keep more than usual, until the reader has had time to start.
                 state.recent.extendleft(reversed(older))
                 state.trim(RECENT)  # more may have come while this was read
                 state.hold_until = time.monotonic() + HOLD_SECONDS
@@ -361,7 +362,7 @@ class Fanout:
     # Readers --------------------------------------------------------------------------------
 
     def start(self, state: StreamState, since: Position | None, limit: int) -> Start:
-        """Where a new reader stands. Synchronous: nothing falls between this and `join`."""
+        """The position of a new reader. Synchronous: no update falls between this and `join`."""
         status = self.freshness.text(state) if state.stale else None
         if since is not None:
             missed = state.offset - since.offset
@@ -413,7 +414,7 @@ class Fanout:
         """See StreamLayer.moved."""
         states = (state for state in self.channel_states(channel) if state.moved > since)
         moved = sorted(states, key=lambda state: state.moved)
-        # Of the last second more may come: it is told of once more.
+        # More changes may still come within the last second: report it again next time.
         until = float(int(time.monotonic()))
         if len(moved) > most:
             until = moved[most - 1].moved
@@ -423,7 +424,7 @@ class Fanout:
     # Freshness ------------------------------------------------------------------------------
 
     def tell_stale(self, groups: Iterable[str], reason: str) -> None:
-        """Tell the readers that nothing can arrive for now, once per stream."""
+        """Tell the readers that no update can arrive for now, once per stream."""
         self.freshness.tell_unreachable(groups, reason)
 
     def _learn(self, state: StreamState) -> None:
@@ -432,11 +433,11 @@ class Fanout:
         task.add_done_callback(self._tasks.discard)
 
     async def _learn_rhythm(self, state: StreamState) -> None:
-        """From the history: this process has not heard enough of the stream itself."""
+        """Learn from the history what this process has not received itself."""
         try:
             page = await self._history.read_newest(state.stream, LEARN_FROM)
         except Exception as exc:
-            logger.debug("history of %s not readable: %s", state.stream.group, exc)
+            logger.debug("the history of %s could not be read: %s", state.stream.group, exc)
             state.asked = False
             return
         if state.rhythm is not None:
@@ -456,12 +457,12 @@ class Fanout:
             self._trimmed = max(1, min(self._trimmed, self._born))
 
     def forget_unborn(self, group: str) -> bool:
-        """Forget a stream that has neither updates nor readers; False if it is not one."""
+        """Forget a stream that has neither updates nor readers; False if it has either."""
         state = self.streams.get(group)
         if state is None or state.born or state.readers or not state.settled:
             return False
         if state.stream.channel in self.complete and not (state.ready or state.new):
-            return False  # the index names it: readers of every symbol wait for its newest
+            return False  # the index names it: readers of every symbol wait for its newest update
         self.forget(group)
         return True
 
@@ -483,7 +484,7 @@ class Fanout:
 
 
 def _published(update: Update) -> float:
-    """When an update was published, on this process' monotonic clock; now if it does not say."""
+    """When an update was published, on this process' monotonic clock; now if it has no time."""
     try:
         return heard_at(update_time(update.body))
     except (MsgspecError, ValueError):

@@ -1,4 +1,4 @@
-"""Each connection is a file of the process, and the system gives it so many and no more."""
+"""Limits connections to the file descriptors that the system grants the process."""
 
 import logging
 import resource
@@ -8,23 +8,24 @@ from typing import Final
 
 logger = logging.getLogger(__name__)
 
-# Files that newcomers leave to the process itself: its database, its Redis.
+# Files reserved for the process itself: its connections to the database and to Redis.
 RESERVE: Final = 64
-# Seconds for which a limit that is reached is not told again.
+# Seconds during which a reached limit is not logged again.
 _QUIET_SECONDS: Final = 60.0
 
 
 class FileLimit:
-    """Whether there is room for a connection; says in the log when there is none.
+    """Tells whether there is room for a connection, and logs when there is not.
 
-    At the very limit the event loop drops newcomers without a word, and a query finds no file.
+    At the very limit the event loop drops new connections silently, and queries to the database
+    fail for want of a file.
     """
 
     def __init__(self) -> None:
         self._told_at = -_QUIET_SECONDS
 
     def is_reached(self, connection: socket.socket) -> bool:
-        """The lowest free number is given out, so a high one means that many are in use."""
+        """The system assigns the lowest free number: a high one means that many are in use."""
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if limit == resource.RLIM_INFINITY:
             return False

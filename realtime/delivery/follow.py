@@ -4,7 +4,7 @@
         if isinstance(item, Lost): ...
         else: use(item.data)
 
-For what runs in a process of its own and must not miss anything: engines and recorders.
+For engines and recorders, which run in processes of their own and must not miss an update.
 """
 
 import asyncio
@@ -25,17 +25,17 @@ from realtime.delivery.updates import NO_EPOCH, Update
 from realtime.protocol import Position, parse_stream_status
 from realtime.streams import WILDCARD, Stream
 
-# Updates that may wait for a reader. One that falls further behind reads on from the history.
+# Updates that may wait for a reader. A reader that falls further behind continues from the history.
 MAX_WAITING: Final = 10_000
-# Seconds until a layer that could not be asked is asked again.
+# Seconds until the next attempt when the layer could not be reached.
 RETRY_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Updates `first` to `last` of `epoch` are not held any more; reading goes on behind them.
+    """Updates `first` to `last` of `epoch` are no longer held; reading continues after them.
 
-    `last < first`: nothing of this epoch is missing, but what the epoch before had beyond it is.
+    `last < first`: no update of this epoch is missing, but the last ones of the epoch before are.
     """
 
     stream: Stream
@@ -46,9 +46,9 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class FreshnessChange:
-    """A stream went stale (quiet for longer than expected, or unreachable), or is fresh again.
+    """A stream became stale (quiet for longer than expected, or unreachable) or fresh again.
 
-    `reason` is empty for a stream that is quiet, `backend_unavailable` while nothing can arrive.
+    `reason` is empty for a quiet stream, and `backend_unavailable` while no update can arrive.
     """
 
     stream: Stream
@@ -62,7 +62,7 @@ StreamEvent = Update | Lost | FreshnessChange
 
 
 class _Reader:
-    """Queues what streams deliver, until it is too much; `positions` then say where to go on."""
+    """Queues the updates of streams up to a limit; beyond it, `positions` say where to continue."""
 
     def __init__(self, positions: dict[Stream, Position], *, updates: bool, states: bool) -> None:
         self.items: deque[StreamEvent] = deque()
@@ -77,7 +77,7 @@ class _Reader:
         return self
 
     def start(self, items: Sequence[Update | Lost], stream: Stream, status: bytes | None) -> None:
-        """Take what a stream has for a reader that begins."""
+        """Take the updates that a stream has for a new reader."""
         if self._updates:
             self.items.extend(items)
         if status is not None:
@@ -90,7 +90,7 @@ class _Reader:
             return
         self.overflowed = self.overflowed or len(self.items) >= MAX_WAITING
         if self.overflowed:
-            # A stream that nothing was read from yet: it is read from here.
+            # Nothing was read from this stream yet: reading starts here.
             self._positions.setdefault(item.stream, before)
         else:
             self.items.append(item)
@@ -114,12 +114,13 @@ class _Reader:
 async def subscribe(
     streams: Sequence[Stream], since: Mapping[Stream, Position] | None = None
 ) -> AsyncGenerator[Update | Lost, None]:
-    """Updates of the streams, in order and without a hole, from `since` (or now) on.
+    """Yield the updates of the streams, in order and without a hole, from `since` (or now) on.
 
-    However far back a position is, held updates come, and Lost stands for the others. A stream
-    without a position in `since` begins with its newest update. With `*` and a `since`, even an
-    empty one, such a stream is new and begins with its first update. Ends when the caller stops
-    iterating. Raises ImproperlyConfigured with a channel layer that has no streams.
+    However far back a position is, all updates that are still held are yielded, and Lost stands for
+    the others. A stream without a position in `since` starts with its newest update. With `*` and a
+    `since`, even an empty one, a stream without a position counts as new and starts with its first
+    update. Ends when the caller stops iterating. Raises ImproperlyConfigured with a channel layer
+    that has no streams.
     """
     async with aclosing(_follow(streams, since, updates=True, states=False)) as items:
         async for item in items:
@@ -128,10 +129,10 @@ async def subscribe(
 
 
 async def follow_status(streams: Sequence[Stream]) -> AsyncGenerator[FreshnessChange, None]:
-    """When a stream goes stale or comes back, without its updates, which then cost next to nothing.
+    """Yield when a stream becomes stale or fresh. Its updates are skipped, at almost no cost.
 
-    A stream that is stale already when the reading begins is reported too. The same state may be
-    reported more than once.
+    A stream that is already stale at the start is reported too. The same state may be reported more
+    than once.
     """
     async with aclosing(_follow(streams, None, updates=False, states=True)) as items:
         async for item in items:
@@ -178,7 +179,7 @@ async def _follow(
                 full, reader = reader, make_reader()
                 await _join_all(layer, streams, channel, positions, knows_all=knows_all)
                 for stream in streams:
-                    # Nothing awaits from here on: no update is missed, and none comes twice.
+                    # No await from here on: no update is missed, and none is yielded twice.
                     layer.leave(stream, full)
                     _start(layer, stream, reader, positions)
     finally:
@@ -196,7 +197,7 @@ async def _join_all(
     *,
     knows_all: bool,
 ) -> None:
-    """Be told of the streams, and have what they did since; nothing awaits after the last look."""
+    """Join the streams and queue the updates since; nothing awaits after the last look."""
     more = True
     while more:
         for stream in streams:
@@ -207,7 +208,7 @@ async def _join_all(
 def _begin_new_ones(
     layer: StreamLayer, streams: Sequence[Stream], positions: dict[Stream, Position]
 ) -> bool:
-    """Whether there are streams of a `*` that the reader knows nothing of: born meanwhile.
+    """Whether a `*` has streams that the reader does not know yet, since they are new.
 
     They are read from their first update on.
     """
@@ -221,9 +222,10 @@ def _begin_new_ones(
 async def _missed(
     layer: StreamLayer, streams: Sequence[Stream], positions: dict[Stream, Position]
 ) -> AsyncGenerator[Update | Lost, None]:
-    """The updates after the positions, up to about the head; the positions follow.
+    """Yield the updates after the positions, up to about the head, and move the positions on.
 
-    A socket that missed this much gets a snapshot; a reader in here wants all that is held.
+    A socket that missed this much gets a snapshot; a reader inside the server gets all held
+    updates.
     """
     wanted = set(streams)
     known = [
@@ -239,7 +241,7 @@ async def _missed(
             page = await _read_after(layer, stream, before)
             lost = page.gap_after(before)
             if lost is not None:
-                # Before the position moves on: a reader that stops here reads this once more.
+                # Before the position moves on: a reader that stops here reads this update again.
                 yield Lost(stream, *lost, page.epoch)
             for update in page.updates:
                 positions[stream] = _position(update)
@@ -249,7 +251,7 @@ async def _missed(
 
 
 def _is_at_head(layer: StreamLayer, stream: Stream, position: Position) -> bool:
-    """Has nothing been missed? Most streams of thousands are quiet: these need not be read."""
+    """Whether the reader has missed nothing. Most streams are quiet and need not be read."""
     at = layer.positions([stream]).get(stream.symbol)
     here = position.epoch, position.offset
     return at == here and layer.is_ready(stream, {stream.symbol: position})
@@ -268,7 +270,7 @@ async def _read_after(layer: StreamLayer, stream: Stream, position: Position) ->
 async def _join(
     layer: StreamLayer, stream: Stream, channel: str, positions: Mapping[Stream, Position]
 ) -> None:
-    """Be told of a stream, and have what it did since; waits for a layer that is away."""
+    """Join a stream and queue its updates since; waits while the layer is unavailable."""
     while True:
         try:
             await layer.group_add(stream.group, channel)
@@ -282,7 +284,7 @@ async def _join(
 def _start(
     layer: StreamLayer, stream: Stream, reader: _Reader, positions: dict[Stream, Position]
 ) -> None:
-    """Read a stream from where the reader stands, and queue what it has missed."""
+    """Read a stream from the reader's position, and queue the updates it has missed."""
     since = _since(stream, positions)
     for symbol, start in layer.start(stream, reader, since).items():
         one = Stream(stream.channel, symbol, stream.user_id)
@@ -296,7 +298,7 @@ def _start(
 
 
 def _nothing(lost: Lost, before: Position | None) -> bool:
-    """Only the epoch has changed, and goes on where the reader stands."""
+    """Only the epoch has changed, and the new one continues at the reader's position."""
     return lost.last < lost.first and before is not None and before.offset == lost.last
 
 

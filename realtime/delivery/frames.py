@@ -1,6 +1,6 @@
-"""The frames that clients send to `manage.py serve`: parsed slice by slice, and counted.
+"""Parses the frames that clients send to `manage.py serve` slice by slice, and counts them.
 
-uvicorn parses all that the kernel has at once, which may be forty thousand empty pings.
+uvicorn parses everything that the kernel holds at once, which may be forty thousand empty pings.
 """
 
 from typing import Any, Final
@@ -16,31 +16,31 @@ from realtime.delivery.turns import turns_of
 SLICE_BYTES: Final = 384
 FRAMES_PER_TURN: Final = 64
 # Pings, pongs and fragments that one socket may send in a second, and how many at once. Whole
-# messages are counted where they are understood, and read no faster than they are.
+# messages are counted where they are handled, and are read no faster than that.
 PARTS_PER_SECOND: Final = 500
 PARTS_AT_ONCE: Final = 5000
-# What may come behind our close frame: what was on its way.
+# Bytes that may follow our close frame, since they were already on their way.
 BYTES_AFTER_CLOSE: Final = 256 * 1024
 _MAX_CONTROL_FRAME: Final = 6 + 125
 
 
 class CountingProtocol(ServerProtocol):
-    """The parser, which counts frames and lets a close come between two fragments."""
+    """A parser that counts frames and accepts a close frame between two fragments."""
 
     frames = 0
-    parts = 0  # frames that are not a whole message
+    parts = 0  # control frames and fragments
 
     def recv_frame(self, frame: Frame) -> None:
         self.frames += 1
         if frame.opcode is Opcode.CLOSE:
-            self.current_size = None  # as every control frame may; the message is given up
+            self.current_size = None  # as a control frame may; the message is abandoned
         elif not frame.fin or frame.opcode not in (Opcode.TEXT, Opcode.BINARY):
             self.parts += 1
         super().recv_frame(frame)
 
 
 class PacedProtocol(WebSocketsSansIOProtocol):
-    """One connection; says by `flooded` that too much came."""
+    """One connection; calls `flooded` when the client sends too many frames."""
 
     conn: CountingProtocol
     _unread = bytearray()
@@ -58,7 +58,7 @@ class PacedProtocol(WebSocketsSansIOProtocol):
         )
 
     def flooded(self) -> None:
-        """Close: more pings, pongs and fragments came than any client needs."""
+        """Close: the client sent more pings, pongs and fragments than any client needs."""
         raise NotImplementedError
 
     def data_received(self, data: bytes) -> None:
@@ -72,7 +72,7 @@ class PacedProtocol(WebSocketsSansIOProtocol):
             self.parse(data)
 
     def take_turn(self) -> bool:
-        """Parse what was received, as far as one turn goes."""
+        """Parse received bytes, at most one turn's share."""
         end = self.conn.frames + FRAMES_PER_TURN
         while self._unread and self.conn.frames < end and not self._is_over:
             data = bytes(self._unread[:SLICE_BYTES])
@@ -85,7 +85,7 @@ class PacedProtocol(WebSocketsSansIOProtocol):
         return bool(self._unread) and self._may_parse
 
     async def receive(self) -> ASGIReceiveEvent:
-        self._read_on()  # what came before the handshake was answered
+        self._read_on()  # bytes that came before the handshake was answered
         message = await self.queue.get()
         if self.read_paused and self.queue.empty():
             self.read_paused = False
@@ -93,7 +93,7 @@ class PacedProtocol(WebSocketsSansIOProtocol):
         return message
 
     def forget_input(self) -> None:
-        """Our close frame is out, or the peer is gone: nothing more is parsed."""
+        """Stop parsing: our close frame is sent, or the peer is gone."""
         unread, self._unread = self._unread, bytearray()
         if unread and self.close_sent:
             self._look_for_close(bytes(unread))
@@ -104,7 +104,7 @@ class PacedProtocol(WebSocketsSansIOProtocol):
 
     @property
     def _may_parse(self) -> bool:
-        """The handshake is answered, and the application waits for a message."""
+        """Whether the handshake is answered and the application waits for a message."""
         return self.handshake_complete and not self.read_paused
 
     def _read_on(self) -> None:
@@ -114,7 +114,7 @@ class PacedProtocol(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
 
     def parse(self, data: bytes) -> None:
-        """Parse all of it at once."""
+        """Parse all of the bytes at once."""
         super().data_received(data)
         if self.conn.parts:
             self._count_parts()
@@ -128,15 +128,15 @@ class PacedProtocol(WebSocketsSansIOProtocol):
             self.flooded()
 
     def _drop(self, data: bytes) -> None:
-        """Behind our close nothing is parsed; the peer's own close frame ends the connection."""
+        """After our close frame only the peer's own close frame matters: it ends the connection."""
         self._bytes_after_close += len(data)
-        if self._bytes_after_close > BYTES_AFTER_CLOSE:  # a flood, which is not read
+        if self._bytes_after_close > BYTES_AFTER_CLOSE:  # a flood is not read
             self.transport.abort()
         else:
             self._look_for_close(data)
 
     def _look_for_close(self, data: bytes) -> None:
-        """It is the last that a peer sends, so it stands at the end."""
+        """Look at the end of the input: a close frame is the last that a peer sends."""
         self._tail = tail = (self._tail + data)[-_MAX_CONTROL_FRAME:]
         for size in range(len(tail) - 5):
             if tail[-6 - size] == 0x88 and tail[-5 - size] == 0x80 | size:

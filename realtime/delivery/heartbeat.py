@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 MAX_SLICES: Final = 30
 
 
-# Pings by what they tell of, and until when they tell all of it.
+# Pings by the streams whose heads they name, and the time up to which the heads are complete.
 Pings = dict[tuple[str, ...], tuple[bytes, float]]
 
 
@@ -19,19 +19,17 @@ class Beating(Protocol):
     """A connection with a heartbeat."""
 
     def beat(self, texts: Pings) -> None:
-        """Send a ping, or close for want of a pong.
+        """Send a ping, or close the connection if pongs are missing.
 
         `texts` caches the pings of this slice: sockets with the same subscriptions share one.
         """
 
     def tally(self) -> tuple[int, int, int]:
-        """How many messages were sent to the connection, how many updates were replaced by newer
-        ones before they could be, how many missed ones were replayed: numbers that only grow.
-        """
+        """Messages sent, updates folded, updates replayed: counters that only grow."""
 
 
 class Heartbeat:
-    """Calls `beat` of each connection once per interval, the first time after a whole one."""
+    """Calls `beat` of each connection once per interval, the first time after a full interval."""
 
     def __init__(self, interval: float) -> None:
         self.interval = interval
@@ -71,7 +69,7 @@ class Heartbeat:
         members = self._slices[self._position]
         for connection in tuple(members):
             if connection not in members:
-                continue  # another one's beat made it leave
+                continue  # the beat of another connection removed it
             try:
                 connection.beat(texts)
             except Exception:
@@ -85,7 +83,7 @@ def heartbeat(interval: float) -> Heartbeat:
     """The heartbeat of the running event loop."""
     loop = asyncio.get_running_loop()
     if loop not in _heartbeats:
-        # Weak references would not do: a heartbeat has a timer, and that has its loop.
+        # A WeakKeyDictionary would not do: the heartbeat's timer refers to its loop.
         for other in [other for other in _heartbeats if other.is_closed()]:
             del _heartbeats[other]
         _heartbeats[loop] = {}

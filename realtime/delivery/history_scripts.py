@@ -14,7 +14,7 @@ from realtime.conf import conf
 from realtime.delivery.updates import Update
 from realtime.streams import Stream
 
-# What a script is given, and what it answers.
+# The arguments of a script, and its answer.
 Arguments = list[str | int | bytes]
 Answer = Sequence[Any]
 Entry = tuple[bytes, Sequence[bytes]]  # of a history: its id, and the field `u` with the body
@@ -24,11 +24,11 @@ Entry = tuple[bytes, Sequence[bytes]]  # of a history: its id, and the field `u`
 # channel.
 MARK: Final = b"\xc1"
 
-# The epoch that a stream without updates will have. Its readers must know that, or they could not
-# say later which numbering their offset belongs to; and nothing is stored for them: anybody may ask
-# for a stream that is never published. So it follows from what is known: the stream, the run
-# of this Redis, and the era, one key for all streams. A stream that is found to have lived before
-# ends the era, since it must not have its old epoch again.
+# The epoch that a stream without updates will have. Its readers must know the epoch, or they could
+# not say later which numbering their offset belongs to. Yet nothing may be stored per stream, since
+# any client may ask for streams that are never published. So the epoch is derived from the stream,
+# the run of this Redis, and the era, which is one key for all streams. A stream that turns out to
+# have existed before ends the era, since it must not get its old epoch again.
 UNBORN: Final = """\
 local function run_id()
   local info = redis.pcall('INFO', 'server')
@@ -44,9 +44,9 @@ local function unborn_epoch(era_key, token, meta_key, lived)
 end
 """
 
-# An epoch ends with the life of its Redis. One that comes back may lack what was published last,
-# and would give its numbers to other updates. The next epoch goes on with the numbers that are
-# held. `p` has the epochs before it, each with the last offset that both share, newest first.
+# An epoch ends when its Redis restarts: the restarted Redis may lack the newest updates, and would
+# give their offsets to other updates. The next epoch continues after the offsets that are held. `p`
+# has the earlier epochs, newest first, each with the last offset that both share.
 FORKS: Final = """\
 local function forked(forks, epoch, offset)
   local chain = epoch .. ' ' .. string.format('%.0f', offset)
@@ -66,19 +66,21 @@ local function fork_of(forks, epoch)
 end
 """
 
-# For which an update with an id is known: a repetition is not published, but gets the first answer.
+# The id of an update is remembered for so long: a repetition is not published, but gets the first
+# answer.
 ONCE_SECONDS: Final = 600
 
-# Several updates at once, in order: one script for 50 costs Redis and the publisher a third of 50
-# scripts. A stream that cannot take its update (a key of another type) spoils no other one.
+# Publishes several updates, in order: one script for 50 costs Redis and the publisher a third of 50
+# scripts. A stream that cannot take its update (its key has another type) does not affect the
+# others.
 # KEYS: era; for each stream: meta (hash: e = epoch, o = offset, r = run of Redis, p = epochs
 # before), history (stream), index (set of symbols); then for each update with an id: where its
 # first answer is kept.
 # ARGV: number of streams, an era if there is none; for each stream: pub/sub channel, length,
 # history ms, meta ms, symbol; then for each update: its stream (1, 2, ...), which of the keys of
 # first answers it has (1, 2, ...; 0: none), body
-# Returns epoch, offset, receivers for each update; where it failed, "", 0 and the reason. Of a
-# repetition -1 less the receivers.
+# Returns epoch, offset and receivers for each update; if it failed, "", 0 and the reason. For a
+# repetition, receivers is -1 minus their number.
 PUBLISH: Final = (
     UNBORN
     + FORKS
@@ -160,7 +162,7 @@ return answers
 )
 PUBLISH_SHA: Final = hashlib.sha1(PUBLISH.encode()).hexdigest()
 
-# Both scripts that read begin like this.
+# The common beginning of both scripts that read.
 # KEYS: meta, history, index, era. ARGV: an era if there is none, symbol, known epoch, known offset.
 _READ: Final = (
     UNBORN
@@ -209,7 +211,8 @@ return {meta[1], head, entries, meta[3] or ''}
 """
 )
 
-# For a Redis that went back without a new life, or that has not published in it yet.
+# Ends an epoch whose Redis lost updates without restarting, or has not published since it
+# restarted.
 # KEYS: meta. ARGV: the epoch to end, the new one, the last offset that both share.
 RESTART: Final = (
     UNBORN
@@ -228,18 +231,18 @@ end
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What the backend answered: the number given, and how many processes heard it."""
+    """The backend's answer: the assigned offset, and how many processes received the update."""
 
     epoch: str
     offset: int
     receivers: int
-    # An update of the same id was published before: these are its numbers.
+    # An update with the same id was published before: these are its epoch and offset.
     repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The names of everything that belongs to one stream."""
+    """The names of the keys that belong to one stream."""
 
     stream: Stream
     meta: str
@@ -265,26 +268,26 @@ def keys(prefix: str, stream: Stream, pubsub_channel: str) -> Keys:
 
 
 def index_key(prefix: str, channel: str) -> str:
-    """A set of the symbols that a channel has streams for."""
+    """The key of the set of symbols for which a channel has streams."""
     return f"{prefix}:streams:{channel}"
 
 
 def era_key(prefix: str) -> str:
-    """What the epochs of all streams without updates follow from."""
+    """The key of the era, from which the epochs of all streams without updates are derived."""
     return f"{prefix}:era"
 
 
-# Seconds for which a process counts as alive after it last said so.
+# Seconds for which a process counts as alive after it last wrote its lease.
 LEASE_SECONDS: Final = 10.0
 
 
 def lease_key(prefix: str, process: str) -> str:
-    """A hash of numbers about one living process."""
+    """The key of the hash of numbers about one living process."""
     return f"{prefix}:process:{process}"
 
 
 def lease_index(prefix: str) -> str:
-    """A sorted set of processes, by the time when their leases end."""
+    """The key of the sorted set of processes, by the time when their leases end."""
     return f"{prefix}:processes"
 
 
@@ -293,13 +296,13 @@ def new_epoch() -> str:
 
 
 def once_key(prefix: str, stream: Stream, id: str) -> str:
-    """Where the first answer to an update with an id is kept."""
+    """The key that keeps the first answer to an update with an id."""
     digest = hashlib.blake2b(f"{stream.group} {id}".encode(), digest_size=16).hexdigest()
     return f"{prefix}:once:{digest}"
 
 
 def publish_arguments(items: Sequence[tuple[Keys, bytes, str]]) -> Arguments:
-    """What follows EVALSHA or EVAL for the publish script: each update with the key of its id."""
+    """The arguments of the publish script for updates with their keys and the keys of their ids."""
     numbers: dict[str, int] = {}
     names: list[str] = [items[0][0].era] if items else []
     about: list[str | int] = []
@@ -323,14 +326,15 @@ def _about(key: Keys) -> tuple[Any, ...]:
         key.channel,
         conf.REALTIME_HISTORY_LENGTH[key.stream.channel],
         milliseconds,
-        # The numbering outlives the history: a stream that slept does not start again at 1.
+        # The numbering outlives the history: a stream that was quiet for long does not restart at
+        # 1.
         milliseconds + 7 * 86_400_000,
         key.entry,
     )
 
 
 def decode_published(answer: Answer) -> list[Published | str]:
-    """What became of each update of a script: its number, or why it has none."""
+    """The outcome of each update of a script: its offset, or the reason why it has none."""
     return [
         _published(epoch.decode(), offset, receivers) if offset else receivers.decode()
         for epoch, offset, receivers in zip(answer[::3], answer[1::3], answer[2::3], strict=True)
@@ -350,7 +354,7 @@ def decode_message(stream: Stream, data: bytes) -> Update:
 
 
 def decode_forks(text: bytes | None) -> dict[str, int]:
-    """The epochs before one, each with the last offset that both share."""
+    """The earlier epochs, each with the last offset that both share."""
     words = (text or b"").decode().split()
     return {epoch: int(last) for epoch, last in zip(words[::2], words[1::2], strict=True)}
 
@@ -361,7 +365,7 @@ def offset_of(entry: Entry) -> int:
 
 
 def decode_entries(stream: Stream, epoch: str, entries: Sequence[Entry], head: int) -> list[Update]:
-    """Entries of the history, in order; only the run without a hole that ends at `head`."""
+    """Entries of the history, in order: only the run without a hole that ends at `head`."""
     updates = [Update(stream, epoch, offset_of(entry), entry[1][1]) for entry in entries]
     run: list[Update] = []
     expected = head

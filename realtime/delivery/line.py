@@ -1,8 +1,7 @@
-"""How many HTTP requests are in work at a time, and which one is next.
+"""Limits how many HTTP requests are processed at a time, and queues the others.
 
-Django's views run in threads, which it makes for each request and for as many as come: three
-hundred take a quarter of a gigabyte, and the interpreter from the event loop. Here each place has
-one thread, and keeps it.
+Django runs views in threads, one for each request, without a limit: three hundred take a quarter of
+a gigabyte, and keep the interpreter from the event loop. Here each place in work keeps one thread.
 """
 
 import asyncio
@@ -26,14 +25,14 @@ STREAM_EXTENSION: Final = "ara.stream"
 Message = TypeVar("Message")
 Start = Callable[[ThreadPoolExecutor], None]
 
-# Requests that may wait for each one in work.
+# Requests that may wait per request in work.
 WAITING_FOR_EACH: Final = 8
-# Seconds for which a full line is not told again.
+# Seconds during which a full line is not logged again.
 _QUIET_SECONDS: Final = 60.0
 
 
 class Line:
-    """Requests in work, and behind them those that wait, in order."""
+    """Requests in work, and those that wait, in order."""
 
     def __init__(self) -> None:
         self.working = 0
@@ -42,7 +41,7 @@ class Line:
         self._told_at = -_QUIET_SECONDS
 
     def enter(self, request: object, start: Start) -> bool:
-        """Call `start` with a thread when it is this request's turn; False: too many wait."""
+        """Call `start` with a thread when it is this request's turn; False if too many wait."""
         most: int = conf.REALTIME_HTTP_CONCURRENCY
         if self.working < most:
             self.working += 1
@@ -55,7 +54,7 @@ class Line:
         return True
 
     def leave(self, request: object) -> None:
-        """Its peer is gone: it need not be done any more."""
+        """Leave the line: the peer is gone, so its request need not be served."""
         self._waiting.pop(request, None)
 
     async def work(
@@ -65,7 +64,7 @@ class Line:
         send: Callable[[Message], Awaitable[None]],
         blocked: Callable[[], bool],
     ) -> None:
-        """Run the application; a peer that does not read its answer holds no place."""
+        """Run the application; a peer that does not read its answer gives up its place."""
         held = True
 
         async def send_on(message: Message) -> None:
@@ -75,7 +74,7 @@ class Line:
                 self._next(thread)
             await send(message)
 
-        # The context that Django would enter, with a thread that outlives it.
+        # The context that Django would enter, but with a thread that outlives it.
         context = ThreadSensitiveContext()
         token = SyncToAsync.thread_sensitive_context.set(context)
         SyncToAsync.context_to_thread_executor[context] = thread
@@ -120,21 +119,21 @@ def line_of(loop: AbstractEventLoop) -> Line:
 
 
 class ResponseStream(Protocol):
-    """What `delivery/server_http.py` offers to an answer that goes on and on."""
+    """What `delivery/server_http.py` offers to an answer that streams without end."""
 
     transport: asyncio.Transport
     # Called when the server is about to stop.
     on_shutdown: Callable[[], None] | None
 
     def narrow(self) -> None:
-        """Tell soon that the client does not read, rather than keep megabytes for it."""
+        """Notice early that the client does not read, instead of buffering megabytes for it."""
 
 
 _passing: Final[list[Callable[[Mapping[str, Any]], bool]]] = []
 
 
 def let_pass(has: Callable[[Mapping[str, Any]], bool]) -> None:
-    """Requests with such scopes are answered on the event loop alone, however long that takes."""
+    """Exempt requests with matching scopes, which the event loop alone answers."""
     _passing.append(has)
 
 

@@ -1,7 +1,7 @@
-"""One process' connection to one Redis shard: subscriptions that survive, and commands.
+"""One process' connection to one Redis shard: lasting subscriptions, and commands.
 
-A subscription is a wish: the link holds the set of them and makes Redis agree, again after every
-reconnect, and then lets the layer compare each stream with its history.
+The link holds the set of wanted subscriptions and makes Redis agree with it. It does so again after
+every reconnect, and then lets the layer compare each stream with its history.
 """
 
 import asyncio
@@ -33,13 +33,13 @@ from realtime.delivery.publisher import (  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
-# Seconds of silence after which the link asks whether Redis is still there, and as many again in
-# which it must answer. A paused or unplugged server closes nothing by itself.
+# Seconds of silence after which the link pings Redis, and within which Redis must answer. A paused
+# or unplugged server does not close its connections.
 SILENCE: Final = 2.0
 RECONNECT_BASE: Final = 0.05
 RECONNECT_MOST: Final = 1.0
-# Histories that are read at a time: the first subscriber of every symbol asks for thousands, and
-# redis-py raises for a caller that finds all of its hundred connections taken.
+# Histories that are read at a time: the first subscriber to every symbol causes thousands of reads,
+# and redis-py raises when all of its hundred connections are in use.
 READ_AT_ONCE: Final = 32
 
 
@@ -47,7 +47,7 @@ class LinkUser(Protocol):
     """The layer that a link reports to."""
 
     def received(self, name: str, data: bytes, *, twice: bool) -> None:
-        """A message; `twice` if it comes once more, since a pattern matched it as well."""
+        """Take a message; `twice` if it arrives again because a pattern matches it too."""
 
     def link_down(self, link: "Link") -> None: ...
 
@@ -66,16 +66,16 @@ class Link:
         self.read_script: AsyncScript = self.redis.register_script(history_scripts.READ)
         self.read_after_script: AsyncScript = self.redis.register_script(history_scripts.READ_AFTER)
         self.restart_script: AsyncScript = self.redis.register_script(history_scripts.RESTART)
-        # What is wanted; the future is done when Redis has confirmed it.
+        # Wanted subscriptions; a future is done when Redis has confirmed its subscription.
         self._names: dict[str, asyncio.Future[None]] = {}
         self._patterns: dict[str, asyncio.Future[None]] = {}
-        # Names that are not wanted any more, until Redis has confirmed that.
+        # Names that are no longer wanted, until Redis has confirmed the end of their subscriptions.
         self._leaving: set[str] = set()
         self._unsent: list[tuple[str, str]] = []
-        self._sending = asyncio.Lock()  # commands leave in the order in which they were wanted
+        self._sending = asyncio.Lock()  # keeps commands in order
         self._connection: AbstractConnection | None = None
-        self._attempt = 0  # since the last connection in which everything wanted was in force
-        self._unconfirmed = 0  # of what this connection began with
+        self._attempt = 0  # since everything wanted was last in force
+        self._unconfirmed = 0  # of the subscriptions with which this connection began
         self._task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps weak references
 
@@ -119,7 +119,7 @@ class Link:
         try:
             yield connection
         except BaseException:
-            # There may be answers on the way that no caller waits for.
+            # Answers may be on the way for which no caller waits.
             await connection.disconnect(nowait=True)
             raise
         finally:
@@ -139,7 +139,7 @@ class Link:
         task.add_done_callback(self._tasks.discard)
 
     async def settle(self) -> None:
-        """Wait, a second at most, for what is kept."""
+        """Wait, a second at most, for the tasks that are kept."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=1.0)
 
@@ -161,7 +161,7 @@ class Link:
         await asyncio.shield(self.want(name, pattern=pattern))
 
     async def confirmed(self, name: str) -> None:
-        """Wait until what is wanted of `name`, by itself or by a pattern, is in force."""
+        """Wait until the subscription to `name`, by itself or by a pattern, is in force."""
         for future in (self._names.get(name), *self._patterns.values()):
             if future is not None:
                 await asyncio.shield(future)
@@ -170,7 +170,7 @@ class Link:
         confirmed = self._names.pop(name, None)
         if confirmed is not None:
             if not confirmed.done():
-                confirmed.set_result(None)  # who waits has a pattern, or has gone
+                confirmed.set_result(None)  # the waiting callers have a pattern, or have gone
             if self._connection is not None:
                 self._leaving.add(name)
             self._command("UNSUBSCRIBE", name)
@@ -178,7 +178,7 @@ class Link:
     def _command(self, verb: str, name: str) -> None:
         """Send with the next batch: a thousand joins in one turn of the loop are one write."""
         if self._connection is None:
-            return  # a new connection subscribes to everything that is wanted
+            return  # a new connection subscribes to every wanted name
         if not self._unsent:
             asyncio.get_running_loop().call_soon(self._flush)
         self._unsent.append((verb, name))
@@ -191,7 +191,7 @@ class Link:
         connection = self._connection
         async with self._sending:
             if connection is None or connection is not self._connection:
-                return  # the next connection has subscribed to what was wanted
+                return  # the next connection has subscribed to the wanted names
             unsent, self._unsent = self._unsent, []
             # The reading side sees the same errors, and reconnects.
             with contextlib.suppress(RedisError, OSError):
@@ -222,13 +222,13 @@ class Link:
             await asyncio.sleep(random.uniform(RECONNECT_BASE, _longest_pause(self._attempt)))
 
     async def _resubscribe(self, connection: AbstractConnection) -> None:
-        """Ask for everything that is wanted."""
+        """Subscribe to every wanted name."""
         self._unsent = []
         wanted = {"SUBSCRIBE": list(self._names), "PSUBSCRIBE": list(self._patterns)}
         self._unconfirmed = sum(map(len, wanted.values()))
         self._sending = asyncio.Lock()
         async with self._sending:
-            # Set first: what is wanted from now on, while this sends, follows it.
+            # Set first: names wanted while this sends are to follow it.
             self._connection = connection
             for verb, names in wanted.items():
                 for begin in range(0, len(names), 1000):
@@ -239,7 +239,7 @@ class Link:
             self._in_force()
 
     def _in_force(self) -> None:
-        """All of it is confirmed: the layer fills the holes. Only now is Redis back."""
+        """Everything is confirmed, and only now is Redis back: let the layer fill the holes."""
         if self._attempt:
             logger.info("Redis is back")
         self._attempt = 0
@@ -248,7 +248,7 @@ class Link:
     async def _read(self, connection: AbstractConnection) -> None:
         asked = False
         task = asyncio.current_task()
-        # More is in the buffer: what this burst has for a socket goes out in one write.
+        # More is in the buffer: the updates of this burst leave in one write to each socket.
         cork = cork_of(asyncio.get_running_loop())
         while True:
             # redis-py sends through asyncio.wait_for, which loses a cancellation in Python 3.11.
@@ -282,7 +282,7 @@ class Link:
                 future = wanted.get(_name(answer[1]))
                 if future is not None and not future.done():
                     future.set_result(None)
-                # The answers to what it began with come before those to what was wanted since.
+                # The first answers belong to the subscriptions with which the connection began.
                 self._unconfirmed -= 1
                 if self._unconfirmed == 0:
                     self._in_force()
@@ -325,7 +325,7 @@ class Link:
 
 
 async def _send(connection: Any, *command: str | int | bytes) -> None:
-    """`send_command` in a quarter of its time: that packs slowly, and sends in its own task."""
+    """Like `send_command` in a quarter of its time, without its slow packing and its extra task."""
     async with asyncio.timeout(connection.socket_timeout):
         await connection._send_packed_command([_packed(command)])
 
@@ -356,7 +356,7 @@ def _longest_pause(attempt: int) -> float:
 
 
 def _name(name: bytes) -> str:
-    """Of a channel; a stranger's may be no UTF-8, and is then none of ours."""
+    """A channel's name. A name that is not valid UTF-8 belongs to another program."""
     return name.decode(errors="replace")
 
 
@@ -366,7 +366,7 @@ async def _disconnect(connection: AbstractConnection) -> None:
 
 
 def _runs(commands: Sequence[tuple[str, str]]) -> list[tuple[str, list[str]]]:
-    """Neighbouring commands of one verb as one command; their order stays."""
+    """Join neighbouring commands with the same verb, in order."""
     runs: list[tuple[str, list[str]]] = []
     for verb, name in commands:
         if runs and runs[-1][0] == verb:

@@ -4,8 +4,8 @@ Texts leave in the order in which they came, with one exception: while an update
 a newer one of the same stream takes its place in the queue and says how many it `folded`. Taking
 the *older* one's place keeps every `ping` behind the updates that its `heads` speak of.
 
-What the server sends of its own accord, one of a kind and stream (`put_once`), is not counted: a
-reader of thousands of streams is not slow just because they all begin at once.
+Texts that the server sends of its own accord, one per kind and stream (`put_once`), are not
+counted: a reader of thousands of streams is not slow just because they all start at once.
 """
 
 from collections import deque
@@ -22,7 +22,7 @@ SNAPSHOT: Final = "snapshot"
 
 
 class _Waiting:
-    """An update in the queue, how many older ones it stands for, and the bytes counted for it."""
+    """A queued update, the number of older ones that it replaces, and the bytes counted for it."""
 
     __slots__ = ("counted", "folded", "update")
 
@@ -33,7 +33,7 @@ class _Waiting:
 
 
 class _Once:
-    """A text that is not counted; a snapshot is written when it leaves."""
+    """A text that is not counted; a snapshot is serialised only when it leaves."""
 
     __slots__ = ("content", "topic")
 
@@ -43,7 +43,7 @@ class _Once:
 
 
 class _Snapshots:
-    """Those of all streams of a `*`: one place in the queue, written as they leave."""
+    """The snapshots of all streams of a `*`: one place in the queue, serialised as they leave."""
 
     __slots__ = ("updates",)
 
@@ -52,9 +52,9 @@ class _Snapshots:
 
 
 class Outbox:
-    """Bounded by bytes: `full` tells that the reader is too slow and must go.
+    """A queue bounded by bytes; `full` means that the reader is too slow and must be closed.
 
-    Memory stays small while nothing waits: the queue is made when the first text has to.
+    The queue is created when the first text has to wait, which saves memory for fast readers.
     """
 
     __slots__ = ("_foldable", "_once", "_queue", "_snapshots", "folded", "limit", "size")
@@ -64,7 +64,7 @@ class Outbox:
         self.size = 0  # bytes of text waiting, without those of `put_once`
         self.folded = 0  # updates replaced by newer ones, over the life of the socket
         self._queue: deque[bytes | _Waiting | _Once | _Snapshots] | None = None
-        # Where in the queue the newest update of a stream waits.
+        # Places in the queue of each stream's newest update.
         self._foldable: dict[Stream, _Waiting] = {}
         self._once: dict[Topic, _Once] | None = None
         self._snapshots: _Snapshots | None = None
@@ -77,14 +77,14 @@ class Outbox:
         return self.size > self.limit
 
     def put(self, text: bytes) -> None:
-        """Queue what must not be dropped: an answer, an alert, a ping, a gap."""
+        """Queue a text that must not be dropped: an answer, an alert, a ping, a gap."""
         self._append(text)
         self.size += len(text)
 
     def put_once(self, topic: Topic, content: bytes | Update, *, replace: bool = False) -> None:
-        """Queue what is bounded by itself. While one of its topic waits it is counted.
+        """Queue a text of which there is one per topic; a second waiting one is counted.
 
-        `replace`: it takes the place of that one instead.
+        `replace`: it replaces the first one instead.
         """
         if self._once is None:
             self._once = {}
@@ -98,7 +98,7 @@ class Outbox:
             self.put(once_text(content))
 
     def put_snapshots(self, updates: Iterable[Update]) -> None:
-        """`put_once` of the snapshots of many streams."""
+        """`put_once` for the snapshots of many streams."""
         if self._snapshots is None:
             self._snapshots = _Snapshots(updates)
             self._append(self._snapshots)
@@ -114,7 +114,7 @@ class Outbox:
     def put_update(self, update: Update, folded: int = 0) -> None:
         """Queue an update that already stands for `folded` older ones.
 
-        It replaces the waiting one of the same stream.
+        It replaces a waiting update of the same stream.
         """
         if not update.foldable:
             self.put(update.text)
@@ -128,7 +128,7 @@ class Outbox:
             older.folded += folded + 1
             older.update = update
             return
-        # Its reader has not even been given the time to take the snapshot.
+        # The reader has not yet had time to take the snapshot.
         begins = self._snapshots is not None or (
             self._once is not None and (SNAPSHOT, update.stream) in self._once
         )
@@ -138,9 +138,9 @@ class Outbox:
         self.size += waiting.counted
 
     def seal(self) -> None:
-        """Leave what waits as it is, before a text that speaks of the offsets up to it.
+        """Stop folding the waiting texts, before a text that refers to their offsets.
 
-        A gap or a snapshot behind an update that a later one replaced would go back in time.
+        A gap or a snapshot after an update that a later one has replaced would go back in time.
         """
         self._foldable.clear()
 

@@ -1,4 +1,4 @@
-"""Pools of redis-py's asynchronous connections, made such that they lose no cancellation."""
+"""Pools of redis-py's asynchronous connections that do not lose a task's cancellation."""
 
 import asyncio
 import functools
@@ -22,16 +22,17 @@ def create_pool(host: Host) -> ConnectionPool:
 
 
 def sentinels(pool: ConnectionPool) -> Iterator[Redis]:
-    """The clients that a pool behind a Sentinel has of its own, and does not close."""
+    """The clients that a pool behind a Sentinel opens itself, and does not close."""
     yield from getattr(getattr(pool, "sentinel_manager", None), "sentinels", ())
 
 
 @functools.cache
 def _faithful(connection_class: type[Any]) -> type[Any]:
-    """The class, with a `send_packed_command` that is cancelled when its task is.
+    """A subclass whose `send_packed_command` is cancelled when its task is.
 
     redis-py sends through `asyncio.wait_for`, which before Python 3.12 loses a cancellation that
-    comes in the turn of the loop in which the sending ends. It stays counted in the task, though.
+    arrives in the turn of the loop in which the sending ends. The task still counts the
+    cancellation, though.
     """
 
     class Faithful(connection_class):  # type: ignore[misc]

@@ -1,7 +1,7 @@
 """The part of a channel layer that lives in one process and event loop, shared by both backends.
 
-Channels, groups and capacity as the channel-layer specification has them; streams beside them,
-for sockets that attach themselves.
+Channels, groups and capacity follow the channel-layer specification; streams come in addition, for
+sockets that attach themselves.
 """
 
 import asyncio
@@ -26,17 +26,17 @@ logger = logging.getLogger(__name__)
 
 Message = dict[str, Any]
 UPDATE: Final = "stream.update"
-# Seconds after which a channel that nobody receives from any more is forgotten. Channels has no
-# call for it: the task of a consumer that ends is cancelled while it receives, and that is all.
+# Seconds after which a channel without receivers is forgotten. Channels has no call that closes
+# one: when a consumer ends, its task is merely cancelled while it receives.
 ABANDONED_SECONDS: Final = 10.0
 
 
-# Values that no receiver can change for another one.
+# Immutable values, which receivers can share.
 _SCALARS: Final = (str, int, float, bool, bytes, type(None))
 
 
 def own_copy(message: Message) -> Message:
-    """A copy of the message for one receiver; raises TypeError for what is not a message."""
+    """A copy of the message for one receiver; raises TypeError if it is not a valid message."""
     require_message(message)
     if all(isinstance(value, _SCALARS) for value in message.values()):
         return dict(message)
@@ -56,12 +56,12 @@ class Mailbox:
     def __init__(self, capacity: int, expiry: float = math.inf) -> None:
         self.capacity = capacity
         self.expiry = expiry  # seconds for which a message waits
-        # When it expires, and a message.
+        # The time when it expires, and the message.
         self.queue: asyncio.Queue[tuple[float, Message]] | None = None
         self.callback: Callable[[Message], None] | None = None
         self.groups: list[str] = []
-        self.calls = 0  # of `get`, so far
-        self.receivers = 0  # calls that wait now
+        self.calls = 0  # of `get`, in total
+        self.receivers = 0  # of `get`, waiting now
 
     def put(self, message: Message) -> None:
         """Raises ChannelFull when `capacity` messages wait."""
@@ -78,7 +78,7 @@ class Mailbox:
 
     @property
     def waiting(self) -> int:
-        """Messages that have not been received yet, expired ones among them."""
+        """Messages that have not been received yet, including expired ones."""
         return 0 if self.queue is None else self.queue.qsize()
 
     def drop_expired(self) -> None:
@@ -166,11 +166,11 @@ class Local:
         return mailbox
 
     def owns(self, channel: str) -> bool:
-        """Is this a process-local channel (it holds a `!`) of ours?"""
+        """Whether this is a process-local channel (its name has a `!`) of this process."""
         return f"{self.process}!" in channel
 
     def attach(self, channel: str, callback: Callable[[Message], None]) -> None:
-        """Messages for `channel` go to `callback` as they come, instead of waiting for receive."""
+        """Pass messages for `channel` to `callback` as they come, instead of queuing them."""
         self.mailbox(channel).callback = callback
 
     def detach(self, channel: str) -> list[str]:
@@ -208,7 +208,7 @@ class Local:
         return True
 
     def deliver_group(self, group: str, message: Message) -> None:
-        """An ordinary group message. A full channel loses it, as the specification says."""
+        """Deliver an ordinary group message. A full channel drops it, as the specification says."""
         for channel in tuple(self.groups.get(group, ())):
             mailbox = self.mailboxes.get(channel)
             if mailbox is None:
@@ -225,7 +225,7 @@ class Local:
     async def read_by_mailbox(self, stream: Stream, channel: str) -> None:
         """Let a consumer that did not attach read a stream through its channel.
 
-        It hears every update that is published after this has returned.
+        It receives every update that is published after this has returned.
         """
         mailbox = self.mailbox(channel)
         if mailbox.callback is not None or (stream.group, channel) in self._readers:
@@ -236,7 +236,7 @@ class Local:
             self.fanout.join(stream, reader)
 
     async def prepare(self, stream: Stream, since: Mapping[str, Position]) -> None:
-        """Know the position of a stream (or of all streams of `*`), and what `since` missed."""
+        """Read the position of a stream (of all streams for `*`), and the updates after `since`."""
 
         async def one(state: StreamState) -> None:
             await self.fanout.ready(state)
@@ -247,7 +247,7 @@ class Local:
         await asyncio.gather(*(one(state) for state in self._states(stream)))
 
     def is_ready(self, stream: Stream, since: Mapping[str, Position]) -> bool:
-        """May `start` be called without `prepare`?"""
+        """Whether `start` may be called without `prepare`."""
         if stream.wildcard and stream.channel not in self.fanout.complete:
             return False
         return all(
@@ -258,9 +258,9 @@ class Local:
     def start(
         self, stream: Stream, reader: Reader, since: Mapping[str, Position], limit: int
     ) -> dict[str, Start]:
-        """Join a reader; returns where it stands in each stream, by symbol.
+        """Join a reader; returns its start in each stream, by symbol.
 
-        A stream of `*` that has no updates yet is not among them: it is told when it begins.
+        Streams of `*` without updates are omitted: the reader learns of one with its first update.
         """
         starts = {
             state.stream.symbol: self.fanout.start(state, since.get(state.stream.symbol), limit)

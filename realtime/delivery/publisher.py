@@ -1,4 +1,4 @@
-"""Publishing from synchronous code: a pooled client, no event loop, no new connection per call."""
+"""Publishes from synchronous code: with pooled connections, and without an event loop."""
 
 import contextlib
 import weakref
@@ -14,10 +14,10 @@ from redis.sentinel import Sentinel, SentinelConnectionPool
 from realtime.delivery import history_scripts
 from realtime.delivery.history_scripts import Answer, Arguments, Published
 
-# Updates in one script: enough to make what it costs by itself small, few enough to keep Redis
-# answering others in between (half a millisecond).
+# Updates in one script: enough to make its fixed cost small, few enough to let Redis answer other
+# clients in between (half a millisecond).
 BATCH: Final = 50
-# Updates that are sent before the first of them is confirmed.
+# Updates that may be sent before the first of them is confirmed.
 CHUNK: Final = 500
 
 Sealed = tuple[history_scripts.Keys, bytes, str]
@@ -26,10 +26,10 @@ Host = dict[str, Any]
 
 
 class BackendUnavailable(Exception):
-    """Raised when Redis did not take an update, or did not say so in time.
+    """Raised when Redis did not take an update, or did not confirm it in time.
 
-    `published` has the updates that it did confirm, by their position in what was given. They need
-    not be the first ones: each shard has its own.
+    `published` has the confirmed updates, by their position in the batch. They need not be the
+    first ones, since each shard confirms its own.
     """
 
     def __init__(self, reason: object, published: Mapping[int, Published] | None = None) -> None:
@@ -42,13 +42,13 @@ class BackendUnavailable(Exception):
 
 
 def pool_options(host: Host, retry: Callable[[NoBackoff, int], object] = Retry) -> Host:
-    """A host entry with the time limits and the retry policy of publishing.
+    """A host entry with the time limits and the retry policy for publishing.
 
-    Never retried by the client: a publish whose answer was lost may have happened, and sending it
-    again would give it a second offset. The publisher decides.
+    The client never retries: a publish whose answer was lost may have happened, and sending it
+    again would give the update a second offset. The publisher decides.
     """
     return {
-        # In RESP2 a message is a plain list, and the pool looks whether an idle connection is still
+        # In RESP2 a message is a plain list, and the pool checks that an idle connection is still
         # alive before it lends it (in RESP3 redis-py leaves that to notifications).
         "protocol": 2,
         "socket_timeout": 5,
@@ -71,7 +71,7 @@ class SyncPublisher:
         weakref.finalize(self, pool.disconnect).atexit = False
 
     def publish(self, items: Sequence[Sealed]) -> list[Published]:
-        """Any number of updates, in order; raises BackendUnavailable with those confirmed."""
+        """Publish updates, in order; raises BackendUnavailable with those confirmed."""
         published: dict[int, Published] = {}
         try:
             if len(items) <= BATCH:
@@ -84,7 +84,7 @@ class SyncPublisher:
         return list(published.values())
 
     def _run(self, arguments: Arguments) -> Any:
-        """One script in one round trip."""
+        """Run one script in one round trip."""
         with self._connection() as connection:
             connection.send_command("EVALSHA", history_scripts.PUBLISH_SHA, *arguments)
             try:
@@ -96,18 +96,18 @@ class SyncPublisher:
     def _run_all(
         self, items: Sequence[Sealed], begin: int, published: dict[int, Published]
     ) -> None:
-        """Scripts in one round trip: Redis runs the first one while the next one is written."""
+        """Run scripts in one round trip: Redis runs the first one while the next one is written."""
         answers: list[Answer | Exception] = []
         try:
             with self._connection() as connection:
-                # Every time, it is 1 KB: asking first and repeating all of it would publish
-                # updates twice when another client loads the script in between.
+                # Load the script (1 KB) every time: repeating the batch after a NOSCRIPT error
+                # would publish updates twice if another client loaded the script in between.
                 connection.send_command("SCRIPT", "LOAD", history_scripts.PUBLISH)
                 scripts = 0
                 for arguments in batches(items):
                     connection.send_command("EVALSHA", history_scripts.PUBLISH_SHA, *arguments)
                     scripts += 1
-                _answer(connection)  # if it could not be loaded, the others say so
+                _answer(connection)  # if loading failed, the other answers say so
                 for _ in range(scripts):
                     answers.append(_answer(connection))
         except (RedisError, OSError):
@@ -119,8 +119,8 @@ class SyncPublisher:
     def _connection(self) -> Iterator[Any]:
         """A pooled connection.
 
-        `redis.Redis` would add retries, which publishing must not have, and statistics; together
-        they take longer than everything else that a publisher does.
+        `redis.Redis` would add retries, which publishing must not have, and statistics; both
+        together take longer than everything else that a publisher does.
         """
         connection: Any = self._pool.get_connection()
         try:
@@ -157,7 +157,7 @@ def batches(items: Sequence[Sealed]) -> Iterator[Arguments]:
 def take_answers(
     answers: Sequence[Answer | Exception], begin: int, published: dict[int, Published]
 ) -> None:
-    """Add what was confirmed, from position `begin` on; BackendUnavailable if not all was.
+    """Add the confirmed updates from position `begin` on; BackendUnavailable if not all are.
 
     `answers` are those of scripts with BATCH updates each, the last one with any number.
     """

@@ -1,7 +1,7 @@
-"""Readers that stand between a stream and a socket: a rate limit, an alert filter.
+"""Readers between a stream and a socket: a rate limit, an alert filter.
 
-Both let the offsets that a client sees jump, and both say by how much (`folded`, `filtered`). For
-`ping` they know the newest offset that they let through, so that a client does not look for more.
+Both skip offsets, and tell the client how many (`folded`, `filtered`). For `ping` they know the
+newest offset that they let through, so that a client does not expect more.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from realtime.delivery.updates import Update
 from realtime.protocol import SEVERITIES
 from realtime.streams import Stream
 
-# Alerts that a socket is known to have been shown: more than one replay has.
+# Alerts that a socket is known to have received: more than one replay holds.
 SHOWN_ALERTS: Final = 1000
 _SEVERITY: Final = {name: rank for rank, name in enumerate(SEVERITIES)}
 
@@ -34,7 +34,7 @@ class Clock(Protocol):
 
 
 class SocketReader:
-    """What both have in common: gaps, snapshots and states pass as they are."""
+    """The common base: gaps, snapshots and states pass unchanged."""
 
     def __init__(self, socket: Socket) -> None:
         self.socket = socket
@@ -60,11 +60,11 @@ class SocketReader:
         self.socket.deliver_state(stream, text)
 
     def close(self) -> None:
-        """Nothing more comes through here."""
+        """Let nothing more through."""
 
 
 class RateLimitedReader(SocketReader):
-    """At most `rate` updates per second of each symbol; the newest waits for its turn."""
+    """Passes at most `rate` updates per second and symbol; the newest one waits for its turn."""
 
     def __init__(self, socket: Socket, rate: float, clock: Clock | None = None) -> None:
         super().__init__(socket)
@@ -118,9 +118,9 @@ class RateLimitedReader(SocketReader):
 
 
 class ShownAlerts:
-    """The newest alerts that a socket was shown, by whichever way: no alert is shown twice.
+    """The newest alerts that a socket was sent, from any source: no alert is sent twice.
 
-    While `held` is a list, live alerts wait in it for the older ones that go first.
+    While `held` is a list, live alerts wait in it for older ones that must go first.
     """
 
     def __init__(self) -> None:
@@ -128,7 +128,7 @@ class ShownAlerts:
         self._ids: dict[str, None] = {}
 
     def is_new(self, id: str) -> bool:
-        """False for one that was shown; the others are from now on."""
+        """False for an alert that was sent before; any other one counts as sent from now on."""
         if id in self._ids:
             return False
         self._ids[id] = None
@@ -137,16 +137,16 @@ class ShownAlerts:
         return True
 
     def release(self) -> None:
-        """Show what was held."""
+        """Send the alerts that were held."""
         held, self.held = self.held or [], None
         for reader, update in held:
             reader.deliver(update)
 
 
 class AlertFilter(SocketReader):
-    """Alerts of some severity and above, of some symbols, each once.
+    """Passes alerts from some severity upwards, of some symbols, each once.
 
-    An alert without a known severity, or without a symbol, is not held back by that condition.
+    An alert without a known severity, or without a symbol, always passes that condition.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class AlertFilter(SocketReader):
         self._filtered: dict[str, int] = {}
 
     def continue_from(self, before: "AlertFilter") -> None:
-        """Take the place of another filter: what it held back is still to be told."""
+        """Replace another filter, and take over the offsets that it has not yet reported."""
         self.heads.update(before.heads)
         self._filtered.update(before._filtered)
 
@@ -179,7 +179,7 @@ class AlertFilter(SocketReader):
         return symbol.upper() in self._symbols and self._shown.is_new(update.alert_id)
 
     def replay(self, update: Update) -> None:
-        """Send what was missed, with the offsets and `heads` as they then are."""
+        """Send the missed alerts, with the offsets and `heads` as they then are."""
         name = update.stream.symbol
         if not self.wants(update):
             self._filtered[name] = self._filtered.get(name, 0) + 1
@@ -205,12 +205,12 @@ class AlertFilter(SocketReader):
             self.socket.deliver(update)
 
     def deliver_snapshot(self, update: Update) -> None:
-        # An alert is never a snapshot: this is the newest one after a gap.
+        # An alert is never a snapshot: this is the newest alert after a gap.
         self.deliver(update)
 
     def deliver_gap(self, stream: Stream, first: int, last: int, epoch: str) -> None:
-        # It names the unwanted ones before it too, or the client would miss them. Offsets begin
-        # at 1: those of an epoch that has ended are named by the change of the epoch.
+        # The gap includes the filtered alerts before it, or the client would miss them. Offsets
+        # begin at 1: a change of the epoch reports those of an epoch that has ended.
         unwanted = self._filtered.pop(stream.symbol, 0)
         lost = first <= last
         super().deliver_gap(stream, max(1, first - unwanted) if lost else first, last, epoch)

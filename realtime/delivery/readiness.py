@@ -1,8 +1,8 @@
-"""What probes ask for: whether this process takes newcomers. For every server, not ours only."""
+"""Whether this process accepts new connections, for probes. Works with any ASGI server."""
 
 from typing import Final
 
-# Answered whatever else is in work.
+# Paths answered at once, however many requests are in work.
 PROBES: Final = frozenset({"/healthz", "/readyz"})
 
 

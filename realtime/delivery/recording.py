@@ -1,4 +1,4 @@
-"""What this process publishes, for the tests of a project: see realtime/testing.py."""
+"""Records what this process publishes, for a project's tests: see realtime/testing.py."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -11,7 +11,7 @@ recorders: Final[list[Recorder]] = []
 
 
 def record(items: Sequence[tuple[Stream, bytes]]) -> None:
-    """Updates that have been published."""
+    """Pass published updates to the recorders."""
     for recorder in recorders:
         for stream, body in items:
             recorder(stream, body)
@@ -21,7 +21,7 @@ def record_published(
     items: Sequence[tuple[Stream, bytes] | tuple[Stream, bytes, str]],
     published: Sequence[Published],
 ) -> None:
-    """Those that the channel layer has taken and not found to be repetitions."""
+    """Record the updates that the channel layer accepted, without repetitions."""
     if recorders:
         new = zip(items, published, strict=True)
         record([(item[0], item[1]) for item, answer in new if not answer.repeated])

@@ -1,4 +1,4 @@
-"""uvicorn's server with an orderly end: first not ready, then goodbye, then gone."""
+"""uvicorn's server with an orderly end: not ready, then a goodbye to each client, then the exit."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from realtime.conf import conf
 from realtime.delivery.layers import current_layer
 from realtime.delivery.readiness import begin_draining
 
-# Seconds after the last goodbye in which peers may still end what they began.
+# Seconds after the last goodbye in which peers may finish what they began.
 LAST_SECONDS: Final = 2.0
 
 
@@ -30,7 +30,8 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         if self.config.workers > 1:
-            # A worker whose supervisor was killed would serve on, with nothing to stop it.
+            # Otherwise a worker whose supervisor was killed would go on serving, and nothing would
+            # stop it.
             if self._parent is None:
                 self._parent = os.getppid()
             elif os.getppid() != self._parent:
@@ -39,28 +40,28 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        # What is loaded by now stays: the collector need not walk through it again and again while
-        # sockets come and go. Sockets free themselves by reference counts, mostly.
+        # Objects loaded by now stay for good: the garbage collector need not visit them again and
+        # again while sockets come and go. Most sockets are freed by their reference counts alone.
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 20)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         begin_draining()
-        # Still accepting: a load balancer asks, hears 503, and sends newcomers elsewhere.
+        # Still accepting: a load balancer probes, gets a 503, and sends new clients elsewhere.
         await asyncio.sleep(conf.REALTIME_UNREADY_SECONDS)
-        # uvicorn waits for every peer, and when it gives up it says so as an error.
+        # uvicorn waits for every peer, and logs an error when it gives up.
         patience = conf.REALTIME_DRAIN_SECONDS + LAST_SECONDS
         giving_up = asyncio.get_running_loop().call_later(patience, self._abort_connections)
         await super().shutdown(sockets)
         giving_up.cancel()
-        # That this process has no sockets any more is on its way to Redis.
+        # The final count of this process, no sockets, is on its way to Redis.
         layer = current_layer()
         if layer is not None:
             await layer.settle()
 
     def _abort_connections(self) -> None:
-        """End the connections of peers that neither answer nor read."""
+        """Abort the connections of peers that neither answer nor read."""
         for connection in tuple(self.server_state.connections):
             connection.transport.abort()
 
@@ -76,17 +77,17 @@ class Worker(multiprocess.Process):
 
 
 def allow_many_sockets() -> None:
-    """Open as many files as the system lets this process: each socket is one.
+    """Raise the limit of open files as far as the system allows: each socket is a file.
 
-    The ordinary limit is 1,024, and beyond it newcomers are reset without a word in any log.
+    The usual limit is 1,024, and beyond it new connections are reset without a line in any log.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # macOS says "infinity" and means less
+    with contextlib.suppress(ValueError, OSError):  # macOS reports "infinity" but allows less
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def asgi_application() -> str:
-    """ASGI_APPLICATION as uvicorn writes it; raises ImproperlyConfigured where it is missing."""
+    """ASGI_APPLICATION in uvicorn's notation; raises ImproperlyConfigured where it is missing."""
     module, _, name = conf.ASGI_APPLICATION.rpartition(".")
     if not module:
         raise ImproperlyConfigured(
@@ -105,25 +106,25 @@ def run(host: str, port: int, workers: int, *, access_log: bool) -> None:
         http="realtime.delivery.server_http:BoundedProtocol",
         ws="realtime.delivery.server_protocol:PreparedProtocol",
         ws_max_size=conf.REALTIME_MAX_MESSAGE_BYTES,
-        # Prepared frames are shared by all sockets, so none is compressed for one of them; and a
-        # compressor would cost each socket more memory than all the rest.
+        # All sockets share prepared frames, so frames are not compressed per socket; and a
+        # compressor would take more memory than the rest of a socket.
         ws_per_message_deflate=False,
-        # The protocol's own `ping` and `pong` find dead peers; a second timer per socket would not
-        # find more.
+        # The project's own `ping` and `pong` messages find dead peers; a second timer per socket
+        # would not find more.
         ws_ping_interval=None,
         lifespan="off",
-        # Django's LOGGING stands; its handler redacts credentials from query strings.
+        # Keep Django's LOGGING: its handler redacts credentials in query strings.
         log_config=None,
         log_level="info" if access_log else "warning",
         access_log=access_log,
         proxy_headers=False,
         server_header=False,
-        # For views that are still at work then.
+        # For views that are still running then.
         timeout_graceful_shutdown=math.ceil(conf.REALTIME_DRAIN_SECONDS) + 5,
     )
     allow_many_sockets()
     if workers > 1:
-        # The supervisor makes its workers of this class by name, and takes no other one.
+        # The supervisor takes its worker class from this name alone.
         multiprocess.Process = Worker  # type: ignore[misc]
         multiprocess.Multiprocess(config, sockets=[config.bind_socket()]).run()
     else:

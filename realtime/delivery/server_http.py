@@ -1,9 +1,9 @@
-"""The HTTP protocol class of `manage.py serve`: a request has bounds, in size and in time.
+"""The HTTP protocol class of `manage.py serve`, which limits requests in size and time.
 
-uvicorn leaves both to a proxy in front of it. Without one, a header that never ends costs memory
-and, since it is assembled again with each piece, everybody's time; a body fills the disk; and a
-client that says nothing holds its connection without end. It also works on all requests of all
-connections at once, and parses as many ahead as a client sends without awaiting the answers.
+uvicorn leaves both to a proxy in front of it. Without a proxy, an endless header takes memory and,
+since it is assembled again with each piece, the time of all clients; a body fills the disk; and a
+silent client holds its connection for good. uvicorn also processes the requests of all connections
+at once, and parses as many pipelined requests as a client sends.
 """
 
 import asyncio
@@ -26,19 +26,19 @@ from realtime.delivery.narrow import narrow
 from realtime.delivery.readiness import PROBES
 from realtime.delivery.turns import turns_of
 
-# The request line, the headers, and what else of a request is not its body.
+# Bytes of the request line, the headers, and everything else outside the body.
 MAX_HEAD_BYTES: Final = 65536
-# What a chunk of a chunked body has around it, at most; more than that is counted as head.
+# Bytes around a chunk of a chunked body, at most; any more count as part of the head.
 _CHUNK_FRAMING: Final = 16
-# Seconds for which a refused client may go on sending before the connection is dropped. Dropped at
-# once, it would hear of a reset instead of the reason.
+# Seconds for which a refused client may go on sending before the connection is dropped. If it were
+# dropped at once, the client would see a reset instead of the reason.
 LINGER_SECONDS: Final = 2.0
-# What is parsed at once, of all bytes and of pieces of a body.
+# Bytes, and pieces of a body, that are parsed at once.
 SLICE_BYTES: Final = 1024
 SLICES_PER_TURN: Final = 8
 PIECES_PER_TURN: Final = 256
-# A request is begun when all of it is there, so that one that never ends takes no place; only a
-# body beyond this is given to the application piece by piece.
+# A request starts when all of it has arrived, so that an endless one takes no place in work; only a
+# larger body than this is passed to the application piece by piece.
 MAX_WAITING_BODY: Final = 4 * 1024 * 1024
 _END_OF_HEAD: Final = b"\r\n\r\n"
 
@@ -52,7 +52,7 @@ _files = FileLimit()
 
 
 class _Flow(FlowControl):
-    """uvicorn's own; when it may read on, the protocol first parses what was read before."""
+    """uvicorn's flow control; before it resumes reading, bytes read earlier are parsed."""
 
     def __init__(self, transport: asyncio.Transport, read_on: Callable[[], None]) -> None:
         super().__init__(transport)
@@ -69,8 +69,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._unread = bytearray()
-        self._tail = b""  # the last that was parsed: it may be the begin of the end of a head
-        self._body_left = 0  # of what was announced
+        self._tail = b""  # the last parsed bytes, which may be the beginning of the end of a head
+        self._body_left = 0  # bytes still to come
         self._next: tuple[RequestResponseCycle, ASGI3Application] | None = None
         self._head_bytes = 0
         self._body_bytes = 0
@@ -88,7 +88,7 @@ class BoundedProtocol(HttpToolsProtocol):
         raw = transport.get_extra_info("socket")
         if raw is not None and _files.is_reached(raw):
             self._refuse(*_NO_ROOM)
-            transport.close()  # it may not even linger
+            transport.close()  # not even to linger
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_deadline()
@@ -108,7 +108,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._read_on()
 
     def take_turn(self) -> bool:
-        """Parse what was received, as far as one turn goes."""
+        """Parse received bytes, at most one turn's share."""
         self._pieces = 0
         for _ in range(SLICES_PER_TURN):
             if not (self._unread and self._may_parse) or self._pieces > PIECES_PER_TURN:
@@ -121,7 +121,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @property
     def _may_parse(self) -> bool:
-        """No request waits for its answer, and no body to be read."""
+        """Whether no request waits for its answer, and no body waits to be read."""
         if self._refused or self.flow.read_paused or self.transport.is_closing():
             return False
         return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
@@ -132,11 +132,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._unread and self._may_parse:
             turns_of(self.loop).add(self)
         elif not self.flow.read_paused and len(self._unread) <= MAX_HEAD_BYTES:
-            # Also while a request is in work: that its peer is gone is read, too.
+            # Keep reading while a request is in work, to notice when the peer is gone.
             self.transport.resume_reading()
 
     def _parse_slice(self) -> None:
-        """Never the end of one request and the begin of the next."""
+        """Parse a slice, which never spans the end of one request and the beginning of the next."""
         data = bytes(self._unread[: self._body_left or self._head_in_slice()])
         del self._unread[: len(data)]
         self._body_left = max(0, self._body_left - len(data))
@@ -161,14 +161,14 @@ class BoundedProtocol(HttpToolsProtocol):
             self._upgraded = True
             super().handle_websocket_upgrade()
             rest, self._unread = bytes(self._unread), bytearray()
-            # It was given the whole request; one that still waits for a body is not a handshake.
+            # Only for whole requests: one that still waits for a body is not a handshake.
             protocol: Any = self.transport.get_protocol()
             if not getattr(protocol, "handshake_initiated", False):
                 self.transport.close()
             elif rest:
                 protocol.data_received(rest)
 
-    # What the parser says; after a refusal it may still have the rest of a packet to tell.
+    # Callbacks of the parser; after a refusal they may still come for the rest of a packet.
 
     def on_message_begin(self) -> None:
         self._expect_request()
@@ -176,7 +176,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         head = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if head > MAX_HEAD_BYTES:  # and all of it came at once
+        if head > MAX_HEAD_BYTES:  # and all of it arrived at once
             self._refuse_head()
         sizes = [value for name, value in self.headers if name == b"content-length"]
         if sizes and int(sizes[0]) > _max_body_bytes():
@@ -209,7 +209,7 @@ class BoundedProtocol(HttpToolsProtocol):
     # Answering --------------------------------------------------------------------------------
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        """The head is complete; the rest may be on its way, or never come."""
+        """Handle a complete head; the body may be on its way, or never come."""
         self._next = cycle, app
         if cycle.waiting_for_100_continue:
             cycle.waiting_for_100_continue = False
@@ -247,7 +247,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
         super()._start_asgi_task(cycle, in_line)
 
-    # Answers that go on and on: see ResponseStream
+    # answers that stream without end: see ResponseStream
 
     def narrow(self) -> None:
         narrow(self.transport)
@@ -260,7 +260,7 @@ class BoundedProtocol(HttpToolsProtocol):
     # Time -------------------------------------------------------------------------------------
 
     def _expect_request(self) -> None:
-        """From now on the client has so many seconds to send all of a request."""
+        """Give the client so many seconds to send a whole request."""
         if self._deadline is None:
             self._deadline = self.loop.call_later(conf.REALTIME_REQUEST_SECONDS, self._too_late)
 
@@ -271,7 +271,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        # A client that does not read its answer is not waited for much longer.
+        # Do not wait much longer for a client that does not read its answer.
         self._stalled = self.loop.call_later(conf.REALTIME_REQUEST_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
@@ -284,7 +284,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._stalled = None
 
     def _too_late(self) -> None:
-        # No answer: who has sent nothing awaits none.
+        # No answer: a client that has sent nothing does not expect one.
         self.transport.close()
 
     # Refusing ---------------------------------------------------------------------------------
@@ -302,7 +302,7 @@ class BoundedProtocol(HttpToolsProtocol):
         )
 
     def _refuse(self, status: HTTPStatus, detail: str, header: str = "") -> None:
-        """Answer, read no more, and close."""
+        """Answer, stop reading, and close."""
         if self._refused:
             return
         self._refused = True
@@ -311,7 +311,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._end_deadline()
         self._unset_keepalive_if_required()
         answering = False
-        # The application may wait for the rest of the body, or still answer the request before.
+        # The application may be waiting for the rest of the body, or answering the request before.
         if self.cycle is not None and not self.cycle.response_complete:
             answering = self.cycle.response_started
             self.cycle.disconnected = True

@@ -1,7 +1,7 @@
 """The WebSocket protocol class of `manage.py serve`: prepared frames, write buffer, drain.
 
-It adds to uvicorn's own class only what the ASGI interface cannot say: that a frame is ready to be
-written as it is, when the transport is full, and that the server is about to stop.
+It adds to uvicorn's own class only what ASGI cannot express: that a frame is ready to be written
+unchanged, when the transport is full, and that the server is about to stop.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from realtime.delivery.narrow import narrow
 from realtime.delivery.sockets import PREPARED_EXTENSION, PreparedSocket
 from realtime.protocol import CloseCode, Error, ErrorCode, ServerShutdown, encode
 
-# How long a closed connection may linger for the peer's close frame.
+# Seconds for which a closed connection waits for the peer's close frame.
 CLOSE_SECONDS: Final = 5.0
 
 
@@ -47,8 +47,8 @@ class PreparedProtocol(PacedProtocol):
         if self.handshake_initiated:
             super().data_received(data)
             return
-        # The HTTP protocol has parsed this request and put it together again for us. Parsing it a
-        # second time as websockets does, line by line, would be a fifth of what a connection costs.
+        # The HTTP protocol has parsed this request already. Parsing it a second time, line by line
+        # as websockets does, would be a fifth of the cost of a connection.
         request = _request(data)
         if request is None:
             self.parse(data)
@@ -64,12 +64,12 @@ class PreparedProtocol(PacedProtocol):
 
     def handle_ping(self) -> None:
         pong = self.conn.data_to_send()
-        # A peer that does not read needs no answers, and must not fill memory with them.
+        # Answers to a peer that does not read would fill the memory.
         if not self.paused:
             self.transport.write(b"".join(pong))
 
     def handle_cont(self, event: Frame) -> None:
-        # Fragments that hold nothing are not counted by the limit of a message's size.
+        # Empty fragments escape the limit of a message's size.
         if len(self.frames) >= conf.REALTIME_MAX_MESSAGE_BYTES and not event.fin:
             self.frames = []
             self.end(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
@@ -89,26 +89,27 @@ class PreparedProtocol(PacedProtocol):
             self.socket.close()
         super().handle_close(event)
         if self.transport.get_write_buffer_size():
-            # It ends when the peer has read the rest, which may be never.
+            # The connection ends when the peer has read the rest, which may never happen.
             self._abort_later()
 
     def handle_parser_exception(self) -> None:
         if self.close_sent:
-            return  # what the peer had written before it could know
+            return  # input that the peer had sent before it could know
         if self.socket is not None:
             self.socket.close()
         failure = self.conn.close_sent
-        if failure is None:  # it did not even wait for the answer to its handshake
+        if failure is None:  # the peer did not even wait for the answer to its handshake
             self.transport.abort()
             return
-        # Closed at once, with more on its way, the peer would hear of a reset and no reason.
+        # If closed at once, with more input on its way, the peer would see a reset without a
+        # reason.
         self._finish(failure.code, failure.reason)
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
     def send_receive_event_to_app(self) -> None:
-        # uvicorn ends the connection on invalid UTF-8, with a traceback in the log. The protocol
-        # answers it like any other bad message: hand it over as bytes.
+        # On invalid UTF-8 uvicorn ends the connection, with a traceback in the log. Passed on as
+        # bytes, it is answered like any other bad message.
         if self.curr_msg_data_type == "text":
             try:
                 b"".join(self.frames).decode()
@@ -136,9 +137,9 @@ class PreparedProtocol(PacedProtocol):
         self.forget_input()
 
     def shutdown(self) -> None:
-        """Say goodbye with a time to come back, then close at a moment of this socket's own.
+        """Send `goodbye` with a time for the reconnect, then close after this socket's own delay.
 
-        All clients of a stopping server would otherwise reconnect to its neighbours at once.
+        Otherwise all clients of a stopping server would reconnect to its neighbours at once.
         """
         if self.socket is None or not self.handshake_complete or self.close_sent:
             super().shutdown()
@@ -155,9 +156,9 @@ class PreparedProtocol(PacedProtocol):
         self.end(CloseCode.SERVICE_RESTART, "server restarting")
 
     def end(self, code: int, reason: str) -> None:
-        """Send a close frame behind what is written already.
+        """Send a close frame after the bytes written so far.
 
-        uvicorn's own `send` would wait until the peer reads, which a slow consumer never does.
+        uvicorn's own `send` would wait until the peer reads, which a slow consumer may never do.
         """
         if self.close_sent or self.disconnected or self.transport.is_closing():
             return
@@ -167,7 +168,7 @@ class PreparedProtocol(PacedProtocol):
         self._finish(code, reason)
 
     def _finish(self, code: int, reason: str) -> None:
-        """Write the close frame, and listen for the peer's."""
+        """Write the close frame, and wait for the peer's."""
         self.stop_keepalive()
         self.close_sent = True
         if self.socket is not None:
@@ -179,7 +180,7 @@ class PreparedProtocol(PacedProtocol):
         self.read_paused = False
         self.transport.resume_reading()
         self.forget_input()
-        # The peer's own close frame ends the connection; one that never comes does not keep it.
+        # The peer's own close frame ends the connection; if none comes, the timer does.
         self._abort_later()
 
     def _abort_later(self) -> None:
@@ -189,7 +190,7 @@ class PreparedProtocol(PacedProtocol):
 
 
 def _request(data: bytes) -> Request | None:
-    """A request as uvicorn's HTTP protocol writes it; None for what needs the whole parser."""
+    """A request as uvicorn's HTTP protocol passes it; None if it needs websockets' own parser."""
     head, end, rest = data.partition(b"\r\n\r\n")
     line, *lines = head.split(b"\r\n")
     words = line.split(b" ")

@@ -1,8 +1,8 @@
 """Two ways of sending to one WebSocket, behind one small interface.
 
 `PreparedSocket` writes ready-made frames to the transport of `delivery/server_protocol.py`;
-`AsgiSocket` uses the ASGI `send` of any other server. Both keep what the peer does not take in an
-Outbox.
+`AsgiSocket` uses the ASGI `send` of any other server. Both queue in an Outbox what the peer does
+not take.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ Send = Callable[[Any], Awaitable[None]]  # an ASGI event
 
 # The key in scope["extensions"] under which a server offers its prepared transport.
 PREPARED_EXTENSION: Final = "ara.prepared"
-# How much is taken from the outbox for one write. Small enough that a slow reader's waiting
-# updates still fold, large enough that one system call carries many.
+# Bytes taken from the outbox for one write: few enough that a slow reader's waiting updates can
+# still be folded, and enough that one system call carries many of them.
 WRITE_BYTES: Final = 65536
-# How much one socket writes in one turn of the loop, and how many texts through ASGI.
+# Bytes that one socket writes in one turn of the loop, or texts through ASGI.
 TURN_BYTES: Final = 2 * WRITE_BYTES
 TURN_TEXTS: Final = 200
-# How long a goodbye waits for a peer that does not read.
+# Seconds for which a goodbye waits for a peer that does not read.
 DRAIN_SECONDS: Final = 2.0
 
 
@@ -41,11 +41,11 @@ class PreparedTransport(Protocol):
     socket: "PreparedSocket | None"
 
     def end(self, code: int, reason: str) -> None:
-        """Send a close frame behind what is already written; drop the connection if it hangs."""
+        """Send a close frame after the bytes written so far; drop the connection if it hangs."""
 
 
 class Socket:
-    """The common part: counters, the outbox, and what happens when it is over its limit."""
+    """The common part: counters, the outbox, and the end of a socket whose outbox is full."""
 
     __slots__ = ("closing", "on_overflow", "outbox", "sent")
 
@@ -64,7 +64,7 @@ class Socket:
         raise NotImplementedError
 
     def send_once(self, topic: Topic, content: bytes | Update, *, replace: bool = False) -> None:
-        """Send what does not make a reader slow: see `Outbox.put_once`."""
+        """Send a text that does not count against a slow reader: see `Outbox.put_once`."""
         raise NotImplementedError
 
     def send_snapshots(self, updates: Iterable[Update]) -> None:
@@ -72,9 +72,9 @@ class Socket:
         raise NotImplementedError
 
     def deliver(self, update: Update, folded: int = 0) -> None:
-        """Send an update of a stream; it may fold while the peer does not read.
+        """Send an update of a stream; it may be folded while the peer does not read.
 
-        `folded` older ones were replaced by it before it came here.
+        It has replaced `folded` older ones already.
         """
         raise NotImplementedError
 
@@ -96,7 +96,7 @@ class Socket:
     def hold(self) -> None:
         """Queue until `release`: messages that belong together leave in one write.
 
-        They say where subscriptions begin, so no update before them is replaced by one after them.
+        They define where subscriptions start, so no update after them replaces one before them.
         """
         self.outbox.seal()
 
@@ -104,7 +104,7 @@ class Socket:
         """End `hold`."""
 
     async def drain(self) -> None:
-        """Wait until everything queued before now was taken by the server."""
+        """Wait until the server has taken everything queued before now."""
 
     async def end(self, code: int, reason: str) -> None:
         """Close the WebSocket. Does not wait for a peer that does not read."""
@@ -116,14 +116,14 @@ class Socket:
         self.on_overflow()
 
     def send_last(self, text: bytes) -> None:
-        """Send the reason for the close that follows, behind what the peer still takes.
+        """Send the reason for the close that follows, after the texts that the peer still takes.
 
-        What waits beyond that is given up with the close; the reason is not.
+        The close drops the other waiting texts, but not the reason.
         """
         raise NotImplementedError
 
     def close(self) -> None:
-        """Nothing more goes out through here; the close frame is the server's part."""
+        """Send nothing more; the server sends the close frame."""
         self.closing = True
         self.outbox.clear()
 
@@ -145,13 +145,13 @@ class PreparedSocket(Socket):
         self.transport = peer.transport
         self._write = peer.transport.write
         self._cork = cork or Cork()
-        # Frames of this turn of the loop, while the cork is in.
+        # Frames of this turn of the loop, while the cork is active.
         self._frames: list[bytes] = []
         self._held = False
         self.ended = False  # the close frame is written
-        # Nothing waits, and the transport takes more: one look instead of four for each delivery.
+        # Nothing waits, and the transport takes more: one check instead of four per delivery.
         self._direct = True
-        if peer.transport.is_closing():  # it has gone before its credential was looked up
+        if peer.transport.is_closing():  # the peer left before its credential was looked up
             self.closing = True
             self._direct = False
         peer.socket = self
@@ -199,13 +199,13 @@ class PreparedSocket(Socket):
         self._frames.append(data)
 
     def flush(self) -> None:
-        """Write what the cork held back."""
+        """Write the frames that the cork held back."""
         if self._frames:
             frames, self._frames = self._frames, []
             self._write(b"".join(frames))
 
     def pause(self) -> None:
-        """The transport is full: updates wait in the outbox, where they fold."""
+        """The transport is full: updates wait in the outbox, where they can be folded."""
         self._direct = False
 
     def hold(self) -> None:
@@ -218,13 +218,13 @@ class PreparedSocket(Socket):
         self.writable()
 
     def writable(self) -> None:
-        """Write what waits, until the transport says that it is full again, or its turn is over."""
+        """Write waiting texts until the transport is full again, or the turn is over."""
         self._write_waiting(TURN_BYTES)
         if self._has_more():
             turns_of(asyncio.get_running_loop()).add(self)
 
     def take_turn(self) -> bool:
-        """Write a slice of what waits; say whether there is another one."""
+        """Write a slice of the waiting texts; returns whether there is another one."""
         self._write_waiting(WRITE_BYTES)
         return self._has_more()
 
@@ -255,13 +255,14 @@ class PreparedSocket(Socket):
     def send_last(self, text: bytes) -> None:
         self._finish()
         if not (self.ended or self._peer.transport.is_closing()):
-            # It may be full. So it is when the close frame is written, right behind this.
+            # The transport may be full, as it may be for the close frame, which follows.
             self._write(frame(text))
             self.sent += 1
 
     def close(self) -> None:
         if not self.closing:
-            # What the peer still takes goes before the close frame: an error that says why.
+            # Texts that the peer still takes go before the close frame, such as the error with the
+            # reason.
             self._finish()
         super().close()
         self._direct = False
@@ -271,12 +272,12 @@ class PreparedSocket(Socket):
         self._peer.end(code, reason)
 
 
-# Autobahn, below daphne, takes no enum, and of the codes below 3000 only 1000.
+# Autobahn, which daphne uses, accepts no enum, and of the codes below 3000 only 1000.
 _PLAIN_CODES: Final = {1009: 4400}
 
 
 class AsgiSocket(Socket):
-    """One `await send(...)` after the other, for daphne and every other ASGI server."""
+    """Awaits one `send(...)` after the other, for daphne and every other ASGI server."""
 
     __slots__ = ("_send", "_task")
 
@@ -331,7 +332,7 @@ class AsgiSocket(Socket):
             self._task = asyncio.get_running_loop().create_task(self._pump(asyncio.sleep(0)))
 
     def _start(self, text: bytes) -> None:
-        """Send at once if the server takes it without waiting, else go on in a task."""
+        """Send at once if the server takes the text without waiting, else continue in a task."""
         self.sent += 1
         coroutine = _as_coroutine(self._send({"type": "websocket.send", "text": text.decode()}))
         try:
@@ -390,7 +391,7 @@ def _as_coroutine(awaitable: Awaitable[None]) -> Coroutine[object, object, None]
 def _resume(
     coroutine: Coroutine[object, object, None], pending: object
 ) -> Generator[object, object, None]:
-    """Go on with a coroutine that was started by hand and waits for `pending`."""
+    """Continue a coroutine that was started by hand and waits for `pending`."""
     while True:
         failure: BaseException | None = None
         try:
@@ -406,7 +407,7 @@ def _resume(
 def open_socket(
     scope: Mapping[str, Any], send: Send, limit: int, on_overflow: Callable[[], None]
 ) -> Socket:
-    """The fastest way of sending that the server offers for this connection."""
+    """The fastest way to send that the server offers for this connection."""
     peer = (scope.get("extensions") or {}).get(PREPARED_EXTENSION)
     if peer is not None:
         return PreparedSocket(peer, limit, on_overflow, cork_of(asyncio.get_running_loop()))

@@ -1,8 +1,8 @@
 """Telling readers that a stream is stale, once, and that it is fresh again.
 
-A stream is stale for one of two reasons: it is quiet for longer than its rhythm lets expect, or
-the backend is away and nothing can arrive (`reason`: `backend_unavailable`). One timer per process
-looks at all streams; an update costs no more than the time that it leaves in `heard`.
+A stream is stale for one of two reasons: it has been quiet for longer than its rhythm suggests, or
+the backend is away and no update can arrive (`reason`: `backend_unavailable`). One timer per
+process checks all streams; an update costs no more than setting the time in `heard`.
 """
 
 import asyncio
@@ -17,30 +17,30 @@ from realtime.delivery.updates import Reader
 from realtime.protocol import StreamStatus, encode, timestamp
 from realtime.streams import Channel, Stream
 
-# Seconds between two looks at the streams: a silence is noticed this much too late at most.
+# Seconds between two checks of the streams: silence is noticed at most this much too late.
 TICK: Final = 0.5
-# Updates of the history that a rhythm is learned from, where a stream is quiet from the beginning.
+# Updates of the history from which the rhythm of a stream is learned that is quiet from the start.
 LEARN_FROM: Final = 21
-# Streams whose histories are asked for in one look.
+# Streams whose histories are read in one check.
 _LEARN_AT_ONCE: Final = 50
 
 
 class Watched(Protocol):
-    """What is known of a stream here. `heard` is on the clock of `time.monotonic`."""
+    """The freshness of a stream in this process. `heard` is on the clock of `time.monotonic`."""
 
     stream: Stream
     heard: float | None
     rhythm: Rhythm | None
     stale: bool
-    reason: str  # why it is stale, beside being quiet
-    asked: bool  # for what its history tells of its rhythm
+    reason: str  # why it is stale, other than being quiet
+    asked: bool  # to learn the rhythm from the history
 
 
 StreamT = TypeVar("StreamT", bound=Watched)
 
 
 def rhythm_for(channel: Channel) -> Rhythm | None:
-    """As the settings say; None for alerts, which come when they come."""
+    """The rhythm that the settings ask for; None for alerts, which have no rhythm."""
     intervals = conf.REALTIME_EXPECTED_INTERVAL
     if channel not in intervals:
         return None
@@ -54,7 +54,7 @@ def rhythm_for(channel: Channel) -> Rhythm | None:
 class Freshness(Generic[StreamT]):
     """The watch over the streams of one event loop.
 
-    `audience` gives the readers of a stream; `learn` has its rhythm learned from its history.
+    `audience` returns the readers of a stream; `learn` learns its rhythm from its history.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Freshness(Generic[StreamT]):
     # The timer --------------------------------------------------------------------------------
 
     def watch(self) -> None:
-        """Look at the streams from now on, as long as there are any."""
+        """Check the streams from now on, as long as there are any."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
 
@@ -108,14 +108,14 @@ class Freshness(Generic[StreamT]):
     # States -----------------------------------------------------------------------------------
 
     def tell_unreachable(self, groups: Iterable[str], reason: str) -> None:
-        """Nothing can arrive for now; streams that are stale already are so once."""
+        """No update can arrive for now: mark the streams that are not stale already."""
         for group in groups:
             state = self._streams.get(group)
             if state is not None and not state.stale:
                 self._mark(state, reason)
 
     def tell_reachable(self, state: StreamT) -> None:
-        """What can arrive has arrived: fresh, unless the stream itself is quiet."""
+        """Updates arrive again: a stream is fresh, unless it is quiet itself."""
         if not state.stale:
             return
         if not self._is_quiet(state):
@@ -165,7 +165,7 @@ class Freshness(Generic[StreamT]):
 
 
 def _moment(heard: float) -> datetime:
-    """A time of `time.monotonic` on the clock of the world."""
+    """A time of `time.monotonic` as wall-clock time."""
     return datetime.fromtimestamp(time.time() - (time.monotonic() - heard), UTC)
 
 

@@ -1,4 +1,4 @@
-"""One stream as one process knows it, and what is read of its history. No I/O."""
+"""One stream as one process knows it, and the pages of its history. No I/O."""
 
 import asyncio
 import time
@@ -12,18 +12,18 @@ from realtime.delivery.updates import NO_EPOCH, Reader, Update
 from realtime.protocol import Position
 from realtime.streams import Stream
 
-# Updates kept in the process per stream, so that a crowd that reconnects does not ask Redis.
+# Updates kept in the process per stream, so that a reconnecting crowd does not need Redis.
 RECENT: Final = 300
-# How the epoch that a stream without updates will have begins, whichever run of Redis it is.
+# The beginning of a future epoch of a stream without updates, the same in every run of Redis.
 UNBORN_CHARS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What the history of a stream holds: its head, and updates in order, without a hole.
+    """A page of a stream's history: its head, and updates in order, without a hole.
 
-    `updates` ends at `offset`, or is empty. `more`: `offset` is not the head yet, the next page
-    begins behind it. `forks`: the epochs that this one continues, each with the last offset that
+    `updates` ends at `offset`, or is empty. `more`: `offset` is not the head yet, and the next page
+    starts after it. `forks`: the epochs that this one continues, each with the last offset that
     both share.
     """
 
@@ -34,7 +34,7 @@ class Page:
     forks: Mapping[str, int] = field(default_factory=dict)
 
     def known(self, position: Position | None) -> int:
-        """The offset up to which a reader at `position` has what this epoch has."""
+        """The offset up to which a reader at `position` has the updates of this epoch."""
         if position is None:
             return 0
         if position.epoch == self.epoch:
@@ -42,19 +42,19 @@ class Page:
         return min(position.offset, self.forks.get(position.epoch, 0))
 
     def after(self, position: Position | None) -> list[Update]:
-        """The updates that a reader at `position` has not had, of those that are held."""
+        """The held updates that a reader at `position` has not received."""
         known = self.known(position)
         return [update for update in self.updates if update.offset > known]
 
     def continues(self, position: Position) -> bool:
-        """Does this epoch have all that a reader at `position` has had?"""
+        """Whether this epoch has every update that a reader at `position` has received."""
         same = position.epoch in (self.epoch, NO_EPOCH)
         return same or position.offset <= self.forks.get(position.epoch, -1)
 
     def gap_after(self, position: Position) -> tuple[int, int] | None:
-        """The first and the last offset that a reader at `position` has lost; None for nothing.
+        """The first and last offset that a reader at `position` has lost; None if it has lost none.
 
-        A last one before the first: none is lost, but the numbering goes on behind it.
+        A last offset before the first: no update is lost, but the numbering continues after it.
         """
         had = self.known(position)
         first = self.updates[0].offset if self.updates else self.offset + 1
@@ -64,12 +64,11 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a subscription begins.
+    """The start of a subscription.
 
-    `recovered` is None if the reader did not ask to resume. `updates` are the missed ones if it
-    was recovered, else at most one: the snapshot. `status` is the message that tells the reader
-    that the stream is stale, if it is. `turns_to`: the epoch of `updates`, where that has taken the
-    place of `epoch`.
+    `recovered` is None if the reader did not ask to resume. `updates` are the missed ones if the
+    reader was recovered, else at most one: the snapshot. `status` is the message for a stale
+    stream. `turns_to` is the epoch of `updates`, if it has replaced `epoch`.
     """
 
     epoch: str
@@ -81,7 +80,7 @@ class Start:
 
     @property
     def head(self) -> int:
-        """Where the reader stands when it has had the updates."""
+        """The reader's position once it has received the updates."""
         return self.updates[-1].offset if self.updates else self.offset
 
 
@@ -112,20 +111,20 @@ class StreamState:
 
     def __init__(self, stream: Stream, *, new: bool) -> None:
         self.stream = stream
-        self.new = new  # there was no such stream when this process looked
+        self.new = new  # the stream did not exist when this process looked
         self.epoch = NO_EPOCH
         self.offset = 0
         self.forks: Mapping[str, int] = {}  # see Page
-        self.born = False  # it has had an update
-        self.moved = 0.0  # when it got its present offset here
-        self.ready = False  # the position was read from the history at least once
+        self.born = False  # an update has arrived
+        self.moved = 0.0  # when it reached its present offset here
+        self.ready = False  # whether the position was read from the history at least once
         self.recent: deque[Update] = deque()
-        self.hold_until = 0.0  # until then a reader may come for all of `recent`
+        self.hold_until = 0.0  # until then a reader may need all of `recent`
         self.readers: dict[object, Reader] = {}  # by owner
-        # Updates that came while a hole is being filled; None while there is no hole.
+        # Updates that arrive while a hole is being filled; None while there is no hole.
         self.waiting: list[Update] | None = None
         self.resync: asyncio.Task[None] | None = None
-        self.again = False  # the answer on its way may be from before a reconnect: ask once more
+        self.again = False  # the expected answer may predate a reconnect: read again
         # See delivery/staleness.py.
         self.heard: float | None = None
         self.rhythm = rhythm_for(stream.channel)
@@ -135,7 +134,7 @@ class StreamState:
 
     @property
     def settled(self) -> bool:
-        """Nothing is on its way that would change it."""
+        """Whether no pending answer can change the position."""
         return self.resync is None and self.waiting is None
 
     @property
@@ -143,10 +142,10 @@ class StreamState:
         return Position(self.epoch, self.offset)
 
     def continues(self, since: Position) -> bool:
-        """Is this the numbering that a reader knows?
+        """Whether a reader knows this numbering.
 
-        One that joined before the first update has the empty epoch and offset 0, or the epoch that
-        the stream would have had if Redis had lived on.
+        A reader that joined before the first update has the empty epoch and offset 0, or the epoch
+        that the stream would have had without the restart of Redis.
         """
         if since.epoch == self.epoch or since.offset <= self.forks.get(since.epoch, -1):
             return True
@@ -154,13 +153,13 @@ class StreamState:
         return since.offset == 0 and since.epoch[:UNBORN_CHARS] in asked
 
     def covers(self, offset: int) -> bool:
-        """Can everything after `offset` be told from memory?"""
+        """Whether every update after `offset` is in memory."""
         if offset >= self.offset:
             return True
         return bool(self.recent) and self.recent[0].offset <= offset + 1
 
     def needs_history(self, since: Position | None) -> bool:
-        """Would a reader at `since` get more if the history were asked?"""
+        """Whether the history may have more for a reader at `since`."""
         if since is None or not self.continues(since):
             return False
         return self.is_behind(since) or (
@@ -168,11 +167,11 @@ class StreamState:
         )
 
     def is_behind(self, since: Position) -> bool:
-        """Has a reader heard more, from a process that was told sooner?"""
+        """Whether a reader has received more, from a process that is ahead."""
         return since.offset > self.offset
 
     def contradicts(self, update: Update) -> bool:
-        """Is another update known under this offset?"""
+        """Whether another update is known under this offset."""
         if not self.recent:
             return False
         index = update.offset - self.recent[0].offset
@@ -199,28 +198,27 @@ class StreamState:
 
 
 class History(Protocol):
-    """What a backend keeps of each stream."""
+    """The histories of streams that a backend keeps."""
 
     async def read_history(self, stream: Stream, since: Position | None) -> Page:
-        """Everything after `since` that is held, at most RECENT updates.
+        """All held updates after `since`, at most RECENT of them.
 
-        The newest one if `since` is None or further back. Another epoch's position, and the empty
-        one, stand before the first update. A stream without updates has the epoch that they
+        Only the newest one if `since` is None or further back. A position of another epoch, and the
+        empty one, stand before the first update. A stream without updates has the epoch that they
         will have. Raises BackendUnavailable.
         """
 
     async def read_newest(self, stream: Stream, count: int) -> Page:
-        """The newest `count` updates, or as many as are held. Raises BackendUnavailable."""
+        """The newest `count` updates, or all that are held. Raises BackendUnavailable."""
 
     async def read_after(self, stream: Stream, position: Position) -> Page:
-        """The first RECENT updates after a position that are held, however far back it is.
+        """The first RECENT held updates after a position, however far back it is.
 
-        After another epoch's position, from the first one that is held. As `read_history`
-        otherwise.
+        After a position of another epoch, from the first held update. Otherwise as `read_history`.
         """
 
     async def restart_stream(self, stream: Stream, epoch: str, common: int) -> None:
-        """End `epoch` (unless that has happened): the history went back behind what was sent.
+        """End `epoch`, unless it has ended already: the history has lost updates that were sent.
 
-        The next epoch goes on behind `common`, the last offset that still names the same update.
+        The next epoch continues after `common`, the last offset that still names the same update.
         """

@@ -1,8 +1,8 @@
-"""Clients' input is parsed a little per turn of the event loop, for all connections together.
+"""Parses clients' input a little per turn of the event loop, for all connections together.
 
 One read from the kernel may hold forty thousand frames, or chunks of a body, of a few bytes each.
-Parsed at once, they stop everybody for half a second. So would the snapshots of thousands of
-streams, which are written in the same turns.
+Parsed at once, they would stop all clients for half a second. So would the snapshots of thousands
+of streams, which are therefore written in the same turns.
 """
 
 import asyncio
@@ -14,28 +14,28 @@ from typing import Final, Protocol
 
 logger = logging.getLogger(__name__)
 
-# What one turn of the loop may spend on connections that have sent much.
+# Seconds that one turn of the loop may spend on connections with much input.
 TURN_SECONDS: Final = 0.002
 
 
 class Sender(Protocol):
-    """A connection with input that is not parsed yet."""
+    """A connection with input to parse, or output to write."""
 
     transport: asyncio.Transport
 
     def take_turn(self) -> bool:
-        """Parse a slice; say whether there is another one to parse."""
+        """Process a slice; returns whether there is another one."""
 
 
 class Turns:
-    """Connections that wait to be parsed; each gets a slice before any gets its next."""
+    """Waiting connections; each gets a slice before any gets its next one."""
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[Sender, None] = OrderedDict()
         self._scheduled = False
 
     def add(self, sender: Sender) -> None:
-        """Let it take turns from the next turn of the loop on."""
+        """Give the connection turns, from the next turn of the loop on."""
         self._waiting[sender] = None
         self._schedule()
 
@@ -57,8 +57,8 @@ class Turns:
 def _take_turn(sender: Sender) -> bool:
     try:
         return sender.take_turn()
-    except Exception:  # the others go on
-        logger.exception("what a client sent could not be parsed")
+    except Exception:  # the other connections go on
+        logger.exception("the input of a client could not be parsed")
         sender.transport.abort()
         return False
 

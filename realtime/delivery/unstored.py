@@ -1,7 +1,7 @@
-"""Alerts that are on their streams and in no inbox: the database did not take them in time.
+"""Alerts that are on their streams but in no inbox, since the database did not take them in time.
 
-The sender notes its id in Redis, and the alert engine stores it when the database is back. The
-alert itself is read from its stream.
+The sender notes the id of such an alert in Redis, and the alert engine reads the alert from its
+stream and stores it when the database is back.
 """
 
 import time
@@ -14,16 +14,16 @@ from realtime.delivery.layers import RedisStreamLayer, StreamLayer
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.streams import Stream
 
-# The oldest ones are forgotten beyond that, ...
+# Beyond this number the oldest notes are forgotten, ...
 MOST: Final = 100_000
-# ... and all of them when none has come for so many seconds.
+# ... and all of them when none has been added for so many seconds.
 KEPT_SECONDS: Final = 7 * 86_400
 
-Entry = tuple[Stream, str]  # and the alert's id
+Entry = tuple[Stream, str]  # the last item is the alert's id
 
 
 def note(layer: RedisStreamLayer, entries: Iterable[Entry]) -> None:
-    """For synchronous code; raises BackendUnavailable."""
+    """Note alerts, from synchronous code; raises BackendUnavailable."""
     now, key = time.time(), _key(layer.prefix)
     try:
         with layer.sync_client.pipeline(transaction=False) as pipeline:
@@ -47,7 +47,7 @@ async def noted(layer: StreamLayer, most: int) -> dict[bytes, Entry]:
 
 
 async def forget(layer: StreamLayer, members: Sequence[bytes]) -> None:
-    """Raises BackendUnavailable."""
+    """Remove notes; raises BackendUnavailable."""
     await layer.execute("ZREM", _key(layer.prefix), *members)
 
 

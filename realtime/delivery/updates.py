@@ -1,4 +1,4 @@
-"""One update of one stream, built once in each process and shared by every socket in it."""
+"""One update of one stream, built once per process and shared by all of its sockets."""
 
 from typing import Final, Protocol
 
@@ -75,15 +75,15 @@ class Update:
         return self._alert_id
 
     def folded_text(self, count: int) -> bytes:
-        """With `folded`, the number of older updates that this one replaced."""
+        """The text with `folded`, the number of older updates that this one replaced."""
         return update_text(self.body, self.offset, folded(count))
 
     def filtered_text(self, count: int) -> bytes:
-        """With `filtered`, the number of updates before this one that the reader did not want."""
+        """The text with `filtered`, the number of unwanted updates before this one."""
         return update_text(self.body, self.offset, filtered(count))
 
     def replayed_after(self, count: int) -> bytes:
-        """An alert from the past, after `count` that the reader did not want."""
+        """A replayed alert, after `count` alerts that the reader did not want."""
         suffix = filtered(count) if count else b""
         return update_text(self.body, self.offset, suffix + SUFFIX_REPLAYED)
 
@@ -93,15 +93,15 @@ class Update:
 
     @property
     def replayed_text(self) -> bytes:
-        """Alerts say that they are late; other updates are told by their offsets."""
+        """Replayed alerts are marked as such; other updates are recognised by their offsets."""
         suffix = SUFFIX_REPLAYED if self.stream.channel == "alerts" else b""
         return update_text(self.body, self.offset, suffix)
 
 
 class FirstUpdate(Update):
-    """The first one of a stream, as readers of every symbol get it: only it names them the epoch.
+    """A stream's first update for readers of every symbol, which learn the epoch from it alone.
 
-    Nothing newer replaces it while it waits.
+    No newer update replaces it while it waits.
     """
 
     __slots__ = ()
@@ -120,13 +120,13 @@ class Reader(Protocol):
 
     @property
     def owner(self) -> object:
-        """The reader behind this. One that reads a symbol and `*` gets each update once."""
+        """The client behind this reader: if it reads a symbol and `*`, it gets each update once."""
 
     def deliver(self, update: Update) -> None:
         """Take the next update. Must not raise and must not block."""
 
     def deliver_snapshot(self, update: Update) -> None:
-        """Take the newest update after a gap."""
+        """Take the newest update, after a gap."""
 
     def deliver_gap(self, stream: Stream, first: int, last: int, epoch: str) -> None:
         """Updates `first` to `last` of `epoch` are lost for good."""

@@ -1,7 +1,7 @@
 """How many sockets a credential, a user and an address may have open, and how fast they may act.
 
-A limit of 0 means unlimited: Redis is not asked. While Redis is away nothing is limited: its outage
-must not become ours.
+A limit of 0 means unlimited, and Redis is not asked. While Redis is away nothing is limited: its
+outage must not become ours.
 """
 
 import enum
@@ -22,14 +22,14 @@ from realtime.limits.slots import slots_of
 
 logger = logging.getLogger(__name__)
 
-# What a refused client waits, where only another client's leaving would help.
+# Seconds to wait that a refused client is told when it needs another client to leave.
 RETRY_AFTER_MS: Final = 5_000
-# How many symbols of one request count as one message more.
+# Symbols of one request that count as one more message.
 SYMBOLS_PER_MESSAGE: Final = 10
 
 
 class Subject(enum.StrEnum):
-    """Whose connections a limit counts, by the first word of its name in Redis."""
+    """The subject of a limit: the first word of its name in Redis."""
 
     KEY = "key"
     USER = "user"
@@ -37,7 +37,7 @@ class Subject(enum.StrEnum):
 
     @property
     def named(self) -> str:
-        """What a refused client is told."""
+        """The subject's name in a refusal."""
         match self:
             case Subject.KEY:
                 return "this API key"
@@ -49,7 +49,7 @@ class Subject(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a socket may not stay, and when to try again. `evict` may be closed to make room."""
+    """Why a socket may not stay, and when to try again; closing `evict` would make room."""
 
     message: str
     retry_after_ms: int
@@ -87,21 +87,21 @@ def message_rate(identity: Identity) -> tuple[float, int]:
 
 
 def publish_rate(identity: Identity) -> int:
-    """Updates a second that this one may publish over HTTP; 0: any number."""
+    """Updates a second that this client may publish over HTTP; 0 for any number."""
     rate: int = identity.publish_per_second or conf.REALTIME_PUBLISH_PER_SECOND
     return rate
 
 
 def payer(identity: Identity) -> str:
-    """Whose requests count together: those of a key, or of a user's tokens."""
+    """The name under which requests count together: those of a key, or of a user's tokens."""
     return f"user:{identity.user_id}" if identity.key_id is None else f"key:{identity.key_id}"
 
 
 def count_published(identity: Identity, number: int) -> float:
-    """Count updates that are about to be published: 0, or the seconds to wait; then not counted.
+    """Count updates before they are published: 0, or the seconds to wait if not counted.
 
-    One second's worth may come at once. A batch larger than that is let through when nothing is
-    owed, and what follows waits until it is paid for. Over all processes, with Redis.
+    One second's worth may come at once. A larger batch passes when nothing is owed, and later
+    updates wait until it is paid for. With Redis all processes count together.
     """
     rate = publish_rate(identity)
     if not rate:
@@ -109,15 +109,15 @@ def count_published(identity: Identity, number: int) -> float:
     try:
         return pay(payer(identity), number / rate)
     except (RedisError, OSError) as exc:
-        logger.warning("publish limit not checked: %s", exc)
+        logger.warning("publish limit was not checked: %s", exc)
         return 0.0
 
 
 def count_read(identity: Identity, find_address: Callable[[], str | None], symbols: int) -> float:
-    """Count a request that reads streams: 0, or the seconds to wait; then not counted.
+    """Count a request that reads streams: 0, or the seconds to wait if not counted.
 
-    As fast as one socket may send messages, over all processes, with Redis. Ten symbols count as
-    one more message, as they do in `subscribe`.
+    The rate is that of a socket's messages; with Redis all processes count together. Ten symbols
+    count as one more message, as they do in `subscribe`.
     """
     address = None if identity.is_authenticated else find_address()
     if not identity.is_authenticated and address is None:
@@ -128,7 +128,7 @@ def count_read(identity: Identity, find_address: Callable[[], str | None], symbo
     try:
         return pay(f"read:{who}", cost)
     except (RedisError, OSError) as exc:
-        logger.warning("read limit not checked: %s", exc)
+        logger.warning("read limit was not checked: %s", exc)
         return 0.0
 
 
@@ -140,7 +140,7 @@ async def acount_published(identity: Identity, number: int) -> float:
     try:
         return await apay(payer(identity), number / rate)
     except BackendUnavailable as exc:
-        logger.warning("publish limit not checked: %s", exc)
+        logger.warning("publish limit was not checked: %s", exc)
         return 0.0
 
 
@@ -164,7 +164,7 @@ async def _checked(answer: Awaitable[Full | None]) -> Refusal | None:
     try:
         full = await answer
     except BackendUnavailable as exc:
-        logger.warning("connection limits not checked: %s", exc)
+        logger.warning("connection limits were not checked: %s", exc)
         return None
     return None if full is None else _refusal(full)
 
@@ -183,7 +183,8 @@ async def count_prediction(
 ) -> float:
     """Count a prediction that a client requests: 0, or the seconds until it may.
 
-    Over all sockets of its user, or of its address. A new socket does not begin a new minute.
+    All sockets of a user, or of an address, count together: a new socket does not start a new
+    minute.
     """
     address = None if identity.user_id is not None else find_address()
     if identity.user_id is None and address is None:
@@ -197,12 +198,12 @@ async def _count(layer: StreamLayer, what: str, who: str, limit: int) -> float:
     try:
         return await acount_in_minute(layer, f"{what}s:{who}", limit)
     except BackendUnavailable as exc:
-        logger.warning("%s limit not checked: %s", what, exc)
+        logger.warning("%s limit was not checked: %s", what, exc)
         return 0.0
 
 
 async def check_handshakes(layer: StreamLayer, address: str | None) -> Refusal | None:
-    """Count a handshake of an address; None while there are few enough in a minute."""
+    """Count a handshake of an address; a Refusal if there are too many in a minute."""
     limit = conf.REALTIME_HANDSHAKES_PER_IP_PER_MINUTE
     if not limit or address is None:
         return None

@@ -1,7 +1,7 @@
-"""The channel layers: Redis (or Valkey) for everything that runs, memory for tests.
+"""The channel layers: Redis (or Valkey) for deployments, memory for tests.
 
-Both are complete channel layers. Beside the specification they have the extension `streams`:
-updates get offsets, a history, and a way to sockets that passes no queue and no JSON parser.
+Both are complete channel layers. Beyond the specification they have the extension `streams`:
+updates get offsets and a history, and reach sockets without a queue or a JSON parser.
 
 - `base`: what both have in common.
 - `memory`: everything in one process.

@@ -1,4 +1,4 @@
-"""The base of this project's channel layers, and what they offer beyond Channels."""
+"""The base of this project's channel layers, with what they offer beyond Channels."""
 
 import asyncio
 import math
@@ -19,7 +19,7 @@ from realtime.streams import Channel, Stream
 T = TypeVar("T")
 EXTENSION: Final = "streams"
 
-# An update, and perhaps an id: of two with the same id in a stream the second is not published.
+# An update and its optional id: a second update with the same id in a stream is not published.
 Item = tuple[Stream, bytes] | tuple[Stream, bytes, str]
 
 
@@ -48,7 +48,7 @@ class StreamLayer(BaseChannelLayer):
         raise NotImplementedError
 
     async def read_newest(self, stream: Stream, count: int) -> Page:
-        """The newest `count` updates, or as many as are held."""
+        """The newest `count` updates, or all that are held if they are fewer."""
         raise NotImplementedError
 
     async def restart_stream(self, stream: Stream, epoch: str, common: int) -> None:
@@ -78,7 +78,7 @@ class StreamLayer(BaseChannelLayer):
         return self.local.start(stream, reader, since, conf.REALTIME_RECOVERY_LIMIT)
 
     def start_every(self, stream: Stream, reader: Reader) -> list[StreamState]:
-        """`start` for a `*` without positions, of thousands of streams at little cost."""
+        """`start` for a `*` without positions: cheap even with thousands of streams."""
         fanout = self.local.fanout
         fanout.join(stream, reader)
         return fanout.born(stream.channel)
@@ -88,7 +88,7 @@ class StreamLayer(BaseChannelLayer):
         return self.local.fanout.freshness.text(state)
 
     def join(self, stream: Stream, reader: Reader) -> None:
-        """Join without a start: for a reader that takes the place of another one."""
+        """Join without a start: for a reader that replaces another one."""
         self.local.fanout.join(stream, reader)
 
     def leave(self, stream: Stream, reader: Reader) -> None:
@@ -107,22 +107,22 @@ class StreamLayer(BaseChannelLayer):
     def moved(self, stream: Stream, since: float, most: int) -> tuple[dict[str, int], float]:
         """The newest offsets of the streams of a `*` that have changed, by symbol.
 
-        Those that changed first after `since` on the clock of `time.monotonic`, about `most` of
-        them, and the time up to which that is all.
+        About `most` streams, those that changed first after `since` (on the clock of
+        `time.monotonic`), and the time up to which they are complete.
         """
         return self.local.fanout.moved(stream.channel, since, most)
 
     def on_reconnect(self, callback: Callable[[], None]) -> None:
-        """Call when the backend is back: what was sent to groups meanwhile is lost."""
+        """Call `callback` when the backend is back: messages sent to groups meanwhile are lost."""
 
     def part(self, make: Callable[["StreamLayer"], T]) -> T:
-        """What `make` makes of this layer, once until `flush`: packages above keep theirs here."""
+        """The part that another package adds to this layer: built by `make` once until `flush`."""
         if make not in self._parts:
             self._parts[make] = make(self)
         return cast(T, self._parts[make])
 
     async def settle(self) -> None:
-        """Wait, a second at most, until what this process says of itself is written."""
+        """Wait, a second at most, until the numbers of this process are written."""
 
     async def execute(self, *command: str | bytes | float) -> Any:
         """Run a command on the first shard; None without Redis. Raises BackendUnavailable."""
@@ -150,7 +150,7 @@ class StreamLayer(BaseChannelLayer):
             raise
 
     def _abandon(self, channel: str, mailbox: Mailbox, calls: int) -> None:
-        """Forget a channel, unless somebody has received from it since its `calls`th time."""
+        """Forget a channel, unless a `receive` was called on it after the `calls`th one."""
         if self.local.mailboxes.get(channel) is not mailbox:
             return
         if mailbox.receivers == 0 and mailbox.calls == calls:
@@ -171,7 +171,7 @@ class StreamLayer(BaseChannelLayer):
             await self.local.read_by_mailbox(stream, channel)
 
     async def _watch(self, group: str, stream: Stream | None) -> None:
-        """Hear what is sent to a group from now on."""
+        """Receive messages sent to a group from now on."""
 
     async def group_discard(self, group: str, channel: str) -> None:
         self.require_valid_group_name(group)

@@ -1,6 +1,6 @@
 """The channel layer of CHANNEL_LAYERS, typed: for coroutines, and for synchronous code.
 
-Stock channel layers are served too, with ordinary messages alone: here they are None.
+Stock channel layers carry ordinary messages only: the functions below return None for them.
 """
 
 from asgiref.sync import async_to_sync
@@ -16,12 +16,12 @@ from realtime.delivery.publisher import BackendUnavailable
 
 
 def current_layer() -> StreamLayer | None:
-    """This project's layer, the part of the running event loop; None for a stock layer, or none."""
+    """The part of this project's layer for the running event loop; None without such a layer."""
     return loop_layer(get_channel_layer())
 
 
 def required_layer() -> StreamLayer:
-    """`current_layer`; raises ImproperlyConfigured where there is none."""
+    """`current_layer`; raises ImproperlyConfigured instead of returning None."""
     layer = current_layer()
     if layer is None:
         raise ImproperlyConfigured(
@@ -45,7 +45,7 @@ def shared_layer() -> RedisStreamLayer | None:
 
 
 def reading_layer() -> RedisStreamLayer | MemoryStreamLayer | None:
-    """The layer whose streams synchronous code can read; None for a stock layer, or none."""
+    """The layer whose streams synchronous code can read; None without such a layer."""
     layer = get_channel_layer()
     return layer if isinstance(layer, RedisStreamLayer | MemoryStreamLayer) else None
 

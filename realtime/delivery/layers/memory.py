@@ -20,7 +20,7 @@ from realtime.streams import CHANNELS, Channel, Stream
 
 
 class MemoryStreamLayer(StreamLayer):
-    """Everything in one process: for tests. A second process hears nothing of it."""
+    """Everything in one process, for tests: a second process receives nothing."""
 
     def __init__(self, expiry: float = 60, capacity: int = 100, **kwargs: Any) -> None:
         super().__init__(expiry, capacity=capacity)
@@ -43,7 +43,7 @@ class MemoryStreamLayer(StreamLayer):
     async def group_add(self, group: str, channel: str) -> None:
         self.require_valid_channel_name(channel)
         if "!" not in channel:
-            # Every general channel is one of this process, whether anybody has used it or not.
+            # Every general channel belongs to this process, whether it has been used or not.
             self.local.mailbox(channel)
         await super().group_add(group, channel)
 
@@ -51,7 +51,7 @@ class MemoryStreamLayer(StreamLayer):
 
     @property
     def channels(self) -> dict[str, Mailbox]:
-        """The channels in which messages wait, or from which somebody is receiving."""
+        """The channels with waiting messages or waiting receivers."""
         mailboxes = self.local.mailboxes.items()
         return {name: each for name, each in mailboxes if each.waiting or each.receivers}
 
@@ -61,7 +61,7 @@ class MemoryStreamLayer(StreamLayer):
         return self.local.groups
 
     def _forget_empty(self) -> None:
-        """General channels are not made by anybody, so nobody forgets them but this."""
+        """General channels are never created or closed explicitly, so they are forgotten here."""
         for name, mailbox in tuple(self.local.mailboxes.items()):
             mailbox.drop_expired()
             idle = not (mailbox.waiting or mailbox.receivers or mailbox.groups or mailbox.callback)
@@ -126,7 +126,7 @@ class MemoryStreamLayer(StreamLayer):
         return Page(epoch, page[-1].offset if more else head, page, more)
 
     def _kept(self, stream: Stream) -> tuple[str, deque[Update]]:
-        """What is held of a stream. Nothing is of one that was only asked for, but its epoch."""
+        """The held updates of a stream. A stream that was only asked for has just its epoch."""
         held = self._streams.get(stream.group)
         return held or (f"{self._era}-{stream.group}", self._empty(stream))
 

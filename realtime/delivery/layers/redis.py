@@ -1,4 +1,4 @@
-"""The Redis channel layer as settings and publishers know it."""
+"""The Redis channel layer that settings name and publishers use."""
 
 import asyncio
 import logging
@@ -40,11 +40,11 @@ logger = logging.getLogger(__name__)
 class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
     """channels_redis' pub/sub layer with streams: its hosts, sharding, sentinel, serialisation.
 
-    Configuration as for `RedisPubSubChannelLayer`, and without `hosts` the embedded Valkey where
-    REALTIME_EMBEDDED_VALKEY has it started; `capacity`, `channel_capacity` and `expiry` as
-    the specification has them. Under test the prefix is one of the test run: realtime/isolation.py.
+    It is configured like `RedisPubSubChannelLayer`. Without `hosts` it uses the embedded Valkey if
+    REALTIME_EMBEDDED_VALKEY starts one; `capacity`, `channel_capacity` and `expiry` are those of
+    the specification. Under test each test run has a prefix of its own: realtime/isolation.py.
     Coroutines run on the part of the layer that belongs to the running event loop;
-    `send_updates_sync` needs none.
+    `send_updates_sync` needs no loop.
     """
 
     extensions = ["groups", "flush", EXTENSION]
@@ -85,15 +85,15 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
         return self._get_layer()
 
     async def flush(self) -> None:
-        """Like new: no groups, no channels, and nothing that waits on general channels.
+        """Remove all groups, channels, and messages that wait on general channels.
 
-        Streams keep their history.
+        Streams keep their histories.
         """
         layer = self._get_layer()
         try:
             await layer.queues.delete_all()
         except BackendUnavailable as exc:
-            logger.warning("what waits on general channels was not deleted: %s", exc)
+            logger.warning("messages waiting on general channels were not deleted: %s", exc)
         await layer.flush()
 
     # Publishing without an event loop ---------------------------------------------------------
@@ -202,5 +202,5 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
 
     @property
     def sync_clients(self) -> list[Redis]:
-        """One for each shard."""
+        """A pooled synchronous client of each shard."""
         return [publisher.redis for publisher in self._publishers]

@@ -17,14 +17,14 @@ from realtime.streams import Channel, Stream
 
 
 class Histories:
-    """Publishes to the streams of all shards, and reads them as Fanout wants to."""
+    """Publishes to the streams of all shards, and implements `stream_state.History` for Fanout."""
 
     def __init__(self, names: Names, link_of: Callable[[str], Link]) -> None:
         self._names = names
         self._link_of = link_of  # which shard has a group
 
     async def publish(self, items: Sequence[Item]) -> list[Published]:
-        """In order; raises BackendUnavailable with those confirmed."""
+        """Publish in order; raises BackendUnavailable with the confirmed updates."""
         results: dict[int, Published] = {}
         by_link: dict[Link, list[int]] = {}
         for index, item in enumerate(items):
@@ -38,7 +38,7 @@ class Histories:
         return [results[index] for index in range(len(items))]
 
     async def read_history(self, stream: Stream, since: Position | None) -> Page:
-        # After the subscription: what is published from now on arrives by itself.
+        # Read after the subscription: updates published from then on arrive through it.
         await self._link_of(stream.group).confirmed(self._names.group_channel(stream.group))
         return await self._read(stream, since, 1)
 
@@ -86,7 +86,7 @@ class Histories:
 def with_earlier(
     exc: BackendUnavailable, indexes: Sequence[int], earlier: Mapping[int, Published]
 ) -> BackendUnavailable:
-    """What one shard confirmed, and the shards before it, by position in what was given to all."""
+    """The updates confirmed so far by all shards, by position in the whole batch."""
     confirmed = {indexes[index]: answer for index, answer in exc.published.items()}
     return BackendUnavailable(exc.reason, {**earlier, **confirmed})
 
@@ -104,12 +104,12 @@ def reading(
 
 
 def newest_page(names: Names, stream: Stream, answer: Answer) -> Page:
-    """What READ has answered."""
+    """The page in an answer of READ."""
     return _page(names, stream, answer, int(answer[1]), more=False)
 
 
 def page_after(names: Names, stream: Stream, answer: Answer, most: int) -> Page:
-    """What READ_AFTER has answered, when it was asked for the first `most` updates."""
+    """The page in an answer of READ_AFTER that asked for the first `most` updates."""
     head, entries = int(answer[1]), answer[2]
     more = len(entries) == most and history_scripts.offset_of(entries[-1]) < head
     end = history_scripts.offset_of(entries[-1]) if more else head

@@ -26,17 +26,17 @@ from realtime.streams import WILDCARD, Channel, Stream
 
 logger = logging.getLogger(__name__)
 
-# Seconds for which a group without members stays subscribed. A client that reconnects finds its
+# Seconds for which a group without members stays subscribed: a client that reconnects finds its
 # stream in memory, and a crowd that comes and goes costs no SUBSCRIBE.
 LINGER: Final = 10.0
-# Seconds that the first channel of a process waits for Redis.
+# Seconds for which the first channel of a process waits for Redis.
 FIRST_PATIENCE: Final = 1.0
-# Times that a process asks, after a reconnect, for the streams that were born meanwhile.
+# Attempts of a process, after a reconnect, to find streams that were created meanwhile.
 FIND_ATTEMPTS: Final = 30
 
 
 class WholeLayer(Protocol):
-    """The layer that this is a part of."""
+    """The layer to which this part belongs."""
 
     hosts: list[Host]
     names: Names
@@ -69,7 +69,7 @@ class RedisLoopLayer(StreamLayer):
         self._on_reconnect: list[Callable[[], None]] = []
         self._on_lease: list[Callable[[], None]] = []
 
-    # What arrives, called by the links --------------------------------------------------------
+    # Messages from the links ------------------------------------------------------------------
 
     def received(self, name: str, data: bytes, *, twice: bool) -> None:
         """One message of a pub/sub channel."""
@@ -98,7 +98,7 @@ class RedisLoopLayer(StreamLayer):
             logger.warning("channel %s is full: a message was dropped", channel)
 
     def _known_stream(self, group: str) -> Stream | None:
-        """The stream of a group; None if nobody here reads it (any more)."""
+        """The stream of a group; None if it has no readers here."""
         state = self.local.fanout.streams.get(group)
         if state is not None:
             return state.stream
@@ -114,7 +114,7 @@ class RedisLoopLayer(StreamLayer):
         self.local.fanout.tell_stale(groups, "backend_unavailable")
 
     def link_up(self, link: Link) -> None:
-        """Subscribed again: compare every stream with its history, and fill what was missed."""
+        """After a reconnect, compare every stream with its history and fill the holes."""
         self.queues.ask_all(self.local, link)
         for callback in self._on_reconnect:
             callback()
@@ -147,7 +147,7 @@ class RedisLoopLayer(StreamLayer):
             self.local.mailbox(channel).put(own_copy(message))
             return
         if "!" not in channel:
-            # As that of channels_redis it carries whatever can be serialised.
+            # Like the layer of channels_redis it carries any value that can be serialised.
             data = self.channel_layer.serialize(message)
             await self.queues.put(channel, data, self.get_capacity(channel), self.expiry)
             return
@@ -194,13 +194,13 @@ class RedisLoopLayer(StreamLayer):
             await self._watch_every(stream)
         else:
             # Not awaited here: `prepare` waits for the history, which is read after this
-            # subscription has been confirmed, and the caller decides for how long.
+            # subscription has been confirmed, with a time limit of its caller.
             if stream.channel not in self.local.fanout.complete:
                 self._link(group).want(name)
             self.local.fanout.state(stream)
 
     async def _watch_every(self, stream: Stream) -> None:
-        """All symbols of a channel: a pattern on every shard, then the streams there are."""
+        """Watch all symbols of a channel: a pattern on every shard, then the indexed streams."""
         for link in self.links:
             await link.subscribe(self.names.every(stream.channel), pattern=True)
         if stream.channel in self.local.fanout.complete:
@@ -208,26 +208,26 @@ class RedisLoopLayer(StreamLayer):
         for link in self.links:
             await self._know_streams(link, stream.channel)
         self.local.fanout.complete.add(stream.channel)
-        # The pattern brings them from now on: twice would be twice the work, and `receivers` would
-        # count this process twice.
+        # The pattern covers them from now on. A second subscription would double the work, and
+        # `receivers` would count this process twice.
         for state in self.local.fanout.channel_states(stream.channel):
             group = state.stream.group
             self._link(group).unwant(self.names.group_channel(group))
 
     async def _know_streams(self, link: Link, channel: Channel) -> list[str]:
-        """Know the streams that a shard's index names; returns their groups."""
+        """Register the streams that a shard's index names; returns their groups."""
         streams = await self.histories.find(link, channel)
         return [self.local.fanout.state(stream).stream.group for stream in streams]
 
     async def _find_born(self, link: Link, channel: Channel) -> None:
-        """After a reconnect: streams whose first updates nobody here has heard."""
+        """After a reconnect, find streams whose first updates were not received here."""
         await link.subscribe(self.names.every(channel), pattern=True)
         before = set(self.local.fanout.streams)
         for _ in range(FIND_ATTEMPTS):
             try:
                 groups = await self._know_streams(link, channel)
             except BackendUnavailable as exc:
-                logger.warning("streams of %s not found: %s", channel, exc)
+                logger.warning("the streams of %s could not be read: %s", channel, exc)
                 await asyncio.sleep(1.0)  # a connection that is lost again starts over
             else:
                 self.local.fanout.resync_all(group for group in groups if group not in before)
@@ -236,7 +236,7 @@ class RedisLoopLayer(StreamLayer):
     def _linger(self, groups: Sequence[str]) -> None:
         for group in groups:
             if self.local.fanout.forget_unborn(group):
-                # Nobody who comes back misses anything of it.
+                # No later reader would miss an update of it.
                 self._link(group).unwant(self.names.group_channel(group))
             elif group not in self._lingering:
                 self._linger_on(group)
@@ -251,23 +251,24 @@ class RedisLoopLayer(StreamLayer):
             return
         stream = Stream.from_group(group)
         if stream is not None and stream.wildcard:
-            return  # kept: a process that once served every symbol is asked for it again
+            return  # kept: this process will probably be asked for every symbol again
         self._link(group).unwant(self.names.group_channel(group))
         fanout = self.local.fanout
         if stream is None or not self._knows_all(stream.channel):
             fanout.forget(group)
         elif not fanout.forget_unborn(group) and fanout.is_unsettled(group):
-            self._linger_on(group)  # it may be about to begin, for readers of every symbol
+            self._linger_on(group)  # its first update may be due
 
     def _knows_all(self, channel: Channel) -> bool:
-        """Are all streams of a channel known here, or about to be?"""
+        """Whether all streams of a channel are known here, or about to be."""
         every = Stream(channel, WILDCARD).group
         return channel in self.local.fanout.complete or every in self.local.groups
 
     async def prepare(self, stream: Stream, since: Mapping[str, Position]) -> None:
         await super().prepare(stream, since)
         if stream.wildcard:
-            # The index names streams, too, that have been quiet for so long that they are gone.
+            # The index also names streams that have been quiet for so long that their keys have
+            # expired.
             for state in self.local.fanout.channel_states(stream.channel):
                 if state.stream.group not in self.local.groups:
                     self.local.fanout.forget_unborn(state.stream.group)
@@ -294,7 +295,7 @@ class RedisLoopLayer(StreamLayer):
     async def find_streams(self, channel: Channel) -> list[Stream]:
         return [each for link in self.links for each in await self.histories.find(link, channel)]
 
-    # This process, and what it keeps on the first shard ---------------------------------------
+    # The lease of this process, on the first shard --------------------------------------------
 
     async def write_lease(self, fields: Mapping[str, int], seconds: float) -> None:
         """Publish numbers about this process that expire with it; raises BackendUnavailable."""
@@ -317,7 +318,7 @@ class RedisLoopLayer(StreamLayer):
             callback()
 
     def on_lease(self, callback: Callable[[], None]) -> None:
-        """Call whenever the lease was written, every few seconds."""
+        """Call `callback` whenever the lease has been written, every few seconds."""
         self._on_lease.append(callback)
 
     async def execute(self, *command: str | bytes | float) -> object:
@@ -337,11 +338,11 @@ class RedisLoopLayer(StreamLayer):
             raise BackendUnavailable(exc) from exc
 
     def keep(self, coroutine: Coroutine[object, object, None]) -> None:
-        """Run it beside; `settle` and `flush` wait for it."""
+        """Run the coroutine in the background; `settle` and `flush` wait for it."""
         self.links[0].keep(coroutine)
 
     async def settle(self) -> None:
-        await asyncio.sleep(0)  # what is due in this turn begins
+        await asyncio.sleep(0)  # lets the tasks that are due in this turn start
         await asyncio.gather(*(link.settle() for link in self.links))
 
     async def flush(self) -> None:

@@ -8,12 +8,12 @@ from realtime.delivery import history_scripts
 from realtime.delivery.updates import Update
 from realtime.streams import Channel, Stream
 
-# Published streams whose names in Redis are remembered; beyond that they are made again.
+# Streams whose key names are cached for publishing; beyond that they are built again.
 MAX_REMEMBERED: Final = 20_000
 
 
 class Names:
-    """Shared by all parts of one layer, and with every other layer of its prefix."""
+    """Names that all parts of one layer, and all layers with the same prefix, share."""
 
     def __init__(self, prefix: str, crypter: Any) -> None:
         self.prefix = prefix
@@ -37,7 +37,7 @@ class Names:
         return self.group_channel(f"{channel}.*")
 
     def direct(self, process: str) -> str:
-        """The one pub/sub channel of a process, for all its consumers' own channels."""
+        """The pub/sub channel of a process, which all of its consumers' channels share."""
         return f"{self.prefix}__direct__{process}"
 
     # Bodies -----------------------------------------------------------------------------------
@@ -67,6 +67,6 @@ class Names:
 
 
 def shard(channel: str, shards: int) -> int:
-    """Which shard has a channel: the same one as in channels_redis."""
+    """The shard of a channel, chosen as in channels_redis."""
     index: int = _consistent_hash(channel, shards)
     return index

@@ -1,7 +1,7 @@
-"""General channels in Redis: what is sent to one waits there until exactly one receiver takes it.
+"""General channels in Redis: a message waits there until exactly one receiver takes it.
 
-A list holds the messages and a pub/sub channel tells of each new one, so that a worker needs no
-connection of its own that blocks. Every process that is told asks; the first one gets it.
+A list holds the messages and a pub/sub channel announces each new one, so that a worker needs no
+blocking connection of its own. Every notified process asks for the message; the first one gets it.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ from realtime.delivery.publisher import BackendUnavailable
 
 logger = logging.getLogger(__name__)
 
-# Seconds until a queue that could not be read is asked again.
+# Seconds until the next attempt to read a queue that could not be read.
 RETRY_SECONDS: Final = 0.5
 
-# Expired messages lie at the head: those of a channel are all kept for the same time.
+# Expired messages lie at the head, since all messages of a channel are kept for the same time.
 # KEYS: a list of messages, each after the ms since the epoch when it expires and a space.
 # ARGV: capacity, ms for which a message is kept, the message, the pub/sub channel to tell.
 # Returns 1, or 0 if there is no room.
@@ -75,21 +75,21 @@ class Queues:
         self._pop: dict[Link, AsyncScript] = {
             each: each.redis.register_script(POP) for each in links
         }
-        self._link_of = link_of  # which shard has a channel
+        self._link_of = link_of  # returns the shard of a channel
         self._deserialize = deserialize
-        self._names: dict[str, str] = {}  # channels by what tells of them
-        self._asked: set[str] = set()  # something may have come since the queue was last read
+        self._names: dict[str, str] = {}  # by the pub/sub channel that announces their messages
+        self._asked: set[str] = set()  # a message may have come since the queue was last read
         self._taking: set[str] = set()
 
     def key(self, channel: str) -> str:
         return f"{self._prefix}:queue:{channel}"
 
     def _notice(self, channel: str) -> str:
-        """The pub/sub channel that tells of new messages."""
+        """The pub/sub channel that announces new messages."""
         return f"{self._prefix}__queue__{channel}"
 
     async def put(self, channel: str, data: bytes, capacity: int, expiry: float) -> None:
-        """Raises ChannelFull when `capacity` messages wait, and BackendUnavailable."""
+        """Append a message; raises ChannelFull beyond `capacity`, and BackendUnavailable."""
         arguments: list[int | bytes | str] = [
             capacity,
             int(expiry * 1000),
@@ -104,7 +104,7 @@ class Queues:
             raise ChannelFull(f"{capacity} messages wait on {channel}")
 
     async def delete_all(self) -> None:
-        """Delete what waits on every channel, of all processes; raises BackendUnavailable."""
+        """Delete the messages on all channels, of all processes; raises BackendUnavailable."""
         try:
             for link in self._pop:
                 async for key in link.redis.scan_iter(match=self.key("*"), count=1000):
@@ -113,11 +113,11 @@ class Queues:
             raise BackendUnavailable(exc) from exc
 
     async def open(self, local: Local, channel: str) -> None:
-        """Hear of messages on a channel; returns when none can be missed."""
+        """Subscribe to a channel's announcements; returns when none can be missed."""
         notice = self._notice(channel)
         if notice not in self._names:
             self._names[notice] = channel
-            # Redis keeps to the capacity: what is taken out of it has a receiver that waits.
+            # Redis enforces the capacity: each message that is taken has a waiting receiver.
             local.mailbox(channel).capacity = sys.maxsize
         await self._link_of(channel).subscribe(notice)
 
@@ -141,7 +141,7 @@ class Queues:
             self._link_of(channel).keep(self._take(local, channel))
 
     def ask_all(self, local: Local, link: Link) -> None:
-        """After a reconnect: what was told meanwhile, nobody heard."""
+        """After a reconnect: announcements made meanwhile were lost."""
         for channel in self._names.values():
             if self._link_of(channel) is link:
                 self.ask(local, channel)
@@ -163,7 +163,7 @@ class Queues:
             try:
                 data = await pop([self.key(channel)])
             except (RedisError, OSError) as exc:
-                logger.debug("channel %s not readable: %s", channel, exc)
+                logger.debug("channel %s could not be read: %s", channel, exc)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             if data is None:
