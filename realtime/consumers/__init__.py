@@ -1,13 +1,13 @@
-"""The WebSocket consumers: one base, three small subclasses, one for paths that do not exist.
+"""The WebSocket consumers: a base, a subclass per endpoint, and one for unknown paths.
 
-Ordinary Channels to the reader: a consumer accepts, joins the groups of its streams and answers
-messages. With a channel layer of this project updates come to its socket directly; with any other
-one they come as `stream.update` events, without offsets and resume.
+They read as ordinary Channels: a consumer accepts, joins the groups of its streams and answers
+messages. A channel layer of this project passes updates to the socket directly; from any other
+layer they come as `stream.update` events, without offsets and resume.
 
-- `socket`: the loop over the messages of a client, tasks and timers, errors, the end: how a socket
-  is closed, also that of a slow reader (4508).
-- `events`: what of the channel layer no socket can handle.
-- `base`: connects, and gives each message to its part of `realtime.session`.
+- `socket`: the loop over a client's messages, tasks and timers, errors, and how a socket is closed,
+  including that of a slow reader (4508).
+- `events`: reports channel-layer events that no socket can handle.
+- `base`: connects, and passes each message to its part of `realtime.session`.
 - `predictions`, `market_data`, `alerts`: what each endpoint adds.
 - `not_found`: every other path. `one_way`: connections that only listen (server-sent events).
 """

@@ -1,4 +1,4 @@
-"""Alerts for everybody and for the user: live ones, those missed, and the rules that fire them."""
+"""Alerts for everybody and for the user: live and missed ones, and the rules that fire them."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ from realtime.streams import ALERTS_ALL, WILDCARD, Stream
 
 logger = logging.getLogger(__name__)
 
-# Rules that one dry run tries: each may take a second of a processor.
+# Rules in one dry run: each may take a second of processor time.
 MAX_TRIED: Final = 10
 
 
@@ -41,7 +41,7 @@ class AlertsConsumer(RealtimeConsumer):
         self._trying: asyncio.Task[None] | None = None
 
     async def wanted_streams(self) -> tuple[list[Stream], dict[str, Position]]:
-        """Both. A position in the URL is in `all`: what `user` has missed the inbox knows."""
+        """Both. A position in the URL is one in `all`: the inbox has the user's missed alerts."""
         return alert_streams(self.identity), position_in_url(ALERTS_ALL, self.scope)
 
     # The inbox --------------------------------------------------------------------------------
@@ -60,7 +60,7 @@ class AlertsConsumer(RealtimeConsumer):
             await self._replay_inbox()
 
     async def _replay_inbox(self) -> None:
-        """What the user has not acknowledged, then what came while that was read."""
+        """Send the unacknowledged alerts, then those that came while they were read."""
         if not self.identity.is_authenticated:
             return
         try:
@@ -199,7 +199,7 @@ class AlertsConsumer(RealtimeConsumer):
 def _definitions(
     rules: Sequence[Mapping[str, object]], id: str | int | None
 ) -> list[tuple[int | None, Definition]]:
-    """Rules with the id under which they are known, if they name one."""
+    """Rules with their ids, if they have one."""
     found: list[tuple[int | None, Definition]] = []
     for index, rule in enumerate(rules):
         raw = dict(rule)
@@ -217,10 +217,10 @@ def _shown(row: AlertRule) -> dict[str, object]:
 
 
 def _newest_within(alerts: Sequence[Alert], most: int) -> list[tuple[str, bytes]]:
-    """The newest alerts, oldest first, whose texts fit into so many bytes together; one always.
+    """The newest alerts, oldest first, that fit into so many bytes together; always at least one.
 
-    All of them at once would be too much for a socket that has just opened, however fast it
-    reads. Those left out come when these have been acknowledged.
+    All of them at once would be too much for a socket that has just opened, however fast it reads.
+    The others follow once these have been acknowledged.
     """
     chosen: list[tuple[str, bytes]] = []
     size = 0

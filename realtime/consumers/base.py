@@ -1,4 +1,4 @@
-"""What the three consumers are: a socket that connects, and gives each message to its part."""
+"""The base of the three consumers: it connects, and passes each message to its part."""
 
 import asyncio
 import logging
@@ -37,7 +37,7 @@ from realtime.session.subscriptions import ANSWER, Subscriptions
 from realtime.session.url import check_position, position_in_url, stream_in_url
 from realtime.streams import Channel, Stream
 
-# Seconds for which nothing is read from a socket that has sent too much.
+# Seconds for which a socket that has sent too much is not read.
 MAX_PAUSE: Final = 1.0
 
 logger = logging.getLogger(__name__)
@@ -47,15 +47,15 @@ class RealtimeConsumer(SocketConsumer):
     """The common part of the three endpoints: connecting, messages, heartbeat, status."""
 
     channel: ClassVar[Channel]
-    max_rate: float | None = None  # of the first subscription
+    max_rate: float | None = None  # the streams of the first subscription
     events = {
         **SocketConsumer.events,
         "access.changed": {"credential_id": object, "session_id": object, "user_id": object},
     }
-    # From `connect` on.
+    # Set by `connect`.
     credential: LiveCredential
     admission: Admission
-    # From `welcome` on.
+    # Set by `welcome`.
     subscriptions: Subscriptions
     changes: Changes
 
@@ -87,7 +87,7 @@ class RealtimeConsumer(SocketConsumer):
 
     async def websocket_disconnect(self, message: object) -> None:
         if self._welcomed and not self.numbered:
-            # `detach` does this where the layer has it.
+            # A layer with `detach` does this itself.
             await self.subscriptions.leave(list(self.subscriptions.streams.values()))
             await self.channel_layer.group_discard(GROUP, self.channel_name)
         await super().websocket_disconnect(message)
@@ -98,7 +98,7 @@ class RealtimeConsumer(SocketConsumer):
         """Accept first: a refusal before the accept reaches a browser as 1006, without reason."""
         offered = self.scope.get("subprotocols") or ()
         await self.accept(protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in offered else None)
-        if not hasattr(self, "channel_name"):  # which Channels makes with its layer
+        if not hasattr(self, "channel_name"):  # Channels creates it with its layer
             logger.error("no socket can be served: CHANNEL_LAYERS has no default")
             reason = "the server has no channel layer"
             await self.refuse(ErrorCode.INTERNAL_ERROR, reason, CloseCode.INTERNAL_ERROR)
@@ -109,16 +109,16 @@ class RealtimeConsumer(SocketConsumer):
         await self.admission.check_handshakes()
         streams, since = await self.wanted_streams()
         if not self.identity.is_authenticated and not conf.REALTIME_ALLOW_ANONYMOUS:
-            await self.require_auth()  # which goes on from here
+            await self.require_auth()  # it continues from here
             return
         await self.welcome(streams, since)
 
     async def require_auth(self) -> None:
-        """The client is anonymous, and those are not served here."""
+        """Ask an anonymous client for `auth`, where anonymous clients are not served."""
         self.credential.expect_auth()
 
     async def wanted_streams(self) -> tuple[list[Stream], dict[str, Position]]:
-        """The streams that the URL names, and where it says the client stands in them."""
+        """The streams in the URL, and the client's positions in them."""
         try:
             stream = stream_in_url(self.channel, self.scope)
         except ProtocolError as exc:
@@ -175,15 +175,15 @@ class RealtimeConsumer(SocketConsumer):
             await self.changes.in_turn(self.became_known)
 
     async def became_known(self) -> None:
-        """An anonymous socket has sent `auth`."""
+        """Continue an anonymous connection that has sent `auth`."""
 
     async def _keep_to_scope(self) -> None:
-        """After a change of the credential: end what it does not allow."""
+        """After a change of the credential, end the subscriptions that it does not allow."""
         await self.credential.check_scope()
         await self.changes.in_turn(self.changes.end_forbidden)
 
     async def credential_changed(self, identity: Answer) -> None:
-        """The credential as it is now, after a change: see access/live_sockets.py."""
+        """Take over a changed credential: see access/live_sockets.py."""
         await self.guarded(lambda: self._apply_credential(identity))
 
     async def _apply_credential(self, identity: Answer) -> None:
@@ -201,7 +201,7 @@ class RealtimeConsumer(SocketConsumer):
         return self.identity.max_connections, self.identity.user_connections
 
     async def access_changed(self, event: Message) -> None:
-        """An announcement, through a stock channel layer."""
+        """Handle an announcement that came through a stock channel layer."""
         if concerns(event, self.identity):
             forget_announced(event)
             answers = await in_database(recheck)([self.identity])
@@ -213,7 +213,7 @@ class RealtimeConsumer(SocketConsumer):
     # Messages from the client -----------------------------------------------------------------
 
     async def receive_message(self, message: protocol.AnyClientMessage) -> None:
-        # A pong that was asked for is free: who is held up must not seem dead.
+        # A pong that was asked for is free: a client that is held up must not seem dead.
         answers_ping = isinstance(message, protocol.Pong) and self.pulse.awaits_pong
         if not answers_ping and await self._held_up(message):
             return
@@ -242,10 +242,10 @@ class RealtimeConsumer(SocketConsumer):
                 assert_never(message)
 
     async def _held_up(self, message: protocol.AnyClientMessage) -> bool:
-        """Whether the message comes too soon: then it is answered, and the next one read later.
+        """Whether the message comes too soon: it is refused, and the next one read later.
 
-        Input that is not read fills the client's own buffers. Answered at once, a flood would take
-        as much of the server's time as the client has.
+        Unread input fills the client's own buffers. Answered at once, a flood of messages would
+        take as much of the server's time as the client wants.
         """
         wait = self.credential.rate.take(_cost(message))
         if not wait:
@@ -264,7 +264,7 @@ class RealtimeConsumer(SocketConsumer):
         return True
 
     async def receive_other(self, message: protocol.AnyClientMessage) -> None:
-        """Messages that only some channels know."""
+        """Handle messages that only some channels have."""
         kind = str(message.__struct_config__.tag)
         endpoint = protocol.ENDPOINT_OF.get(kind)
         raise ProtocolError(
@@ -308,7 +308,7 @@ class RealtimeConsumer(SocketConsumer):
 
 
 def _cost(message: protocol.AnyClientMessage) -> int:
-    """How many messages this one counts as."""
+    """The number of messages that this one counts as."""
     if isinstance(message, protocol.Subscribe | protocol.Unsubscribe):
         return 1 + len(message.symbols or ()) // SYMBOLS_PER_MESSAGE
     return 1

@@ -1,4 +1,4 @@
-"""Events of the channel layer that no socket can handle: one line in the log for all of them."""
+"""Logs channel-layer events that no socket can handle, in one line for all sockets."""
 
 import logging
 import time
@@ -7,21 +7,21 @@ from typing import Final
 
 logger = logging.getLogger(__name__)
 
-# The types that consumers know, and of what type the fields of each are.
+# The event types that consumers handle, with the types of their fields.
 Fields = Mapping[str, type]
 Events = Mapping[str, Fields]
 
-# Seconds in which the same fault is a line once.
+# Seconds during which a fault is logged only once.
 QUIET_SECONDS: Final = 60.0
 _MAX_TOLD: Final = 1000
 _told: Final[dict[str, float]] = {}
 
 
 def fault_of(event: Mapping[str, object], known: Events) -> str | None:
-    """What is wrong with an event; None for one that its handler can take."""
+    """The fault of an event; None if its handler can take it."""
     kind = event.get("type")
     if not isinstance(kind, str):
-        return f"an event has a type, which is a text, not {kind!r:.100}"
+        return f"the type of an event must be a text, not {kind!r:.100}"
     if kind not in known:
         return f"the type {kind!r:.100} is unknown; sockets know {', '.join(known)}"
     for name, expected in known[kind].items():
@@ -34,7 +34,7 @@ def fault_of(event: Mapping[str, object], known: Events) -> str | None:
 
 
 def report(fault: str) -> None:
-    """A line in the log, once a minute for all sockets of this process."""
+    """Log a fault once a minute for all sockets of this process."""
     now = time.monotonic()
     if now - _told.get(fault, -QUIET_SECONDS) < QUIET_SECONDS:
         return

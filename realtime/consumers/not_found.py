@@ -1,4 +1,4 @@
-"""Every path that does not exist."""
+"""The consumer of every unknown path."""
 
 from realtime import protocol
 from realtime.consumers.socket import SocketConsumer
@@ -6,7 +6,7 @@ from realtime.protocol import CloseCode, ErrorCode
 
 
 class NotFoundConsumer(SocketConsumer):
-    """Every other path: a browser cannot read a refused handshake, so accept and say it."""
+    """Accepts and explains the error, since a browser cannot read a refused handshake."""
 
     async def connect(self) -> None:
         await self.accept()
@@ -18,4 +18,4 @@ class NotFoundConsumer(SocketConsumer):
         )
 
     async def receive_message(self, message: protocol.AnyClientMessage) -> None:
-        """Whatever was sent before the close arrived."""
+        """Ignore messages sent before the close arrived."""

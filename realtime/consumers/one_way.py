@@ -1,4 +1,4 @@
-"""Connections that only listen: their URL says what others ask for by messages.
+"""Connections that only listen: the URL asks for what other clients request by messages.
 
 They are served as server-sent events, see realtime/sse.py.
 """
@@ -25,9 +25,9 @@ from realtime.session.requests import alert_streams, parse_streams
 from realtime.session.url import stream_in_url
 from realtime.streams import WILDCARD, Stream
 
-# Every event names the position in each stream.
+# Limited, since every event names the position in each stream.
 MAX_SYMBOLS: Final = 50
-# Where the scope has the way to the client.
+# The key in the scope under which the Peer is found.
 PEER: Final = "one_way_peer"
 _CREDENTIALS: Final = ("ticket", "token")
 
@@ -35,15 +35,15 @@ _CREDENTIALS: Final = ("ticket", "token")
 class Peer(Protocol):
     """The client of a connection that only listens."""
 
-    # Set by the connection: the server is about to stop.
+    # Set by the connection; called when the server is about to stop.
     on_shutdown: Callable[[], None] | None
 
     def begin(self, since: Mapping[str, Position]) -> None:
-        """The client stands there, when the first message is sent."""
+        """Set the client's position before the first message is sent."""
 
 
 class OneWay(RealtimeConsumer):
-    """What the three have in common."""
+    """The common part of the three endpoints."""
 
     parameters: tuple[str, ...] = ("symbols", "since", "max_rate")
 
@@ -101,7 +101,7 @@ class OneWay(RealtimeConsumer):
         return streams
 
     def _configure(self, query: Mapping[str, str]) -> None:
-        """Take the filters of the URL; raises ProtocolError."""
+        """Apply the filters in the URL; raises ProtocolError."""
         text = query.get("max_rate")
         if text is None:
             return
@@ -116,14 +116,14 @@ class OneWay(RealtimeConsumer):
         self.max_rate = rate
 
     def _since(self, query: Mapping[str, str], names: Sequence[str]) -> dict[str, Position]:
-        """Where the client stands: after a reconnect by its last event, else by the URL."""
+        """The client's position: after a reconnect from its last event, else from the URL."""
         last = self._last_event_id()
         try:
             if last:
                 found = parse_event_id(last, names)
                 return {name: found[name] for name in names if name in found}
         except InvalidPosition:
-            # Refused, the client would never come again; so it hears that it is not recovered.
+            # A refused client would never reconnect; so this one is told that it is not recovered.
             return dict.fromkeys(names, protocol.UNKNOWN_POSITION)
         if "since" not in query:
             return {}
@@ -144,12 +144,12 @@ class OneWay(RealtimeConsumer):
         return values[-1].decode("latin-1").strip() if values else ""
 
     def beat(self, texts: Pings) -> None:
-        """A client that cannot answer needs no heads: TCP loses nothing on the way to it."""
+        """A client that cannot answer needs no heads: TCP loses no message on the way."""
         if not self.socket.outbox:
             self.socket.send(b"")
 
     def _say_goodbye(self) -> None:
-        """The server stops: when to come back, and the end at a moment of its own."""
+        """The server stops: tell when to reconnect, and close after this connection's own delay."""
         if not self._welcomed:
             self.spawn(self._restart())
             return

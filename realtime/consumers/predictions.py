@@ -57,7 +57,7 @@ class PredictionsConsumer(RealtimeConsumer):
         self.spawn(self.guarded(lambda: self._predict(symbol, message, answer.request_id)))
 
     async def _may_request(self) -> bool:
-        """By the account of this socket, which costs nothing, and that of its user or address."""
+        """Check this socket's own limit, which costs nothing, then that of its user or address."""
         if not self.requests.take():
             return False
         if self.stream_layer is not None:
@@ -106,7 +106,7 @@ class PredictionsConsumer(RealtimeConsumer):
         )
 
     async def prediction_outcome(self, event: Message) -> None:
-        """Said to the group of its symbol, and to that of every symbol: once to each socket."""
+        """Sent to the groups of its symbol and of every symbol, but only once to each socket."""
         if not event["every"] or event["symbol"] not in self.subscriptions.streams:
             self.socket.send(event["text"].encode())
 

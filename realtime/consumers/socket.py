@@ -1,4 +1,4 @@
-"""The life of one socket: the loop over its messages, its tasks and timers, its errors, its end."""
+"""One socket's loop over messages, its tasks and timers, its errors, and its end."""
 
 import asyncio
 import logging
@@ -22,19 +22,19 @@ from realtime.protocol import CloseCode, ErrorCode, ProtocolError
 
 logger = logging.getLogger(__name__)
 
-# RFC 6455, section 5.5: a control frame has 125 bytes, two of them are the code.
+# RFC 6455, section 5.5: a control frame has at most 125 bytes, of which the code takes two.
 MAX_REASON_BYTES: Final = 123
-# No timer is set further ahead than this; what is due later is looked at again then.
+# Seconds that a timer may be set ahead; for a later time it is set again.
 MAX_TIMER_SECONDS: Final = 86_400.0
 _OF_CLIENTS: Final = ("websocket.connect", "websocket.receive", "websocket.disconnect")
 
 
 class Refused(Exception):
-    """Raised inside a handler when the client was told why and the socket was closed."""
+    """Raised inside a handler once the client has been told the reason and the socket is closed."""
 
 
 class SocketConsumer(AsyncJsonWebsocketConsumer):
-    """A JSON consumer that answers bad messages instead of dying of them.
+    """A JSON consumer that answers bad messages instead of failing.
 
     `stream_layer` is the channel layer if it is one of this project's, with offsets and history.
     """
@@ -55,7 +55,7 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
 
     @property
     def numbered(self) -> bool:
-        """Do updates have offsets?"""
+        """Whether updates have offsets."""
         return self.stream_layer is not None
 
     # The ASGI application ---------------------------------------------------------------------
@@ -76,7 +76,7 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
     async def _run(
         self, layer: StreamLayer, scope: Any, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
-        """One loop over what the client sends; what the layer sends comes by callback.
+        """Loop over the client's messages; events of the layer come by callback.
 
         The generic loop makes two tasks per event, for every socket.
         """
@@ -92,8 +92,8 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
             pass
 
     async def dispatch(self, message: Any) -> None:
-        # As the base class, without its hop to a thread that looks after database connections:
-        # what touches the database here runs in realtime.db.in_database, which does that itself.
+        # Like the base class, but without its hop to a thread that closes database connections:
+        # realtime.db.in_database, through which all access to the database goes, does that itself.
         if message.get("type") in _OF_CLIENTS:
             await getattr(self, get_handler_name(message))(message)
         else:
@@ -107,7 +107,7 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
             self.spawn(handling)
 
     def _handling(self, event: Message) -> Coroutine[object, object, None] | None:
-        """The handler of an event of the channel layer: of those in `events`, no other method."""
+        """The handler of a channel-layer event: one of `events`, never another method."""
         fault = fault_of(event, self.events)
         if fault is not None:
             report(fault)
@@ -116,7 +116,7 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
         return handling
 
     def release(self) -> None:
-        """Give back what the socket held. Runs once at least, however the connection ended."""
+        """Release the socket's resources. Runs at least once, however the connection ended."""
         self.ended = True
         self.socket.close()
         for timer in self._timers.values():
@@ -134,7 +134,7 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
     ) -> None:
         try:
             await super().accept(subprotocol, headers)
-        except OSError as exc:  # so ASGI servers say that the peer did not wait for the answer
+        except OSError as exc:  # ASGI servers raise it when the peer did not wait for the answer
             raise StopConsumer from exc
 
     async def websocket_disconnect(self, message: object) -> None:
@@ -162,13 +162,13 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
         await self.guarded(lambda: self.receive_message(content))
 
     async def receive_message(self, message: protocol.AnyClientMessage) -> None:
-        """Serve one message that is well-formed; raises ProtocolError."""
+        """Handle one well-formed message; raises ProtocolError."""
         raise NotImplementedError
 
     # Tasks and timers -------------------------------------------------------------------------
 
     def spawn(self, coroutine: Coroutine[object, object, None]) -> "asyncio.Task[None]":
-        """Run beside the message loop; cancelled when the socket closes."""
+        """Run a coroutine beside the message loop; it is cancelled when the socket closes."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
@@ -201,7 +201,7 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
     # Errors and the end -----------------------------------------------------------------------
 
     async def guarded(self, work: Callable[[], Awaitable[None]], *, fatal: bool = False) -> None:
-        """Run a handler; what it raises becomes an `error`, and if `fatal` the end."""
+        """Run a handler; an exception becomes an `error`, and closes the socket if `fatal`."""
         try:
             await work()
         except ProtocolError as exc:
@@ -228,11 +228,11 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
         self.send_message(error.error())
 
     def send_last(self, error: ProtocolError) -> None:
-        """Say why the socket is closed now; this is not lost behind what a slow reader misses."""
+        """Send the reason for the close, which even a slow reader gets before the close frame."""
         self.socket.send_last(protocol.encode(error.error()))
 
     def invalid(self, error: ProtocolError) -> None:
-        """Answer a bad message. One does not close the socket; too many in a minute do."""
+        """Answer a bad message; too many of them in a minute close the socket."""
         if self.invalid_messages.take() and self.invalid_messages.left:
             self.send_error(error)
         else:
@@ -247,7 +247,7 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
         id: str | int | None = None,
         retry_after_ms: int | None = None,
     ) -> NoReturn:
-        """Say why, close, and end the handler by raising Refused."""
+        """Send the reason, close, and end the handler by raising Refused."""
         retry = retry_after_ms is not None
         error = ProtocolError(code, message, id=id, retry=retry, retry_after_ms=retry_after_ms)
         self.send_last(error)
@@ -273,5 +273,5 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
     # Events from the channel layer ------------------------------------------------------------
 
     async def stream_update(self, event: Message) -> None:
-        """An update through a stock channel layer."""
+        """Send an update that came through a stock channel layer."""
         self.socket.send(event["text"].encode())

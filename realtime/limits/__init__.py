@@ -1,4 +1,4 @@
-"""Quotas: how much one key, user or address may do, over all processes where Redis is shared.
+"""Quotas of a key, user or address, counted over all processes that share a Redis.
 
 - `policy`: which limits apply to whom, and what a refused client is told.
 - `rates`: events per minute and per second of one socket; `shared_rates`: of all processes.

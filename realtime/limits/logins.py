@@ -1,7 +1,7 @@
-"""How often an address may try a password.
+"""Limits how often an address may try a password.
 
-A try is counted before anything is hashed, whatever comes of it: tries at the same time count too,
-and a flood of them does not cost a flood of hashes.
+An attempt is counted before the password is hashed, whatever its outcome: parallel attempts count
+too, and a flood of attempts does not cost a flood of hashes.
 """
 
 import logging
@@ -15,9 +15,9 @@ logger = logging.getLogger(__name__)
 
 
 def count_login(meta: Mapping[str, object]) -> int:
-    """Count a try by the META of its request: 0, or the seconds until there may be another one.
+    """Count an attempt by its request's META: 0, or the seconds until the next one may be made.
 
-    Over all processes, with Redis; while it is away each process counts for itself.
+    With Redis all processes count together; while it is away each one counts for itself.
     """
     limit: int = conf.REALTIME_LOGINS_PER_IP_PER_MINUTE
     address = address_in_meta(meta)

@@ -1,4 +1,4 @@
-"""Counting what one socket did in the last minute."""
+"""Counts the events of one socket."""
 
 import math
 import time
@@ -28,7 +28,7 @@ class Allowance:
         return True
 
     def stop(self, seconds: float) -> None:
-        """Allow nothing for so many seconds."""
+        """Allow no event for so many seconds."""
         self._stopped_until = self._clock() + seconds
 
     @property
@@ -44,7 +44,7 @@ class Allowance:
 
     @property
     def wait(self) -> float:
-        """Seconds until one more is allowed."""
+        """Seconds until one more event is allowed."""
         if self.left > 0:
             return 0.0
         times = self._times or []
@@ -67,14 +67,14 @@ class TokenBucket:
         self._updated = clock()
 
     def change(self, rate: float, burst: int) -> None:
-        """Go on with another rate. What was used up stays used up."""
+        """Switch to another rate; events counted so far stay counted."""
         self._refill()
         self.rate, self.burst = rate, burst
 
     def take(self, cost: int = 1) -> float:
-        """Count so many events: 0, or the seconds until they are allowed; then nothing was counted.
+        """Count events: 0, or the seconds until they are allowed if they were not counted.
 
-        More of them than `burst` are allowed whenever `burst` is.
+        More than `burst` events are allowed whenever `burst` events are.
         """
         self._refill()
         needed = min(cost, self.burst)

@@ -1,8 +1,8 @@
-"""The scripts that take and keep slots, in Redis for all processes: leases, not counters.
+"""The Redis scripts that take and keep slots for all processes: leases, not counters.
 
-A slot is one connection of one subject (a key, a user, an address). It belongs to a
-process, and is free again when that process dies without a word: its lease in Redis runs out, and
-its slots are not counted from then on.
+A slot is one connection of one subject (a key, a user, an address). It belongs to a process, and is
+free again even if that process is killed: the process' lease in Redis expires, and its slots no
+longer count.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ return {0, ''}
 
 # KEYS and ARGV as in TAKE; before the limits: 1 if the newest go first, 0 for the oldest.
 # Takes the slot in every account, full or not. Returns 0, or the number of the subject whose limit
-# this slot is beyond. Slots of processes that are dead do not count.
+# this slot exceeds. Slots of dead processes do not count.
 KEEP: Final = """\
 local now = tonumber(ARGV[1])
 redis.call('ZADD', KEYS[1], 'GT', ARGV[3], ARGV[2])
@@ -63,7 +63,7 @@ end
 return beyond
 """
 
-# An account outlives this only if a slot is taken in it, or its holders renew theirs.
+# An account lives longer only if a slot is taken in it, or its holders renew theirs.
 ACCOUNT_MS: Final = 7_200_000
 RENEW_SECONDS: Final = 1_800.0
 

@@ -1,4 +1,4 @@
-"""Rates over all processes: events in a minute, and what was published in a second."""
+"""Rates over all processes: events per minute, and published updates per second."""
 
 import logging
 import math
@@ -23,8 +23,8 @@ if count <= tonumber(ARGV[1]) then return 0 end
 return math.max(1, redis.call('PTTL', KEYS[1]))
 """
 
-# KEYS: until when the past events of somebody are paid for (µs). ARGV: what the new ones cost (µs).
-# Returns 0, or the µs to wait; then nothing was counted. `pace` says the same in Python.
+# KEYS: the time until which a payer's past events are paid for (µs). ARGV: the cost of the new ones
+# (µs). Returns 0, or the µs to wait if nothing was counted. `pace` does the same in Python.
 _PACE: Final = """\
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -39,7 +39,7 @@ return 0
 
 
 def count_in_minute(name: str, limit: int) -> int:
-    """Count an event: 0, or the seconds until there may be another one.
+    """Count an event: 0, or the seconds until one is allowed.
 
     While Redis is away each process counts for itself.
     """
@@ -68,17 +68,17 @@ def _count_here(name: str, limit: int) -> float:
     return WINDOW_SECONDS if cache.incr(name) > limit else 0.0
 
 
-# When the events of each payer are paid for, where no Redis is shared; under the lock.
+# The time when each payer's events are paid for, without a shared Redis; under the lock.
 _paid_until: Final[dict[str, float]] = {}
 _paid_lock: Final = threading.Lock()
-_MAX_PAYERS: Final = 10_000  # above this, those who owe nothing are forgotten
+_MAX_PAYERS: Final = 10_000  # above this, payers that owe nothing are forgotten
 
 
 def pay(who: str, cost: float) -> float:
-    """Count events that cost so many seconds: 0, or the seconds to wait; then not counted.
+    """Count events that cost so many seconds: 0, or the seconds to wait if not counted.
 
-    One second's worth may come at once. Events that cost more are let through when nothing is
-    owed, and what follows waits until they are paid for. Raises RedisError and OSError.
+    One second's worth may come at once. Events that cost more pass when nothing is owed, and later
+    ones wait until they are paid for. Raises RedisError and OSError.
     """
     layer = shared_layer()
     if layer is not None:
@@ -103,9 +103,9 @@ async def apay(who: str, cost: float) -> float:
 
 
 def pace(paid: float, now: float, cost: float) -> tuple[float, float]:
-    """Seconds to wait (0: counted), and until when everything is paid for afterwards.
+    """Seconds to wait (0: counted), and the time when everything is paid for afterwards.
 
-    Up to one second may be owed; events that cost more than that begin with no debt.
+    Up to one second may be owed; events that cost more must start without debt.
     """
     paid = max(now, paid)
     wait = paid - now - max(0.0, 1.0 - cost)

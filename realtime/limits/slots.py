@@ -1,4 +1,4 @@
-"""Slots of open sockets over all processes (see `scripts`), as one process holds them."""
+"""The slots of open sockets (see `scripts`) that one process holds."""
 
 import contextlib
 import time
@@ -19,7 +19,7 @@ class Slots(Protocol):
     """The slots that sockets of one process hold."""
 
     async def take(self, slot: str, limits: Mapping[str, int]) -> Full | None:
-        """Take a slot under every subject in `limits`; None if there was room in all.
+        """Take a slot under every subject in `limits`; None if all of them had room.
 
         Raises BackendUnavailable.
         """
@@ -27,9 +27,9 @@ class Slots(Protocol):
     async def keep(
         self, slot: str, limits: Mapping[str, int], *, newest_first: bool
     ) -> Full | None:
-        """Hold a slot under every subject, full or not; Full: of one, this slot has to go.
+        """Hold a slot under every subject, full or not; a Full if this slot has to go.
 
-        Of more than its limit the newest go first, or the oldest. Raises BackendUnavailable.
+        Beyond a limit the newest slots go first, or the oldest. Raises BackendUnavailable.
         """
 
     def free(self, slot: str, subjects: Sequence[str]) -> None:
@@ -45,7 +45,7 @@ def _make_slots(layer: StreamLayer) -> Slots:
 
 
 class MemorySlots:
-    """Where one process is all there is."""
+    """Slots for a single process, without Redis."""
 
     def __init__(self) -> None:
         self._slots: dict[str, dict[str, None]] = {}
@@ -77,7 +77,7 @@ class MemorySlots:
 
 
 class RedisSlots:
-    """On the first shard, written there again when it has forgotten them or may soon."""
+    """Slots on the first shard, written again when it has lost them or they are about to expire."""
 
     def __init__(self, layer: RedisLoopLayer) -> None:
         self._layer = layer
@@ -103,7 +103,7 @@ class RedisSlots:
         arguments = scripts.keep_arguments(
             now, self._process, now + LEASE_SECONDS, slot, limits, newest_first=newest_first
         )
-        # First: who closes while the answer is on its way gives back what is held here.
+        # Set first: a socket that closes before the answer gives back the slots noted here.
         self._slots[slot] = tuple({**dict.fromkeys(self._slots.get(slot, ())), **limits})
         number = int(await self._run(scripts.KEEP, limits, arguments))
         subject = list(limits)[number - 1]
@@ -135,13 +135,13 @@ class RedisSlots:
             )
 
     def _renew(self) -> None:
-        """Before their keys run out: perhaps nobody else takes a slot in them for hours."""
+        """Renew slots before their keys expire, since no new socket may do it for hours."""
         if time.monotonic() - self._written_at >= scripts.RENEW_SECONDS:
             self.write()
 
     def write(self) -> None:
-        """Every slot held here once more, for a Redis that forgot them or was away."""
-        if self._process == self._layer.local.process:  # not flushed since
+        """Write every slot held here again, for a Redis that lost them or was away."""
+        if self._process == self._layer.local.process:  # the layer was not flushed since
             self._written_at = time.monotonic()
             self._layer.keep(self._write(list(self._slots)))
 
@@ -162,7 +162,7 @@ class RedisSlots:
             commands.append(("ZADD", self._key(subject), "NX", *members))
             commands.append(("PEXPIRE", self._key(subject), scripts.ACCOUNT_MS))
         await self._layer.execute_all(commands)
-        for subject, taken in by_subject.items():  # what was given back meanwhile
+        for subject, taken in by_subject.items():  # slots that were given back meanwhile
             for slot in taken:
                 if subject not in self._slots.get(slot, ()):
                     await self._give_back(slot, [subject])

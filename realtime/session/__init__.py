@@ -1,12 +1,12 @@
-"""What one socket's session is made of; `realtime.consumers` puts it together.
+"""The parts of one socket's session, which `realtime.consumers` puts together.
 
 - `connection`: what these parts ask of the connection that they belong to.
-- `admission`: its page's origin, and a slot under each limit of connections.
-- `credential`: what the client may do, as that is now: `auth`, expiry, revocation.
-- `url`: what the URL asks for.
-- `requests`: checks what a message asks for, before anything changes.
+- `admission`: checks the page's origin, and takes a slot under each connection limit.
+- `credential`: what the client may do at present: `auth`, expiry, revocation.
+- `url`: parses the stream and the position in the URL.
+- `requests`: checks a request before anything changes.
 - `changes`: runs `subscribe` and `unsubscribe` one at a time.
 - `subscriptions`: the streams, and how each begins: answer, then snapshot or replay, then live.
 - `answers`: `connected` and `status`.
-- `pulse`: whether the peer still answers.
+- `pulse`: detects a peer that no longer answers.
 """

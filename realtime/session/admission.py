@@ -1,4 +1,4 @@
-"""Whether one more socket may be open: its page's origin, and the limits of connections."""
+"""Whether one more socket may be open, by its page's origin and the connection limits."""
 
 import asyncio
 from collections.abc import Mapping
@@ -21,10 +21,11 @@ from realtime.limits.slots import slots_of
 from realtime.protocol import CloseCode, ErrorCode, ProtocolError
 from realtime.session.connection import Connection, SocketScope
 
-# With the policy `close_oldest`: how many are asked to go for one newcomer, and for how long each.
+# With the policy `close_oldest`: how many sockets are evicted for a new one at most, and seconds to
+# wait for each.
 MAX_EVICTIONS: Final = 5
 EVICTION_SECONDS: Final = 0.1
-# Seconds after which every process has counted the sockets of a key whose limit was changed.
+# Seconds within which every process counts the sockets of a key whose limit has changed.
 COUNT_SECONDS: Final = 1.0
 
 
@@ -71,14 +72,14 @@ class Admission:
                 await self._refuse(refusal)
 
     async def take_slots(self) -> None:
-        """Room for one more under each limit, by the policy at the expense of the oldest one."""
+        """Take a slot under each limit, by the policy at the expense of the oldest socket."""
         if self._layer is None:
             return
         limits = self._limits()
         wanted = {each: limit for each, limit in limits.items() if each not in self._slots}
         if wanted:
             await self._take(self._layer, wanted)
-        # After an `auth` with another credential it does not count for the one before any more.
+        # After an `auth` with another credential the socket no longer counts for the old one.
         self._free(tuple(each for each in self._slots if each not in limits))
         self._slots = tuple(limits)
 
@@ -109,9 +110,9 @@ class Admission:
     # When the limits change -------------------------------------------------------------------
 
     async def count_again(self) -> None:
-        """The key may have fewer sockets than before, or was without a limit: count this one.
+        """Count this socket for its key, whose limit was lowered or is new.
 
-        Which ones have to go is known when those of every process are counted.
+        Which sockets have to go is known only once every process has counted its own.
         """
         limits = self._limits()
         self._slots = tuple(dict.fromkeys((*self._slots, *limits)))
@@ -131,7 +132,7 @@ class Admission:
         )
 
     async def evicted(self) -> None:
-        """A newer connection takes this one's place."""
+        """Close this connection, which a newer one replaces."""
         self._connection.send_last(
             ProtocolError(
                 ErrorCode.CONNECTION_LIMIT,

@@ -1,4 +1,4 @@
-"""What a connection is told about itself: `connected` and `status`."""
+"""The messages that describe a connection to its client: `connected` and `status`."""
 
 import uuid
 from typing import Final

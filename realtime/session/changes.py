@@ -1,6 +1,6 @@
 """Changes of what one socket is subscribed to, from the message to its answer.
 
-One at a time, in the order in which they were asked for.
+Changes run one at a time, in the order of the requests.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from realtime.session.connection import Connection
 from realtime.session.requests import Change, requested, to_leave
 from realtime.session.subscriptions import ANSWER, Answer, Subscriptions
 
-# Seconds that `connected` and `subscribed` wait for the channel layer. After that the socket is
-# served without, and hears the rest when the layer is back.
+# Seconds for which `connected` and `subscribed` wait for the channel layer. Then the socket is
+# served without positions, and gets the rest when the layer is back.
 JOIN_PATIENCE: Final = 1.0
 
 
@@ -30,7 +30,7 @@ class Changes:
         self._last: asyncio.Task[None] | None = None
 
     async def in_turn(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Run a change after the one before; do not hold up `pong` for it."""
+        """Run a change after the one before, without holding up `pong`."""
         before = self._last
         if before is None or before.done():
             await work()
@@ -43,7 +43,7 @@ class Changes:
         self._last = self._connection.spawn(later())
 
     async def begin(self, change: Change, connected: Answer) -> None:
-        """The first change, which `connected` answers: with positions, if they are known soon."""
+        """Make the first change, and answer `connected`: with positions, if they are known soon."""
         if await self._subscriptions.join_groups(change, JOIN_PATIENCE):
             self._subscriptions.apply(change, self._connection.make_reader, connected)
         else:
@@ -69,7 +69,7 @@ class Changes:
         await self.make(change, message.id)
 
     async def make(self, change: Change, id: str | int | None) -> None:
-        """Make a change and answer `subscribed`: now, or when the channel layer is back."""
+        """Make a change and answer `subscribed`, now or when the channel layer is back."""
         if await self._subscriptions.join_groups(change, JOIN_PATIENCE):
             await self._finish(change, id)
         else:
@@ -99,7 +99,7 @@ class Changes:
         self._connection.socket.send_once(ANSWER, protocol.encode(answer))
 
     async def end_forbidden(self) -> None:
-        """End the subscriptions that the credential does not allow any more, and say which."""
+        """End the subscriptions that the credential no longer allows, and tell the client which."""
         channel, identity = self._connection.channel, self._connection.identity
         if channel == "alerts":
             return

@@ -1,4 +1,4 @@
-"""The interface of the connection, as the parts of a session use it."""
+"""The interface of a connection that the parts of a session use."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -16,13 +16,13 @@ from realtime.streams import Channel, Stream
 
 
 class UrlRoute(TypedDict):
-    """What the routing found in the path."""
+    """The values that the routing found in the path."""
 
     kwargs: dict[str, str]
 
 
 class SocketScope(WebSocketScope, total=False):
-    """What ASGI says of the connection, with what TokenAuthMiddleware adds."""
+    """The ASGI scope of the connection, with the keys that TokenAuthMiddleware adds."""
 
     url_route: UrlRoute
     user: AbstractBaseUser | AnonymousUser
@@ -32,7 +32,7 @@ class SocketScope(WebSocketScope, total=False):
 
 
 class Connection(Protocol):
-    """One open WebSocket; `socket` is its way out."""
+    """One open WebSocket; `socket` sends to its client."""
 
     connection_id: str
     socket: Socket
@@ -44,17 +44,17 @@ class Connection(Protocol):
     def identity(self) -> Identity: ...
 
     def make_reader(self, stream: Stream, max_rate: float | None) -> Reader | None:
-        """What stands between the stream and the socket; None for nothing."""
+        """The reader between the stream and the socket; None for no reader."""
 
     def tally(self) -> tuple[int, int, int]:
-        """What was sent: see `delivery.heartbeat.Beating`."""
+        """Counters of sent messages: see `delivery.heartbeat.Beating`."""
 
     def send_message(self, message: ServerMessage) -> None: ...
 
     def send_error(self, error: ProtocolError) -> None: ...
 
     def send_last(self, error: ProtocolError) -> None:
-        """Say why the socket is closed now."""
+        """Send the reason for which the socket is about to be closed."""
 
     async def refuse(
         self,
@@ -64,16 +64,16 @@ class Connection(Protocol):
         id: str | int | None = None,
         retry_after_ms: int | None = None,
     ) -> NoReturn:
-        """Say why, close, and end the handler."""
+        """Send the reason, close, and end the handler."""
 
     async def end(self, code: CloseCode, reason: str) -> None:
         """Close the socket, once."""
 
     async def guarded(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Run a handler; what it raises is answered."""
+        """Run a handler, and answer the client if it raises."""
 
     def spawn(self, coroutine: Coroutine[object, object, None]) -> "asyncio.Task[None]":
-        """Run beside the message loop; cancelled when the socket closes."""
+        """Run a coroutine beside the message loop; it is cancelled when the socket closes."""
 
     def timer(self, name: str, delay: float, work: Callable[[], Awaitable[None]]) -> None:
         """Call `work` once, after `delay` seconds; replaces the timer of this name."""

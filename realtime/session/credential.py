@@ -27,7 +27,7 @@ EXPIRY_GRACE: Final = 25.0
 
 
 class LiveCredential:
-    """Who the client is, and how fast it may send, as its credential is now."""
+    """Who the client is, and how fast it may send, by its present credential."""
 
     __slots__ = ("_connection", "_scope", "identity", "rate")
 
@@ -69,7 +69,7 @@ class LiveCredential:
     # `auth` -----------------------------------------------------------------------------------
 
     def expect_auth(self) -> None:
-        """The client is anonymous and has to send `auth` soon."""
+        """Give an anonymous client some seconds to send `auth`."""
         self._connection.timer("auth", conf.REALTIME_AUTH_TIMEOUT, self._auth_missing)
 
     async def _auth_missing(self) -> None:
@@ -80,7 +80,7 @@ class LiveCredential:
         )
 
     async def authenticate(self, message: protocol.Auth) -> protocol.Authenticated:
-        """Take the credential of `auth` in the place of the present one; returns the answer."""
+        """Replace the present credential by that of `auth`; returns the answer."""
         try:
             identity = await aauthenticate(credential_from_token(message.token, "message"))
         except InvalidCredential as exc:
@@ -112,7 +112,7 @@ class LiveCredential:
     # Its end ----------------------------------------------------------------------------------
 
     async def change(self, identity: Identity | UserAccessFailed | None) -> None:
-        """The credential was changed to this; None if it is not accepted any more."""
+        """Take over a change of the credential; None if it is no longer accepted."""
         if isinstance(identity, UserAccessFailed):
             await self._refuse_unchecked()
         if identity is None:

@@ -1,9 +1,9 @@
-"""Whether the peer still answers."""
+"""Detects a peer that no longer answers."""
 
 import time
 from typing import Final
 
-# Pings that may stay unanswered; the next one finds the socket dead.
+# Pings that may stay unanswered; when the next one is due, the socket counts as dead.
 MAX_MISSED: Final = 2
 
 
@@ -18,7 +18,7 @@ class Pulse:
         self._pinged_at: float | None = None
 
     def ping(self) -> bool:
-        """A ping is due; False if too many were not answered."""
+        """Count a ping that is due; False if too many were not answered."""
         if self._missed >= MAX_MISSED:
             return False
         self._missed += 1

@@ -1,6 +1,6 @@
 """Checks of a subscription request, before anything changes.
 
-Pure: no socket, no channel layer. A request that is wrong in one symbol changes nothing.
+Pure: no socket, no channel layer. A request with one invalid symbol changes nothing.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ from realtime.streams import (
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a valid `subscribe` asks for: streams to join (again), streams to leave."""
+    """The effect of a valid `subscribe`: streams to join (again), streams to leave."""
 
     join: Sequence[Stream]
     leave: Sequence[Stream] = ()
@@ -106,7 +106,7 @@ def alert_streams(identity: Identity) -> list[Stream]:
 def parse_streams(
     channel: Channel, symbols: Iterable[str], id: str | int | None = None
 ) -> list[Stream]:
-    """Streams of symbols, each once; raises ProtocolError that says what is wrong with which."""
+    """Streams of symbols, without repetitions; raises ProtocolError with each invalid symbol."""
     streams: dict[str, Stream] = {}
     wrong: dict[str, str] = {}
     for symbol in symbols:
@@ -128,7 +128,7 @@ def parse_streams(
 
 
 def _alerts_again(message: Subscribe, current: Mapping[str, Stream]) -> Change:
-    """On `/ws/alerts` there is nothing to choose; `subscribe` with `since` asks again."""
+    """`/ws/alerts` has no symbols to choose; `subscribe` with `since` asks for a replay."""
     named = {message.symbol} if message.symbol is not None else set(message.symbols or ())
     if message.max_rate is not None or not named <= {*current}:
         field_name = "max_rate" if message.max_rate is not None else "symbols"
@@ -146,7 +146,7 @@ def _alerts_again(message: Subscribe, current: Mapping[str, Stream]) -> Change:
 def _positions(
     message: Subscribe, symbols: set[str], fold: Callable[[str], str] = str.upper
 ) -> dict[str, Position]:
-    """`since` by symbol; raises ProtocolError for one that is not subscribed to here."""
+    """`since` by symbol; raises ProtocolError for a symbol that the message does not name."""
     since = {fold(symbol): position for symbol, position in (message.since or {}).items()}
     unknown = [] if WILDCARD in symbols else [name for name in since if name not in symbols]
     if unknown:

@@ -26,13 +26,13 @@ from realtime.streams import WILDCARD, Stream
 Answer = Callable[[dict[str, StreamInfo]], protocol.ServerMessage]
 # The reader for a stream; None stands for the socket itself.
 MakeReader = Callable[[Stream, float | None], Reader | None]
-# How much of the outbox may be filled with what was missed; the rest is for what comes meanwhile.
+# The share of the outbox for missed updates; the rest is for updates that come meanwhile.
 REPLAY_SHARE: Final = 0.75
-# What the offset adds to the stored body of an update, about.
+# Bytes that the offset adds to the stored body of an update, about.
 OFFSET_BYTES: Final = 24
-# An answer that tells of every stream may be larger than what may wait for a slow reader.
+# An answer that names every stream may be larger than the outbox of a slow reader.
 ANSWER: Final[Topic] = ("answer", None)
-# Symbols of `*` that one ping tells of.
+# Symbols of `*` in one ping.
 MAX_HEADS: Final = 500
 
 
@@ -58,12 +58,12 @@ class Subscriptions:
         self._channel_name = channel_name
         self._socket = socket
         self._readers: dict[str, Reader] = {}
-        # Up to when pings have told of the streams of `*`, on the clock of `time.monotonic`.
+        # Changes to the streams of `*` up to this time (of `time.monotonic`) have been in pings.
         self._heads_since = 0.0
 
     @property
     def numbered(self) -> bool:
-        """Do updates have offsets?"""
+        """Whether updates have offsets."""
         return self._layer is not None
 
     @property
@@ -71,9 +71,9 @@ class Subscriptions:
         return list(self.streams)
 
     async def join_groups(self, change: Change, patience: float) -> bool:
-        """Join the groups; True once every stream's position is known, False if it takes longer.
+        """Join the groups; True once all positions are known, False if that takes too long.
 
-        Until `apply` nothing of them is delivered.
+        Nothing is delivered before `apply`.
         """
         layer = self._layer
         if layer is None or not any(stream.wildcard for stream in change.join):
@@ -93,7 +93,7 @@ class Subscriptions:
         return True
 
     def apply(self, change: Change, make_reader: MakeReader, answer: Answer) -> None:
-        """Change the subscriptions, answer, send what was missed. Nothing awaits in here."""
+        """Change the subscriptions, answer, and send missed updates, all without an await."""
         starts: dict[str, Start] = {}
         every: list[StreamState] = []
         layer = self._layer
@@ -106,7 +106,7 @@ class Subscriptions:
             else:
                 starts.update(self._start(layer, stream, change, make_reader))
         if WILDCARD in self.streams:
-            self._heads_since = float(int(time.monotonic()))  # sockets of one second share pings
+            self._heads_since = float(int(time.monotonic()))  # equal ones share pings
         outbox = self._socket.outbox
         starts = _within(starts, int(outbox.limit * REPLAY_SHARE) - outbox.size)
         infos = {each.stream.symbol: StreamInfo(each.epoch, each.offset) for each in every}
@@ -148,7 +148,7 @@ class Subscriptions:
         return started
 
     def _default_reader(self, stream: Stream) -> Reader:
-        # Below `*` its reader: the fan-out tells by the reader that one delivery is enough.
+        # The same reader as for `*`, so that the fan-out delivers only once.
         wildcard = None if stream.wildcard else self._readers.get(WILDCARD)
         return wildcard or self._socket
 
@@ -178,7 +178,7 @@ class Subscriptions:
             self._socket.send_once((f"status of {name}", None), start.status)
 
     def _tell_turn(self, name: str, start: Start) -> None:
-        """The client knows the epoch before; its numbers go on in the next one."""
+        """Tell a client that knows the epoch before that its offsets continue in the next one."""
         gap = protocol.Gap(
             symbol=name, from_offset=start.offset + 1, to_offset=start.offset, epoch=start.turns_to
         )
@@ -192,7 +192,7 @@ class Subscriptions:
             await self._groups.group_discard(stream.group, self._channel_name)
 
     def read_again(self, make_reader: MakeReader) -> None:
-        """Put other readers in the place of the present ones, without a step between."""
+        """Replace the present readers by others, in one step."""
         for name, stream in self.streams.items():
             if self._layer is None or name not in self._readers:
                 continue
@@ -208,7 +208,7 @@ class Subscriptions:
             self._layer.join(stream, reader)
 
     def close(self) -> None:
-        """The socket has gone; its channel leaves the groups by `detach`."""
+        """Close the readers of a closed socket; `detach` removes its channel from the groups."""
         for name in tuple(self._readers):
             self._replace(self.streams[name], None)
 
@@ -216,18 +216,18 @@ class Subscriptions:
 
     @property
     def plain(self) -> bool:
-        """Does every reader let everything through? Then sockets like this share their pings."""
+        """Whether every reader lets everything through: such sockets share their pings."""
         return all(reader is self._socket for reader in self._readers.values())
 
     def heads(self) -> dict[str, int]:
-        """The newest offset of each stream that this socket was sent."""
+        """The newest offset of each stream that was sent to this socket."""
         if self._layer is None:
             return {}
         heads = self._layer.heads(tuple(self.streams.values()))
         return {name: self._head(name, offset) for name, offset in heads.items()}
 
     def ping(self, texts: Pings) -> bytes:
-        """The `ping` of this socket; `texts` has those that it may share, and gets this one."""
+        """The `ping` of this socket, from the shared ones in `texts` or added to them."""
         key = (*(stream.group for stream in self.streams.values()), str(self._heads_since))
         known = texts.get(key) if self.plain else None
         if known is None:
@@ -239,7 +239,7 @@ class Subscriptions:
         return text
 
     def _heads_to_tell(self) -> tuple[dict[str, int], float]:
-        """Of `*` those that have moved since the last ping; and until when all are told."""
+        """The heads of `*` that moved since the last ping, and up to when they are complete."""
         every = self.streams.get(WILDCARD)
         if every is None or self._layer is None:
             return self.heads(), self._heads_since
@@ -249,7 +249,7 @@ class Subscriptions:
         return {name: self._head(name, offset) for name, offset in heads.items()}, until
 
     def positions(self) -> dict[str, StreamInfo]:
-        """Where this socket stands in each of its streams."""
+        """The position of this socket in each of its streams."""
         if self._layer is None:
             return {}
         positions = self._layer.positions(tuple(self.streams.values()))
@@ -259,16 +259,17 @@ class Subscriptions:
         }
 
     def _head(self, symbol: str, offset: int) -> int:
-        """A reader that holds updates back knows the newest offset that it let through."""
+        """The newest offset that was sent: a reader that holds updates back knows it itself."""
         reader = self._readers.get(symbol) or self._readers.get(WILDCARD)
         return reader.heads.get(symbol, offset) if isinstance(reader, SocketReader) else offset
 
 
 def _within(starts: dict[str, Start], most: int) -> dict[str, Start]:
-    """Those that may be recovered: the first ones whose updates have so many bytes together.
+    """The streams to recover: the first ones whose updates fit into so many bytes together.
 
-    All of them at once would be too much for a socket, however fast it reads. The others begin
-    with a snapshot, like those whose history is gone; their updates can be asked for again.
+    All updates at once would be too much for a socket, however fast it reads. The other streams
+    start with a snapshot, like those whose history is gone; the client can ask for their updates
+    again.
     """
     chosen: dict[str, Start] = {}
     for name, start in starts.items():

@@ -1,4 +1,4 @@
-"""What the URL of a connection asks for: a stream, and where the client stands in it."""
+"""Parses the URL of a connection: a stream, and the client's position in it."""
 
 from collections.abc import Sequence
 
@@ -20,11 +20,11 @@ def stream_in_url(channel: Channel, scope: SocketScope) -> Stream | None:
 
 
 def position_in_url(stream: Stream, scope: SocketScope) -> dict[str, Position]:
-    """`?epoch=&offset=`, which is for this stream."""
+    """The position in `?epoch=&offset=`, for this stream."""
     try:
         position = protocol.position_from_query(scope["query_string"])
     except ProtocolError:
-        position = protocol.UNKNOWN_POSITION  # `check_position` says what is wrong
+        position = protocol.UNKNOWN_POSITION  # `check_position` reports the error
     return {} if position is None else {stream.symbol: position}
 
 
@@ -40,10 +40,10 @@ def check_position(streams: Sequence[Stream], scope: SocketScope) -> None:
 
 
 def _symbol_in_path(scope: SocketScope) -> str | None:
-    """What stands where the URL has the symbol; None for nothing.
+    """The part of the path that names the symbol; None if it is empty.
 
-    A slash at the end is tolerated. One that is percent-encoded belongs to the symbol, which only
-    the path as it was sent can tell; servers need not pass that on.
+    A slash at the end is ignored, but a percent-encoded one belongs to the symbol. Only the raw
+    path can tell them apart, and servers need not pass it on.
     """
     text = scope["url_route"]["kwargs"].get("symbol")
     if not text:
