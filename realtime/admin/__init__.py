@@ -1,10 +1,10 @@
 """The Django admin: a module for each area; importing it registers its pages.
 
-- `keys`, `webhooks`: rows with a secret. `secrets`: the pages that show it once. `forms`: their
-  forms.
-- `base`: what browsers may do with all of these pages.
-- `groups`: what their members may read.
-- `alerts`, `bars`, `predictions`: what is stored. `login`: a limit of tries.
+- `keys`, `webhooks`: rows with a secret. `secrets`: the pages that show a secret once. `forms`: the
+  forms of these rows.
+- `base`: the security headers of all of these pages.
+- `groups`: what the members of a group may read.
+- `alerts`, `bars`, `predictions`: stored rows. `login`: limits login attempts.
 """
 
 from realtime.admin import alerts, bars, groups, keys, login, predictions, webhooks

@@ -1,4 +1,4 @@
-"""Recorded bars in the Django admin: to look at, not to change."""
+"""Recorded bars in the Django admin, read-only."""
 
 from django.contrib import admin
 from django.http import HttpRequest
@@ -9,18 +9,19 @@ from realtime.models import Bar
 
 @admin.register(Bar)
 class BarAdmin(GuardedAdmin[Bar]):
-    """What the recorder wrote; it would write over a change."""
+    """Rows of the recorder, which would overwrite a change."""
 
     list_display = (
         "symbol", "interval", "source", "start", "open", "high", "low", "close", "volume",
         "updated_at",
     )  # fmt: skip
     list_filter = ("interval",)
-    # The beginning of a symbol, as an index can find it.
+    # The search is by the beginning of a symbol, which an index can find.
     search_fields = ("symbol__istartswith",)
-    # The count of a large table takes longer than the page.
+    # Counting a large table takes longer than the rest of the page.
     show_full_result_count = False
-    # The newest rows first, by the one index that has no symbol in front; nothing else sorts fast.
+    # Newest rows first, by the only index that does not start with the symbol; no other order is
+    # fast.
     ordering = ("-pk",)
     sortable_by = ()
 

@@ -1,4 +1,4 @@
-"""The base of our pages in the admin, in whichever project and site they are registered."""
+"""The base of our admin pages, whichever project and site registers them."""
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -20,7 +20,7 @@ else:
 
 
 class GuardedAdmin(_ModelAdmin[Row]):
-    """Guards its pages, also those that a subclass adds in `get_urls`.
+    """Guards its pages, including those that a subclass adds in `get_urls`.
 
     Rows of other models, in `raw_id_fields`, are searched for by name if their model has an admin
     in this site that can search; a user model of the project may have none.
@@ -36,7 +36,7 @@ class GuardedAdmin(_ModelAdmin[Row]):
         return registered and bool(self.admin_site.get_model_admin(model).search_fields)
 
     def page_of(self, name: str, *args: object) -> str:
-        """The URL of a page in the site where this one is."""
+        """The URL of a page in the same admin site."""
         return reverse(f"admin:realtime_{name}", args=args, current_app=self.admin_site.name)
 
     @property

@@ -1,4 +1,4 @@
-"""What the members of a group may read, where `realtime.access.groups` decides that."""
+"""Access of a group's members, for projects where `realtime.access.groups` decides it."""
 
 from typing import Any
 
@@ -43,5 +43,5 @@ class GroupAccessAdmin(GuardedAdmin[GroupAccess]):
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: GroupAccess | None = None) -> Any:
-        # The members of the group before would not be told.
+        # Fixed: the members of the former group would not be notified.
         return () if obj is None else ("group",)

@@ -54,7 +54,8 @@ class ScopeFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
         if self.value() not in SCOPES:
             return queryset
-        # As text: SQLite cannot look into a JSON list, and no scope's name is part of another's.
+        # Compared as text: SQLite cannot search a JSON list, and no scope's name contains
+        # another's.
         return queryset.filter(scopes__icontains=f'"{self.value()}"')
 
 
@@ -149,7 +150,7 @@ class ApiKeyAdmin(SecretAdmin[ApiKey]):
     def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         narrowed: tuple[str, ...] = (*(symbols_name(scope) for scope in SYMBOL_SCOPES), "origins")
         if obj is not None and not self.has_change_permission(request, obj):
-            narrowed = ("symbols", "allowed_origins")  # shown without the form
+            narrowed = ("symbols", "allowed_origins")  # shown apart from the form
         return [
             *self.facts("Key", _FACTS, obj),
             (None, {"fields": ("owner", "name", "expires_at")}),
@@ -169,7 +170,7 @@ class ApiKeyAdmin(SecretAdmin[ApiKey]):
         return () if obj is None else (*_FACTS, "owner")
 
     def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
-        # A revoked key stays to be looked at.
+        # A revoked key is kept for reference.
         if obj is not None and obj.revoked_at is not None:
             return False
         return super().has_change_permission(request, obj)
@@ -194,7 +195,7 @@ class ApiKeyAdmin(SecretAdmin[ApiKey]):
     def rotate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         key = self.changeable(request, object_id)
         if "publish" in key.scopes and not may_publish(request.user):
-            raise PermissionDenied  # an operator who rotates a key has it
+            raise PermissionDenied  # an operator who rotates a key gets to see it
         return super().rotate_view(request, object_id)
 
     def revoke_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -226,7 +227,7 @@ def _shown(count: int | None) -> str:
 
 
 def _folded(key: ApiKey | None, *fields: str) -> tuple[str, ...]:
-    """The classes of a group of fields: folded while all of them are empty."""
+    """CSS classes of a group of fields: collapsed while all of them are empty."""
     filled = key is not None and any(getattr(key, name) for name in fields)
     return () if filled else ("collapse",)
 

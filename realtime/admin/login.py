@@ -1,4 +1,4 @@
-"""The admin's login: an address may try so many passwords a minute."""
+"""The admin's login, which limits the attempts of an address per minute."""
 
 from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm

@@ -1,4 +1,4 @@
-"""Predictions and scores in the Django admin: to look at, not to change."""
+"""Predictions and scores in the Django admin, read-only."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ class OutcomeFilter(admin.SimpleListFilter):
 
 
 class _KnownFilter(admin.SimpleListFilter):
-    """Values that the small table of scores knows: distinct ones of the large table take long."""
+    """Offers the values in the small table of scores: DISTINCT on the large one is slow."""
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, Any]]:
         name = str(self.parameter_name)
@@ -59,7 +59,7 @@ class ModelFilter(_KnownFilter):
 
 
 class _ReadOnly:
-    """Rows are facts: they come from predictors and markets."""
+    """Rows come from predictors and markets, so they cannot be edited."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -81,7 +81,7 @@ class StoredPredictionAdmin(_ReadOnly, GuardedAdmin[StoredPrediction]):
     search_fields = ("=symbol",)
     search_help_text = "A symbol: AAPL"
     list_per_page = 50
-    # Counting millions of rows for every page is a waste.
+    # Counting millions of rows for every page would be a waste.
     show_full_result_count = False
 
 

@@ -20,7 +20,7 @@ Row = TypeVar("Row", bound=ApiKey | WebhookEndpoint)
 class SecretAdmin(GuardedAdmin[Row]):
     """Its templates are `shown.html` and `rotate.html` in the directory of the model."""
 
-    # In titles: what the page shows; how to rotate it. Then what the log says.
+    # Titles of the pages that show and rotate the secret; then the entry in the log.
     shown_title: ClassVar[str]
     rotate_title: ClassVar[str]
     rotated: ClassVar[str]
@@ -29,7 +29,7 @@ class SecretAdmin(GuardedAdmin[Row]):
         css: ClassVar = {"all": ["realtime/admin_keys.css"]}
 
     def facts(self, title: str, names: tuple[str, ...], obj: Row | None) -> list[object]:
-        """The group of fields above those of the form: none of a row that is not made yet."""
+        """The group of fields above those of the form; absent for a new row."""
         if obj is None:
             return []
         facts = [name for name in names if hasattr(self, name) or getattr(obj, name, None)]
@@ -42,7 +42,7 @@ class SecretAdmin(GuardedAdmin[Row]):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        # The page after saving shows the secret: there is nowhere else to go on to.
+        # Saving leads to the page with the secret, so other buttons would make no sense.
         buttons = {"show_save_and_add_another": False, "show_save_and_continue": False}
         return super().add_view(request, form_url, {**(extra_context or {}), **buttons})
 
@@ -54,7 +54,7 @@ class SecretAdmin(GuardedAdmin[Row]):
     def response_add(
         self, request: HttpRequest, obj: Row, post_url_continue: str | None = None
     ) -> HttpResponse:
-        # Not a redirect: whatever carried the secret to another page would have to store it.
+        # Not a redirect: to carry the secret to another page, it would have to be stored.
         return self._show(request, obj, request.secret, "created")  # type: ignore[attr-defined]
 
     def get_urls(self) -> list[URLPattern]:

@@ -1,4 +1,4 @@
-"""Webhooks in the Django admin: endpoints (the secret is shown once), and what was sent to them."""
+"""Webhooks in the Django admin: endpoints (the secret is shown once), and deliveries to them."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -133,7 +133,7 @@ class AttemptInline(_Inline):
 
 @admin.register(WebhookDelivery)
 class WebhookDeliveryAdmin(GuardedAdmin[WebhookDelivery]):
-    """What was sent, to look at and to resend; rows come from events."""
+    """Deliveries, to look at and to resend; events create the rows."""
 
     list_display = (
         "event", "symbol", "endpoint", "status", "response_code", "tries", "created_at", "due",
@@ -180,5 +180,5 @@ class WebhookDeliveryAdmin(GuardedAdmin[WebhookDelivery]):
     def has_change_permission(
         self, request: HttpRequest, obj: WebhookDelivery | None = None
     ) -> bool:
-        # In the list it is the permission to resend; no row is changed by hand.
+        # In the list it permits resending; rows are never edited by hand.
         return obj is None and super().has_change_permission(request)

@@ -65,13 +65,13 @@ class AlertRuleSerializer(serializers.Serializer[Any]):
     paused = serializers.BooleanField(required=False)
     escalate_to = serializers.IntegerField(required=False, help_text="A webhook endpoint of yours.")
     escalate_after = serializers.FloatField(required=False, help_text="Seconds.")
-    # The field of this name, not DRF's own attribute, which says where a value comes from.
+    # A field of this name, not DRF's own attribute, which says where a value comes from.
     source = serializers.CharField(read_only=True)  # type: ignore[assignment]
     created_at = DateTimeField(read_only=True)
     last_fired_at = DateTimeField(read_only=True, allow_null=True)
 
     def get_fields(self) -> Any:
-        # `for` is a word of Python's, too.
+        # `for` is a keyword of Python.
         seconds = serializers.FloatField(
             required=False, help_text="Seconds for which the conditions must hold."
         )
@@ -80,7 +80,7 @@ class AlertRuleSerializer(serializers.Serializer[Any]):
     def to_representation(self, instance: AlertRule) -> dict[str, object]:
         try:
             definition = definition_of(instance).as_data()
-        except InvalidRule:  # one that was written by other means keeps no other from being read
+        except InvalidRule:  # a bad row, written by other means, must not hide the others
             definition = {"name": instance.name}
         return {
             "id": instance.pk,
@@ -93,7 +93,7 @@ class AlertRuleSerializer(serializers.Serializer[Any]):
 
 
 class DryRunSerializer(AlertRuleSerializer):
-    """A rule, and which past to try it on."""
+    """A rule, and the past on which to try it."""
 
     past = serializers.ChoiceField(PASTS, default="history", write_only=True)
 
@@ -106,7 +106,7 @@ class FiringSerializer(serializers.Serializer[object]):
 
 
 class DryRunReportSerializer(serializers.Serializer[object]):
-    """`times`: of the newest hundred."""
+    """`times` are those of the newest hundred alerts."""
 
     past = serializers.ChoiceField(PASTS)
     updates = serializers.IntegerField()
@@ -299,7 +299,7 @@ def _definition(raw: object, request: Request) -> Definition:
     return definition
 
 
-# What an answer has beside the definition: a client may send back what it was given.
+# Read-only fields of an answer, accepted because clients may send back what they received.
 READ_ONLY: Final = ("id", "source", "created_at", "last_fired_at")
 
 
@@ -323,7 +323,7 @@ class AlertSerializer(ModelSerializer[Alert]):
 
 
 class AlertsQuerySerializer(QuerySerializer):
-    """Filters, joined by "and"."""
+    """Filters; an alert must match all of them."""
 
     unacknowledged = serializers.BooleanField(required=False, help_text="Only those.")
     severity = serializers.CharField(

@@ -1,7 +1,7 @@
-"""What the endpoints that accept data answer, whichever way the request came in. Without DRF.
+"""Answers of the endpoints that accept data, whichever way a request came in. Without DRF.
 
-Such an endpoint has one core function: it parses the body, checks the rights and the limits, acts,
-and returns an Answer or raises Refused. Views, and anything faster than a view, call it.
+Each endpoint has one core function, which parses the body, checks rights and limits, acts, and
+returns an Answer or raises Refused. Views call it, and so do the faster paths around them.
 """
 
 import math
@@ -38,7 +38,7 @@ REQUIRED: Final = "This field is required."
 
 
 class Invalid(Refused):
-    """400: what is wrong, by field."""
+    """A 400 with the errors by field."""
 
     def __init__(self, errors: Errors) -> None:
         super().__init__(400, errors)
@@ -92,13 +92,13 @@ def require_values(problems: Errors) -> None:
 
 
 def read_symbol(value: object) -> str:
-    """A symbol as requests spell it: also a number, or with spaces around; raises InvalidSymbol."""
+    """A symbol in a request, maybe a number or with spaces around; raises InvalidSymbol."""
     number = isinstance(value, int) and not isinstance(value, bool)
     return parse_symbol(str(value).strip() if number or isinstance(value, str) else value)
 
 
 def take_allowance(identity: Identity, number: int) -> None:
-    """Count updates that are about to be published; raises Refused above the limit."""
+    """Count updates before they are published; raises Refused above the limit."""
     wait = math.ceil(count_published(identity, number))
     if wait:
         limit = publish_rate(identity)

@@ -1,4 +1,4 @@
-"""REST knows the same credentials and scopes as the WebSockets."""
+"""Authentication of the REST API, with the credentials and scopes of the WebSockets."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ from realtime.conf import conf
 class CredentialAuthentication(BaseAuthentication):
     """`Authorization: Bearer …`, `Authorization: Api-Key …` or `X-API-Key: …`.
 
-    Not the query string: URLs of ordinary requests end up in histories and logs.
+    The query string is not read: URLs of ordinary requests end up in histories and logs.
     `request.user` is the JWT's user or the key's owner, `request.auth` the Identity.
     """
 
@@ -46,7 +46,7 @@ class CredentialAuthentication(BaseAuthentication):
 
 
 def _check_origin(origin: str | None, identity: Identity) -> None:
-    """The list of a key holds here as it does for sockets; CORS has judged by the server's."""
+    """A key's own list of origins applies as for sockets; CORS has checked the server's list."""
     own = identity.allowed_origins
     if own and origin is not None and not page_allowed(origin, own):
         raise PermissionDenied("Pages of this Origin may not use this key; its own list says so.")
@@ -56,15 +56,15 @@ def identity_of(request: Request) -> Identity:
     """Identifies the client: by credential, or by the session of a logged-in user."""
     if isinstance(request.auth, Identity):
         return request.auth
-    # UNAUTHENTICATED_USER of the project may be None.
+    # The project's UNAUTHENTICATED_USER may be None.
     identity = ANONYMOUS if request.user is None else identity_of_user(request.user)
     if identity.is_authenticated:
-        request.auth = identity  # asked once for each request
+        request.auth = identity  # evaluated once per request
     return identity
 
 
 class HasScope(BasePermission):
-    """Base: a subclass names the scope that the view asks for."""
+    """The base of permissions; a subclass names the scope that a view requires."""
 
     scope: str
 
@@ -110,7 +110,7 @@ def _is_local(meta: Mapping[str, object]) -> bool:
 
 
 class IsUser(BasePermission):
-    """A user with a token or a session. A key that leaked must not make keys or end logins."""
+    """A user with a token or a session: a leaked key must not create keys or end logins."""
 
     message = "This takes a token or a session, not a key."
 

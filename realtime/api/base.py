@@ -1,4 +1,4 @@
-"""The base of our views: bodies, and errors that no view can foresee."""
+"""The base of our views: parsing of bodies, and errors that any view may meet."""
 
 import logging
 import os
@@ -45,15 +45,15 @@ CACHE_CONTROL: Final = "private, no-store"
 
 
 class ViewAnswers(Exception):
-    """Raised before anything was done: the view answers, whatever it says."""
+    """Raised before anything was done, to leave the whole answer to the view."""
 
 
 @dataclass(frozen=True, slots=True)
 class Direct:
     """How direct.py answers for a view.
 
-    `act` gives the content to a client and its body, or raises ViewAnswers: then `core` is asked,
-    the function that the view calls, in a thread.
+    `act` returns the content for a client and its body, or raises ViewAnswers: then `core`, the
+    function that the view calls, runs in a thread.
     """
 
     act: Callable[[Identity, bytes], Awaitable[bytes]] | None = None
@@ -75,7 +75,7 @@ class Unavailable(APIException):
 
 
 class BoundedJSONParser(JSONParser):
-    """JSON that is nested deeper than Python's stack is bad input, not our fault."""
+    """Refuses JSON that is nested deeper than Python's stack as bad input, not as a failure."""
 
     strict = True
 
@@ -102,14 +102,15 @@ def handle_exception(exc: Exception, context: dict[str, object]) -> Response | N
     ):
         exc = Unavailable(str(exc))
     elif isinstance(exc, InterfaceError | OperationalError):
-        # Away, locked for too long, or its disk is full: neither the client's fault nor a bug.
+        # The database is away, locked for too long, or out of disk: neither the client's fault nor
+        # a bug.
         logger.error("the database does not answer: %s", exc)
         exc = Unavailable("The database does not answer. Try again.")
     elif isinstance(exc, DataError):
-        # PostgreSQL has narrower ideas of texts, times and numbers than JSON.
+        # PostgreSQL accepts fewer texts, times and numbers than JSON.
         exc = ParseError("A value in this request is out of range, or holds U+0000.")
     elif isinstance(exc, ValidationError) and isinstance(exc.detail, dict):
-        # A project may have its own name for what is wrong with a body as a whole.
+        # A project may have renamed the key for errors of a body as a whole.
         theirs = api_settings.NON_FIELD_ERRORS_KEY
         names = {name: _WHOLE_BODY if name == theirs else name for name in exc.detail}
         exc.detail = {names[name]: problem for name, problem in exc.detail.items()}
@@ -117,7 +118,7 @@ def handle_exception(exc: Exception, context: dict[str, object]) -> Response | N
 
 
 class Choice(ChoiceField):
-    """A field of some values only, which says which they are."""
+    """A field with a fixed set of values, which its error lists."""
 
     def to_internal_value(self, data: Any) -> Any:
         try:
@@ -129,9 +130,9 @@ class Choice(ChoiceField):
 
 
 class QuerySerializer(Serializer[object]):
-    """Parameters of a GET. One that is not known is refused: a misspelt filter must not give all.
+    """Parameters of a GET. Unknown ones are refused: a misspelt filter must not return everything.
 
-    `known_elsewhere` are those that something else reads: pagination.
+    `known_elsewhere` are parameters read by other code, such as pagination.
     """
 
     known_elsewhere: tuple[str, ...] = ()
@@ -147,7 +148,7 @@ class QuerySerializer(Serializer[object]):
 
     @classmethod
     def of(cls, request: Request) -> dict[str, Any]:
-        """The values that a request gives; raises ValidationError."""
+        """The values in a request; raises ValidationError."""
         query = cls(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         values: dict[str, object] = query.validated_data
@@ -155,7 +156,7 @@ class QuerySerializer(Serializer[object]):
 
 
 class Pages(CursorPagination):
-    """Pages that follow a cursor, also one that was made up."""
+    """Pages that follow a cursor, and refuse a forged one."""
 
     ordering: Any = ("-created_at", "-id")
     page_size = 100
@@ -169,15 +170,15 @@ class Pages(CursorPagination):
     def paginate_queryset(self, *args: Any, **kwargs: Any) -> list[Any] | None:
         try:
             return super().paginate_queryset(*args, **kwargs)
-        # A position that the ordering field cannot have.
+        # A position outside the values of the ordering field.
         except (ValidationProblem, ValueError, TypeError, OverflowError, DataError) as exc:
             raise NotFound(self.invalid_cursor_message) from exc
 
 
 def measure_body(request: HttpRequest) -> None:
-    """Say how long a body is that came in chunks: without that REST takes it for empty.
+    """Set the length of a chunked body, which DRF would otherwise take for empty.
 
-    Django's limit of bodies asks for it as well. All of the body has arrived, in a file.
+    Django's limit of bodies needs it as well. The whole body has arrived, in a file.
     """
     body = getattr(request, "_stream", None)
     known = request.META.get("CONTENT_LENGTH") and "HTTP_TRANSFER_ENCODING" not in request.META
@@ -187,7 +188,7 @@ def measure_body(request: HttpRequest) -> None:
 
 
 class FiniteJSONRenderer(JSONRenderer):
-    """A stored number that is not finite is null: JSON has no word for it."""
+    """Renders stored numbers that are not finite as null, since JSON cannot express them."""
 
     strict, compact, ensure_ascii = True, True, False
 
@@ -206,8 +207,8 @@ def _finite(value: object) -> object:
     return finite(value) if isinstance(value, float) else value
 
 
-# Says itself all that REST_FRAMEWORK would say for it: that belongs to the project. No docstring,
-# since the OpenAPI document would describe every operation by it.
+# Sets every option itself, since REST_FRAMEWORK belongs to the project. It has no docstring, which
+# would become the description of every operation in the OpenAPI document.
 class ApiView(APIView):
     authentication_classes = [CredentialAuthentication, SessionAuthentication]
     permission_classes = [IsAuthenticated]
@@ -217,7 +218,7 @@ class ApiView(APIView):
     content_negotiation_class: type[BaseContentNegotiation] = DefaultContentNegotiation
     metadata_class = SimpleMetadata
     versioning_class = None
-    # Of generic views.
+    # For generic views.
     pagination_class: Any = None
     filter_backends: Any = ()
     schema = DocumentedSchema()
@@ -225,7 +226,7 @@ class ApiView(APIView):
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Any:
-        """Without a place in the project's own OpenAPI document: ours is in schema.py."""
+        """Exclude the view from the project's own OpenAPI document: ours is in schema.py."""
         return super().as_view(**{"schema": None, **initkwargs})
 
     def initialize_request(self, request: HttpRequest, *args: object, **kwargs: object) -> Request:
@@ -233,7 +234,7 @@ class ApiView(APIView):
         return super().initialize_request(request, *args, **kwargs)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """Answers to one credential are for that client alone, not for a cache."""
+        """Keep answers, which depend on the credential, out of shared caches."""
         response.setdefault("Cache-Control", CACHE_CONTROL)
         patch_vary_headers(response, ("Authorization", "X-API-Key", "Cookie"))
         return super().finalize_response(request, response, *args, **kwargs)

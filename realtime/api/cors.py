@@ -1,6 +1,6 @@
-"""CORS of the REST API: pages of other origins may call it by the rules of the WebSockets.
+"""CORS of the REST API: the rules of the WebSockets decide which pages may call it.
 
-Cookies stay out of it: a page of another origin authenticates with a token or a key.
+Cookies are not allowed: a page of another origin authenticates with a token or a key.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from realtime.access.origins import page_allowed
 
 _View = Callable[..., HttpResponseBase]
 
-# What clients send, and what scripts may read of an answer.
+# Headers that clients may send, and headers that scripts may read in an answer.
 REQUEST_HEADERS: Final = (*default_headers, "idempotency-key", "last-event-id", "x-api-key")
 RESPONSE_HEADERS: Final = (
     "idempotency-replayed", "location", "retry-after",
@@ -36,14 +36,14 @@ _MARK: Final = "answers_other_origins"
 
 
 def answer_headers(origin: str, *, preflight: bool = False) -> dict[str, str]:
-    """What lets a page of this origin read an answer; nothing for a page that may not."""
+    """Headers that let a page of this origin read an answer; none if it may not."""
     if not page_allowed(origin):
         return {}
     return {_ALLOW: origin, **(_PREFLIGHT if preflight else _EXPOSED)}
 
 
 def answer_other_origins(patterns: list[URLPattern]) -> list[URLPattern]:
-    """Give these URLs their CORS headers, in whichever project they are included."""
+    """Give these URLs their CORS headers, whichever project includes them."""
     for pattern in patterns:
         pattern.callback = _with_cors(pattern.callback)
     return patterns
@@ -54,7 +54,7 @@ def _with_cors(view: _View) -> _View:
     def answer(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
         cors = ApiCorsMiddleware(lambda request: view(request, *args, **kwargs))
         response = cors(request)
-        assert isinstance(response, HttpResponseBase)  # no view of the API is asynchronous
+        assert isinstance(response, HttpResponseBase)  # all views of the API are synchronous
         return response
 
     vars(answer)[_MARK] = True
@@ -62,10 +62,10 @@ def _with_cors(view: _View) -> _View:
 
 
 class ApiCorsMiddleware(middleware.CorsMiddleware):
-    """For the URLs of the API alone, whatever CORS_* settings the project has for its others.
+    """Serves the URLs of the API only, whatever CORS_* settings the project has for its others.
 
-    Projects list it in MIDDLEWARE, before a CorsMiddleware of theirs, which would answer
-    preflights of the API by the project's settings. Errors of middleware become readable, too.
+    Projects list it in MIDDLEWARE before their own CorsMiddleware, which would otherwise answer
+    preflights of the API by the project's settings. Pages can then read errors of middleware, too.
     """
 
     def is_enabled(self, request: HttpRequest) -> bool:

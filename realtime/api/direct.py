@@ -1,9 +1,9 @@
-"""Hot endpoints are answered in front of Django's handler: no thread, no middleware, no signals.
+"""Answers hot endpoints in front of Django's handler: no thread, no middleware, no signals.
 
-What an endpoint does is in one function, which its view calls, too; updates alone have a faster way
-of their own, for what succeeds. Any other request goes on to the view: one with a session, without
-the scope, with a body that is not JSON. So every error has one origin, and servers that do not run
-this answer alike.
+Each endpoint has one core function, which its view calls, too; only successful publishing has a
+faster way. Any other request goes on to the view, for instance one with a session, without the
+scope, or with a body that is not JSON. So every error has one origin, and servers that do not run
+this module give the same answers.
 """
 
 import logging
@@ -46,7 +46,7 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 Headers = Mapping[bytes, bytes]
 HeaderList = list[tuple[bytes, bytes]]
 
-# Paths that end otherwise are not looked up.
+# Paths with other endings are not looked up.
 _ENDINGS: Final = ("/publish", "/predictions", "/ticket")
 _JSON: Final = frozenset(
     {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
@@ -82,7 +82,7 @@ class _Body:
         self._received: list[Any] = []
 
     async def read(self) -> bytes:
-        """All of it; raises ViewAnswers if its client goes away."""
+        """The whole body; raises ViewAnswers if its client goes away."""
         parts: list[bytes] = []
         more = True
         while more:
@@ -99,7 +99,7 @@ class _Body:
 
 
 async def _answer(scope: Any, body: _Body) -> tuple[dict[str, Any], bytes]:
-    """The begin and the content of the answer; raises ViewAnswers."""
+    """The start and the content of the answer; raises ViewAnswers."""
     direct, fixed = _endpoint_of(scope)
     headers = _single(scope["headers"])
     around = headers_around(scope["scheme"], headers)
@@ -147,7 +147,7 @@ async def _act(
 
 
 def _parsed(body: bytes) -> object:
-    """As the view's parser has it; the view says what is wrong with anything else."""
+    """The body as the view's parser reads it; raises ViewAnswers if the view would refuse it."""
     try:
         parsed: object = json.loads(body.decode())
     except (ValueError, RecursionError) as exc:
@@ -168,7 +168,7 @@ def _run(
 
 
 def _refusal(exc: Exception) -> Answer:
-    """What the view would answer; raises what it would not foresee either."""
+    """The view's answer to an exception; raises it again if the view would not handle it."""
     response = handle_exception(exc, {})
     if response is None:
         raise exc
@@ -191,19 +191,19 @@ def _endpoint_of(scope: Any) -> tuple[Direct, HeaderList]:
 
 @lru_cache(maxsize=256)
 def _find_endpoint(path: str, urlconf: str) -> tuple[Direct, HeaderList] | None:
-    """Of the view that the project's URLs name for this path, and nothing around it."""
+    """The endpoint of the view for this path, unless the project has wrapped the view."""
     try:
         found = resolve(path, urlconf).func
     except Resolver404:
         return None
     if not any(pattern.callback is found for pattern in urlpatterns):
-        return None  # not ours, or one that the project has put into a decorator
+        return None  # not ours, or wrapped in a decorator by the project
     view: type[ApiView] | None = getattr(found, "cls", None)
     direct = getattr(view, "direct", None)
     if view is None or direct is None:
         return None
     instance = view()
-    instance.setup(HttpRequest())  # which knows HEAD where there is a GET
+    instance.setup(HttpRequest())  # setup() adds HEAD where there is a GET
     return direct, _encoded(
         {
             "content-type": "application/json",
@@ -214,7 +214,7 @@ def _find_endpoint(path: str, urlconf: str) -> tuple[Direct, HeaderList] | None:
 
 
 def _single(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """The headers by name; one that came twice is for Django to join."""
+    """The headers by name; raises ViewAnswers for repeated ones, which Django joins."""
     pairs = list(raw)
     headers = dict(pairs)
     if len(headers) != len(pairs):
@@ -236,7 +236,7 @@ def _check_json(headers: Headers) -> None:
 
 
 async def _identify(headers: Headers) -> Identity:
-    """Who asks, by a credential that may be looked up twice; raises ViewAnswers."""
+    """The client, by a credential that may be looked up twice; raises ViewAnswers."""
     credential = find_in_headers(headers.items())
     if credential is None or credential.kind == "ticket":
         raise ViewAnswers

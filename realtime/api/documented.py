@@ -1,4 +1,4 @@
-"""How our own OpenAPI document describes a view, whatever the project's DEFAULT_SCHEMA_CLASS."""
+"""Describes views in our own OpenAPI document, whatever the project's DEFAULT_SCHEMA_CLASS is."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ class DocumentedSchema(AutoSchema):
 
 
 def extend_schema(**options: Any) -> Callable[[Method], Method]:
-    """drf-spectacular's decorator, which would extend the schema class of the project."""
+    """drf-spectacular's decorator, which otherwise would extend the project's schema class."""
     extend = utils.extend_schema(**options)
 
     def decorate(method: Method) -> Method:

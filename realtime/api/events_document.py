@@ -1,4 +1,4 @@
-"""Server-sent events in the OpenAPI document. They are no views: see realtime/sse.py."""
+"""Server-sent events in the OpenAPI document. They have no views: see realtime/sse.py."""
 
 from typing import Final
 

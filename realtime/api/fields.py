@@ -1,4 +1,4 @@
-"""Fields whose form does not hang on the settings of the project."""
+"""Fields whose format does not depend on the settings of the project."""
 
 from typing import TypeVar
 
@@ -9,7 +9,7 @@ Row = TypeVar("Row", bound=models.Model)
 
 
 class DateTimeField(serializers.DateTimeField):
-    """A time in ISO 8601, whatever the formats in REST_FRAMEWORK are."""
+    """A time in ISO 8601, whatever formats REST_FRAMEWORK sets."""
 
     format = ISO_8601
     input_formats = [ISO_8601]

@@ -20,23 +20,23 @@ from realtime.middleware import Application
 
 Answer = tuple[int, dict[str, str]]
 
-# 200 as long as the process answers at all.
+# Answers 200 as long as the process answers at all.
 _ALIVE: Final[Answer] = 200, {"status": "ok"}
-# 503 from the moment when the server begins to stop: newcomers go elsewhere.
+# Answers 503 once the server begins to stop, so that new clients go elsewhere.
 _DRAINING: Final[Answer] = 503, {"status": "draining"}
 
 
 def _verdict(database: str, redis: str) -> Answer:
-    """200 when the database and Redis answer, else 503 with which one does not."""
+    """200 when the database and Redis answer, else 503 with the one that does not."""
     problem = not database == redis == "ok"
     status = "unavailable" if problem else "ok"
     return (503 if problem else 200), {"status": status, "database": database, "redis": redis}
 
 
 class Probes:
-    """In front of Django's ASGI application: a probe takes no thread of those that serve.
+    """Stands in front of Django's ASGI application: probes take none of its threads.
 
-    However many ask whether the process is ready, it looks once at a time, in a thread of its own.
+    However many probes ask for readiness, one check runs at a time, in a thread of its own.
     """
 
     def __init__(self, app: Application) -> None:
@@ -115,7 +115,7 @@ def _answer(request: HttpRequest) -> JsonResponse:
 def _response(answer: Answer) -> JsonResponse:
     status, content = answer
     response: Any = JsonResponse(content, status=status)
-    response._has_been_logged = True  # a load balancer asks each second: Django would log an error
+    response._has_been_logged = True  # Django would log an error each second
     return cast(JsonResponse, response)
 
 
@@ -128,7 +128,7 @@ def _database() -> str:
     try:
         _ask_database()
     except DatabaseError:
-        # The text of the error names hosts and users: it is for the log, not for strangers.
+        # The error names hosts and users: it is for the log, not for strangers.
         return "unreachable"
     return "ok"
 

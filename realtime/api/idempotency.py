@@ -1,9 +1,9 @@
-"""Idempotency keys: a repeated request acts once, and gets the first answer.
+"""Idempotency keys: a repeated request acts only once, and gets the first answer.
 
-The header `Idempotency-Key` follows the IETF's draft: 409 while the first request is under way, 422
-if another body comes with the key. Each item of a request gets an id that follows from the key, or
-has one of its own; publishing and storing recognise a repetition by it, so that a request of which
-a part was done is completed by the next one. What is kept here is only what the key was used for.
+The header `Idempotency-Key` follows the IETF draft: 409 while the first request is in progress, 422
+if another body comes with the key. Each item of a request has its own id, or gets one derived from
+the key. Publishing and storing recognise a repetition by this id, so that a repeated request
+completes one that was carried out in part. Only the use of the key is stored here.
 """
 
 import hashlib
@@ -30,10 +30,10 @@ logger = logging.getLogger(__name__)
 
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotency-Replayed"
-# A request that takes longer, or whose process was killed, no longer holds up its repetition.
+# A request that takes longer, or whose process was killed, no longer blocks its repetition.
 LEASE_SECONDS: Final = 30
 
-# KEYS: a hash (f: what the key is used for, h: which request holds it, u: until when).
+# KEYS: a hash (f: fingerprint of the request, h: the request that holds the key, u: until when).
 # ARGV: fingerprint, holder, ms of the lease, ms of life.
 _BEGIN: Final = """\
 local held = redis.call('HMGET', KEYS[1], 'f', 'u')
@@ -56,20 +56,20 @@ return redis.call('HDEL', KEYS[1], 'h', 'u')
 
 State = Literal["first", "again", "other", "busy"]
 
-# Printable ASCII, in quotes or not: the draft has a string of RFC 8941.
+# Printable ASCII, with or without quotes: the draft asks for a string of RFC 8941.
 _KEY: Final = re.compile(rf"\"?([\x21\x23-\x7e]{{1,{MAX_ID}}})\"?")
 
 
 class RequestOnce:
-    """What one request knows of its key, and the ids of its items."""
+    """The key of one request, and the ids of its items."""
 
     def __init__(self, identity: Identity, header: str | None) -> None:
-        """Raises Invalid for a header that is not a key."""
+        """Raises Invalid if the header is not a valid key."""
         self._scope = payer(identity)
         self._key = None if header is None else _parsed(header)
 
     def id(self, index: int, own: object) -> str | None:
-        """The id of an item: its own, or one that follows from the key. Raises InvalidUpdate."""
+        """The id of an item: its own, or one derived from the key. Raises InvalidUpdate."""
         if own is not None:
             return _digest(self._scope, "id", check_id(own))
         if self._key is not None:
@@ -78,7 +78,7 @@ class RequestOnce:
 
     @contextmanager
     def held(self, endpoint: str, body: object) -> Iterator[bool]:
-        """Hold the key; True if it was used for this body before. Raises Refused."""
+        """Hold the key; True if it was used for this body before. Raises Refused otherwise."""
         if self._key is None:
             yield False
             return
@@ -124,7 +124,7 @@ def _begin(name: str, fingerprint: str, holder: str) -> State:
         answer: bytes = layer.sync_client.eval(_BEGIN, 1, key, fingerprint, holder, lease, life)
     except (RedisError, OSError) as exc:
         logger.warning("the idempotency key was not checked: %s", exc)
-        return "first"  # stored items are recognised by their ids
+        return "first"  # even so, stored items are recognised by their ids
     state: State = answer.decode()  # type: ignore[assignment]  # one of the four above
     return state
 
@@ -141,7 +141,7 @@ def _end(name: str, holder: str, *, forget: bool) -> None:
 
 
 class _Local:
-    """The same for a server of one process, whose requests end with it."""
+    """The same for a server with a single process, where requests end with the process."""
 
     def __init__(self) -> None:
         self._used: Remembered[str] = Remembered(ONCE_SECONDS)

@@ -21,7 +21,7 @@ from realtime.models import KEY_LIMITS, ApiKey
 from realtime.streams import CHANNELS
 from realtime.users import one_at_a_time
 
-# Enough for every program of a user; a stolen password must not fill the table.
+# Enough for all programs of a user, but a stolen password must not fill the table.
 MAX_KEYS: Final = 100
 MAX_OVERLAP: Final = timedelta(days=30)
 _SETTINGS: Final = ("name", "scopes", "symbols", "allowed_origins", "expires_at")
@@ -46,12 +46,12 @@ class ApiKeySerializer(ModelSerializer[ApiKey]):
             "prefix", *_SETTINGS, *KEY_LIMITS, "status",
             "created_at", "last_used_at", "revoked_at", "previous_expires_at",
         )  # fmt: skip
-        # The limits are the operator's: who may raise them has none.
+        # Limits are the operator's to set: a user who could raise them would have none.
         read_only_fields = (
             "prefix", *KEY_LIMITS,
             "created_at", "last_used_at", "revoked_at", "previous_expires_at",
         )  # fmt: skip
-        # The model says what is wrong, see _problems().
+        # The model reports errors, see _problems().
         validators: list[object] = []
         extra_kwargs: dict[str, object] = {"name": {"validators": []}}
 
@@ -119,7 +119,7 @@ class KeyView(_OwnKeys, generics.RetrieveUpdateDestroyAPIView[ApiKey]):
             raise PermissionDenied("A revoked key cannot be changed. Create a new one.")
         serializer = ApiKeySerializer(key, data=request.data, partial=True)
         serializer.is_valid(raise_exception=True)
-        # A user without a right may not widen what an operator granted either.
+        # A user without a right may not even widen a key to which an operator granted it.
         _check_rights(request, [*key.scopes, *serializer.validated_data.get("scopes", [])])
         for name, value in serializer.validated_data.items():
             setattr(key, name, value)
@@ -168,7 +168,7 @@ def _check_rights(request: Request, scopes: list[str]) -> None:
 
 def _problems(error: ModelError) -> ValidationError:
     problems = error.message_dict
-    # The constraint on owner and name is about the name, from where its owner stands.
+    # To the owner, an error of the constraint on owner and name is about the name.
     if "__all__" in problems:
         problems["name"] = problems.pop("__all__")
     return ValidationError(problems)

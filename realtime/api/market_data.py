@@ -31,7 +31,7 @@ MAX_LIMIT: Final = 5000
 
 
 class BarsQuerySerializer(QuerySerializer):
-    """What of a symbol's bars is asked for."""
+    """The interval, the range and the number of bars."""
 
     interval = Choice(
         choices=INTERVALS,
@@ -64,7 +64,7 @@ class BarsQuerySerializer(QuerySerializer):
 
 
 class BarSerializer(ModelSerializer[Bar]):
-    """`start` is the bar's first moment; one that is not `closed` is being formed."""
+    """`start` is the bar's first moment; a bar that is not `closed` is still forming."""
 
     closed = serializers.BooleanField()
 
@@ -89,7 +89,7 @@ class LatestQuerySerializer(SymbolsQuerySerializer):
 
 
 class NewestSerializer(PositionSerializer):
-    """The newest update of a stream, as a WebSocket has it, and where it stands in the stream."""
+    """The newest update of a stream, as sent to a WebSocket, and its position in the stream."""
 
     symbol = serializers.CharField()
     timestamp = DateTimeField(allow_null=True, help_text="null: there was no update yet.")
@@ -101,7 +101,7 @@ class LatestMarketDataSerializer(serializers.Serializer[object]):
 
 
 class LatestMarketDataView(ApiView):
-    """The newest market data of each symbol, with the position from which a socket goes on.
+    """The newest market data of each symbol, with the position from which a socket continues.
 
     A symbol without updates has `data: null` and the position before its first update.
     """
@@ -170,7 +170,7 @@ def _symbol(text: str) -> str:
 
 
 def _latest_source(symbol: str, interval: str) -> str | None:
-    """Where the bar that was written last comes from."""
+    """The source of the bar that was written last."""
     stored = stored_interval(interval)
     bars = Bar.objects.filter(symbol=symbol, interval=stored).order_by("-updated_at")
     return bars.values_list("source", flat=True).first()

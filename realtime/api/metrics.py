@@ -1,8 +1,8 @@
 """The project's numbers for monitoring, in Prometheus' text format.
 
-Web processes publish theirs with the leases of `connections.py`, so one request to any of them
-tells of all. A process is named by its id in Redis, and a restarted process has a new one: its
-counters are new series to Prometheus, not ones that went back.
+Web processes publish their numbers with the leases of `connections.py`, so any of them can answer
+for all. A process is named by its id in Redis, and a restarted process has a new id: its counters
+are new series to Prometheus, not counters that decrease.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,13 +20,13 @@ from realtime.streams import CHANNELS
 from realtime.version import VERSION
 from realtime.workers import WorkerState, read_workers
 
-# How long a worker that keeps up may take to begin with a delivery that is due.
+# Seconds that a worker which keeps up may take to start a delivery that is due.
 OVERDUE: Final = timedelta(seconds=10)
 
 _OF_WORKER: Final = ("worker", "process")
 Family = type[CounterMetricFamily] | type[GaugeMetricFamily]
 
-# Name in a lease -> kind, name, help, and by how much the number is divided for its unit.
+# Name in a lease -> kind, name, help, and the divisor that gives the unit.
 _OF_PROCESSES: Final[Mapping[str, tuple[Family, str, str, int]]] = {
     "sent": (CounterMetricFamily, "ara_messages_sent", "Messages sent to sockets.", 1),
     "folded": (
@@ -54,7 +54,7 @@ _OF_PROCESSES: Final[Mapping[str, tuple[Family, str, str, int]]] = {
 
 
 class _Numbers(Collector):
-    """Reads everything again for each request; raises StatisticsUnavailable."""
+    """Reads all numbers again for each request; raises StatisticsUnavailable."""
 
     def collect(self) -> Iterator[Metric]:
         info = GaugeMetricFamily(

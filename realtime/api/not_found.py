@@ -1,4 +1,4 @@
-"""The answer to an unknown path of the API: JSON, as every other error."""
+"""The answer to an unknown path of the API: JSON, like every other error."""
 
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt

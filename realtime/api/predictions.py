@@ -1,4 +1,4 @@
-"""`predictions`: what was predicted, what became of it, and how good the models were."""
+"""`predictions`: predictions, their outcomes, and the scores of the models."""
 
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ class ScoresQuerySerializer(SymbolsQuerySerializer):
 
 
 class PredictionsQuerySerializer(ScoresQuerySerializer):
-    """Filters of the history; they are joined by "and"."""
+    """Filters of the history; a prediction must match all of them."""
 
     resolved = serializers.BooleanField(
         required=False,
@@ -53,9 +53,9 @@ class PredictionsQuerySerializer(ScoresQuerySerializer):
 
 
 class PredictionSerializer(ModelSerializer[StoredPrediction]):
-    """`timestamp` and `valid_until` are on the market's clock, all other times on ours.
+    """`timestamp` and `valid_until` are times of the market's clock, all others of the server's.
 
-    What comes after `created_at` is null until the outcome is known.
+    Fields after `created_at` are null until the outcome is known.
     """
 
     prediction_id = serializers.CharField(read_only=True)
@@ -73,7 +73,7 @@ class PredictionSerializer(ModelSerializer[StoredPrediction]):
 
 
 class ScoreSerializer(ModelSerializer[PredictionScore]):
-    """Over the last outcomes (REALTIME_SCORE_WINDOW of them); null: none of them tells.
+    """Over the last REALTIME_SCORE_WINDOW outcomes; null if none of them gives the value.
 
     `within_bounds`: the share of prices within the bounds, to compare with `nominal`, the share
     that was claimed. `skill`: 1 is perfect, 0 as good as "the price will not change".
@@ -89,10 +89,10 @@ class ScoreSerializer(ModelSerializer[PredictionScore]):
 
 
 class LatestPredictionSerializer(PredictionSerializer):
-    """With the position of the stream, read just before: a socket goes on from there.
+    """A prediction and the stream's position just before: a socket continues from there.
 
-    It may then send this very prediction once more. null while Redis is away, and with a channel
-    layer without a history.
+    The socket may then send this same prediction again. The position is null while Redis is away,
+    and with a channel layer that has no history.
     """
 
     epoch = serializers.CharField(allow_null=True, read_only=True)
@@ -117,7 +117,7 @@ class PredictionPagination(Pages):
 
 
 class PredictionsView(ApiView, generics.GenericAPIView[StoredPrediction]):
-    """The predictions that were recorded, and recording others."""
+    """Lists recorded predictions, and records others."""
 
     permission_classes = [HasPredictionsScope]
     direct = Direct(core=record, scope="publish")
@@ -163,15 +163,15 @@ class PredictionView(ApiView):
     def get(self, request: Request, prediction_id: int) -> Response:
         row = StoredPrediction.objects.filter(pk=prediction_id).first()
         if row is None or not identity_of(request).allows("predictions", row.symbol):
-            # Also for one that this credential may not read: it need not know that it is there.
+            # The same error hides a prediction that this credential may not read.
             raise NotFound(f"Prediction {prediction_id} does not exist.")
         return Response(PredictionSerializer(row).data)
 
 
 class LatestPredictionsView(ApiView):
-    """The newest prediction of each symbol, or of those that are named.
+    """The newest prediction of each symbol, or of the named ones.
 
-    Not of those that clients have requested for themselves.
+    Predictions that clients requested for themselves are not included.
     """
 
     permission_classes = [HasPredictionsScope]
@@ -184,11 +184,12 @@ class LatestPredictionsView(ApiView):
     )
     def get(self, request: Request) -> Response:
         wanted = SymbolsQuerySerializer.of(request)
-        # The scores know every symbol that has a prediction, in few rows.
+        # The table of scores has every symbol with a prediction, in few rows.
         scores = _named(PredictionScore.objects.all(), wanted, identity_of(request))
         symbols = list(scores.order_by().values_list("symbol", flat=True).distinct())
         check_rate(request, len(symbols))
-        # Before the rows: what is published in between is in them, and comes to a socket as well.
+        # Read before the rows: a prediction published in between is in them, and reaches a socket
+        # as well.
         positions = _positions(symbols)
         rows = list(_newest(symbols))
         for row in rows:
@@ -205,7 +206,7 @@ def _newest(symbols: list[str]) -> QuerySet[StoredPrediction]:
 
 
 def _positions(symbols: list[str]) -> dict[str, Page]:
-    """Where the streams stand; empty while Redis is away: predictions are in the database."""
+    """The streams' positions; empty while Redis is away, since predictions are in the database."""
     try:
         return newest_pages("predictions", symbols)
     except (NoHistory, Unavailable):
@@ -213,7 +214,7 @@ def _positions(symbols: list[str]) -> dict[str, Page]:
 
 
 class PredictionScoresView(ApiView):
-    """How good each model was for each symbol over its last outcomes."""
+    """The quality of each model for each symbol over its last outcomes."""
 
     permission_classes = [HasPredictionsScope]
 
@@ -231,7 +232,7 @@ class PredictionScoresView(ApiView):
 
 
 def _named(rows: QuerySet[Any], wanted: dict[str, Any], identity: Identity) -> QuerySet[Any]:
-    """Rows of the symbols and the model that were asked for; raises PermissionDenied."""
+    """Rows of the requested symbols and model; raises PermissionDenied."""
     symbols = wanted.get("symbol")
     if symbols is None:
         rows = _allowed(rows, identity)

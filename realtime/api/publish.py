@@ -1,4 +1,4 @@
-"""`POST publish`: one update, or a list of them, from anybody with the `publish` scope."""
+"""`POST publish`: one update or a list, from any client with the `publish` scope."""
 
 from typing import Any, Final, Literal
 
@@ -91,8 +91,8 @@ class PublishView(ApiView):
     """Push updates to the connected clients.
 
     The body is one update or a list of at most 1,000, which are published in order. If one is
-    refused, nothing was published; the 400 names the field, in a list with its index:
-    `{"3.data.price": ["…"]}`. Above the limit of updates a second the 429 says in `Retry-After`
+    refused, nothing is published; the 400 names the field, in a list with its index:
+    `{"3.data.price": ["…"]}`. Above the limit of updates a second, `Retry-After` of the 429 says
     how long to wait.
     """
 

@@ -40,7 +40,7 @@ _ARGUMENTS: Final = {
 }
 _TYPES: Final = tuple(_ARGUMENTS)
 _FIELDS: Final = ("type", "symbol", "data", "user_id", "id")
-# The broadcast functions name their own arguments; in a request all of them are `data`.
+# The broadcast functions have other argument names; in a request they are all `data`.
 _ARGUMENT: Final = re.compile(r"^(?:prediction_data|market_data|alert_data)\b")
 
 
@@ -62,7 +62,7 @@ def publish(identity: Identity, body: object, key: str | None = None) -> Answer:
 
 
 def _read(identity: Identity, once: RequestOnce, index: int, item: object) -> Broadcast:
-    """One update, checked, encoded and allowed; raises Refused."""
+    """One update, after checks of its content and of the client's rights; raises Refused."""
     given = require_fields(item, _FIELDS)
     require_values(_problems(given))
     symbol = _symbol_of(given)
@@ -76,7 +76,7 @@ def _read(identity: Identity, once: RequestOnce, index: int, item: object) -> Br
 
 
 def _problems(given: Mapping[str, object]) -> Errors:
-    """What is wrong with the fields of an update, but for the data."""
+    """The errors in the fields of an update, other than its data."""
     alert, problems = given.get("type") == "alert", required(given, ("type", "data"))
     if "type" in given and given["type"] not in _TYPES:
         problems["type"] = [f"Must be one of {', '.join(_TYPES)}."]
@@ -90,7 +90,7 @@ def _problems(given: Mapping[str, object]) -> Errors:
 
 
 def _symbol_of(given: Mapping[str, object]) -> str:
-    """What a key that is limited to symbols is asked for; an alert may be about none: `*`."""
+    """The symbol that a key must be allowed; `*` for an alert without a symbol."""
     if given["type"] == "alert":
         data = given["data"]
         try:
@@ -122,7 +122,7 @@ def _user_id(value: object) -> UserId | None:
 
 
 def shown(publication: Publication) -> dict[str, object]:
-    """Where an update went, for its publisher."""
+    """The result of publishing an update, for its publisher."""
     stored = {} if publication.stored is None else {"stored": publication.stored}
     return {
         "channel": publication.stream.channel,

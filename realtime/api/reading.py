@@ -1,4 +1,4 @@
-"""What the views that read streams have in common: their answers, their errors, their limit."""
+"""The common part of views that read streams: their answers, their errors, their limit."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -44,7 +44,7 @@ class SymbolsQuerySerializer(QuerySerializer):
 
 
 class PositionSerializer(serializers.Serializer[Any]):
-    """Where a stream stands. A WebSocket goes on from there with `since`."""
+    """A stream's position, from which a WebSocket continues with `since`."""
 
     epoch = serializers.CharField(allow_null=True)
     offset = serializers.IntegerField(allow_null=True)

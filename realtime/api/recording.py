@@ -1,4 +1,4 @@
-"""The core of `POST predictions`: predictions from outside are stored, then broadcast."""
+"""The core of `POST predictions`: external predictions are stored, then broadcast."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ from realtime.streams import InvalidSymbol
 
 _NAME: Final = "predictions"
 _FIELDS: Final = ("symbol", "data", "id")
-# The name that record_prediction has for what is `data` in a request.
+# The name of record_prediction's argument that is `data` in a request.
 _ARGUMENT: Final = re.compile(r"^prediction_data\b")
 
 
@@ -59,7 +59,7 @@ def record(identity: Identity, body: object, key: str | None = None) -> Answer:
 
 
 def _stored_only(exc: PublishFailed, repeatable: bool) -> Refused:
-    """Redis did not confirm, after the commit."""
+    """The answer when Redis did not confirm after the commit."""
     way_out = (
         "Send the same request again to publish them."
         if repeatable

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of `POST predictions`."""
+"""`POST predictions` in the OpenAPI document."""
 
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from realtime.predictions.fields import MAX_HORIZON, MAX_TEXT, STEPS
 
 
 class PredictionDataSerializer(serializers.Serializer[Any]):
-    """The fields that are stored; others reach the subscribers as they are."""
+    """The fields that are stored; others reach the subscribers unchanged."""
 
     predicted_price = serializers.FloatField(help_text="Or `prediction`.")
     lower_bound = serializers.FloatField(required=False)
@@ -47,7 +47,7 @@ class RecordsSerializer(serializers.Serializer[Any]):
 
 
 class RecordedSerializer(serializers.Serializer[Any]):
-    """A recorded prediction, and where it went in the stream of its symbol."""
+    """A recorded prediction, and its position in the stream of its symbol."""
 
     prediction_id = serializers.CharField()
     symbol = serializers.CharField()

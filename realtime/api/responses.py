@@ -1,4 +1,4 @@
-"""Answers of the cores as responses of DRF, and what the OpenAPI document says of their keys."""
+"""Answers of the cores as DRF responses, and their idempotency keys in the OpenAPI document."""
 
 from collections.abc import Callable
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""The documents of both interfaces, OpenAPI and AsyncAPI, and the page that shows the first."""
+"""The documents of both interfaces, OpenAPI and AsyncAPI, and the page that shows the former."""
 
 import threading
 from collections.abc import Callable
@@ -32,9 +32,9 @@ from realtime.asyncapi import document
 # In the place of the server that a document is asked of.
 _ORIGIN: Final = "https://this-server.invalid"
 
-# Instead of the project's SPECTACULAR_SETTINGS, which are for its own document.
+# Used instead of the project's SPECTACULAR_SETTINGS, which are for its own document.
 SETTINGS: Final[dict[str, object]] = {
-    # All but what cannot be patched, which is about drf-spectacular's own views.
+    # All settings except those that cannot be patched, which concern drf-spectacular's own views.
     **{
         name: value
         for name, value in SPECTACULAR_DEFAULTS.items()
@@ -45,9 +45,9 @@ SETTINGS: Final[dict[str, object]] = {
     "statistics. The WebSockets themselves: [asyncapi.json](asyncapi.json).",
     "VERSION": "1",
     "SERVERS": [{"url": _ORIGIN}],
-    # What follows it names the group of a path.
+    # The part of a path after it names the path's group.
     "SCHEMA_PATH_PREFIX": "/",
-    # Fields of the same name that choose among different things.
+    # Fields with the same name but different choices.
     "ENUM_NAME_OVERRIDES": {
         "ApiKeyStatusEnum": "realtime.models.keys.ApiKey.Status",
         "StepEnum": "realtime.models.predictions.StoredPrediction.Step",
@@ -59,7 +59,7 @@ _rendering = threading.Lock()
 
 
 class _OurEndpoints(EndpointEnumerator):
-    """Ours, which other documents leave out: see `ApiView.as_view`."""
+    """Lists our endpoints, which other documents omit: see `ApiView.as_view`."""
 
     def should_include_endpoint(self, path: str, callback: Callable[..., object]) -> bool:
         view: type = getattr(callback, "cls", object)
@@ -67,7 +67,7 @@ class _OurEndpoints(EndpointEnumerator):
 
 
 class Generator(SchemaGenerator):
-    """Describes the REST API, and nothing of the project that it is installed in."""
+    """Describes the REST API only, not the rest of the project."""
 
     endpoint_inspector_cls = _OurEndpoints
 
@@ -101,7 +101,7 @@ class OpenApiView(ApiView):
 
 
 def own_url(request: HttpRequest | Request, name: str) -> str:
-    """The URL of another view of the API, below the prefix that this request came by."""
+    """The URL of another view of the API, below the prefix of this request."""
     match = request.resolver_match
     assert match is not None
     return reverse(":".join([*match.namespaces, name]))
@@ -113,9 +113,9 @@ def csrf_header() -> str:
 
 
 def rendered(format: str, prefix: str) -> bytes:
-    """Once for each format: anybody may ask, and it takes a quarter of a second.
+    """Rendered once per format: any client may ask, and rendering takes a quarter of a second.
 
-    One thread at a time: the generator fails in two that begin together.
+    One thread at a time: the generator fails when two threads start it together.
     """
     with _rendering:
         return _rendered(format, prefix)
@@ -150,7 +150,7 @@ class Docs(TemplateView):
 
 @require_safe
 def asyncapi(request: HttpRequest) -> JsonResponse:
-    """The WebSocket interface of this server. For everybody, as the OpenAPI document is."""
+    """The WebSocket interface of this server. Public, like the OpenAPI document."""
     prefix = own_url(request, "asyncapi").removesuffix("/api/v1/asyncapi.json")
     return JsonResponse(document(request.get_host(), prefix, secure=request.is_secure()))
 
@@ -171,5 +171,5 @@ class CredentialScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyp
         ]
 
     def get_security_requirement(self, auto_schema: object) -> list[dict[str, list[str]]]:
-        # One list per way: together in one they would mean that a request needs both.
+        # A list per alternative: in one list they would mean that a request needs both.
         return [{name: []} for name in self.name]

@@ -1,4 +1,4 @@
-"""Shapes of the REST API's bodies."""
+"""Bodies that several views of the REST API share."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -51,7 +51,7 @@ class UpdateSerializer(serializers.Serializer[object]):
 
 
 class PublicationSerializer(serializers.Serializer[object]):
-    """Where an update went."""
+    """The result of publishing an update."""
 
     channel = serializers.CharField()
     stream = serializers.CharField(help_text="The symbol; for alerts `all` or `user`.")
@@ -72,7 +72,7 @@ class PublicationSerializer(serializers.Serializer[object]):
 
 
 class ConnectionsSerializer(serializers.Serializer[object]):
-    """Open WebSockets over all processes."""
+    """Open WebSockets of all processes."""
 
     total = serializers.IntegerField()
     counts = serializers.DictField(child=serializers.IntegerField(), help_text="By channel.")
@@ -91,7 +91,7 @@ class ProblemSerializer(serializers.Serializer[object]):
     detail = serializers.CharField()
 
 
-# What any view that reads a query or a body may answer.
+# Errors of any view that reads a query or a body.
 PROBLEMS: Final[Mapping[int, object]] = {
     400: ProblemSerializer,
     401: ProblemSerializer,

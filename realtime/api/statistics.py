@@ -20,10 +20,10 @@ from realtime.streams import CHANNELS
 
 
 class ConnectionsView(ApiView):
-    """Open WebSockets, over all processes; for operators.
+    """Open WebSockets of all processes; for operators.
 
-    That is staff, a key with the scope `metrics`, or a client in `REALTIME_METRICS_NETWORKS`.
-    Streams that are stale are named as far as the credential may read them.
+    Operators are staff, a key with the scope `metrics`, or a client in `REALTIME_METRICS_NETWORKS`.
+    Stale streams are named if the credential may read them.
     """
 
     permission_classes = [ReadsMetrics]
@@ -52,7 +52,7 @@ class ConnectionsView(ApiView):
 
 
 def _allowed(streams: Mapping[str, list[str]], identity: Identity) -> dict[str, list[str]]:
-    """The streams that this client may read; channels without any are left out."""
+    """The streams that this client may read, without empty channels."""
     readable = {
         channel: [symbol for symbol in symbols if identity.allows(channel, symbol)]
         for channel, symbols in streams.items()
@@ -61,7 +61,7 @@ def _allowed(streams: Mapping[str, list[str]], identity: Identity) -> dict[str, 
 
 
 class _OneFormat(BaseContentNegotiation):
-    """Whatever the scraper says that it prefers: errors are JSON, as everywhere."""
+    """Ignores the format that a scraper prefers: errors are JSON, as everywhere."""
 
     def select_parser(self, request: Request, parsers: Any) -> Any:
         return parsers[0]

@@ -32,7 +32,7 @@ MAX_LIMIT: Final = 1000
 
 
 class StreamQuerySerializer(QuerySerializer):
-    """From where on, and how many updates."""
+    """The position to read from, and the number of updates."""
 
     since = serializers.CharField(
         required=False,
@@ -54,7 +54,7 @@ class StreamQuerySerializer(QuerySerializer):
 
 
 class StreamSerializer(serializers.Serializer[Any]):
-    """Updates in order, as WebSockets have them, and the position behind the last one."""
+    """Updates in order, as sent to WebSockets, and the position after the last one."""
 
     channel = serializers.CharField()
     symbol = serializers.CharField()
@@ -71,7 +71,7 @@ class StreamSerializer(serializers.Serializer[Any]):
 
 
 class MayReadChannel(BasePermission):
-    """The scope that the path names."""
+    """Requires the scope that the path names."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         channel = view.kwargs["channel"]
@@ -85,8 +85,9 @@ class MayReadChannel(BasePermission):
 class StreamView(ApiView):
     """The updates of one stream after a position, for clients without a WebSocket.
 
-    They are those that a WebSocket would replay, however far back, as long as they are held. What
-    is not held any more `gap` names. Of the channel `alerts` the streams are `all` and `user`.
+    They are the updates that a WebSocket would replay, however far back, as long as they are held.
+    `gap` names updates that are no longer held. The streams of the channel `alerts` are `all` and
+    `user`.
     """
 
     permission_classes = [MayReadChannel]
@@ -145,10 +146,10 @@ def _alerts(name: str, identity: Identity) -> Stream:
 
 
 def _gap(stream: Stream, page: Page, since: Position) -> Any:
-    """What a reader at `since` has lost; None for nothing."""
+    """The updates that a reader at `since` has lost; None if there are none."""
     lost = page.gap_after(since)
     if since.epoch == page.epoch and since.offset > page.offset:
-        lost = page.offset + 1, page.offset  # it cannot have had this: it goes on from here
+        lost = page.offset + 1, page.offset  # beyond the head: continue from here
     if lost is None:
         return None
     gap = Gap(symbol=stream.symbol, from_offset=lost[0], to_offset=lost[1], epoch=page.epoch)

@@ -1,4 +1,4 @@
-"""What the project's middleware does to every answer: asked once, for those that pass it by."""
+"""Headers that the project's middleware adds to every answer, for answers that bypass it."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -17,8 +17,8 @@ _Headers = tuple[tuple[bytes, bytes], ...]
 
 _SECURITY: Final = "django.middleware.security.SecurityMiddleware"
 _FRAMES: Final = "django.middleware.clickjacking.XFrameOptionsMiddleware"
-# What `startproject` and this app list: nothing of it refuses a request with a credential that its
-# view answers, apart from what `_headers_around` asks.
+# The middleware that `startproject` and this app list. None of it refuses a request with a
+# credential that a view would answer, apart from what `_headers_around` checks.
 _KNOWN: Final = frozenset(
     {
         _SECURITY,
@@ -50,7 +50,7 @@ class _Request(HttpRequest):
 
 
 def headers_around(scheme: str, headers: Mapping[bytes, bytes]) -> _Headers | None:
-    """The headers that middleware adds; None if a request is not to pass it by."""
+    """The headers that middleware adds; None if requests must not bypass it."""
     names = _names_read()
     return _headers_around(
         scheme, tuple((name, headers[name]) for name in names if name in headers)
@@ -59,7 +59,7 @@ def headers_around(scheme: str, headers: Mapping[bytes, bytes]) -> _Headers | No
 
 @lru_cache(maxsize=1)
 def _names_read() -> tuple[bytes, ...]:
-    """Headers that say by which host and scheme a client has come."""
+    """Headers that name the host and the scheme of a request."""
     header = settings.SECURE_PROXY_SSL_HEADER
     proxy = [] if header is None else [header[0].removeprefix("HTTP_").replace("_", "-")]
     return tuple(
@@ -74,7 +74,7 @@ def _headers_around(scheme: str, headers: _Headers) -> _Headers | None:
     request, response = _Request(scheme, headers), HttpResponse()
     try:
         request.get_host()
-    except (DisallowedHost, KeyError):  # KeyError: without a Host
+    except (DisallowedHost, KeyError):  # KeyError if there is no Host
         return None
     if settings.SECURE_SSL_REDIRECT and not request.is_secure():
         return None
@@ -90,7 +90,7 @@ def _headers_around(scheme: str, headers: _Headers) -> _Headers | None:
 
 
 def _may_pass_by() -> bool:
-    """May requests pass the project's middleware by?"""
+    """Whether requests may bypass the project's middleware."""
     wanted: str = conf.REALTIME_DIRECT_HTTP
     if wanted == "auto":
         unknown = not _KNOWN.issuperset(settings.MIDDLEWARE)

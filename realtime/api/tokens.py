@@ -63,7 +63,7 @@ class _Obtain(TokenObtainPairSerializer):
     token_class = SessionRefreshToken
 
     def to_internal_value(self, data: object) -> object:
-        # On the wire it is `username`, whatever the user model calls what one logs in with.
+        # The request says `username`, whatever the user model calls its login name.
         if isinstance(data, Mapping) and self.username_field not in data and "username" in data:
             data = {**data, self.username_field: data["username"]}
         return super().to_internal_value(data)
@@ -119,13 +119,13 @@ _BAD_TOKEN: Final = (
 )  # fmt: skip
 
 
-# simplejwt's view, without what it raises for some bad tokens.
+# simplejwt's view, without its exceptions for some bad tokens.
 class _TokenView(ApiView, TokenViewBase):
     authentication_classes: Any = []
     permission_classes: Any = []
 
     def post(self, request: Request, *args: object, **kwargs: object) -> Response:
-        # Outside the try: a body that is not JSON is not a bad token.
+        # Outside the try: a body that is not JSON must not count as a bad token.
         _ = request.data
         try:
             response = super().post(request, *args, **kwargs)

@@ -56,7 +56,7 @@ urlpatterns = [
     path("keys/<str:prefix>", KeyView.as_view(), name="key"),
     path("keys/<str:prefix>/rotate", RotateKeyView.as_view(), name="key-rotate"),
     path("market-data/latest", LatestMarketDataView.as_view(), name="latest-market-data"),
-    # A symbol may hold a slash: BTC/USD.
+    # A symbol may contain a slash: BTC/USD.
     path("market-data/<path:symbol>/bars", BarsView.as_view(), name="bars"),
     path("predictions", PredictionsView.as_view(), name="predictions"),
     path("predictions/latest", LatestPredictionsView.as_view(), name="latest-predictions"),

@@ -1,4 +1,4 @@
-"""`webhooks`: users manage where their events are sent, and see what became of them."""
+"""`webhooks`: users manage the endpoints of their events, and see the deliveries."""
 
 import json
 from datetime import datetime, timedelta
@@ -28,7 +28,7 @@ from realtime.webhooks.events import send_test
 from realtime.webhooks.queue import disable, enable, resend
 
 MAX_OVERLAP: Final = timedelta(days=30)
-# Of one user, to all webhooks together.
+# Limits of one user, over all of the user's webhooks.
 TESTS_PER_MINUTE: Final = 10
 RESENDS_PER_MINUTE: Final = 60
 _LARGEST_ID: Final = 2**63
@@ -38,7 +38,7 @@ _PROBLEMS: Final = {**PROBLEMS, 404: ProblemSerializer}
 class WebhookSerializer(ModelSerializer[WebhookEndpoint]):
     """An endpoint without its secret."""
 
-    # The model says what is wrong with these, for the admin as well.
+    # The model validates these, for the admin as well.
     url = serializers.CharField()
     events = serializers.ListField(
         child=Choice(choices=WebhookEvent.choices),
@@ -106,7 +106,7 @@ class DeliverySerializer(ModelSerializer[WebhookDelivery]):
 
 
 class DeliveryDetailSerializer(DeliverySerializer):
-    """A delivery with what was sent, and every attempt that was made."""
+    """A delivery with the request that was sent, and every attempt."""
 
     payload = serializers.SerializerMethodField()
     attempts = AttemptSerializer(many=True)
@@ -150,7 +150,7 @@ class _OwnWebhooks(ApiView, generics.GenericAPIView[Any]):
         return endpoints.filter(owner_id=identity_of(self.request).user_id)
 
     def endpoint(self, *, enabled: bool = False) -> WebhookEndpoint:
-        """The endpoint of the URL; raises NotFound, and PermissionDenied if it must be enabled."""
+        """The endpoint in the URL; raises NotFound, or PermissionDenied if it must be enabled."""
         number: int = self.kwargs["webhook_id"]
         found = self.get_queryset().filter(pk=number).first() if number < _LARGEST_ID else None
         if found is None:
@@ -315,7 +315,7 @@ class ResendFailedView(_OwnWebhooks):
 
 
 def _count(request: Request, what: str, limit: int) -> None:
-    """Count one of these by its user; raises Throttled."""
+    """Count an action of the user; raises Throttled."""
     name = f"webhook-{what}:user:{identity_of(request).user_id}"
     if wait := count_in_minute(name, limit):
         raise Throttled(wait, f"You may ask for {limit} {what} a minute.")

@@ -1,4 +1,4 @@
-"""What the management commands share; each is a file in `commands`.
+"""Shared parts of the management commands; each command is a file in `commands`.
 
 - `background`: commands that run until they are told to stop.
 - `publishing`: arguments and input of the commands that publish. `json_lines`: JSON from a pipe.

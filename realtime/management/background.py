@@ -1,4 +1,4 @@
-"""Commands that run until they are told to stop."""
+"""Commands that run until a signal stops them."""
 
 import asyncio
 import faulthandler
@@ -23,14 +23,14 @@ logger = logging.getLogger(__name__)
 
 Work = Callable[[asyncio.Event], Awaitable[None]]
 
-# Seconds after a signal within which the process has to end, threads included.
+# Seconds after a signal within which the process must end, including its threads.
 LAST_SECONDS: Final = 20.0
 # Seconds for which a connection to the database is used, where CONN_MAX_AGE says nothing.
 KEEP_SECONDS: Final = 60
 
 
 class BackgroundCommand(BaseCommand):
-    """One coroutine, until SIGTERM or SIGINT; then it has the time that it needs to finish."""
+    """Runs a coroutine until SIGTERM or SIGINT, and then lets it finish."""
 
     async def run(self, stop: asyncio.Event, **options: object) -> None:
         """Work until `stop` is set."""
@@ -62,9 +62,7 @@ async def run_reported(name: str, work: Work, stop: asyncio.Event) -> None:
 
 @contextmanager
 def _kept_connections() -> Iterator[None]:
-    """Connections to the database that stay open for a while: to look for work takes less than to
-    open one, and the works look several times a second.
-    """
+    """Keeps database connections open for a while: workers query several times a second."""
     before = {alias: database["CONN_MAX_AGE"] for alias, database in connections.settings.items()}
     try:
         for alias, age in before.items():
@@ -76,9 +74,9 @@ def _kept_connections() -> Iterator[None]:
 
 
 async def until_told(work: Work) -> None:
-    """Run `work` with an event that SIGTERM and SIGINT set, and leave no task of it behind.
+    """Run `work` with an event that SIGTERM and SIGINT set, and leave none of its tasks behind.
 
-    A process that then does not end in time says where each of its threads is, and ends.
+    A process that then does not end in time logs where each of its threads is, and exits.
     """
     stop = asyncio.Event()
 
@@ -96,9 +94,9 @@ async def until_told(work: Work) -> None:
 
 
 async def keep_running(works: Mapping[str, Work], stop: asyncio.Event) -> None:
-    """Run all of these until `stop` is set; what fails is told and started again, by itself.
+    """Run all workers until `stop` is set; each one that fails is logged and restarted alone.
 
-    Raises ImproperlyConfigured when one of them does: trying again would not help.
+    Raises ImproperlyConfigured when one of them does, since a restart would not help.
     """
     async with reporting(works) as workers:
         tasks = [

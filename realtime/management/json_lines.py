@@ -1,4 +1,4 @@
-"""JSON objects from a terminal or a pipe, with errors that say where they are wrong."""
+"""Reads JSON objects from a terminal or a pipe, with errors that name the place."""
 
 import json
 import os
@@ -8,17 +8,17 @@ from typing import Final
 from realtime.broadcast import InvalidUpdate
 from realtime.protocol import JsonObject
 
-# What a pipe holds on Linux: all that waits there makes one batch.
+# The size of a pipe on Linux: all bytes that wait there make one batch.
 _READ_BYTES: Final = 65536
 _EXAMPLE: Final = '{"price": 149.5}, in single quotes for the shell'
 _JSON_NAMES: Final = {list: "list", str: "string", bool: "boolean", type(None): "null"}
 
 
 def parse_object(text: str) -> JsonObject:
-    """The JSON object that a text holds; raises InvalidUpdate.
+    """The JSON object in a text; raises InvalidUpdate.
 
-    `NaN` and `Infinity` pass here, as Python reads them: the check of the update knows the path of
-    the field that has them, and refuses them with it.
+    `NaN` and `Infinity` pass here: the later check of the update refuses them with the path of
+    their field.
     """
     try:
         content = json.loads(text)
@@ -35,10 +35,10 @@ def parse_object(text: str) -> JsonObject:
 
 
 def read_lines(source: int, longest: int) -> Iterator[list[bytes]]:
-    """The lines of a file descriptor, in batches: all that are there, then wait for more.
+    """The lines of a file descriptor, in batches: all available lines, then wait for more.
 
-    A slow pipe is live, line by line; a fast one comes 64 KiB at a time. Of a line with more than
-    `longest` bytes only the beginning is kept, and so much that it is seen to be too long.
+    A slow pipe is read line by line; a fast one 64 KiB at a time. Of a line with more than
+    `longest` bytes only the beginning is kept, enough to see that it is too long.
     """
     rest = b""
     while chunk := os.read(source, _READ_BYTES):

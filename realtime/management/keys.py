@@ -16,7 +16,7 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w":
 
 
 def utf8(text: str) -> str:
-    """A text that a database takes, as an argparse type: a terminal may give any bytes."""
+    """A text that databases accept, as an argparse type: a terminal may pass any bytes."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -38,7 +38,7 @@ def moment(text: str) -> datetime:
     """A date, a date and time, or a duration from now, as an argparse type."""
     try:
         found = parse_datetime(text) or _midnight(text)
-    except ValueError as exc:  # the right shape, and no such day
+    except ValueError as exc:  # the right format, but not an existing day
         raise argparse.ArgumentTypeError(f"{text!r}: {exc}") from exc
     try:
         if found is None:
@@ -65,8 +65,8 @@ def symbols(text: str) -> tuple[str, list[str]]:
 
 
 def find_key(text: str) -> ApiKey:
-    """The key by its visible part (`ara_k3f9a2bc`, `k3f9a2bc`) or whole; raises CommandError."""
-    # Of a whole key only the visible part is used: the user may have pasted a leaked one.
+    """The key with this prefix (`ara_k3f9a2bc`, `k3f9a2bc`) or whole key; raises CommandError."""
+    # Only the visible prefix of a whole key is used: the user may have pasted a leaked key.
     prefix = text.removeprefix("ara_").partition("_")[0]
     key = ApiKey.objects.select_related("owner").filter(prefix=prefix).first()
     if key is None:

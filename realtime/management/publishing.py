@@ -3,8 +3,8 @@
     manage.py broadcast_market_data AAPL '{"price": 149.5}'      one update
     quotes | manage.py broadcast_market_data                      one update a line, as they come
 
-A command names its target (a symbol, a user) and builds the update; reading, publishing and
-telling what became of it are here.
+A command names its target (a symbol, a user) and builds the update; this module reads, publishes
+and reports the result.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from realtime.streams import InvalidSymbol, parse_symbol
 
 # Per byte of an update; JSON may spell one byte with six: \u0041.
 _LONGEST_SPELLING: Final = 8
-_INTERRUPTED: Final = 130  # what shells expect after Ctrl-C
+_INTERRUPTED: Final = 130  # the exit code that shells expect after Ctrl-C
 
 
 class _HelpFormatter(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -38,11 +38,11 @@ class _HelpFormatter(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
 class PublishCommand(BaseCommand):
     """A command that publishes one JSON argument, or JSON lines from standard input.
 
-    Exit code 0: everything was published, and alerts stored for those who are away. 1: something
-    was not; standard error says what.
+    Exit code 0: every update was published, and alerts stored for users who are away. 1: some were
+    not; standard error names them.
     """
 
-    # They import every view and serializer of the project, for a command that uses none of them.
+    # Checks import every view and serializer of the project, none of which these commands use.
     requires_system_checks: list[str] = []
     # The broadcast function's name for its data; on the command line it is called `data`.
     argument: ClassVar[str]

@@ -1,4 +1,4 @@
-"""`manage.py broadcast_market_data`: market data from a terminal or a pipe to the sockets."""
+"""`manage.py broadcast_market_data`: sends market data from a terminal or a pipe to sockets."""
 
 from realtime.broadcast import Broadcast, market_data_update
 from realtime.management.publishing import SymbolCommand

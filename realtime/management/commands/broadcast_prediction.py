@@ -1,4 +1,4 @@
-"""`manage.py broadcast_prediction`: predictions from a terminal or a pipe to the sockets."""
+"""`manage.py broadcast_prediction`: sends predictions from a terminal or a pipe to sockets."""
 
 from collections.abc import Sequence
 

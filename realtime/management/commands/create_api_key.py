@@ -1,4 +1,4 @@
-"""`manage.py create_api_key`: a key from a terminal or a deployment script."""
+"""`manage.py create_api_key`: creates a key from a terminal or a deployment script."""
 
 import json
 from typing import Any

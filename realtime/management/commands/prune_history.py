@@ -1,4 +1,4 @@
-"""`manage.py prune_history`: delete stored predictions and bars of a minute that are too old."""
+"""`manage.py prune_history`: deletes old predictions and one-minute bars."""
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DatabaseError
@@ -7,7 +7,7 @@ from realtime.retention import prune
 
 
 class Command(BaseCommand):
-    # They import every view and serializer of the project, for a command that uses none of them.
+    # Checks import every view and serializer of the project, none of which this command uses.
     requires_system_checks: list[str] = []
     help = (
         "Delete stored predictions older than REALTIME_PREDICTION_DAYS, and bars of a minute older "

@@ -1,4 +1,4 @@
-"""`manage.py record_bars`: bars of market data into the database, until SIGTERM or SIGINT."""
+"""`manage.py record_bars`: records bars of market data until SIGTERM or SIGINT."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""`manage.py resend_webhooks`: what failed, once more."""
+"""`manage.py resend_webhooks`: sends failed deliveries again."""
 
 import argparse
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""`manage.py resolve_predictions`: outcomes of predictions whose horizon has passed."""
+"""`manage.py resolve_predictions`: records outcomes of predictions whose horizon has passed."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from realtime.predictions.resolve import resolve_all, run_outcomes
 
 
 class Command(BackgroundCommand):
-    # They import every view and serializer of the project, for a command that uses none of them.
+    # Checks import every view and serializer of the project, none of which this command uses.
     requires_system_checks: list[str] = []
     help = (
         "Compare stored predictions with the recorded bars, as soon as their horizon has passed: "

@@ -1,4 +1,4 @@
-"""`manage.py revoke_api_key`: these keys stop working."""
+"""`manage.py revoke_api_key`: revokes keys."""
 
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import transaction
@@ -20,6 +20,7 @@ class Command(BaseCommand):
         with transaction.atomic():
             for key in found:
                 revoked = key.revoke()
-                # Also for one that was revoked before: a process may not have heard of it.
+                # Announced for a key revoked earlier, too: a process may have missed the
+                # announcement.
                 key_changed(key)
                 self.stdout.write(f"{'Revoked' if revoked else 'Already revoked'}: {key}")

@@ -1,4 +1,4 @@
-"""`manage.py rotate_api_key`: a new secret for a key that stays."""
+"""`manage.py rotate_api_key`: gives a key a new secret."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""`manage.py run_alerts`: evaluate alert rules until SIGTERM or SIGINT comes."""
+"""`manage.py run_alerts`: evaluates alert rules until SIGTERM or SIGINT."""
 
 import asyncio
 

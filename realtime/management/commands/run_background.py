@@ -1,4 +1,4 @@
-"""`manage.py run_background`: all that works beside the web server, in one process."""
+"""`manage.py run_background`: runs all background workers in one process."""
 
 import argparse
 import asyncio

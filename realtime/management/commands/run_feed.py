@@ -1,4 +1,4 @@
-"""`manage.py run_feed`: publish a feed until it ends or SIGTERM or SIGINT comes."""
+"""`manage.py run_feed`: publishes a feed until it ends, or until SIGTERM or SIGINT."""
 
 import argparse
 import asyncio
@@ -26,7 +26,7 @@ from realtime.streams import InvalidSymbol, parse_symbol
 
 logger = logging.getLogger("realtime.feeds")
 
-# Bad rows that are named one by one.
+# Bad rows that are reported one by one.
 _NAMED_ROWS: Final = 10
 
 
@@ -125,7 +125,7 @@ class Command(BaseCommand):
             raise CommandError(str(exc)) from exc
 
     def _feed(self, options: Mapping[str, Any]) -> tuple[Feed, list[str]]:
-        """The feed that is asked for, and its symbols; raises FeedError."""
+        """The requested feed, and its symbols; raises FeedError."""
         source = options["source"] or conf.REALTIME_FEED
         if source == REPLAY:
             return self._replay(options)
@@ -214,7 +214,7 @@ def _symbols(text: str) -> list[str]:
 def _names(text: str) -> dict[str, str]:
     names: dict[str, str] = {}
     for part in text.split(","):
-        # The last one: a symbol of ours may hold an equals sign itself (EURUSD=X).
+        # Split at the last one: our symbol may contain an equals sign itself (EURUSD=X).
         ours, _, theirs = part.rpartition("=")
         if not (ours.strip() and theirs.strip()):
             raise argparse.ArgumentTypeError(f"{part!r} is not like BTC-USD=BTC/USDT")

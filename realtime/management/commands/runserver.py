@@ -1,6 +1,6 @@
-"""The development server, with the embedded Valkey alive as long as it runs.
+"""The development server, which keeps the embedded Valkey running.
 
-It is daphne's, or Django's where that is not installed.
+It is that of daphne, or Django's own where daphne is not installed.
 """
 
 from realtime.extras import MissingExtra, extra

@@ -1,4 +1,4 @@
-"""`manage.py score_predictions`: how good predictions were, or would have been."""
+"""`manage.py score_predictions`: scores predictions, or those that would have been made."""
 
 import argparse
 import json
@@ -33,7 +33,7 @@ examples:
 
 
 class Command(BaseCommand):
-    # They import every view and serializer of the project, for a command that uses none of them.
+    # Checks import every view and serializer of the project, none of which this command uses.
     requires_system_checks: list[str] = []
     help = (
         "Report how good stored predictions were: their error, their direction, and whether the "
@@ -143,7 +143,7 @@ def _stored_closes(source: str) -> Closes:
         closes.setdefault(symbol, []).append(close)
     if not closes:
         raise CommandError(f"no stored daily bars of source {source!r}; see manage.py record_bars")
-    # Without a choice: those that have room for an origin.
+    # By default, horizons with enough bars for an origin.
     return {symbol: series for symbol, series in closes.items() if len(series) > HELD}
 
 

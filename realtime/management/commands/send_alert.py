@@ -1,4 +1,4 @@
-"""`manage.py send_alert`: alerts from a terminal or a pipe, to everybody or to one user."""
+"""`manage.py send_alert`: sends alerts from a terminal or a pipe, to everybody or to one user."""
 
 from typing import Any
 
@@ -63,7 +63,7 @@ def _find_user(text: str) -> Any:
     if has_numbers():
         by_id = text.isdecimal()
         return users.get(pk=read_user_id(text)) if by_id else users.get_by_natural_key(text)
-    # A name may look like a key here, and a key like a name.
+    # A user name may look like a primary key, and a primary key like a name.
     try:
         found = users.filter(pk=read_user_id(text)).first()
     except InvalidUserId:

@@ -47,15 +47,15 @@ class Command(BaseCommand):
         self._warn_of_redis()
         with hold_valkey():
             self.stdout.write(f"Serving on http://{host}:{port}/ with {workers} worker(s)")
-            self.stdout.flush()  # a log file would receive it only when the server ends
-            # uvicorn raises the signal that ended it once more when it has finished. It did what
-            # was asked: that is not a failure, and the block around this ends as it should.
+            self.stdout.flush()  # otherwise a log file would get the line only when the server ends
+            # When it has finished, uvicorn raises the signal again that ended it. That is not a
+            # failure, and the block around this must end normally.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             with contextlib.suppress(KeyboardInterrupt):
                 run(host, port, workers, access_log=access_log)
 
     def _warn_of_missing_tables(self) -> None:
-        """No error: during a deployment the new code may start before its migrations have run."""
+        """Only a warning: in a deployment new code may start before its migrations have run."""
         try:
             migrations = MigrationExecutor(connection)
             if migrations.migration_plan(migrations.loader.graph.leaf_nodes()):
@@ -77,12 +77,12 @@ class Command(BaseCommand):
             self._warn_of("Redis", spelled("REDIS_URL", "CHANNEL_LAYERS"))
 
     def _warn_of(self, backend: str, setting: str) -> None:
-        """No error: the server works as soon as it is back."""
+        """Only a warning: the server works as soon as Redis is back."""
         self.stderr.write(f"{backend} ({setting}) does not answer: /readyz says 503 until it does")
 
 
 def _uvicorn() -> Callable[..., None]:
-    """What serves, with the protocols that it is going to load."""
+    """uvicorn, after a check that the protocol modules can be loaded."""
     try:
         with extra("serve", needed_by="manage.py serve"):
             from realtime.delivery import server, server_http, server_protocol  # noqa: F401
@@ -96,7 +96,7 @@ def _uvicorn() -> Callable[..., None]:
 
 
 def _require_free(host: str, port: int) -> None:
-    """One line for a taken port, instead of uvicorn's log and exit code."""
+    """Raise a one-line error for a port in use, instead of uvicorn's log and exit code."""
     if not 0 <= port <= 65535:  # getaddrinfo would take it modulo 65536
         raise CommandError(f"--port must be 0 to 65535, not {port}")
     try:

@@ -1,4 +1,4 @@
-"""Everything on one machine, in one terminal: what `make run` starts."""
+"""`manage.py up`: everything on one machine, in one terminal, for `make run`."""
 
 import contextlib
 import errno
@@ -27,7 +27,7 @@ from realtime.standalone.supervisor import Program, Supervisor
 
 _TICK_SECONDS = 0.1
 _START_SECONDS = 60.0
-# A web server that dies this many times in a row, each time soon, will not come up.
+# A web server that dies this many times in a row, soon after its start, will not come up.
 _MAX_DEATHS = 3
 
 _BANNER = """
@@ -58,7 +58,7 @@ class Command(BaseCommand):
         "real market data and a Celery worker. "
         "A process that dies is started again; Ctrl-C stops everything."
     )
-    # `migrate` runs them; twice would only cost time.
+    # `migrate` runs the checks; running them twice would only cost time.
     requires_system_checks: list[str] = []
 
     _stopping = False
@@ -102,7 +102,7 @@ class Command(BaseCommand):
                 no_worker = True
             web, *others = _programs(port, feed=not no_feed, worker=not no_worker)
             supervisor.start(web)
-            # A production database gets no account whose password lies in a file.
+            # A production database must not get an account whose password is in a file.
             sqlite = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
             demo = _demo(conf.REALTIME_VAR_DIR / "demo.json") if sqlite else None
             if self._wait_until_it_answers(supervisor, web, port):
@@ -115,7 +115,7 @@ class Command(BaseCommand):
             self._say("stopping")
 
     def _wait_until_it_answers(self, supervisor: Supervisor, web: Program, port: int) -> bool:
-        """False when the command has been stopped meanwhile."""
+        """Wait for the web server; False if the command has been stopped meanwhile."""
         deadline = time.monotonic() + _START_SECONDS
         while not self._stopping:
             _tick(supervisor, web)
@@ -142,7 +142,7 @@ def _tick(supervisor: Supervisor, web: Program) -> None:
 
 
 def _programs(port: int, *, feed: bool, worker: bool) -> list[Program]:
-    """The web server, then what needs it."""
+    """The web server, then the programs that need it."""
     manage = _manage()
     programs = [
         Program("web server", [*manage, "serve", "--host", "127.0.0.1", "--port", str(port)])
@@ -151,10 +151,11 @@ def _programs(port: int, *, feed: bool, worker: bool) -> list[Program]:
     if feed:
         programs.append(Program("feed", [*manage, "run_feed", "--source", "replay"]))
     if worker:
-        # Its warning about root is about pickled messages; this project accepts JSON only.
+        # Celery's warning about root concerns pickled messages; this project accepts JSON only.
         celery = [sys.executable, "-W", "ignore:You're running the worker", "-m", "celery"]
         celery += ["--quiet", "--app", celery_app(), "worker"]
-        # One process and one task at a time; nothing to tell other workers, as there are none.
+        # One process with one task at a time; gossip and the like are off, as there are no other
+        # workers.
         options = ["--pool", "solo", "--loglevel", "WARNING"]
         options += ["--without-mingle", "--without-gossip", "--without-heartbeat"]
         programs.append(Program("worker", [*celery, *options]))
@@ -167,7 +168,7 @@ def _manage() -> list[str]:
 
 
 def celery_app() -> str:
-    """What Celery's own documentation calls it: the package of the project."""
+    """The project's package, where Celery's documentation places the app."""
     return conf.REALTIME_CELERY_APP or conf.ROOT_URLCONF.partition(".")[0]
 
 
@@ -178,14 +179,14 @@ def _has_celery_app() -> bool:
 
 
 def _environment() -> dict[str, str]:
-    """A quiet terminal, and a Ctrl-C that does not take the seconds that production takes."""
+    """The environment for a quiet terminal and a Ctrl-C without production's delays."""
     return {"LOG_LEVEL": "WARNING", "REALTIME_DRAIN_SECONDS": "0.5", **os.environ}
 
 
 def _require_alone(path: Path, port: int) -> IO[str]:
-    """A lock that ends with this process; raise CommandError while another one has it.
+    """Take a lock that ends with this process; raise CommandError while another process holds it.
 
-    Two in one directory would play two replays into the same streams.
+    Two in one directory would publish two replays into the same streams.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -222,7 +223,7 @@ def _require_free(port: int) -> None:
         "localhost", port, type=socket.SOCK_STREAM
     ):
         with socket.socket(family, kind, protocol) as probe:
-            # As servers do: connections of the last run that are still closing do not matter.
+            # As servers do, to ignore connections of the last run that are still closing.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(address)

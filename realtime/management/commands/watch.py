@@ -1,4 +1,4 @@
-"""`manage.py watch AAPL MSFT`: streams in a terminal, as a live table or JSON lines."""
+"""`manage.py watch AAPL MSFT`: shows streams in a terminal, as a live table or JSON lines."""
 
 import asyncio
 import json
@@ -55,7 +55,7 @@ class Command(BackgroundCommand):
 
 
 async def _until(stop: asyncio.Event, work: Coroutine[None, None, None]) -> None:
-    """Do that, but no longer than until `stop` is set."""
+    """Await `work`, but only until `stop` is set."""
     watching, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
     await asyncio.wait([watching, stopped], return_when=asyncio.FIRST_COMPLETED)
     if watching.done():
@@ -81,7 +81,7 @@ def _streams(channel: Channel, symbols: Sequence[str]) -> list[Stream]:
 
 
 async def _since(stream: Stream, asked: "Asked") -> Position | None:
-    """Where to begin; None: at the newest update."""
+    """The positions to start from; None for the newest updates."""
     if given := asked.since.get(stream.symbol):
         return Position(given.epoch, given.offset)
     if not asked.history or stream.wildcard:
@@ -93,7 +93,7 @@ async def _since(stream: Stream, asked: "Asked") -> Position | None:
 async def _events(
     streams: Sequence[Stream], since: Mapping[Stream, Position], symbols: Sequence[str]
 ) -> AsyncIterator["Event"]:
-    """What is published, as a client hears of it; `symbols` filters alerts."""
+    """Published updates as clients receive them; `symbols` filters alerts."""
     from ara_client import events
     from ara_client.gate import AlertGate
 

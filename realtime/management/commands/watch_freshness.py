@@ -1,4 +1,4 @@
-"""`manage.py watch_freshness`: events of streams that go quiet, until SIGTERM or SIGINT."""
+"""`manage.py watch_freshness`: events for streams that become quiet, until SIGTERM or SIGINT."""
 
 import asyncio
 
