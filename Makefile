@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# All tests, on every core; a file stays in one process, since its tests share servers.
+# All tests, on every core; the tests of a file stay in one process, since they share servers.
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
@@ -13,13 +13,13 @@ help:
 	@echo "make run    start everything on http://localhost:8000/ (another port: PORT=9000 make run)"
 	@echo "make test   run the tests (some of them: make test ARGS=tests/delivery)"
 	@echo "make check  run style, types and test"
-	@echo "make check-postgres  run the tests of the database on PostgreSQL and redis-server, started for them"
-	@echo "make style  check the style with ruff, and that no name is unused, with vulture"
+	@echo "make check-postgres  run the database tests on a PostgreSQL and a redis-server started for them"
+	@echo "make style  check the style with ruff, and look for unused names with vulture"
 	@echo "make types  check the types with mypy"
 	@echo "make docs   build the documentation as a site in var/site, warnings are errors"
 	@echo "make dist   build the wheel and the sdist in var/dist, and check them"
-	@echo "make bench  measure this project beside others, about ten minutes (a short look: ARGS=--quick)"
-	@echo "make soak   run everything for ten minutes while its machines fail (shorter: ARGS='--minutes 2')"
+	@echo "make bench  compare this project with others in about ten minutes (a short look: ARGS=--quick)"
+	@echo "make soak   run everything for ten minutes while its servers fail (shorter: ARGS='--minutes 2')"
 	@echo "make lock   write requirements.lock and requirements-dev.lock with uv (newer packages: ARGS=--upgrade)"
 
 run: .venv/installed
@@ -59,17 +59,17 @@ lock:
 	$(COMPILE) requirements.txt --output-file requirements.lock
 	$(COMPILE) requirements-dev.txt --constraints requirements.lock --output-file requirements-dev.lock
 
-# Of PyPI alone, for every platform, whatever indexes this machine is configured with.
+# From PyPI only, for every platform, whichever indexes this machine has configured.
 COMPILE = env -u UV_INDEX -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS uv pip compile --quiet --no-config \
 	--default-index https://pypi.org/simple --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(ARGS)
 
-# What pip would compile with one core, after everything else: here on every core. Some packages
-# ship files that Python does not read, and pip says nothing about them either.
+# pip would compile on one core, after installing everything: this uses every core. Some packages
+# contain files that do not compile, which pip ignores as well.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-compile
 BYTECODE = $(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 
-# The stamps make a second run start at once, and a changed lock install again.
+# With the stamps a second run starts at once, and a changed lock is installed.
 .venv/installed: requirements.lock | .venv/bin/pip
 	@echo "Installing the packages of $<; the first time takes a minute or two."
 	@$(INSTALL) -r $<

@@ -1,7 +1,7 @@
-"""A client's bookkeeping, as the contract asks for it: what was missed, what came twice.
+"""A client's bookkeeping, as the contract requires it: missed and repeated updates.
 
-Pure: it is fed messages and says at the end which offsets it never got. `since` is what the next
-subscription sends; it carries over to another connection.
+Pure: it takes messages and reports the offsets that never came. `since` is for the next
+subscription, also on another connection.
 """
 
 from collections import Counter, defaultdict
@@ -18,12 +18,12 @@ class Checker:
     epoch: dict[str, str] = field(default_factory=dict)
     offset: dict[str, int] = field(default_factory=dict)
     seen: Counter[Offsets] = field(default_factory=Counter)
-    # Offsets that a jump passed over without `folded`, and that no replay brought since.
+    # Offsets skipped without `folded`, and not replayed since.
     missed: set[Offsets] = field(default_factory=set)
     # Offsets that the server said are gone (`gap`, or recovered: false).
     told_lost: set[Offsets] = field(default_factory=set)
     folded: int = 0
-    behind: dict[str, int] = field(default_factory=dict)  # lost tails that `heads` showed
+    behind: dict[str, int] = field(default_factory=dict)  # lost tails, revealed by `heads`
 
     def since(self) -> dict[str, dict[str, Any]]:
         return {
@@ -35,7 +35,7 @@ class Checker:
         return {key for key, times in self.seen.items() if times > 1}
 
     def received(self, name: str) -> list[int]:
-        """The offsets of a stream's present epoch that came, in ascending order."""
+        """The received offsets of a stream's present epoch, in ascending order."""
         return sorted(n for stream, epoch, n in self.seen if (stream, epoch) == self._life(name))
 
     def feed(self, message: dict[str, Any]) -> None:
@@ -48,13 +48,13 @@ class Checker:
         elif kind == "gap":
             self._gap(message)
         elif kind == "alert":
-            if "offset" in message:  # not one from the inbox
+            if "offset" in message:  # not an alert from the inbox
                 self._update(message["audience"], message)
         elif "offset" in message:
             self._update(message["symbol"], message)
 
     def assert_complete(self) -> None:
-        """Nothing missed, nothing twice, nothing behind."""
+        """Assert that no update was missed, none came twice, and none is still to come."""
         assert not self.missed, f"missed without a word: {_ranges(self.missed)}"
         assert not self.twice, f"seen twice: {_ranges(self.twice)}"
         assert not self.behind, f"lost tails: {self.behind}"
@@ -70,18 +70,18 @@ class Checker:
             return
         if info.get("recovered"):
             return  # the replay continues at our own offset
-        # The newest one follows as a snapshot; the others before it are gone.
+        # The newest update follows as a snapshot; those before it are gone.
         self.told_lost.update((name, epoch, n) for n in range(mine + 1, head))
         self.offset[name] = max(mine, head - 1)
 
     def _update(self, name: str, message: dict[str, Any]) -> None:
-        if "epoch" in message:  # of a stream that is new to a subscription of every symbol
+        if "epoch" in message:  # a stream that is new to a subscription to every symbol
             self.epoch[name] = message["epoch"]
         offset, epoch = message["offset"], self.epoch.setdefault(name, "")
         covers = message.get("folded", 0)
         mine = self.offset.get(name)
         if message.get("snapshot"):
-            # A snapshot may repeat what is known: a duplicate is harmless, a gap is not.
+            # A snapshot may repeat an update: a duplicate is harmless, a gap is not.
             self.offset[name] = max(offset, mine or 0)
             self.seen.setdefault((name, epoch, offset), 1)
             return

@@ -1,6 +1,6 @@
-"""Clients for tests: one inside the process, one over a real socket, used alike.
+"""Clients for tests, one inside the process and one over a real socket, with one interface.
 
-Every message that comes is checked against the contract. Every wait is bounded.
+Every received message is checked against the contract. Every wait is bounded.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ class Closed(Exception):
 
 
 class Client(ABC):
-    """What both kinds of client share. `seen` has every message that came, in order."""
+    """The common part of both clients. `seen` has every received message, in order."""
 
     def __init__(self, *, numbered: bool = True) -> None:
         self.numbered = numbered
@@ -54,7 +54,7 @@ class Client(ABC):
         return message
 
     async def until(self, kind: str, **fields: Any) -> Message:
-        """The next message of this type with these fields; others before it are passed over."""
+        """The next message of this type with these fields; earlier messages are skipped."""
         while True:
             message = await self.next()
             if message["type"] == kind and message.items() >= fields.items():
@@ -64,7 +64,7 @@ class Client(ABC):
         await self.send_frame(json.dumps({"type": kind, **fields}))
 
     async def ask(self, kind: str, **fields: Any) -> Message:
-        """Send a request and return what answers it; what comes between stays in `seen`."""
+        """Send a request and return its answer; messages in between stay in `seen`."""
         id = f"request-{next(self._ids)}"
         await self.send(kind, id=id, **fields)
         while True:
@@ -77,13 +77,13 @@ class Client(ABC):
         assert answer["type"] == "status"
 
     async def assert_quiet(self) -> None:
-        """Nothing waits to be read: the very next message answers a question asked now."""
+        """Assert that no message waits: the very next one answers a question asked now."""
         before = len(self.seen)
         await self.assert_alive()
         assert self.seen[before:-1] == []
 
     async def closed(self) -> int:
-        """The code with which the server closes; what comes before is in `seen`."""
+        """The code with which the server closes; earlier messages are in `seen`."""
         while True:
             try:
                 await self.next()
@@ -114,7 +114,7 @@ class InProcess(Client):
         return event["bytes"] if text is None else text
 
     async def send_frame(self, frame: str | bytes) -> None:
-        # Not its send_to(), which takes no empty frames.
+        # Not its send_to(), which refuses empty frames.
         kind = "text" if isinstance(frame, str) else "bytes"
         await self.socket.send_input({"type": "websocket.receive", kind: frame})
 
@@ -158,7 +158,7 @@ class Socket(Client):
 
 
 async def narrow_socket(url: str) -> socket.socket:
-    """Connected to a server, with a small receive buffer: what is not read waits in the server."""
+    """A connection with a small receive buffer: data that is not read waits in the server."""
     narrow = socket.socket()
     narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     narrow.setblocking(False)
@@ -170,7 +170,7 @@ async def narrow_socket(url: str) -> socket.socket:
 async def wait_for(
     condition: Callable[[], Awaitable[Any]], *, seconds: float = 30.0, every: float = 0.02
 ) -> Any:
-    """What the condition returns once it is true; raises TimeoutError in (scaled) time."""
+    """The condition's value once it is true; raises TimeoutError after the (scaled) time."""
     async with asyncio.timeout(scaled(seconds)):
         while True:
             if result := await condition():

@@ -1,4 +1,4 @@
-"""Fixtures: real servers, a real Valkey, channel layers, and what a machine may lack."""
+"""Fixtures: real servers, a real Valkey, channel layers, and programs that may be missing."""
 
 import fcntl
 import os
@@ -19,7 +19,7 @@ STRICT = os.environ.get("STRICT") == "1"
 MEMORY = "realtime.delivery.layers.MemoryStreamLayer"
 REDIS = "realtime.delivery.layers.RedisStreamLayer"
 
-# Tests of this project start a Redis of their own, and look at the names in it.
+# Tests of this project start a Redis of their own, and check the key names in it.
 os.environ[VARIABLE] = ""
 
 # A busy machine must not look like a failure.
@@ -41,7 +41,7 @@ def pytest_configure() -> None:
 
 
 def require(available: object, reason: str) -> None:
-    """Skip, with the reason; under STRICT=1 (CI) fail, so that nothing goes untested unseen."""
+    """Skip with the reason; under STRICT=1 (CI) fail, so that no test is skipped unnoticed."""
     if not available:
         if STRICT:
             pytest.fail(f"STRICT=1 and {reason}", pytrace=False)
@@ -58,9 +58,9 @@ def require_program(name: str) -> str:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None) -> Iterator[None]:
-    """The database, and at its end no connection of another thread.
+    """Provide the database, and at the end close the connections of other threads.
 
-    PostgreSQL drops no database that somebody is connected to.
+    PostgreSQL does not drop a database with open connections.
     """
     from django.db import connections
 
@@ -69,19 +69,19 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
     yield
     async_to_sync(records.thread.close)()
     async_to_sync(stored_bars.thread.close)()
-    # The one in which `await` of a query runs.
+    # The thread in which awaited queries run.
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """For `-n auto`: two more than the cores, since many tests wait for a server of theirs."""
+    """For `-n auto`: two more than the cores, since many tests wait for their servers."""
     return min(6, (os.cpu_count() or 1) + 2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, so that none of them is left alone at the end.
+    """Start with the files that take longest, so that none of them runs alone at the end.
 
-    And mark for `make check-postgres` what uses the database and starts no server for it.
+    Also mark the tests for `make check-postgres`: those that use the database without a server.
     """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     servers = {item.path for item in items if starts_server(item)}
@@ -98,19 +98,19 @@ def starts_server(item: pytest.Item) -> bool:
 
 
 def in_memory(item: pytest.Item) -> bool:
-    """A test on the layer of one process, which nobody runs beside PostgreSQL."""
+    """Whether a test uses the in-memory layer, which does not go with PostgreSQL."""
     call = getattr(item, "callspec", None)
     return call is not None and call.params.get("each_layer") == "memory"
 
 
 def on_postgres() -> bool:
-    """Does this run of tests have a PostgreSQL server? See tests/postgres.py."""
+    """Whether this run of tests has a PostgreSQL server: see tests/postgres.py."""
     return os.environ.get("DATABASE_URL", "").startswith("postgres")
 
 
 @pytest.fixture(autouse=True)
 def _memory_layer(settings: Any) -> None:
-    """Tests publish to nobody outside; those that want Redis say so."""
+    """Tests publish in memory only; those that need Redis say so."""
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": MEMORY}}
 
 
@@ -133,7 +133,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 @pytest.fixture
 def redis_layer(settings: Any, valkey: Valkey) -> None:
-    """The Redis channel layer on the session's Valkey, which is empty."""
+    """The Redis channel layer on the session's Valkey, emptied before."""
     with valkey.client() as client:
         client.flushall()
     settings.CHANNEL_LAYERS = {
@@ -197,7 +197,7 @@ def start_server(
 ) -> Iterator[Callable[..., LiveServer]]:
     """A function that starts a server process: `start_server("uvicorn", REALTIME_…="…")`.
 
-    Several share one database and one Valkey unless REDIS_URL says otherwise.
+    The servers of a test share a database, and a Valkey unless REDIS_URL names another.
     """
     with valkey.client() as client:
         client.flushall()
@@ -259,6 +259,6 @@ def _default_server(
 
 @pytest.fixture(scope="session", params=["uvicorn", "daphne"])
 def server(request: pytest.FixtureRequest) -> LiveServer:
-    """A server of each kind. Both live as long as the process that tests them."""
+    """A server of each kind. Both live as long as the test process."""
     server: LiveServer = request.getfixturevalue(request.param)
     return server

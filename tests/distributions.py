@@ -1,4 +1,4 @@
-"""The wheel and the sdist, built as `make dist` builds them, and what they contain."""
+"""The wheel and the sdist, built as `make dist` builds them, and their contents."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ class Distributions:
 
     @property
     def sdist_names(self) -> list[str]:
-        """Without the folder that everything is in."""
+        """The names in the sdist, without its top folder."""
         with tarfile.open(self.sdist) as archive:
             return [member.name.partition("/")[2] for member in archive if member.isfile()]
 
@@ -39,7 +39,7 @@ class Distributions:
 
 
 def build_distributions(directory: Path, source: Path = ROOT) -> Distributions:
-    """The wheel is built from the sdist, so whatever that lacks is missing in both."""
+    """The wheel is built from the sdist, so a file that the sdist lacks is missing in both."""
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(directory)]
     result = subprocess.run(
         command, cwd=source, capture_output=True, text=True, timeout=120, check=False

@@ -1,4 +1,4 @@
-"""README and docs/ as the tests read them: sections by their titles, in whichever file they are."""
+"""README and docs/ as the tests read them: sections by title, in whichever file they are."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ PAGES = [*sorted((ROOT / "docs").rglob("*.md")), README]
 
 
 def headings(text: str) -> Iterator[tuple[int, str, int, int]]:
-    """Level, title, begin and end of each heading; a `#` inside a code block is not one."""
+    """Level, title, start and end of each heading; a `#` inside a code block does not count."""
     fenced, at = False, 0
     for line in text.splitlines(keepends=True):
         if line.startswith("```"):
@@ -23,7 +23,7 @@ def headings(text: str) -> Iterator[tuple[int, str, int, int]]:
 
 
 def section_of(text: str, title: str) -> str | None:
-    """What stands below a heading, up to the next one that is not below it."""
+    """The text below a heading, up to the next one that is not below it."""
     found = list(headings(text))
     for index, (level, name, _, end) in enumerate(found):
         if name == title:
@@ -33,7 +33,7 @@ def section_of(text: str, title: str) -> str | None:
 
 
 def section(title: str) -> str:
-    """The section of that title; docs/ come before README, which has a short version of some."""
+    """The section with that title; docs/ come before README, which has short versions of some."""
     for page in PAGES:
         text = section_of(page.read_text(), title)
         if text is not None:
@@ -49,7 +49,7 @@ def rows(title: str) -> list[list[str]]:
 
 
 def names(cell: str) -> list[str]:
-    """What a cell has in backticks, but for what it says in parentheses about that."""
+    """The names in backticks in a cell, without remarks in parentheses."""
     return re.findall(r"`([^`]+)`", re.sub(r"\([^()]*\)", "", cell))
 
 

@@ -16,7 +16,7 @@ RETRY_SECONDS = 0.1
 
 
 class Follower:
-    """Reads streams of one channel from the first of `urls` that answers, until it is stopped."""
+    """Reads streams of one channel from the first of `urls` that answers, until stopped."""
 
     def __init__(self, urls: Sequence[str], symbols: Sequence[str], path: str = "/ws/market-data"):
         self.urls = list(urls)
@@ -41,12 +41,12 @@ class Follower:
             await self._task
 
     async def until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
-        """Wait until a message made the condition true."""
+        """Wait until a message makes the condition true."""
         async with asyncio.timeout(seconds), self._changed:
             await self._changed.wait_for(condition)
 
     async def until_offset(self, offset: int, seconds: float = 30.0) -> None:
-        """Wait until every stream was read up to `offset`, or told to be lost up to there."""
+        """Wait until every stream was read up to `offset`, or reported as lost up to there."""
 
         def arrived() -> bool:
             return all(self.checker.offset.get(name, 0) >= offset for name in self.symbols)

@@ -1,4 +1,4 @@
-"""A project of somebody else's that lists `realtime`, with a Redis that its server uses as well."""
+"""A foreign project that installs `realtime`, with a Redis that its server also uses."""
 
 import os
 import subprocess
@@ -72,7 +72,7 @@ import os, sys
 from django.core.management import execute_from_command_line
 execute_from_command_line(sys.argv)
 """
-# As reusable apps have it: the runner begins after the settings were loaded.
+# As in reusable apps: the runner starts after the settings were loaded.
 RUNTESTS = """
 import sys
 import django

@@ -1,4 +1,4 @@
-"""What tests of running servers share: credentials in the server's database, publishing to it."""
+"""Shared parts of tests with running servers: credentials in their database, and publishing."""
 
 import json
 from pathlib import Path
@@ -24,10 +24,10 @@ print(json.dumps({
 """
 
 
-# What other modules have sent through the same server waits for nobody here.
+# Messages that other modules sent through the same server must not wait here.
 _EMPTY_INBOX = "from realtime.models import Alert; Alert.objects.all().delete()"
 _TOKEN = "from tests import personas; print(personas.token(User.objects.get(pk={pk})))"
-# By directory: servers of one directory share a database, and a port may be that of another later.
+# By directory: servers of one directory share a database, and ports are reused.
 _created: dict[Path, SimpleNamespace] = {}
 
 

@@ -1,6 +1,6 @@
-"""Packages of npm that tests need, in the versions of tests/js/package-lock.json.
+"""npm packages that tests need, in the versions of tests/js/package-lock.json.
 
-They are installed once for each lock, outside the repository.
+They are installed once per lock file, outside the repository.
 """
 
 import fcntl
@@ -17,7 +17,7 @@ INSTALL_SECONDS = 300
 
 
 def run(command: list[str | Path], directory: Path, seconds: float = 60) -> str:
-    """What a program prints; fails with that if it fails."""
+    """The output of a program; raises with the output if it fails."""
     result = subprocess.run(
         command, cwd=directory, capture_output=True, text=True, timeout=seconds, check=False
     )
@@ -26,7 +26,7 @@ def run(command: list[str | Path], directory: Path, seconds: float = 60) -> str:
 
 
 def node_modules() -> Path:
-    """The folder with the packages, or a skip where they cannot be had."""
+    """The folder with the packages; skips where they cannot be installed."""
     npm = require_program("npm")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     lock = (PROJECT / "package-lock.json").read_bytes()

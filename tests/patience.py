@@ -1,4 +1,4 @@
-"""How long tests wait for what has to come, and the one variable that makes all waits longer."""
+"""How long tests wait, and the one variable that makes all waits longer."""
 
 import os
 import time
@@ -9,18 +9,18 @@ SCALE = float(os.environ.get("TIMEOUT_SCALE", "1"))
 
 
 def scaled(seconds: float) -> float:
-    """A bound on an unburdened machine, as long as this machine needs."""
+    """A time limit, scaled from an idle machine to this one."""
     return seconds * SCALE
 
 
-# Far more than anything takes that the tests wait for.
+# Far longer than any event takes for which tests wait.
 PATIENCE = scaled(30.0)
 START_SECONDS = scaled(60.0)
 STOP_SECONDS = scaled(20.0)
 
 
 def wait_until(condition: Callable[[], object], *, seconds: float = 30.0) -> bool:
-    """Has the condition come true in (scaled) time?"""
+    """Whether the condition came true within the (scaled) time."""
     deadline = time.monotonic() + scaled(seconds)
     while not condition():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Alice has a JWT, Bob an API key, Mallory a revoked one, and Olga operates the place."""
+"""Alice has a JWT, Bob an API key, Mallory a revoked key, and Olga is the operator."""
 
 import datetime as dt
 from typing import Any
@@ -22,24 +22,24 @@ def alice(**fields: Any) -> User:
 
 
 def carol(**fields: Any) -> User:
-    """A user whom no other test of a shared server sends alerts to."""
+    """A user to whom no other test on a shared server sends alerts."""
     return _user("carol", **fields)
 
 
 def newcomer(user: User) -> User:
-    """A user who joins now: no alert from before waits for this one."""
+    """A user who joins now: no earlier alert is in the inbox."""
     user.date_joined = timezone.now()
     user.save()
     return user
 
 
 def bob_key(**arguments: Any) -> tuple[ApiKey, str]:
-    """A key, and its raw text."""
+    """Bob's key, and its raw text."""
     return ApiKey.objects.create_key(_user("bob"), arguments.pop("name", "desk"), **arguments)
 
 
 def scraper_key(**arguments: Any) -> str:
-    """A key that reads metrics, by the grant of an operator."""
+    """A key with the scope `metrics`, which an operator has granted."""
     scopes = [*arguments.pop("scopes", []), "metrics"]
     return bob_key(scopes=scopes, **arguments)[1]
 
@@ -55,7 +55,7 @@ def olga(**fields: Any) -> User:
 
 
 def token(user: User) -> str:
-    """An access token that no login stands behind; needs no database."""
+    """An access token without a login; needs no database."""
     return str(AccessToken.for_user(user))
 
 
@@ -72,7 +72,7 @@ def expired_token(user: User) -> str:
 
 
 def forged_token(user: User, *, key: str = "", algorithm: str = "HS256", **claims: Any) -> str:
-    """A token with one thing wrong with it: the key, the algorithm, or a claim (None: absent)."""
+    """A token with one fault: the key, the algorithm, or a claim (None: absent)."""
     payload = {**AccessToken.for_user(user).payload, **claims}
     payload = {name: value for name, value in payload.items() if value is not None}
     secret = "" if algorithm == "none" else key or settings.SECRET_KEY
@@ -80,7 +80,7 @@ def forged_token(user: User, *, key: str = "", algorithm: str = "HS256", **claim
 
 
 def _user(name: str, **fields: Any) -> User:
-    # One iteration: nobody's password but the tests'.
+    # One iteration is enough for passwords in tests.
     password = PBKDF2PasswordHasher().encode(PASSWORD, "salt", iterations=1)
     user, _ = User.objects.get_or_create(username=name, defaults={"password": password, **fields})
     return user

@@ -1,4 +1,4 @@
-"""Rows that a database refuses, and rows that it should not have: for tests of loops."""
+"""Rows that a database refuses, and rows that it should not contain, for tests of loops."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from django.db import connection
 
 @contextmanager
 def refusing(table: str, column: str, value: str, *, on: str = "INSERT") -> Iterator[None]:
-    """While this lasts, the database refuses rows of a table with this value in a column."""
+    """Makes the database refuse rows of a table with this value in a column."""
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
             cursor.execute(
@@ -30,9 +30,10 @@ def refusing(table: str, column: str, value: str, *, on: str = "INSERT") -> Iter
 
 
 def write(table: str, pk: int, column: str, value: str) -> None:
-    """Put a value into a row past the ORM: what another program may have stored.
+    """Put a value into a row without the ORM, as another program may have done.
 
-    SQLite keeps any text in any column, and reads 9e999 as infinity; PostgreSQL has the words.
+    SQLite keeps any text in any column, and reads 9e999 as infinity; PostgreSQL has literals for
+    it.
     """
     number = "9e999" if value == "Infinity" and connection.vendor == "sqlite" else f"'{value}'"
     with connection.cursor() as cursor:

@@ -1,8 +1,8 @@
 """A PostgreSQL cluster for one run of tests, and that run: `python -m tests.postgres [ARGS]`.
 
-What `make check-postgres` runs: the tests marked `postgres`, with DATABASE_URL and REDIS_URL set to
-servers as production has them, started here. Where one of them is not installed it says so and
-does nothing; under STRICT=1 (CI) it fails.
+`make check-postgres` runs the tests marked `postgres`, with DATABASE_URL and REDIS_URL set to a
+PostgreSQL and a redis-server that are started here, as in production. If one of them is not
+installed, it says so and does nothing; under STRICT=1 (CI) it fails.
 """
 
 import os
@@ -23,7 +23,7 @@ from psycopg import sql
 from tests.patience import START_SECONDS, STOP_SECONDS
 from tests.processes import ROOT, Valkey, free_port
 
-# Nothing of a test's database is to survive anything.
+# No data of a test's database needs to survive a crash.
 _OPTIONS = {
     "fsync": "off",
     "synchronous_commit": "off",
@@ -35,7 +35,7 @@ _OPTIONS = {
 
 
 def find_programs() -> Path | None:
-    """Where initdb and postgres are; Debian has them outside of PATH, the newest version last."""
+    """The paths of initdb and postgres; Debian has them outside PATH, the newest version last."""
     places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: path.parent.name)
     found = shutil.which("initdb")
     if found is not None:
@@ -47,7 +47,7 @@ def find_programs() -> Path | None:
 
 
 class Postgres:
-    """A cluster of its own with an empty database, which is gone when the context ends."""
+    """A cluster with an empty database, which is removed when the context ends."""
 
     def __init__(self, programs: Path) -> None:
         self._programs = programs
@@ -72,7 +72,7 @@ class Postgres:
 
     def _run(self, program: str, *arguments: str) -> "subprocess.Popen[bytes]":
         account = self._account
-        # Not with pg_ctl: its server is nobody's child, and would outlive a run that is killed.
+        # Not with pg_ctl, whose server is not a child process and would outlive a killed run.
         return subprocess.Popen(
             [str(self._programs / program), "-D", str(self._directory / "data"), *arguments],
             cwd=self._directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -113,7 +113,7 @@ class Postgres:
                 time.sleep(0.05)
 
     def stop(self) -> None:
-        """Every connection ends, as at a restart or a failover."""
+        """End every connection, as a restart or a failover does."""
         if self._server is not None:
             self._server.send_signal(signal.SIGINT)
             self._server.wait(STOP_SECONDS)
@@ -155,7 +155,7 @@ def main(arguments: list[str]) -> int:
         print(f"{'STRICT=1 and' if strict else 'Skipped:'} {', '.join(missing)} not installed")
         return 1 if strict else 0
     os.environ["TEST_REDIS_SERVER"] = redis_server
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # started servers are stopped
     with (
         tempfile.TemporaryDirectory(prefix="ara-redis-") as directory,
         Valkey(Path(directory), tcp=True) as redis,

@@ -32,7 +32,7 @@ def free_port() -> int:
 class Valkey:
     """A Valkey server process, on a unix socket or (tcp=True) on a loopback port.
 
-    TEST_REDIS_SERVER names another program of that family: redis-server, as many have it.
+    TEST_REDIS_SERVER names another compatible program, such as redis-server.
     """
 
     def __init__(self, directory: Path, *, tcp: bool = False, arguments: tuple[str, ...] = ()):
@@ -107,7 +107,7 @@ def process_environment(directory: Path, environment: Mapping[str, str]) -> dict
 def manage(
     directory: Path, *arguments: str, input: str | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run `manage.py` in a process of its own; raises if it fails, with what it said."""
+    """Run `manage.py` in a process of its own; raises with its output if it fails."""
     result = run_manage(directory, *arguments, input=input, **environment)
     if result.returncode:
         raise AssertionError(f"manage.py {' '.join(arguments)}: {result.stdout}{result.stderr}")
@@ -117,7 +117,7 @@ def manage(
 def run_manage(
     directory: Path, *arguments: str, input: str | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run `manage.py` in a process of its own, whatever becomes of it."""
+    """Run `manage.py` in a process of its own, without a check of the exit code."""
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT, env=process_environment(directory, environment), input=input,
@@ -160,7 +160,7 @@ class LiveServer:
         return self._shell.run(code)
 
     def restart(self) -> None:
-        """Stop it, and start it again at its port."""
+        """Stop the server, and start it again on the same port."""
         self.stop()
         again = start_live_server(self.kind, self.directory, self.environment, port=self.port)
         self.process = again.process

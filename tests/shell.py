@@ -1,6 +1,6 @@
 """Python beside a running server, in one process for many calls: Django starts once, not per call.
 
-Run as a program it answers requests: a line of JSON with the code, a line with what it printed.
+Run as a program it answers requests: a line of JSON with the code, then a line with its output.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ class Shell:
 
 
 def answer_requests() -> None:
-    # What a library prints must not pass for an answer.
+    # Output of a library must not be taken for an answer.
     answers, sys.stdout = sys.stdout, sys.stderr
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ara_project.settings")
     import django

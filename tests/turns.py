@@ -1,4 +1,4 @@
-"""Cancelling a task at every turn of the event loop, one after the other."""
+"""Cancels a task at every turn of the event loop, one after the other."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

@@ -1,6 +1,6 @@
-"""The wire contract once more, as tables: what a client may rely on in each message.
+"""The wire contract as tables: the fields of each message on which a client may rely.
 
-Written from the contract and not from `realtime.protocol`, so that the two check each other. Every
+Written from the contract instead of `realtime.protocol`, so that the two check each other. Every
 message that a test client receives goes through `checked`.
 """
 
@@ -237,7 +237,7 @@ def check_server_message(message: Mapping[str, Any], *, numbered: bool = True) -
     for name in message.keys() - fields.keys() - {"type"}:
         assert name in optional, f"{kind}.{name} is not in the contract: {message}"
         assert optional[name](message[name]), f"{kind}.{name} is {message[name]!r}"
-    # What was requested, and what comes from the inbox, belongs to no stream.
+    # Requested predictions and alerts from the inbox do not belong to a stream.
     beside = "request_id" in message or (kind == "alert" and "replayed" in message)
     if kind in UPDATES and numbered and not beside:
         assert "offset" in message, f"{kind}.offset is missing: {message}"

@@ -1,6 +1,6 @@
 """Tasks for tests of the Celery worker; `--include tests.worker_tasks` loads them.
 
-With VISIBILITY_TIMEOUT a worker's leases are of so many seconds.
+VISIBILITY_TIMEOUT sets a worker's lease in seconds.
 """
 
 import os

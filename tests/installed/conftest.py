@@ -13,6 +13,6 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 
 @pytest.fixture(scope="module")
 def full(core: Environment) -> Environment:
-    """The same, and what the projects in these tests use of the extras."""
+    """The same, with the extras that the projects in these tests use."""
     core.install("serve", "standalone", "daphne", "celery", beside=("psycopg[binary]",))
     return core

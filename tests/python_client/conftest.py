@@ -1,4 +1,4 @@
-"""A server for the tests of the Python client, and what it publishes."""
+"""A server for the tests of the Python client, and a publisher."""
 
 import asyncio
 import itertools
@@ -34,13 +34,13 @@ print(personas.bob_key(name="client", scopes=scopes)[1])
 
 @pytest.fixture(scope="session")
 def server(uvicorn: LiveServer) -> LiveServer:
-    """The server that other tests of this process use, too."""
+    """The server that other tests of this process share."""
     return uvicorn
 
 
 @pytest.fixture(scope="session")
 def key(server: LiveServer) -> str:
-    """An API key that may do everything."""
+    """An API key with every scope."""
     return server.shell(_PREPARE).strip()
 
 
@@ -51,13 +51,13 @@ def publishing(server: LiveServer, settings: Any) -> None:
 
 @pytest.fixture
 def symbol() -> str:
-    """One that no other test uses."""
+    """A symbol that no other test uses."""
     return f"PY{next(_numbers)}"
 
 
 @pytest.fixture
 async def proxy(server: LiveServer) -> AsyncIterator[Proxy]:
-    """In front of the server, not listening yet."""
+    """A proxy in front of the server, which does not listen yet."""
     proxy = Proxy(server.port)
     yield proxy
     await proxy.close()
@@ -68,7 +68,7 @@ async def publish(symbol: str, *prices: float) -> None:
 
 
 class Publisher:
-    """Publishes a price about ten times a second, through whatever happens to the server."""
+    """Publishes a price about ten times a second, whatever happens to the server."""
 
     def __init__(self, symbol: str) -> None:
         self._stopping = False
@@ -83,7 +83,7 @@ class Publisher:
         raise AssertionError
 
     async def stop(self) -> int:
-        """Returns how many updates there were."""
+        """Stop publishing; returns the number of updates."""
         self._stopping = True
         return await self._task
 
@@ -110,7 +110,7 @@ class Listener:
         return [event for event in self.events if isinstance(event, kinds)]
 
     async def until(self, condition: Callable[[], object], seconds: float = 30) -> None:
-        """Wait until that is true; raises what ended the subscription."""
+        """Wait until the condition is true; raises the error that ended the subscription."""
         waiting = asyncio.create_task(self._wait(condition))
         done, _ = await asyncio.wait(
             [waiting, self._task], timeout=scaled(seconds), return_when=asyncio.FIRST_COMPLETED
@@ -125,7 +125,7 @@ class Listener:
             await self._news.wait_for(condition)
 
     async def has_all(self, count: int) -> None:
-        """Every offset from the first to the last one came, and came once."""
+        """Whether every offset from the first to the last came exactly once."""
         await self.until(lambda: self.offsets[-1:] == [count])
         assert self.offsets == list(range(1, count + 1))
         assert self.of(Gap) == []

@@ -29,7 +29,7 @@ def endpoint(owner: User, url: str = URL, **fields: Any) -> WebhookEndpoint:
 
 
 def event(target: WebhookEndpoint, **changes: Any) -> WebhookDelivery:
-    """A delivery row for an endpoint, changed as it may be after a while."""
+    """A delivery row for an endpoint, with the given changes."""
     row = emit_to(target.pk, "test", {"text": "Hello"}, symbol=None)
     assert row is not None
     if changes:
@@ -62,18 +62,18 @@ class Worker:
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """With SIGKILL: it cleans up nothing."""
+        """Kill the worker with SIGKILL, so that it cannot clean up."""
         self.process.kill()
         self.process.wait(STOP_SECONDS)
 
     def stop(self) -> int:
-        """With SIGTERM; the exit code."""
+        """Stop the worker with SIGTERM; returns the exit code."""
         self.process.terminate()
         return self.process.wait(STOP_SECONDS)
 
 
 def database_url() -> str:
-    """Of the test's own database, for a second process."""
+    """The URL of the test's own database, for a second process."""
     database = connection.settings_dict
     if connection.vendor == "sqlite":
         return f"sqlite:///{database['NAME']}"
