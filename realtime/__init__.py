@@ -5,7 +5,7 @@ The order of the rooms is in docs/explanation/architecture.md. The modules that 
 - `conf`: every setting, with its default. `setting_kinds`: what each kind of setting may be.
 - `broadcast`: publishes updates; everything that publishes goes through it.
 - `protocol`: the wire: every message, the close and error codes. `asyncapi`: the same as a
-  document.
+  document, with the `asyncapi_fields` and the `update_data` in it.
 - `payloads`: what an update may hold.
 - `streams`: channels, symbols and the groups that carry them. `scopes`: what a credential may do
   there.

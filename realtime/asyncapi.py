@@ -9,8 +9,10 @@ import msgspec
 from msgspec import Struct
 
 from realtime import protocol
+from realtime.asyncapi_fields import describe_fields, sample_message
 from realtime.protocol import CloseCode, ErrorCode
 from realtime.streams import CHANNELS, Channel
+from realtime.update_data import DATA_SCHEMAS
 from realtime.version import VERSION
 
 Document = dict[str, object]
@@ -47,6 +49,15 @@ _SUMMARIES: Final[dict[Channel, str]] = {
     "alerts": "Alerts for everybody, and for the user of the credential.",
 }
 
+# Which schema describes `data` of a message.
+_DATA: Final[dict[type[Struct], str]] = {
+    protocol.MarketDataUpdate: "MarketData",
+    protocol.PredictionUpdate: "Prediction",
+    protocol.PredictionAnswer: "Prediction",
+    protocol.LiveAlert: "Alert",
+    protocol.ReplayedAlert: "Alert",
+}
+
 _DESCRIPTION: Final = f"""\
 JSON text frames, one object each, with `type`. A client may put `id` on a request; the answer
 carries it back. Updates of a stream are numbered by `offset`; `epoch` names one life of the
@@ -81,7 +92,8 @@ _SECURITY: Final = {
 
 def document(host: str = "localhost:8000", prefix: str = "", *, secure: bool = False) -> Document:
     """The AsyncAPI document of a server at this host and below this path, as JSON has it."""
-    messages = {_name(kind): _message(kind) for kind in _every_message()}
+    schemas = _schemas()
+    messages = {_name(kind): _message(kind, schemas) for kind in _every_message()}
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "ARA Realtime", "version": VERSION, "description": _DESCRIPTION},
@@ -98,7 +110,7 @@ def document(host: str = "localhost:8000", prefix: str = "", *, secure: bool = F
         "operations": _operations(),
         "components": {
             "messages": messages,
-            "schemas": _schemas(),
+            "schemas": schemas,
             "securitySchemes": _SECURITY,
         },
     }
@@ -171,13 +183,14 @@ def _name(kind: type[Struct]) -> str:
     return f"{tag}.request" if kind in (protocol.StatusRequest, protocol.PingRequest) else tag
 
 
-def _message(kind: type[Struct]) -> Document:
+def _message(kind: type[Struct], schemas: dict[str, Any]) -> Document:
     tag = str(kind.__struct_config__.tag)
     summary, _, rest = (kind.__doc__ or "").partition("\n\n")
     message: Document = {
         "name": tag,
         "summary": " ".join(summary.split()),
         "payload": _ref("schemas", kind.__name__),
+        "examples": [{"payload": sample_message(kind.__name__, schemas)}],
     }
     if rest.strip():
         message["description"] = " ".join(rest.split())
@@ -187,7 +200,7 @@ def _message(kind: type[Struct]) -> Document:
     return message
 
 
-def _schemas() -> Document:
+def _schemas() -> dict[str, Any]:
     kinds = list(_every_message())
     _, components = msgspec.json.schema_components(
         kinds, ref_template="#/components/schemas/{name}"
@@ -195,11 +208,19 @@ def _schemas() -> Document:
     for schema in components.values():
         if "description" in schema:
             schema["description"] = inspect.cleandoc(schema["description"])
+        describe_fields(schema)
     for kind in kinds:
         if kind not in CLIENT_MESSAGES:
             # A default of a message of ours is not what its reader may leave out.
             components[kind.__name__]["required"] = ["type", *_always_there(kind)]
-    return {**components, "CloseCode": _codes(CloseCode), "ErrorCode": _codes(ErrorCode)}
+    for kind, name in _DATA.items():
+        components[kind.__name__]["properties"]["data"] = _ref("schemas", name)
+    return {
+        **components,
+        **DATA_SCHEMAS,
+        "CloseCode": _codes(CloseCode),
+        "ErrorCode": _codes(ErrorCode),
+    }
 
 
 def _always_there(kind: type[Struct]) -> list[str]:

@@ -17,6 +17,7 @@ class Dashboard(TemplateView):
         return super().get_context_data(
             python=project_command(private=_from_this_machine(self.request)),
             docs_url=own_url(self.request, "api:docs"),
+            messages_url=own_url(self.request, "api:asyncapi-page"),
             api_url=own_url(self.request, "api:schema").removesuffix("schema"),
             csrf_header=csrf_header(),
             ws_url=own_url(self.request, "ws"),

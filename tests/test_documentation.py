@@ -235,7 +235,7 @@ ROOMS = [
         "isolation",
     },
     {"bars.candles"},
-    {"protocol", "asyncapi"},
+    {"protocol", "asyncapi", "asyncapi_fields", "update_data"},
     {"payloads"},
     {"delivery"},
     {"broadcast"},

@@ -13,6 +13,7 @@
   cores of these endpoints. `idempotency`: repeated requests. `responses`: the answers as DRF
   responses. `recording_document`: external predictions in the OpenAPI document.
 - `statistics`: open sockets, and `/metrics`. `metrics`: the numbers in it.
+- `asyncapi_page`: the AsyncAPI document for people.
 - `health`: whether a process is alive and ready. `schema`: the OpenAPI and AsyncAPI documents.
   `common_document`: errors, parameters and tags there. `examples`: requests that work.
   `events_document`: server-sent events. `rule_document`: conditions of alert rules.

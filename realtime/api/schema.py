@@ -42,7 +42,7 @@ SETTINGS: Final[dict[str, object]] = {
     },
     "TITLE": "ARA Realtime",
     "DESCRIPTION": "Publish to WebSocket clients, obtain credentials, read alerts, predictions and "
-    "statistics. The WebSockets themselves: [asyncapi.json](asyncapi.json).",
+    "statistics. The WebSockets themselves: [messages](asyncapi).",
     "VERSION": "1",
     "SERVERS": [{"url": _ORIGIN}],
     # The part of a path after it names the path's group.

@@ -10,6 +10,7 @@ from realtime.api.alerts import (
     PreviewView,
     ResumeAlertRuleView,
 )
+from realtime.api.asyncapi_page import AsyncApiPage
 from realtime.api.cors import answer_other_origins
 from realtime.api.keys import KeysView, KeyView, RotateKeyView
 from realtime.api.market_data import BarsView, LatestMarketDataView
@@ -95,6 +96,7 @@ urlpatterns = [
     path("connections", ConnectionsView.as_view(), name="connections"),
     path("schema", OpenApiView.as_view(), name="schema"),
     path("asyncapi.json", asyncapi, name="asyncapi"),
+    path("asyncapi", guard_page(AsyncApiPage.as_view()), name="asyncapi-page"),
     path("docs", guard_page(Docs.as_view()), name="docs"),
     re_path("", not_found),
 ]
