@@ -274,7 +274,8 @@ async def test_a_page_that_is_back_does_not_wait_any_longer(
     async with in_page(browser, server, options, witness) as page:
         script = """async (event) => {
             while (client.state.phase !== "waiting") await new Promise((done) => setTimeout(done));
-            (event === "online" ? window : document).dispatchEvent(new Event(event));
+            const target = event === "online" ? window : document;
+            target.dispatchEvent(new Event(event, { bubbles: true }));
             return client.state.phase;
         }"""
         assert await page.evaluate(script, event) == "connecting"

@@ -25,7 +25,7 @@ async function opened(options, use = () => {}) {
 }
 
 for (const [name, value] of Object.entries({
-  url: "nonsense", channel: "prices", symbols: 7, history: 301, token: 7, getToken: "ara_…",
+  url: "nonsense", channel: "prices", symbols: 7, history: 301, since: 7, token: 7, getToken: "ara_…",
   getTicket: {}, WebSocket: "ws",
 })) {
   test(`${name} of a wrong type is refused by its name`, () => {
@@ -57,6 +57,20 @@ for (const [given, expected] of [
     assert.equal(address, expected);
   });
 }
+
+for (const at of [5, "e:5", null, { offset: 5 }, { epoch: "e" }, { epoch: "e", offset: "5" }]) {
+  test(`${JSON.stringify(at)} is not a position, and its stream is named`, () => {
+    assert.throws(() => new AraClient({ url, since: { AAPL: at } }), /^TypeError: since: .*AAPL/);
+  });
+}
+
+test("positions that were read can be given, in any case, and are kept", () => {
+  const at = { epoch: "e", offset: 5 };
+  const client = new AraClient({ url, symbols: "aapl", since: { aapl: at } });
+  const channel = client.channel("market-data", { since: { AAPL: { epoch: "e", offset: 1 }, IBM: at } });
+  assert.deepEqual(channel.positions, { AAPL: at, IBM: at });
+  assert.deepEqual(client.channel("alerts", { since: { all: at } }).positions, { all: at });
+});
 
 test("one client opens a socket for each channel", async () => {
   const sockets = await opened({}, (client) => {

@@ -55,10 +55,11 @@ function pick(event, names) {
   return { ...Object.fromEntries(fields), replayed: event.replayed ?? false };
 }
 
-for (const { name, channel, after, history, renews, jitter = 1, steps } of conversations) {
+for (const { name, channel, after, history, since = {}, renews, jitter = 1, steps } of conversations) {
   test(name, () => {
     const backoff = new Backoff({ random: () => jitter });
     const session = recorded({ channel, history, renews, backoff });
+    session.begin(Object.entries(since));
     const ids = new Map();
     let now = 0;
     for (const step of [...(beginnings[after] ?? []), ...steps]) {

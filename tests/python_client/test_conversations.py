@@ -5,8 +5,9 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-from ara_client import events
+from ara_client import Client, events
 from ara_client.backoff import Backoff
+from ara_client.positions import Position
 from ara_client.session import Drop, Effect, Emit, Send, Session, Wait
 
 from tests.processes import ROOT
@@ -41,6 +42,7 @@ class Conversation:
     def __init__(self, example: dict[str, Any]) -> None:
         self.session = Session(
             example["channel"], history=example.get("history", 0),
+            since={name: Position(**at) for name, at in example.get("since", {}).items()},
             can_renew=example.get("renews", False),
             backoff=Backoff(lambda: example.get("jitter", 1)),
         )  # fmt: skip
@@ -113,3 +115,10 @@ def test_a_program_that_was_held_up_reads_before_it_gives_the_connection_up() ->
     session.tick(4)
     assert session.tick(60) == []
     assert isinstance(session.tick(60.25)[0], Drop)
+
+
+async def test_a_symbol_named_all_has_its_position_like_any_other() -> None:
+    client = Client("http://localhost:1")
+    at = Position("e", 5)
+    assert client.market_data("all", since={"all": at}).positions == {"ALL": at}
+    assert client.alerts(since={"all": at}).positions == {"all": at}

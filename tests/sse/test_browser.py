@@ -78,7 +78,9 @@ async def test_a_page_gets_every_update_once_over_a_restart(
 
 
 @pytest.mark.parametrize(
-    ("number", "prices"), [(0, [1, 2, 3]), (1, [2, 3])], ids=["WebSocket", "EventSource"]
+    ("number", "prices"),
+    [(0, [1, 2, 3]), (1, [1, 2, 3]), (2, [2, 3])],
+    ids=["AraClient", "WebSocket", "EventSource"],
 )
 async def test_the_documented_page_shows_each_update_once(
     page: Page, server: LiveServer, settings: Any, number: int, prices: list[int]
@@ -89,7 +91,7 @@ async def test_the_documented_page_shows_each_update_once(
     html = await asyncio.to_thread(server.shell, RENDER % symbol)
     await page.evaluate(HEAR_PRICES, html)
     await abroadcast_market_data(symbol, {"price": 2})
-    await page.add_script_tag(content=f"{{ {block('In the page', 'javascript', number)} }}")
+    await page.add_script_tag(content=block("In the page", "javascript", number), type="module")
     await page.wait_for_function("prices.includes(2)")
     await abroadcast_market_data(symbol, {"price": 3})
     await page.wait_for_function("prices.includes(3)")

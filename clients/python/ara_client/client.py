@@ -166,7 +166,7 @@ class Client(Calls):
         if not 0 <= history <= MAX_HISTORY:
             raise ValueError(f"history is from 0 to {MAX_HISTORY}, not {history}")
         return Session(
-            channel, since=positions_of(since, names), history=history, max_rate=max_rate,
+            channel, since=positions_of(since, names, channel), history=history, max_rate=max_rate,
             gate=gate, can_renew=self._connector.get_token is not None,
         )  # fmt: skip
 

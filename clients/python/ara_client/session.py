@@ -363,7 +363,7 @@ class Session:
         effects: list[Effect] = []
         for id, request in list(self._requests.items()):
             request.names = [name for name in request.names if name not in names]
-            request.message.update(self._subscribe(request.names))
+            request.message = {**self._subscribe(request.names), "id": id}
             if not request.names:
                 del self._requests[id]
                 effects.append(Settle(id, None))

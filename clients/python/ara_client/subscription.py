@@ -338,7 +338,7 @@ def upper(symbols: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(name.strip().upper() for name in names))
 
 
-def positions_of(since: object, symbols: Sequence[str]) -> dict[str, Position]:
+def positions_of(since: object, symbols: Sequence[str], channel: str) -> dict[str, Position]:
     """`since`: positions by symbol, or one of the only symbol; as Position or `epoch:offset`."""
     if since is None:
         return {}
@@ -347,9 +347,8 @@ def positions_of(since: object, symbols: Sequence[str]) -> dict[str, Position]:
             raise ValueError("since: with several symbols give a dict, {symbol: position}")
         since = {symbols[0]: since}
     given = cast(Mapping[str, object], since)
-    return {
-        name if name in ("all", "user") else name.upper(): _parsed(at) for name, at in given.items()
-    }
+    fold = str if channel == "alerts" else str.upper
+    return {fold(name): _parsed(at) for name, at in given.items()}
 
 
 def _parsed(at: object) -> Position:

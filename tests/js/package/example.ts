@@ -6,6 +6,7 @@ import WebSocket from "./socket";
 const client = new AraClient({
   url: "wss://example.com/ws",
   symbols: ["AAPL"],
+  since: { AAPL: { epoch: "h3J2x9aQ", offset: 17 } },
   getToken: async ({ reason }) => (reason === "expiring" ? null : "ara_…"),
   WebSocket,
 });
@@ -24,6 +25,8 @@ client.channel("alerts", { history: 20 }).on("alert", ({ data }) => data.severit
 client.subscribe("MSFT").then(({ symbols, streams }) => [symbols[0], streams.MSFT?.epoch]);
 client.subscribe(new Set(["IBM"])).catch((error: AraError) => error.code === ErrorCode.RATE_LIMITED);
 client.status().then(({ limits }) => limits.subscriptions?.left);
+const positions: { [stream: string]: { epoch: string; offset: number } } = client.channel("alerts").positions;
+client.channel("predictions", { symbols: "AAPL", since: positions });
 stop();
 
 const first = new ARAWebSocketClient("ws://localhost:8000/ws/predictions", "AAPL", "YOUR_TOKEN");

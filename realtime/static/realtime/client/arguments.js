@@ -10,20 +10,31 @@ export function optionalFunction(value, name) {
   return value;
 }
 
+/** Where streams stand, as the server writes it: `since`, `streams`.
+ * @param {unknown} value @returns {[string, import("./messages.js").Position][]} */
+export function positionsOf(value) {
+  const entries = Object.entries(typeof value === "object" ? (value ?? {}) : { streams: value });
+  for (const [name, at] of entries) {
+    if (typeof at?.epoch !== "string" || !Number.isInteger(at.offset)) {
+      throw new TypeError(`since: give ${name} as { epoch, offset }.`);
+    }
+  }
+  return entries;
+}
+
 /** The server does not tell upper from lower case either. @param {unknown} value */
 export function symbolsOf(value) {
   return listOf(value, "symbols").map((symbol) => symbol.trim().toUpperCase());
 }
 
 /** An array of strings; a single string is one of them, not a list of its letters.
- * @param {unknown} value @param {string} name @returns {string[]} */
+ * @param {any} value @param {string} name @returns {string[]} */
 export function listOf(value, name) {
-  const list = typeof value === "string" ? [value] : value;
-  if (!Array.isArray(list) && !(list instanceof Set)) {
-    throw new TypeError(`${name}: give a string or an array of strings.`);
-  }
+  const list = typeof value === "string" || !value?.[Symbol.iterator] ? [value] : [...value];
   for (const item of list) {
-    if (typeof item !== "string") throw new TypeError(`${name}: ${String(item)} is not a string.`);
+    if (typeof item !== "string") {
+      throw new TypeError(`${name}: give a string or an array of strings, not ${item}.`);
+    }
   }
-  return [...list];
+  return list;
 }

@@ -1,7 +1,7 @@
 // One channel of a client: a socket, its timers, and the promises of its requests. What to do is
 // decided by session.js.
 
-import { symbolsOf } from "./arguments.js";
+import { positionsOf, symbolsOf } from "./arguments.js";
 import { Emitter } from "./emitter.js";
 import { AraError, forbiddenSymbols, NOT_CONNECTED } from "./errors.js";
 import { Session } from "./session.js";
@@ -15,6 +15,7 @@ const CLOSE_LIMIT_MS = 200; // after an `error` the `close` that says more comes
  * @typedef {object} ChannelOptions
  * @property {Names} [symbols] to subscribe to
  * @property {number} [history] how many earlier updates of each stream to fetch first, at most 300
+ * @property {import("./messages.js").Since} [since] where streams begin: after these positions
  */
 /** @typedef {{ url: () => string, credentials: import("./credentials.js").Credentials, WebSocket?: import("./messages.js").SocketClass, parent: Emitter }} Shared */
 
@@ -38,7 +39,7 @@ export class Channel extends Emitter {
   constructor(name, history, shared) {
     super();
     if (!Number.isInteger(history) || history < 0 || history > MAX_HISTORY) {
-      throw new TypeError("history: give a whole number from 0 to 300.");
+      throw new TypeError("history: give an integer from 0 to 300.");
     }
     this.name = name;
     this.#shared = shared;
@@ -51,6 +52,11 @@ export class Channel extends Emitter {
     return this.#session.connected;
   }
 
+  /** How far each stream was read: what `since` takes. */
+  get positions() {
+    return this.#session.positions;
+  }
+
   /** The socket of the moment; null if there is none. */
   get socket() {
     return this.#socket;
@@ -58,7 +64,7 @@ export class Channel extends Emitter {
 
   /** Connect now; while waiting to reconnect, do not wait any longer. */
   connect() {
-    if (["idle", "waiting", "closed"].includes(this.state.phase)) this.#start();
+    if (!this.connected && this.state.phase !== "connecting") this.#start();
   }
 
   close() {
@@ -71,7 +77,6 @@ export class Channel extends Emitter {
   /** Connect again, as another user. */
   restart() {
     this.#session.forget();
-    this.#abandon();
     this.#start();
   }
 
@@ -85,8 +90,9 @@ export class Channel extends Emitter {
   }
 
   /** Subscribes to those that the credential allows; what fails comes as the event `error`.
-   * @param {Names} symbols */
-  follow(symbols) {
+   * @param {Names} symbols @param {import("./messages.js").Since} [since] where they begin */
+  follow(symbols, since = {}) {
+    this.#session.begin(positionsOf(since));
     const names = symbolsOf(symbols);
     if (names.length === 0) return;
     this.subscribe(names).catch((error) => {
@@ -114,9 +120,11 @@ export class Channel extends Emitter {
   }
 
   #start() {
-    clearTimeout(this.#retryTimer);
+    this.#abandon();
     this.#shared.url(); // throws here, where somebody listens
-    this.#socketClass();
+    if (!(this.#shared.WebSocket ?? globalThis.WebSocket)) {
+      throw new TypeError("WebSocket: this runtime has none; give that of ws.");
+    }
     listenToPage(this.#page, "add");
     this.#session.start(now());
     this.#run();
@@ -154,16 +162,8 @@ export class Channel extends Emitter {
   #settle({ id, answer, error }) {
     const promise = this.#promises.get(id);
     this.#promises.delete(id);
-    if (error === undefined) promise?.resolve(answer);
-    else promise?.reject(error);
-  }
-
-  #socketClass() {
-    const found = this.#shared.WebSocket ?? globalThis.WebSocket;
-    if (found === undefined) {
-      throw new TypeError("WebSocket: this runtime has none; give that of the package ws.");
-    }
-    return found;
+    if (error) promise?.reject(error);
+    else promise?.resolve(answer);
   }
 
   // A listener may have closed the channel, or connected it, since this effect was queued.
@@ -179,7 +179,8 @@ export class Channel extends Emitter {
       const protocols = await this.#shared.credentials.protocols();
       if (this.#attempt !== attempt) return;
       this.#session.opening(now());
-      this.#listen(new (this.#socketClass())(this.#shared.url(), protocols));
+      const SocketClass = this.#shared.WebSocket ?? globalThis.WebSocket;
+      this.#listen(new SocketClass(this.#shared.url(), protocols));
       this.#watch();
     } catch (error) {
       if (this.#attempt === attempt) this.#dropped({ code: 1006, reason: this.#failed(error) });
@@ -209,7 +210,7 @@ export class Channel extends Emitter {
   /** Look at the connection when it is time; while messages come, that time moves away. */
   #watch() {
     const due = this.#session.dueMs;
-    if (due >= this.#tickAt || due === Infinity) return;
+    if (due >= this.#tickAt) return;
     clearTimeout(this.#tickTimer);
     this.#tickAt = due;
     this.#tickTimer = setTimeout(() => {
@@ -220,9 +221,9 @@ export class Channel extends Emitter {
   }
 
   #page = (/** @type {{ type: string }} */ { type }) => {
-    const better = type === "online" || (type === "visibilitychange" && !document.hidden);
-    if (better) this.#retry();
-    if (better || type === "offline") this.#session.probe(now());
+    if (type === "visibilitychange" && document.hidden) return;
+    if (type !== "offline") this.#retry();
+    this.#session.probe(now());
     this.#run();
   };
 
@@ -231,7 +232,7 @@ export class Channel extends Emitter {
     if (!credentials.renews) return;
     try {
       const token = await credentials.fresh("expiring");
-      if (token !== "") await this.request({ type: "auth", token });
+      if (token) await this.request({ type: "auth", token });
     } catch (error) {
       this.#failed(error); // 4401 follows, and another attempt
     }
@@ -270,6 +271,7 @@ function now() {
 
 /** @param {(event: any) => void} listener @param {"add" | "remove"} what */
 function listenToPage(listener, what) {
-  for (const type of ["online", "offline"]) globalThis[`${what}EventListener`]?.(type, listener);
-  globalThis.document?.[`${what}EventListener`]("visibilitychange", listener);
+  for (const type of ["online", "offline", "visibilitychange"]) {
+    globalThis[`${what}EventListener`]?.(type, listener); // the last one bubbles up to the window
+  }
 }

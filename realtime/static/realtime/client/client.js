@@ -37,21 +37,22 @@ export class AraClient extends Emitter {
   #connecting = false;
 
   /** @param {ClientOptions & import("./channel.js").ChannelOptions} [options] */
-  constructor({ channel = "market-data", symbols, history, url, WebSocket, ...credentials } = {}) {
+  constructor(options = {}) {
+    const { channel = "market-data", url, WebSocket } = options;
     super();
     if (url !== undefined) addressOf(url, channel);
-    this.#credentials = new Credentials(credentials);
+    this.#credentials = new Credentials(options);
     this.#url = url;
     this.#WebSocket = optionalFunction(WebSocket, "WebSocket");
     this.#first = channel;
-    this.channel(channel, { symbols, history });
+    this.channel(channel, options);
   }
 
   /** A channel of this client, which is made with its first mention.
    * @param {ChannelName} name @param {import("./channel.js").ChannelOptions} [options] */
-  channel(name, { symbols = [], history = 0 } = {}) {
+  channel(name, { symbols = [], history = 0, since } = {}) {
     const channel = this.#channels.get(name) ?? this.#add(name, history);
-    channel.follow(symbols);
+    channel.follow(symbols, since);
     return channel;
   }
 
@@ -72,8 +73,7 @@ export class AraClient extends Emitter {
   /** The state of its channel; of several, of the one that is worst off. */
   get state() {
     const states = [...this.#channels.values()].map(({ state }) => state);
-    const rank = (/** @type {{ phase: string }} */ { phase }) => PHASES.indexOf(phase);
-    return states.reduce((worst, state) => (rank(state) < rank(worst) ? state : worst));
+    return states.sort((a, b) => PHASES.indexOf(a.phase) - PHASES.indexOf(b.phase))[0];
   }
 
   /** Connect now; while waiting to reconnect, do not wait any longer. */
@@ -130,8 +130,8 @@ export class AraClient extends Emitter {
    * @param {string} symbol @param {number} [horizon] in steps
    * @returns {Promise<import("./messages.js").PredictionRequested>} */
   requestPrediction(symbol, horizon = 1) {
-    if (typeof symbol !== "string") throw new TypeError("symbol: give a string.");
-    return this.channel("predictions").request({ type: "request_prediction", symbol, horizon });
+    const [name] = listOf(symbol, "symbol");
+    return this.channel("predictions").request({ type: "request_prediction", symbol: name, horizon });
   }
 
   /** @param {Names} ids @returns {Promise<import("./messages.js").Acked>} */
@@ -146,23 +146,18 @@ export class AraClient extends Emitter {
   }
 }
 
-/** @param {unknown} url */
-function wrongAddress(url) {
-  return new TypeError(`url: ${url} is not an address such as wss://example.com/ws.`);
-}
-
 /** The URL of a channel below `url`, which may also be that of a channel itself.
  * @param {unknown} url @param {ChannelName} channel */
 function addressOf(url, channel) {
   const text = url ?? "/ws";
   const page = globalThis.location?.href;
-  if (typeof text !== "string" || !URL.canParse(text, page)) throw wrongAddress(text);
-  const address = new URL(text, page);
-  if (!/^(ws|http)s?:$/.test(address.protocol)) throw wrongAddress(text);
+  const address = typeof text === "string" && URL.canParse(text, page) && new URL(text, page);
+  if (!address || !/^(ws|http)s?:/.test(address.protocol)) {
+    throw new TypeError(`url: ${text} is not an address such as wss://example.com/ws.`);
+  }
   const base = address.pathname.replace(/(\/(predictions|market-data|alerts))?\/?$/, "");
   address.pathname = `${base || "/ws"}/${channel}`;
   address.protocol = address.protocol.replace("http", "ws");
   address.search = address.hash = "";
   return address.href;
 }
-

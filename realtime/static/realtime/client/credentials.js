@@ -10,16 +10,16 @@ import { SUBPROTOCOL } from "./protocol.js";
 export class Credentials {
   #getToken;
   #getTicket;
-  #token;
+  #token = "";
   /** @type {ReturnType<Callback>} the answer that is awaited */
   #asking = null;
 
   /** @param {{ token?: string | null, getToken?: Callback, getTicket?: Callback }} options */
   constructor({ token = "", getToken, getTicket }) {
-    this.#token = checkedToken(token, "token");
+    this.keep(token);
     this.#getToken = optionalFunction(getToken, "getToken");
     this.#getTicket = optionalFunction(getTicket, "getTicket");
-    if (getToken && getTicket) throw new TypeError("getTicket: give getToken or getTicket, not both.");
+    if (getToken && getTicket) throw new TypeError("getTicket: give this or getToken.");
   }
 
   /** Can there be another credential than the one that was refused? */
@@ -35,7 +35,7 @@ export class Credentials {
   /** The subprotocols that carry the credential: no log and no address has it then. */
   async protocols() {
     const secret = await this.fresh("connect");
-    return secret === "" ? [] : [SUBPROTOCOL, `ara.token.${secret}`];
+    return secret ? [SUBPROTOCOL, `ara.token.${secret}`] : [];
   }
 
   /** A token, or a ticket; channels that need a token at the same time share one question.
@@ -58,11 +58,8 @@ export class Credentials {
  * @param {unknown} token @param {string} name */
 function checkedToken(token, name) {
   if (token === null) return "";
-  if (typeof token !== "string") {
-    throw new TypeError(`${name}: a token is a string, or null for none.`);
-  }
-  if (!/^[A-Za-z0-9._~+-]*$/.test(token)) {
-    throw new RangeError(`${name}: a token has letters, digits and . _ ~ + - only.`);
-  }
-  return token;
+  const isText = typeof token === "string";
+  if (isText && /^[\w.~+-]*$/.test(token)) return token;
+  const Wrong = isText ? RangeError : TypeError;
+  throw new Wrong(`${name}: give null, or a string of letters, digits and . _ ~ + -.`);
 }

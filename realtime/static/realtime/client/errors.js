@@ -3,14 +3,14 @@ export const NOT_CONNECTED = "not_connected";
 
 /** Raised for a request that failed: an error message of the server, or the loss of the socket. */
 export class AraError extends Error {
-  /** @param {Pick<import("./messages.js").ErrorMessage, "code" | "message"> & Partial<import("./messages.js").ErrorMessage>} message */
-  constructor({ code, message, details, retry = false, retry_after_ms: wait }) {
+  /** @param {{ code: string, message: string, details?: { [field: string]: unknown } | null, retry?: boolean, retry_after_ms?: number | null }} message */
+  constructor({ code, message, details = null, retry = false, retry_after_ms: wait = null }) {
     super(message);
     this.name = "AraError";
     this.code = code;
-    this.details = details ?? null;
+    this.details = details;
     this.retry = retry;
-    this.retryAfterMs = wait ?? null;
+    this.retryAfterMs = wait;
   }
 }
 

@@ -5,6 +5,7 @@
 /** @typedef {{ epoch: string, offset: number }} Position */
 /** @typedef {{ epoch: string, offset: number, recovered?: boolean, replayed?: number }} StreamInfo */
 /** @typedef {{ [stream: string]: StreamInfo }} Streams */
+/** @typedef {{ [stream: string]: Position }} Since */
 /** @typedef {string | number} Id */
 
 /**

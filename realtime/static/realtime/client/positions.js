@@ -35,7 +35,7 @@ export class Positions {
     // What was too much for one answer may be had by the next; each one brings some.
     const partial = Object.values(streams).some(({ recovered }) => recovered === true);
     for (const [name, info] of Object.entries(streams)) {
-      const lost = this.#joinOne(name, info, { history, partial });
+      const lost = this.#joinOne(name, info, history, partial);
       if (lost !== null) result.lost.push({ type: "gap", symbol: name, ...lost });
       if (this.#streams.get(name)?.recovering) result.behind.push(name);
     }
@@ -44,10 +44,10 @@ export class Positions {
 
   /**
    * @param {string} name @param {import("./messages.js").StreamInfo} info
-   * @param {{ history: number, partial: boolean }} about
+   * @param {number} history @param {boolean} partial
    * @returns {Lost | null}
    */
-  #joinOne(name, { epoch, offset: head, recovered }, { history, partial }) {
+  #joinOne(name, { epoch, offset: head, recovered }, history, partial) {
     const known = this.#streams.get(name);
     if (known?.epoch === "") {
       // The stream had no epoch when it was joined: what came since is of this one,
@@ -71,6 +71,12 @@ export class Positions {
     return missed && !recovered && !past ? { from_offset: offset + 1, to_offset: head, epoch } : null;
   }
 
+  /** Where a stream is to begin, unless it stands somewhere already.
+   * @param {string} name @param {import("./messages.js").Position} position */
+  begin(name, { epoch, offset }) {
+    if (!this.#streams.has(name)) this.start(name, epoch, offset);
+  }
+
   /** Go on from here, whatever was before: the server gave up on a range, or the stream is new.
    * @param {string} name @param {string | null} epoch @param {number | null} offset */
   start(name, epoch, offset) {
@@ -89,7 +95,7 @@ export class Positions {
    * @param {{ offset?: number, epoch?: string | null, folded?: number, filtered?: number, snapshot?: boolean }} update
    * @returns {"apply" | "replay" | "drop" | "gap"}
    */
-  take(name, { offset, epoch = null, folded = 0, filtered = 0, snapshot = false }) {
+  take(name, { offset, epoch = null, folded = 0, filtered = 0, snapshot }) {
     if (offset === undefined) return "apply"; // belongs to no stream
     const at = this.#streams.get(name) ?? this.start(name, epoch, null);
     at.epoch ??= epoch;
@@ -116,7 +122,7 @@ export class Positions {
   compare(heads) {
     return Object.keys(heads).filter((name) => {
       const at = this.#streams.get(name);
-      if (!at || at.offset === null || at.epoch === null) return false;
+      if (at?.epoch == null || at.offset === null) return false;
       const wasAhead = at.ahead;
       at.ahead = heads[name] < at.offset;
       const wrong = heads[name] > at.offset || (at.ahead && wasAhead);
@@ -141,15 +147,15 @@ export class Positions {
   /** `since` for a `subscribe`; streams that cannot be resumed are left out. "*" is all of them.
    * @param {string[]} names @returns {{ [name: string]: import("./messages.js").Position }} */
   since(names) {
-    const entries = [];
+    /** @type {{ [name: string]: import("./messages.js").Position }} */
+    const since = {};
     const wanted = names.includes("*") ? [...this.#streams.keys()].slice(0, MAX_SINCE) : names;
     for (const name of wanted) {
       const at = this.#streams.get(name);
-      if (at && at.epoch !== null && at.offset !== null) {
-        // Without an epoch: everything from the first update on. What is here is dropped again.
-        entries.push([name, { epoch: at.epoch, offset: at.epoch === "" ? 0 : at.offset }]);
-      }
+      if (at?.epoch == null || at.offset === null) continue;
+      // Without an epoch: everything from the first update on. What is here is dropped again.
+      since[name] = { epoch: at.epoch, offset: at.epoch === "" ? 0 : at.offset };
     }
-    return Object.fromEntries(entries);
+    return since;
   }
 }

@@ -1,23 +1,23 @@
 // Requests without an answer yet.
 
 /**
- * @typedef {object} Request
- * @property {import("./messages.js").Outgoing & { id: number }} message
- * @property {boolean} repeat it outlives the connection: it is sent again with the next one
- * @property {string[] | null} names of streams that it recovers; nobody waits for its answer
+ * @typedef {object} About
+ * @property {boolean} [repeat] it outlives the connection: it is sent again with the next one
+ * @property {string[]} [names] of streams that it recovers; nobody waits for its answer
  * @property {boolean} [joins] it subscribes to them, too
- * @property {number} sentAt
  */
+/** @typedef {About & { message: import("./messages.js").Outgoing & { id: number }, sentAt: number }} Request */
 
 export class Requests {
   /** @type {Map<unknown, Request>} by id */
   #open = new Map();
   #nextId = 1;
 
-  /** @param {import("./messages.js").Outgoing} message @param {Partial<Request>} about */
+  /** @param {import("./messages.js").Outgoing} message @param {About} [about] */
   add(message, about) {
     const id = this.#nextId++;
-    const request = { repeat: false, names: null, sentAt: 0, ...about, message: { ...message, id } };
+    /** @type {Request} */
+    const request = { ...about, message: { ...message, id }, sentAt: 0 };
     this.#open.set(id, request);
     return request;
   }

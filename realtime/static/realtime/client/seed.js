@@ -14,8 +14,7 @@ export class ARAWebSocketClient {
    * @param {Pick<import("./client.js").ClientOptions, "getToken" | "getTicket" | "WebSocket">} [options]
    */
   constructor(endpoint, symbol, token = null, options = {}) {
-    const last = String(endpoint).replace(/\/$/, "").split("/").pop();
-    const channel = /** @type {import("./messages.js").ChannelName} */ (last);
+    const [, channel] = /** @type {any} */ (/([^/]*)\/?$/.exec(endpoint));
     this.endpoint = endpoint;
     this.symbol = symbol;
     this.token = token;

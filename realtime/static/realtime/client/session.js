@@ -15,13 +15,13 @@ import { Positions } from "./positions.js";
 import { CloseCode } from "./protocol.js";
 import { Requests } from "./requests.js";
 
-const UPDATES = ["prediction_update", "market_data_update", "alert"];
 const STEADY_MS = 10_000; // a connection that lived this long was no failed attempt
 // To `connected`. A server that wants a credential says so after its REALTIME_AUTH_TIMEOUT, 10 s
 // by default: that answer is not to be missed.
 const CONNECT_LIMIT_MS = 15_000;
 const CREDENTIAL_LIMIT_MS = 60_000; // a person may have to log in
 const ANSWER_LIMIT_MS = 3_000;
+const MAX_SYMBOLS = 500; // of one message, with their positions
 
 /** @typedef {import("./messages.js").Outgoing} Outgoing */
 /** @typedef {import("./messages.js").StateMessage} StateMessage */
@@ -49,7 +49,7 @@ export class Session {
   #authenticated = false;
   /** @type {Set<string>} streams whose backend the server cannot reach */
   #away = new Set();
-  /** @type {{ ms: number, at: number } | null} when the server wants us back */
+  /** @type {number | null} when the server wants us back */
   #asked = null;
   #lastError = ""; // of this socket: why the server closes it
   #renewed = false; // after the last credential was refused
@@ -92,7 +92,7 @@ export class Session {
   /** Ends for good; requests without an answer fail. */
   stop() {
     this.#liveness = null;
-    for (const request of this.#requests.all) this.#fail(request, "closed by this page");
+    for (const request of this.#requests.all) this.#fail(request, "the connection was closed");
     this.#enter("idle");
   }
 
@@ -102,23 +102,37 @@ export class Session {
     this.#renewed = false;
   }
 
+  /** What the page has read already. @param {[string, import("./messages.js").Position][]} since */
+  begin(since) {
+    for (const [name, position] of since) {
+      this.#positions.begin(this.#channel === "alerts" ? name : name.toUpperCase(), position);
+    }
+  }
+
+  /** Where the streams stand, as `begin` takes it. */
+  get positions() {
+    return this.#positions.since(["*"]);
+  }
+
   /** @param {string[]} symbols @param {number} nowMs */
   subscribe(symbols, nowMs) {
-    return this.#request({ type: "subscribe", symbols }, { repeat: true, sentAt: nowMs });
+    return this.request({ type: "subscribe", symbols }, nowMs, { repeat: true });
   }
 
   /** @param {string[]} symbols @param {number} nowMs */
   unsubscribe(symbols, nowMs) {
-    for (const symbol of symbols) this.#wanted.delete(symbol);
-    this.#positions.forget(symbols);
+    this.#leave(symbols);
     if (!this.connected) this.#withdraw(symbols);
     return this.request({ type: "unsubscribe", symbols }, nowMs);
   }
 
   /** Any other request, which fails when the socket is lost before the answer; returns its id.
-   * @param {Outgoing} message @param {number} nowMs */
-  request(message, nowMs) {
-    return this.#request(message, { sentAt: nowMs });
+   * @param {Outgoing} message @param {number} nowMs @param {import("./requests.js").About} [about] */
+  request(message, nowMs, about) {
+    const request = this.#requests.add(message, about);
+    if (this.connected) this.#ask(request, nowMs);
+    else if (!request.repeat) this.#fail(request, "not connected");
+    return request.message.id;
   }
 
   /** Something has happened to the network: does the connection still live? @param {number} nowMs */
@@ -136,10 +150,11 @@ export class Session {
     this.#enterLive(nowMs);
   }
 
-  /** @param {any} message @param {number} nowMs */
+  /** Throws for what is not of the protocol. @param {any} message @param {number} nowMs */
   received(message, nowMs) {
+    const isUpdate = message.type.endsWith("_update") || message.type === "alert";
     this.#liveness?.heard(nowMs);
-    if (UPDATES.includes(message.type)) this.#update(message, nowMs);
+    if (isUpdate) this.#update(message, nowMs);
     else if (message.type === "connected") this.#welcome(message, nowMs);
     else if (message.type === "error") this.#error(message, nowMs);
     else this.#other(message, nowMs);
@@ -165,7 +180,7 @@ export class Session {
       case "gap":
         return void this.#positions.start(message.symbol, message.epoch, message.to_offset);
       case "server_shutdown":
-        this.#asked = { ms: message.reconnect_in_ms, at: nowMs };
+        this.#asked = nowMs + message.reconnect_in_ms;
     }
   }
 
@@ -184,7 +199,7 @@ export class Session {
 
   /** @param {number} code @param {number} nowMs */
   #delay(code, nowMs) {
-    const askedMs = this.#asked && Math.max(0, this.#asked.ms - (nowMs - this.#asked.at));
+    const askedMs = this.#asked && Math.max(0, this.#asked - nowMs);
     this.#asked = null;
     // Once: what is refused twice in a row is not a matter of time.
     const renew = code === CloseCode.UNAUTHORIZED && this.#renews && !this.#renewed;
@@ -208,19 +223,11 @@ export class Session {
   #enterLive(nowMs) {
     if (!this.connected) return;
     const late = nowMs - this.#requests.subscribingSince >= ANSWER_LIMIT_MS;
-    const phase = late || this.#away.size > 0 ? "backend_unavailable" : "live";
-    if (phase === this.phase) return;
-    const what = late ? "has not answered the subscription yet" : "cannot reach its backend";
-    const reason = phase === "live" ? undefined : `the server ${what}`;
-    this.#enter(phase, { authenticated: this.#authenticated, reason });
-  }
-
-  /** @param {Outgoing} message @param {Partial<Request>} about */
-  #request(message, about) {
-    const request = this.#requests.add(message, about);
-    if (this.connected) this.#send(request.message);
-    else if (!request.repeat) this.#fail(request, "not connected");
-    return request.message.id;
+    let reason;
+    if (late) reason = "the server has not answered the subscription yet";
+    else if (this.#away.size > 0) reason = "the server cannot reach its backend";
+    const phase = reason ? "backend_unavailable" : "live";
+    if (phase !== this.phase) this.#enter(phase, { authenticated: this.#authenticated, reason });
   }
 
   /** @param {import("./messages.js").Connected} message @param {number} nowMs */
@@ -236,10 +243,15 @@ export class Session {
     // Joined by the URL, like both streams of alerts: only what was missed is to be asked for.
     this.#join(message.streams, nowMs);
     this.#recover([...this.#wanted].filter((symbol) => !(symbol in message.streams)), nowMs, true);
-    for (const request of waiting) {
-      request.sentAt = nowMs;
-      this.#send(request.message);
-    }
+    for (const request of waiting) this.#ask(request, nowMs);
+  }
+
+  /** @param {Request} request @param {number} nowMs */
+  #ask(request, nowMs) {
+    const { message } = request;
+    const since = message.type === "subscribe" ? this.#positions.since(message.symbols ?? []) : {};
+    request.sentAt = nowMs;
+    this.#send(Object.keys(since).length > 0 ? { ...message, since } : message);
   }
 
   /** @param {any} message @param {number} nowMs */
@@ -256,8 +268,7 @@ export class Session {
    * @param {string} name @param {boolean} reached @param {number} nowMs */
   #reach(name, reached, nowMs) {
     if (reached !== this.#away.has(name)) return;
-    if (reached) this.#away.delete(name);
-    else this.#away.add(name);
+    this.#away[reached ? "delete" : "add"](name);
     this.#enterLive(nowMs);
   }
 
@@ -271,12 +282,10 @@ export class Session {
   /** Subscribe (again) with `since`: the answer is followed by what was missed, or a snapshot.
    * @param {string[]} names @param {number} nowMs @param {boolean} [joins] not subscribed to yet */
   #recover(names, nowMs, joins) {
-    if (names.length === 0) return;
-    const since = this.#positions.since(names);
-    /** @type {Outgoing} */
-    const message = { type: "subscribe", symbols: names };
-    if (Object.keys(since).length > 0) message.since = since;
-    this.#request(message, { names, joins, sentAt: nowMs });
+    for (let left = names; left.length > 0; left = left.slice(MAX_SYMBOLS)) {
+      const symbols = left.slice(0, MAX_SYMBOLS);
+      this.request({ type: "subscribe", symbols }, nowMs, { names: symbols, joins });
+    }
   }
 
   /** @param {import("./messages.js").ErrorMessage} message @param {number} nowMs */
@@ -284,12 +293,12 @@ export class Session {
     const request = this.#requests.take(message.id);
     const again = request?.joins && message.retry;
     if (message.retry_after_ms !== undefined && (again || message.code === "connection_limit")) {
-      this.#asked = { ms: message.retry_after_ms, at: nowMs };
+      this.#asked = nowMs + message.retry_after_ms;
     }
     // Without it nothing would come: it is sent again with the next connection.
     if (again) return this.#giveUp(message.message, nowMs);
     if (message.id === undefined) this.#lastError = message.message;
-    if (request?.names === null) this.#settle(request, { error: new AraError(message) });
+    if (request && !request.names) this.#settle(request, { error: new AraError(message) });
     else this.#refused(message, request, nowMs);
     this.#enterLive(nowMs);
   }
@@ -301,11 +310,16 @@ export class Session {
     const names = request?.names ?? [];
     this.#emit(message);
     const forbidden = forbiddenSymbols(message);
-    for (const symbol of forbidden) this.#wanted.delete(symbol);
-    this.#positions.forget(forbidden);
+    this.#leave(forbidden);
     const left = names.filter((name) => !forbidden.includes(name));
     if (left.length < names.length) this.#recover(left, nowMs, request?.joins);
     else this.#positions.abandon(names);
+  }
+
+  /** @param {string[]} symbols */
+  #leave(symbols) {
+    for (const symbol of symbols) this.#wanted.delete(symbol);
+    this.#positions.forget(symbols);
   }
 
   /** These symbols are not wanted any more, before they were asked for. @param {string[]} symbols */

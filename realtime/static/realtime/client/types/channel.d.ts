@@ -4,6 +4,7 @@
  * @typedef {object} ChannelOptions
  * @property {Names} [symbols] to subscribe to
  * @property {number} [history] how many earlier updates of each stream to fetch first, at most 300
+ * @property {import("./messages.js").Since} [since] where streams begin: after these positions
  */
 /** @typedef {{ url: () => string, credentials: import("./credentials.js").Credentials, WebSocket?: import("./messages.js").SocketClass, parent: Emitter }} Shared */
 export class Channel extends Emitter {
@@ -14,6 +15,10 @@ export class Channel extends Emitter {
     /** @type {StateMessage} */
     state: StateMessage;
     get connected(): boolean;
+    /** How far each stream was read: what `since` takes. */
+    get positions(): {
+        [name: string]: import("./messages.js").Position;
+    };
     /** The socket of the moment; null if there is none. */
     get socket(): import("./messages.js").Socket | null;
     /** Connect now; while waiting to reconnect, do not wait any longer. */
@@ -28,8 +33,8 @@ export class Channel extends Emitter {
      */
     subscribe(symbols: Names): Promise<import("./messages.js").Subscribed>;
     /** Subscribes to those that the credential allows; what fails comes as the event `error`.
-     * @param {Names} symbols */
-    follow(symbols: Names): void;
+     * @param {Names} symbols @param {import("./messages.js").Since} [since] where they begin */
+    follow(symbols: Names, since?: import("./messages.js").Since): void;
     /** @param {Names} symbols @returns {Promise<import("./messages.js").Unsubscribed>} */
     unsubscribe(symbols: Names): Promise<import("./messages.js").Unsubscribed>;
     /** Any request of the protocol, without its `id`; resolves with the answer.
@@ -50,6 +55,10 @@ export type ChannelOptions = {
      * how many earlier updates of each stream to fetch first, at most 300
      */
     history?: number | undefined;
+    /**
+     * where streams begin: after these positions
+     */
+    since?: import("./messages.js").Since | undefined;
 };
 export type Shared = {
     url: () => string;

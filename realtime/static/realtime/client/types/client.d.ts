@@ -1,9 +1,9 @@
 export class AraClient extends Emitter {
     /** @param {ClientOptions & import("./channel.js").ChannelOptions} [options] */
-    constructor({ channel, symbols, history, url, WebSocket, ...credentials }?: ClientOptions & import("./channel.js").ChannelOptions);
+    constructor(options?: ClientOptions & import("./channel.js").ChannelOptions);
     /** A channel of this client, which is made with its first mention.
      * @param {ChannelName} name @param {import("./channel.js").ChannelOptions} [options] */
-    channel(name: ChannelName, { symbols, history }?: import("./channel.js").ChannelOptions): Channel;
+    channel(name: ChannelName, { symbols, history, since }?: import("./channel.js").ChannelOptions): Channel;
     /** The state of its channel; of several, of the one that is worst off. */
     get state(): import("./messages.js").StateMessage;
     /** Connect now; while waiting to reconnect, do not wait any longer. */

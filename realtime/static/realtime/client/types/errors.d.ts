@@ -8,8 +8,16 @@ export function forbiddenSymbols({ code, details }: {
 export const NOT_CONNECTED: "not_connected";
 /** Raised for a request that failed: an error message of the server, or the loss of the socket. */
 export class AraError extends Error {
-    /** @param {Pick<import("./messages.js").ErrorMessage, "code" | "message"> & Partial<import("./messages.js").ErrorMessage>} message */
-    constructor({ code, message, details, retry, retry_after_ms: wait }: Pick<import("./messages.js").ErrorMessage, "code" | "message"> & Partial<import("./messages.js").ErrorMessage>);
+    /** @param {{ code: string, message: string, details?: { [field: string]: unknown } | null, retry?: boolean, retry_after_ms?: number | null }} message */
+    constructor({ code, message, details, retry, retry_after_ms: wait }: {
+        code: string;
+        message: string;
+        details?: {
+            [field: string]: unknown;
+        } | null;
+        retry?: boolean;
+        retry_after_ms?: number | null;
+    });
     code: string;
     details: {
         [field: string]: unknown;

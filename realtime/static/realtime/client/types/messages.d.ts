@@ -12,6 +12,9 @@ export type StreamInfo = {
 export type Streams = {
     [stream: string]: StreamInfo;
 };
+export type Since = {
+    [stream: string]: Position;
+};
 export type Id = string | number;
 /**
  * What a publisher of market data sends; every other field is possible, too.

@@ -22,6 +22,9 @@ export class Positions {
         behind: string[];
         lost: import("./messages.js").Gap[];
     };
+    /** Where a stream is to begin, unless it stands somewhere already.
+     * @param {string} name @param {import("./messages.js").Position} position */
+    begin(name: string, { epoch, offset }: import("./messages.js").Position): void;
     /** Go on from here, whatever was before: the server gave up on a range, or the stream is new.
      * @param {string} name @param {string | null} epoch @param {number | null} offset */
     start(name: string, epoch: string | null, offset: number | null): Place;

@@ -1,36 +1,13 @@
 /**
- * @typedef {object} Request
- * @property {import("./messages.js").Outgoing & { id: number }} message
- * @property {boolean} repeat it outlives the connection: it is sent again with the next one
- * @property {string[] | null} names of streams that it recovers; nobody waits for its answer
+ * @typedef {object} About
+ * @property {boolean} [repeat] it outlives the connection: it is sent again with the next one
+ * @property {string[]} [names] of streams that it recovers; nobody waits for its answer
  * @property {boolean} [joins] it subscribes to them, too
- * @property {number} sentAt
  */
+/** @typedef {About & { message: import("./messages.js").Outgoing & { id: number }, sentAt: number }} Request */
 export class Requests {
-    /** @param {import("./messages.js").Outgoing} message @param {Partial<Request>} about */
-    add(message: import("./messages.js").Outgoing, about: Partial<Request>): {
-        message: {
-            id: number;
-            type: string;
-            symbols?: string[];
-            since?: {
-                [stream: string]: import("./messages.js").Position;
-            };
-        };
-        /**
-         * it outlives the connection: it is sent again with the next one
-         */
-        repeat: boolean;
-        /**
-         * of streams that it recovers; nobody waits for its answer
-         */
-        names: string[] | null;
-        /**
-         * it subscribes to them, too
-         */
-        joins?: boolean | undefined;
-        sentAt: number;
-    };
+    /** @param {import("./messages.js").Outgoing} message @param {About} [about] */
+    add(message: import("./messages.js").Outgoing, about?: About): Request;
     /** @param {unknown} id */
     take(id: unknown): Request | undefined;
     get all(): Request[];
@@ -38,21 +15,23 @@ export class Requests {
     get subscribingSince(): number;
     #private;
 }
-export type Request = {
-    message: import("./messages.js").Outgoing & {
-        id: number;
-    };
+export type About = {
     /**
      * it outlives the connection: it is sent again with the next one
      */
-    repeat: boolean;
+    repeat?: boolean | undefined;
     /**
      * of streams that it recovers; nobody waits for its answer
      */
-    names: string[] | null;
+    names?: string[] | undefined;
     /**
      * it subscribes to them, too
      */
     joins?: boolean | undefined;
+};
+export type Request = About & {
+    message: import("./messages.js").Outgoing & {
+        id: number;
+    };
     sentAt: number;
 };

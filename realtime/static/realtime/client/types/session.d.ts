@@ -26,18 +26,24 @@ export class Session {
     stop(): void;
     /** Another user: what was seen so far says nothing about their streams. */
     forget(): void;
+    /** What the page has read already. @param {[string, import("./messages.js").Position][]} since */
+    begin(since: [string, import("./messages.js").Position][]): void;
+    /** Where the streams stand, as `begin` takes it. */
+    get positions(): {
+        [name: string]: import("./messages.js").Position;
+    };
     /** @param {string[]} symbols @param {number} nowMs */
     subscribe(symbols: string[], nowMs: number): number;
     /** @param {string[]} symbols @param {number} nowMs */
     unsubscribe(symbols: string[], nowMs: number): number;
     /** Any other request, which fails when the socket is lost before the answer; returns its id.
-     * @param {Outgoing} message @param {number} nowMs */
-    request(message: Outgoing, nowMs: number): number;
+     * @param {Outgoing} message @param {number} nowMs @param {import("./requests.js").About} [about] */
+    request(message: Outgoing, nowMs: number, about?: import("./requests.js").About): number;
     /** Something has happened to the network: does the connection still live? @param {number} nowMs */
     probe(nowMs: number): void;
     /** @param {number} nowMs */
     tick(nowMs: number): void;
-    /** @param {any} message @param {number} nowMs */
+    /** Throws for what is not of the protocol. @param {any} message @param {number} nowMs */
     received(message: any, nowMs: number): void;
     /** The socket is gone. @param {{ code: number, reason: string }} close @param {number} nowMs */
     dropped({ code, reason }: {
