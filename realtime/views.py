@@ -1,13 +1,22 @@
 """The page at `/`, and what Django says at `/ws/…` and `/sse/…`."""
 
+import logging
 from typing import Final
+from urllib.parse import urlencode
 
+from django.conf import settings
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import resolve_url
+from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve
 from django.views.generic import TemplateView
 
 from realtime.api.schema import csrf_header, own_url
+from realtime.conf import conf
 from realtime.standalone.demo import project_command
 from realtime.streams import CHANNELS
+
+logger = logging.getLogger(__name__)
 
 
 class Dashboard(TemplateView):
@@ -21,8 +30,42 @@ class Dashboard(TemplateView):
             api_url=own_url(self.request, "api:schema").removesuffix("schema"),
             csrf_header=csrf_header(),
             ws_url=own_url(self.request, "ws"),
+            user_name=_user_name(self.request),
+            login_url=_login_url(self.request),
+            anonymous_allowed=conf.REALTIME_ALLOW_ANONYMOUS,
             **kwargs,
         )
+
+
+def _user_name(request: HttpRequest) -> str:
+    """Whose session this is; nobody's in projects without sessions, and without the database."""
+    user = getattr(request, "user", None)
+    try:
+        return str(user.get_username()) if user is not None and user.is_authenticated else ""
+    except DatabaseError as exc:
+        logger.error("the page does not know its user: %s", exc)
+        return ""
+
+
+def _login_url(request: HttpRequest) -> str:
+    """Where people log in and come back from: LOGIN_URL, else the admin; "" where neither is."""
+    for name in (settings.LOGIN_URL, "admin:login"):
+        url = _existing_url(str(name))
+        if url:
+            separator = "&" if "?" in url else "?"
+            return f"{url}{separator}{urlencode({'next': request.get_full_path()})}"
+    return ""
+
+
+def _existing_url(name: str) -> str:
+    """A URL, or that of a name; "" for what this project does not have."""
+    try:
+        url = resolve_url(name)
+        if url.startswith("/"):  # Django's default is there in few projects
+            resolve("/" + url.split("?")[0].removeprefix(get_script_prefix()).lstrip("/"))
+    except (NoReverseMatch, Resolver404):
+        return ""
+    return url
 
 
 def _from_this_machine(request: HttpRequest) -> bool:

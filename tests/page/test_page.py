@@ -155,7 +155,7 @@ async def test_a_bad_credential_is_told_and_not_tried_again(
     closed = visit.page.locator(".socket[data-phase=closed] .socket-state")
     await expect(closed).to_have_text(["Closed (4401)"] * 3)
     await expect(visit.page.locator("#token-error")).to_have_text(re.compile("credential"))
-    await visit.page.get_by_role("button", name="Go anonymous").click()
+    await visit.page.get_by_role("button", name="Forget it").click()
     await visit.live()
     assert visit.complaints == []
 

@@ -5,20 +5,23 @@ import contextlib
 
 from playwright.async_api import ConsoleMessage, Locator, Page, expect
 
-from tests.patience import scaled
+from tests.patience import PATIENCE
 
 # A machine with two cores runs a browser, a server and a feed for these tests.
-expect.set_options(timeout=scaled(20_000))
+expect.set_options(timeout=PATIENCE * 1000)
 
 
 class Proxy:
-    """A TCP proxy on a loopback port that can be cut, and healed on the same port."""
+    """A TCP proxy on a loopback port that can be cut or silent, and healed on the same port."""
 
     def __init__(self, target: int) -> None:
         self.target = target
         self.port = 0
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        # Cleared: nothing gets through, and nobody is told.
+        self.flowing = asyncio.Event()
+        self.flowing.set()
 
     async def heal(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
@@ -44,18 +47,18 @@ class Proxy:
             writer.transport.abort()
             return
         try:
-            await asyncio.gather(_copy(reader, back), _copy(there, writer))
+            await asyncio.gather(self._copy(reader, back), self._copy(there, writer))
         finally:
             writer.transport.abort()
             back.transport.abort()
 
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                await self.flowing.wait()
+                writer.write(data)
+                await writer.drain()
+        writer.close()
 
 
 class Visit:
@@ -77,6 +80,16 @@ class Visit:
     async def live(self) -> None:
         """Wait until all three sockets are."""
         await expect(self.page.locator(".socket[data-phase=live]")).to_have_count(3)
+
+    @property
+    def notice(self) -> Locator:
+        """The sentence about the connections."""
+        return self.page.locator("[data-notice] p")
+
+    @property
+    def said(self) -> Locator:
+        """What screen readers were told last."""
+        return self.page.locator("[data-announcer]")
 
     async def add(self, symbol: str) -> Locator:
         """Add a symbol through the form; returns its card."""

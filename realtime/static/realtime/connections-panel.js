@@ -24,7 +24,6 @@ export class ConnectionsPanel {
     const tile = new ConnectionTile(name, channel, {
       onPhase(phase) {
         if (phase === "live") tile.measureRoundTrip();
-        if (phase === "waiting") announce(`${name}: connection lost, reconnecting`);
         if (phase === "closed") announce(`${name}: closed`);
       },
     });

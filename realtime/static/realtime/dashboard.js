@@ -4,6 +4,7 @@ import { AlertPanel } from "./alert-panel.js";
 import { ChartPanel } from "./chart-panel.js";
 import { AraClient } from "./client/index.js";
 import { addCopyButtons } from "./commands.js";
+import { ConnectionNotice } from "./connection-notice.js";
 import { ConnectionsPanel } from "./connections-panel.js";
 import { CredentialPanel } from "./credential-panel.js";
 import { PageCredential } from "./page-credential.js";
@@ -13,12 +14,21 @@ import { SymbolCards } from "./symbol-cards.js";
 import { SymbolForm } from "./symbol-form.js";
 
 const find = (selector) => document.querySelector(selector);
-const { ws, api, csrfHeader, csrfToken, symbols: named } = document.body.dataset;
-const symbols = named.split(/\s+/).filter(Boolean);
+const { dataset } = document.body;
+const symbols = dataset.symbols.split(/\s+/).filter(Boolean);
 
-// `/ws`, or below it what the project has put before it.
-const client = new AraClient({ url: ws, symbols, history: 120 });
-const credential = new PageCredential();
+const credential = new PageCredential({
+  user: dataset.user,
+  anonymousAllowed: dataset.anonymous === "allowed",
+});
+const csrf = { header: dataset.csrfHeader, token: dataset.csrfToken };
+const rest = new Rest({ root: dataset.api, credential, csrf });
+const client = new AraClient({
+  url: dataset.ws, // `/ws`, or below it what the project has put before it
+  symbols,
+  history: 120,
+  getTicket: ({ reason }) => credential.ticket(reason, rest, page.userChanged),
+});
 
 // What every panel gets. Panels with a method `userChanged` are told when the credential is another.
 const page = {
@@ -27,12 +37,14 @@ const page = {
   market: client.channel("market-data"),
   predictions: client.channel("predictions", { symbols }),
   alerts: client.channel("alerts", { history: 20 }),
-  rest: new Rest({ root: api, credential, csrf: { header: csrfHeader, token: csrfToken } }),
+  rest,
   announce(text) {
     find("[data-announcer]").textContent = text;
   },
   userChanged() {
     for (const panel of panels) panel.userChanged?.();
+    if (credential.missing) client.close();
+    else client.setToken(""); // connects again; the credential comes from getTicket
   },
 };
 
@@ -45,6 +57,7 @@ const cards = new SymbolCards(find("[data-cards]"), page, {
 });
 const form = new SymbolForm(find('[data-form="symbol"]'), addSymbol);
 const panels = [
+  new ConnectionNotice(find("[data-notice]"), page),
   new ConnectionsPanel(find(".sockets"), page),
   new CredentialPanel(find(".credential"), page),
   new AlertPanel(find(".alerts"), page),
@@ -71,4 +84,4 @@ function removeSymbol(symbol) {
 
 for (const symbol of symbols) cards.add(symbol);
 addCopyButtons(document);
-client.connect();
+if (!credential.missing) client.connect();
