@@ -14,6 +14,8 @@ from tests.distributions import PROJECT, Distributions, build_distributions
 from tests.processes import ROOT
 from tests.test_locks import pins, ranges
 
+VENDORED = "realtime/static/realtime/vendor/lightweight-charts"
+
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
@@ -57,12 +59,18 @@ def test_the_metadata_says_what_it_is(built: Distributions) -> None:
     metadata = built.metadata
     assert metadata["Name"] == "ara-realtime"
     assert metadata["Version"] == VERSION
-    assert metadata["License-Expression"] == "MIT"
+    assert metadata["License-Expression"] == "MIT AND Apache-2.0"
     assert metadata["Requires-Python"] == PROJECT["requires-python"]
     assert metadata.get_payload() == (ROOT / "README.md").read_text()
     with zipfile.ZipFile(built.wheel) as archive:
-        name = f"ara_realtime-{VERSION}.dist-info/licenses/LICENSE"
-        assert archive.read(name) == (ROOT / "LICENSE").read_bytes()
+        licences = f"ara_realtime-{VERSION}.dist-info/licenses"
+        for name in ("LICENSE", f"{VENDORED}/LICENSE", f"{VENDORED}/NOTICE"):
+            assert archive.read(f"{licences}/{name}") == (ROOT / name).read_bytes()
+
+
+def test_the_wheel_holds_the_library_for_charts_once(built: Distributions) -> None:
+    held = [name for name in built.wheel_names if name.endswith("lightweight-charts.js")]
+    assert held == [f"{VENDORED}/lightweight-charts.js"]
 
 
 def test_the_versions_of_python_are_those_that_are_tested() -> None:

@@ -44,6 +44,7 @@ def written_here() -> list[Path]:
     """Text of this project: neither vendored, nor made by Django, nor quoted."""
     names = ["*.py", "*.md", "*.html", "*.js", "*.mjs"]
     foreign = [":!*/migrations/*", ":!tests/customer_document.md", ":!tests/asyncapi"]
+    foreign.append(":!*/vendor/*")
     command = ["git", "ls-files", "-z", *names, *foreign]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).exists()]
