@@ -49,7 +49,7 @@ const page = {
 };
 
 const requests = new PredictionRequests(page);
-const chart = new ChartPanel(find("[data-chart]"), page);
+const chart = new ChartPanel(find("[data-chart]"), { ...page, requests });
 const cards = new SymbolCards(find("[data-cards]"), page, {
   predict: (card) => requests.request(card.symbol, (...how) => card.showRequest(...how)),
   chart: (card) => chart.open(card.symbol),
@@ -75,6 +75,7 @@ async function addSymbol(symbol) {
 }
 
 function removeSymbol(symbol) {
+  if (chart.symbol === symbol) chart.close();
   cards.remove(symbol);
   for (const channel of [page.market, page.predictions]) {
     channel.unsubscribe([symbol]).catch(() => {}); // not connected: not subscribed again either
@@ -85,3 +86,4 @@ function removeSymbol(symbol) {
 for (const symbol of symbols) cards.add(symbol);
 addCopyButtons(document);
 if (!credential.missing) client.connect();
+if (!credential.missing) chart.openNamed((symbol) => cards.has(symbol));
