@@ -72,6 +72,44 @@ test("positions that were read can be given, in any case, and are kept", () => {
   assert.deepEqual(client.channel("alerts", { since: { all: at } }).positions, { all: at });
 });
 
+/** A client whose socket has greeted, and that socket. */
+async function greeted() {
+  let socket;
+  class Opened extends Unopened {
+    constructor(...args) {
+      super(...args);
+      socket = this;
+    }
+  }
+  const client = new AraClient({ url, WebSocket: Opened });
+  client.connect();
+  await new Promise((resolve) => setTimeout(resolve));
+  socket.onmessage({ data: '{"type": "connected", "authenticated": false, "streams": {}}' });
+  return { client, socket };
+}
+
+for (const data of [
+  "nonsense", "", "null", "7", '"text"', "[]", "{}", '{"type": 7}', '{"type": null}', new Blob(["{}"]),
+  '{"type": "ping"}', '{"type": "subscribed"}',
+]) {
+  test(`after ${String(data) || "an empty message"} the client connects again`, async () => {
+    const { client, socket } = await greeted();
+    socket.onmessage({ data });
+    assert.equal(client.state.phase, "waiting");
+    assert.match(client.state.reason, /not of the protocol/);
+    client.close();
+  });
+}
+
+test("a message of a type that is not known yet is an event, and ends nothing", async () => {
+  const { client, socket } = await greeted();
+  const seen = [];
+  client.on("of_tomorrow", (message) => seen.push(message.text));
+  socket.onmessage({ data: '{"type": "of_tomorrow", "text": "hello"}' });
+  assert.deepEqual([seen, client.state.phase], [["hello"], "live"]);
+  client.close();
+});
+
 test("one client opens a socket for each channel", async () => {
   const sockets = await opened({}, (client) => {
     client.channel("predictions");

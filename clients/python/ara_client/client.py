@@ -9,13 +9,13 @@ from typing import Any, Self, TypeVar
 from ara_client import events
 from ara_client.calls import Calls
 from ara_client.connector import Connector, GetToken, Lost, receive
-from ara_client.errors import RequestFailed, Unreachable, is_terminal, refusal
+from ara_client.errors import NotAnAraServer, RequestFailed, Unreachable, is_terminal, refusal
 from ara_client.events import Alert, MarketData, Prediction
 from ara_client.gate import AlertGate, Severity
 from ara_client.positions import Position
 from ara_client.rest import Rest
 from ara_client.session import MAX_HISTORY, Channel, Session
-from ara_client.subscription import Subscription, positions_of, upper
+from ara_client.subscription import MALFORMED, Subscription, positions_of, upper
 
 # Where to go on: of several streams by name, of a single one as it is; a text is `epoch:offset`.
 Since = Mapping[str, Position | str] | Position | str
@@ -125,14 +125,13 @@ class Client(Calls):
             request = {"type": "request_prediction", "symbol": symbol, "horizon": horizon, "id": 1}
             await connection.send(json.dumps(request))
             while True:
-                message = json.loads(await receive(connection) or "")
-                if message["type"] == "error":
-                    raise RequestFailed(
-                        message["code"], message["message"], details=message.get("details"),
-                        retry=message["retry"],
-                    )  # fmt: skip
-                if message["type"] == "prediction_update" and message.get("request_id"):
-                    return events.prediction(message)
+                text = await receive(connection) or ""
+                try:
+                    found = _predicted(json.loads(text))
+                except MALFORMED as exc:
+                    raise NotAnAraServer(self._connector.foreign(text)) from exc
+                if found is not None:
+                    return found
 
     @staticmethod
     def _ended(exc: Lost) -> Exception:
@@ -179,3 +178,14 @@ class Client(Calls):
         ended = {each for each in self._subscriptions if each.ended}
         self._subscriptions = (self._subscriptions - ended) | {subscription}
         return subscription
+
+
+def _predicted(message: Mapping[str, Any]) -> Prediction | None:
+    """The prediction that was asked for, if this message has it; raises RequestFailed."""
+    if message["type"] == "error":
+        raise RequestFailed(
+            message["code"], message["message"], details=message.get("details"),
+            retry=message["retry"],
+        )  # fmt: skip
+    is_answer = message["type"] == "prediction_update" and message.get("request_id")
+    return events.prediction(message) if is_answer else None

@@ -76,6 +76,10 @@ class Connector:
         self._credential = _checked(token)
         return self._credential
 
+    def foreign(self, text: str) -> str:
+        """What to say about a message that is not of the protocol."""
+        return f"{self.ws} sent what is not of the protocol: {text[:200]!r}"
+
     async def open(self, path: str) -> ClientConnection:
         """A connection to this path; raises Lost and AraError."""
         token = await self.credential()
@@ -108,7 +112,7 @@ async def receive(connection: ClientConnection, seconds: float | None = None) ->
         return None
     except ConnectionClosed as exc:
         raise _lost(exc) from exc
-    return text if isinstance(text, str) else text.decode()
+    return text if isinstance(text, str) else text.decode(errors="replace")
 
 
 def _lost(exc: ConnectionClosed) -> Lost:

@@ -34,6 +34,8 @@ logger: Final = logging.getLogger("ara_client")
 
 U = TypeVar("U", MarketData, Prediction, Alert)
 
+# What reading a message raises that is not of the protocol.
+MALFORMED: Final = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 # So many events wait for their reader; then the socket is not read, and the server folds.
 MAX_WAITING: Final = 1000
 _TICK_SECONDS: Final = 0.25
@@ -252,8 +254,8 @@ class Subscription(Generic[U]):
         try:
             message = json.loads(text)
             effects = self._session.received(message, time.monotonic())
-        except (ValueError, KeyError, TypeError, AttributeError) as exc:
-            reason = f"{self._connector.ws} sent what is not of the protocol: {text[:200]!r}"
+        except MALFORMED as exc:
+            reason = self._connector.foreign(text)
             if not self._live.is_set():
                 raise NotAnAraServer(reason) from exc
             raise Lost(BROKEN, reason) from exc

@@ -192,7 +192,11 @@ export class Channel extends Emitter {
     this.#socket = socket;
     socket.onmessage = (/** @type {MessageEvent} */ event) => {
       if (this.#socket !== socket) return;
-      this.#session.received(JSON.parse(event.data), now());
+      try {
+        this.#session.received(JSON.parse(event.data), now());
+      } catch {
+        return this.#dropped({ code: 1006, reason: "a message is not of the protocol" });
+      }
       this.#run();
     };
     socket.onclose = (/** @type {CloseEvent} */ event) => {
