@@ -1,5 +1,6 @@
-"""API keys in the admin, in a real browser: what a person does with them."""
+"""API keys and alert rules in the admin, in a real browser: what a person does with them."""
 
+import json
 import re
 from collections.abc import AsyncIterator, Callable
 
@@ -84,3 +85,63 @@ async def test_going_back_does_not_show_a_key_again(page: Page) -> None:
     await expect(page.locator("#result_list tbody tr")).to_have_count(1)
     await page.go_back()
     assert raw not in await page.content()
+
+
+async def test_a_rule_is_composed_tried_and_saved_without_writing_json(page: Page) -> None:
+    await page.goto("/admin/realtime/alertrule/add/")
+    await page.get_by_label("Everybody").check()
+    await page.get_by_label("Symbols").fill("AAPL, MSFT")
+    await page.get_by_role("button", name="Add a group").first.click()
+    row = page.locator(".rule-rows .rule-rows .rule-row")
+    await row.get_by_label("Condition", exact=True).select_option("percent_move")
+    await row.get_by_label("Value (%)").fill("2,5")
+    await row.get_by_label("Direction").select_option("down")
+
+    # What is wrong stands where it is, and is gone when it is right.
+    await page.get_by_role("button", name="How often would it have fired?").click()
+    await expect(row.locator(".problem")).to_have_text("Expected float, got str.")
+    await row.get_by_label("Value (%)").fill("2.5")
+    await page.get_by_role("button", name="How often would it have fired?").click()
+    await expect(page.locator("[data-summary]")).to_contain_text("no such past of these symbols")
+    await expect(row.locator(".problem")).to_be_empty()
+
+    move = {"type": "percent_move", "value": 2.5, "window": 300, "direction": "down"}
+    above = {"type": "above", "value": 150}
+    written = {
+        "symbols": ["AAPL", "MSFT"],
+        "conditions": [above, {"type": "any", "conditions": [move]}],
+    }
+    json_input = page.locator("#id_definition")
+    assert json.loads(await json_input.input_value()) == written
+    await page.get_by_role("button", name="Save", exact=True).click()
+    await page.locator("#result_list tbody a").first.click()
+    assert json.loads(await json_input.input_value()) == written
+
+
+async def test_json_that_is_written_changes_the_inputs(page: Page) -> None:
+    await page.goto("/admin/realtime/alertrule/add/")
+    await page.get_by_text("As JSON").click()
+    json_input = page.locator("#id_definition")
+    await json_input.fill('{"symbols": ["IBM"], "escalate_to": 3, "conditions": [{"type": "any"')
+    await expect(page.get_by_text("This is not a JSON object.")).to_be_visible()
+    rule = {"symbol": "IBM", "condition": "stale", "seconds": 7200, "escalate_to": 3}
+    await json_input.fill(json.dumps(rule))
+    await expect(page.get_by_text("This is not a JSON object.")).to_be_hidden()
+    row = page.locator(".rule-row")
+    await expect(row.get_by_label("For", exact=True)).to_have_value("2")
+    await expect(row.get_by_label("Unit")).to_have_value("h")
+    await page.get_by_label("Symbols").fill("MSFT")
+    assert json.loads(await json_input.input_value()) == {
+        "symbols": ["MSFT"],
+        "conditions": [{"type": "stale", "seconds": 7200}],
+        "escalate_to": 3,
+    }
+
+
+async def test_what_saving_refuses_is_shown_at_its_row(page: Page) -> None:
+    await page.goto("/admin/realtime/alertrule/add/")
+    await page.get_by_label("Everybody").check()
+    await page.locator(".rule-row").get_by_label("Value").fill("")
+    await page.get_by_role("button", name="Save", exact=True).click()
+    problem = page.locator(".rule-row .problem")
+    await expect(problem).to_have_text(re.compile("missing required field", re.IGNORECASE))

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
@@ -83,6 +84,61 @@ def test_a_rule_is_tried_on_the_past_with_a_button(olga: Client) -> None:
     page = " ".join(olga.post(dry_run, {"past": "history"}).text.split())
     assert "Fired <strong>1</strong> times" in page
     assert "<strong>2</strong> times, in 4 updates" in page
+
+
+def ask(client: Client, view: str, body: Any) -> Any:
+    path = reverse("admin:realtime_alertrule_changelist") + view
+    return client.post(path, json.dumps(body), "application/json")
+
+
+def test_a_rule_is_tried_before_it_is_saved(olga: Client) -> None:
+    for price in (149, 151, 149, 152):
+        broadcast_market_data("AAPL", {"price": price})
+    report = ask(olga, "dry-run/", {**RULE, "past": "history"}).json()
+    assert (report["fired"], report["fired_without_cooldown"]) == (1, 2)
+    preview = ask(olga, "preview/", {**RULE, "message": "{price}"}).json()
+    assert preview["message"] == "152"
+    assert not AlertRule.objects.exists()
+
+
+@pytest.mark.parametrize("view", ["dry-run/", "preview/"])
+def test_what_is_wrong_with_the_form_is_told_by_field(olga: Client, view: str) -> None:
+    answer = ask(olga, view, {**RULE, "cooldown": "soon"})
+    assert (answer.status_code, list(answer.json())) == (400, ["cooldown"])
+
+
+@pytest.mark.parametrize(
+    ("permission", "status"), [("view", 403), ("add", 200), ("change", 200), (None, 403)]
+)
+def test_rules_are_tried_by_those_who_make_them(
+    transactional_db: None, client: Client, permission: str | None, status: int
+) -> None:
+    user = User.objects.create_user("staff", is_staff=True)
+    if permission is not None:
+        user.user_permissions.add(Permission.objects.get(codename=f"{permission}_alertrule"))
+    client.force_login(user)
+    assert ask(client, "preview/", RULE).status_code == status
+
+
+@pytest.mark.parametrize("view", ["dry-run/", "preview/"])
+def test_a_foreign_page_tries_nothing(transactional_db: None, view: str) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(personas.olga())
+    assert ask(client, view, RULE).status_code == 403
+    key = personas.bob_key()[1]
+    path = reverse("admin:realtime_alertrule_changelist") + view
+    answer = Client().post(path, RULE, "application/json", headers={"X-API-Key": key})
+    assert answer.status_code == 302  # to the login
+
+
+def test_a_rule_can_be_read_by_those_who_may_not_change_it(olga: Client, client: Client) -> None:
+    save(olga, RULE)
+    user = User.objects.create_user("viewer", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_alertrule"))
+    client.force_login(user)
+    page = client.get(reverse("admin:realtime_alertrule_change", args=[AlertRule.objects.get().pk]))
+    assert "&quot;conditions&quot;" in page.text
+    assert "<textarea" not in page.text.partition('<template id="rule-form">')[0]
 
 
 def test_selected_rules_are_paused_and_resumed_and_deleted(olga: Client) -> None:

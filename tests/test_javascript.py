@@ -4,11 +4,13 @@ import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
+import msgspec
 import pytest
 
 from realtime import protocol, streams
+from realtime.alerts.conditions import MAX_DEPTH, Leaf
 from realtime.protocol import CloseCode, ErrorCode, ServerMessage
 from tests.conftest import require_program
 from tests.processes import ROOT
@@ -69,3 +71,34 @@ def test_the_page_speaks_the_version_of_the_server(constants: dict[str, Any]) ->
     assert constants["PROTOCOL_VERSION"] == protocol.PROTOCOL_VERSION
     assert constants["SUBPROTOCOL"] == protocol.SUBPROTOCOL
     assert sorted(constants["CHANNELS"]) == sorted(streams.CHANNELS)
+
+
+CONDITIONS_OF_FORM = """
+const { FIELDS, MAX_DEPTH, TYPES } = await import(URL);
+const fields = (type) => Object.fromEntries(
+  TYPES[type].fields.map((name) => {
+    const { optional = false, default: usual = null, choices = {} } = FIELDS[name];
+    return [name, [optional || usual !== null, Object.keys(choices).sort()]];
+  }),
+);
+const types = Object.fromEntries(Object.keys(TYPES).map((type) => [type, fields(type)]));
+console.log(JSON.stringify({ types, depth: MAX_DEPTH }));
+"""
+
+
+def test_the_form_of_a_rule_has_the_conditions_of_the_server() -> None:
+    url = json.dumps((SCRIPTS / "rule-conditions.js").as_uri())
+    script = CONDITIONS_OF_FORM.replace("URL", url)
+    form = json.loads(node("--input-type=module", "--eval", script))
+    expected = {
+        kind.__struct_config__.tag: {
+            field.name: [not field.required, sorted(choices(field.type))]
+            for field in msgspec.structs.fields(kind)
+        }
+        for kind in get_args(Leaf)
+    }
+    assert form == {"types": expected, "depth": MAX_DEPTH}
+
+
+def choices(kind: object) -> tuple[str, ...]:
+    return get_args(kind) if get_origin(kind) is Literal else ()

@@ -4,7 +4,8 @@
   forms of these rows.
 - `base`: the security headers of all of these pages.
 - `groups`: what the members of a group may read.
-- `alerts`, `bars`, `predictions`: stored rows. `login`: limits login attempts.
+- `alerts`, `bars`, `predictions`: stored rows. `rule_trial`: rules that are not saved.
+- `login`: limits login attempts.
 """
 
 from realtime.admin import alerts, bars, groups, keys, login, predictions, webhooks

@@ -16,9 +16,12 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
 from realtime.admin.base import GuardedAdmin
+from realtime.admin.rule_trial import AdminDryRunView, AdminPreviewView
 from realtime.alerts.dry_run import PASTS, Busy, Past, TooMuch, try_out
 from realtime.alerts.rule_editing import definition_of, delete_rules, fill, save_rule
 from realtime.alerts.rules import Definition, InvalidRule, parse_rule
+from realtime.api.alerts import UnsavedRuleView
+from realtime.api.schema import csrf_header
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import (
     Alert,
@@ -63,6 +66,14 @@ class DefinitionField(forms.JSONField):
         return super().bound_data(data, initial)
 
 
+class DefinitionInput(forms.Textarea):
+    """JSON, which a script turns into inputs for the fields of a rule."""
+
+    class Media:
+        js = [forms.Script("realtime/admin_rule.js", type="module")]
+        css = {"all": ["realtime/rules.css", "realtime/admin_rule.css"]}
+
+
 class AlertRuleForm(_ModelForm):
     """The definition as JSON; what is wrong with it is said with its field."""
 
@@ -74,7 +85,7 @@ class AlertRuleForm(_ModelForm):
     )
     definition = DefinitionField(
         initial=EXAMPLE,
-        widget=forms.Textarea(attrs={"rows": 14, "cols": 80}),
+        widget=DefinitionInput(attrs={"rows": 14, "cols": 80}),
         help_text="symbols, conditions, match, severity, message, for, cooldown, once, "
         "active_hours, expires_at: see “Alert rules” in the documentation.",
     )
@@ -201,8 +212,24 @@ class AlertRuleAdmin(GuardedAdmin[AlertRule]):
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.dry_run_view)
-        url = path("<path:object_id>/dry-run/", view, name="realtime_alertrule_dry_run")
-        return [url, *super().get_urls()]
+        of_form: dict[str, type[UnsavedRuleView]] = {
+            "dry-run/": AdminDryRunView,
+            "preview/": AdminPreviewView,
+        }
+        return [
+            *(
+                path(at, self.admin_site.admin_view(tried.as_view(model_admin=self)))
+                for at, tried in of_form.items()
+            ),
+            path("<path:object_id>/dry-run/", view, name="realtime_alertrule_dry_run"),
+            *super().get_urls(),
+        ]
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        context["csrf_header"] = csrf_header()
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def dry_run_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         rule: AlertRule | None = self.get_object(request, unquote(object_id))

@@ -1,5 +1,6 @@
 """`alert-rules`: users manage their own rules. `alerts`: their inbox."""
 
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 from asgiref.sync import async_to_sync
@@ -236,9 +237,17 @@ class ResumeAlertRuleView(PauseAlertRuleView):
     paused = False
 
 
-class DryRunView(ApiView):
+class UnsavedRuleView(ApiView):
+    """About a rule that is not made; the admin has subclasses for operators."""
+
     permission_classes = [OwnsAlerts]
 
+    def check(self, definition: Definition) -> None:
+        """Raise InvalidRule for a rule that this user may not have."""
+        check_allowed(definition, identity_of(self.request))
+
+
+class DryRunView(UnsavedRuleView):
     @extend_schema(
         operation_id="dry_run_alert_rule",
         summary="How often a rule would have fired, with and without its cooldown",
@@ -250,7 +259,7 @@ class DryRunView(ApiView):
         past = raw.pop("past", "history") if isinstance(raw, dict) else "history"
         if past not in PASTS:
             raise ValidationError({"past": [f"Must be one of {', '.join(PASTS)}."]})
-        definition = _definition(raw, request)
+        definition = _parsed(raw, self.check)
         user_id = identity_of(request).user_id
         try:
             [report] = async_to_sync(try_out)([definition], cast(Past, past), user_id)
@@ -265,9 +274,7 @@ class DryRunView(ApiView):
         return Response(report)
 
 
-class PreviewView(ApiView):
-    permission_classes = [OwnsAlerts]
-
+class PreviewView(UnsavedRuleView):
     @extend_schema(
         operation_id="preview_alert_rule",
         summary="What an alert of a rule would say now. The rule is not made",
@@ -278,7 +285,7 @@ class PreviewView(ApiView):
         check_rate(request, 1)
         raw = dict(request.data) if isinstance(request.data, dict) else request.data
         symbol = raw.pop("for_symbol", None) if isinstance(raw, dict) else None
-        definition = _definition(raw, request)
+        definition = _parsed(raw, self.check)
         try:
             return Response(preview(definition, symbol))
         except InvalidRule as exc:
@@ -289,11 +296,15 @@ class PreviewView(ApiView):
 
 def _definition(raw: object, request: Request) -> Definition:
     """A rule that this user may have; raises ValidationError with the field."""
+    return _parsed(raw, lambda definition: check_allowed(definition, identity_of(request)))
+
+
+def _parsed(raw: object, check: Callable[[Definition], None]) -> Definition:
     if isinstance(raw, dict):
         raw = {name: value for name, value in raw.items() if name not in READ_ONLY}
     try:
         definition = parse_rule(raw)
-        check_allowed(definition, identity_of(request))
+        check(definition)
     except InvalidRule as exc:
         raise ValidationError({exc.field or "rule": [exc.reason]}) from exc
     return definition
