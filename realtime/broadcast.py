@@ -29,7 +29,7 @@ from django.utils.module_loading import import_string
 from redis.exceptions import RedisError
 
 from realtime import protocol
-from realtime.bars.candles import doubts
+from realtime.bars.ticks import doubts
 from realtime.conf import conf, spelled
 from realtime.db import OUTAGES, in_database, reconnecting
 from realtime.delivery import recording, unstored

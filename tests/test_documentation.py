@@ -235,7 +235,7 @@ ROOMS = [
         "pages",
         "isolation",
     },
-    {"bars.candles"},
+    {"bars.candles", "bars.ticks"},
     {"protocol", "asyncapi", "asyncapi_fields", "update_data"},
     {"payloads"},
     {"delivery"},

@@ -23,7 +23,7 @@ from realtime.alerts.conditions import (
 )
 from realtime.alerts.rule_state import Rule, RuleState, SavedRule
 from realtime.alerts.watches import MetricSeries, Watch, Window, percent
-from realtime.bars.candles import corrected_id
+from realtime.bars.ticks import corrected_id
 from realtime.streams import Channel
 from realtime.values import number
 

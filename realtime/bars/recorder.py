@@ -19,18 +19,9 @@ from typing import Final, TypeVar
 from django.db import Error as DatabaseError
 
 from realtime import workers
-from realtime.bars.candles import (
-    BarKey,
-    BarSeries,
-    Candle,
-    Candles,
-    InvalidTick,
-    Price,
-    corrected_id,
-    corrected_price,
-    read_price,
-)
+from realtime.bars.candles import BarKey, BarSeries, Candle, Candles
 from realtime.bars.store import StaleCheckpoint, load_positions, store
+from realtime.bars.ticks import InvalidTick, Price, corrected_id, corrected_price, read_price
 from realtime.cancelling import cancel, run_until
 from realtime.conf import conf
 from realtime.db import in_database

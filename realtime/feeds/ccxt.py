@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any, Final, Literal, TypeVar
 
-from realtime.bars.candles import FUTURE
+from realtime.bars.ticks import FUTURE
 from realtime.extras import MissingExtra, extra
 from realtime.feeds.connections import (
     ConnectionLost,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
-from realtime.bars.candles import FUTURE
+from realtime.bars.ticks import FUTURE
 from realtime.cancelling import cancel
 from realtime.feeds.csv_bars import FeedError
 from realtime.feeds.ticks import Correction, Tick

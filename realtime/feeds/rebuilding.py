@@ -6,16 +6,8 @@ from dataclasses import replace
 from datetime import datetime
 from functools import reduce
 
-from realtime.bars.candles import (
-    Candle,
-    InvalidTick,
-    Price,
-    bar_start,
-    corrected_id,
-    corrected_price,
-    read_price,
-    tick_candle,
-)
+from realtime.bars.candles import Candle, bar_start, tick_candle
+from realtime.bars.ticks import InvalidTick, Price, corrected_id, corrected_price, read_price
 
 Said = tuple[Mapping[str, object], datetime]  # the data of an update, and when it was published
 _Right = tuple[float | None, float | None]  # price and volume as they should have been

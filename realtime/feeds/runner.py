@@ -17,7 +17,8 @@ from typing import Final
 
 from realtime import broadcast, workers
 from realtime.aside import set_aside
-from realtime.bars.candles import FUTURE, REMEMBERED, InvalidTick, corrected_price, read_price
+from realtime.bars.candles import REMEMBERED
+from realtime.bars.ticks import FUTURE, InvalidTick, corrected_price, read_price
 from realtime.broadcast import Broadcast, InvalidUpdate, PublishFailed
 from realtime.cancelling import cancel, run_until
 from realtime.feeds.csv_bars import FeedError

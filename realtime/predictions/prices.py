@@ -18,7 +18,7 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from realtime import broadcast, protocol
-from realtime.bars.candles import InvalidTick, corrected_id, corrected_price
+from realtime.bars.ticks import InvalidTick, corrected_id, corrected_price
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import Bar
 from realtime.predictions.fields import later

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.bars.candles import BarKey, Candle, Candles, InvalidTick, read_price
+from realtime.bars.candles import BarKey, Candle, Candles
+from realtime.bars.ticks import InvalidTick, read_price
 from realtime.feeds.csv_bars import DailyBar
 from realtime.feeds.replay import bar_tick
 

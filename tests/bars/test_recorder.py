@@ -24,8 +24,9 @@ from django.db import connection
 from pytest_django import Settings
 
 from realtime.bars import store
-from realtime.bars.candles import Candles, read_price
+from realtime.bars.candles import Candles
 from realtime.bars.recorder import run_recorder
+from realtime.bars.ticks import read_price
 from realtime.broadcast import abroadcast_many, market_data_update
 from realtime.models import Bar, RecordedPosition
 from realtime.protocol import Position
