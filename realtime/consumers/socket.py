@@ -14,9 +14,10 @@ from channels.layers import BaseChannelLayer, get_channel_layer
 from realtime import protocol
 from realtime.conf import conf
 from realtime.consumers.events import Events, fault_of, report
+from realtime.delivery.asgi_socket import open_socket
 from realtime.delivery.layers import StreamLayer, loop_layer
 from realtime.delivery.process_layer import UPDATE, Message
-from realtime.delivery.sockets import Socket, open_socket
+from realtime.delivery.sockets import Socket
 from realtime.limits.rates import Allowance
 from realtime.protocol import CloseCode, ErrorCode, ProtocolError
 

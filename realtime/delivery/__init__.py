@@ -11,7 +11,7 @@
   small.
 - `readers`: a rate limit or an alert filter before a socket. `outbox`: what waits for one
   client.
-- `sockets`: two ways to send. `cork`: joins writes. `heartbeat`: the timer of pings.
+- `sockets`, `asgi_socket`: two ways to send. `cork`: joins writes. `heartbeat`: the timer of pings.
 - `follow`: reads streams inside the server. `unstored`: alerts that are in no inbox yet.
 - `rhythm`: when a stream has been quiet for too long. `staleness`: tells its readers.
 - `readiness`: whether a probe hears that the process accepts new connections.

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection
 
 from realtime.broadcast import Broadcast, abroadcast_many, alert_update, market_data_update
+from realtime.delivery.asgi_socket import AsgiSocket, open_socket
 from realtime.delivery.cork import Cork
-from realtime.delivery.sockets import AsgiSocket, PreparedSocket, Socket, open_socket
+from realtime.delivery.sockets import PreparedSocket, Socket
 from realtime.delivery.updates import frame
 from realtime.protocol import CloseCode
 from realtime.streams import Stream
