@@ -122,7 +122,7 @@ class _Lease:
             replayed += its_replayed
         done.update(dict(zip(TALLIED, (sent, folded, replayed), strict=True)))
         if self._fanout is not None:
-            done["lost"] = self._fanout.lost
+            done["lost"] = self._fanout.losses.total
         done["late_us"] = int(late * 1e6)
         done.update(_usage())
         self._published = Counter({f"{_DONE}{name}": number for name, number in done.items()})

@@ -5,6 +5,7 @@
   connections to it.
 - `cluster`: recognises a Redis Cluster, which is not supported.
 - `process_layer`: the part of a layer in one process. `fanout`: which socket gets an update.
+  `losses`: logs lost updates.
 - `stream_state`: one stream as a process knows it. `updates`: one update, built once for all
   sockets.
 - `event_stream`: messages as server-sent events. `narrow`: keeps the buffers of a slow client

@@ -15,6 +15,7 @@ from typing import Final
 from msgspec import MsgspecError
 
 from realtime.delivery.cork import cork_of
+from realtime.delivery.losses import Losses
 from realtime.delivery.staleness import LEARN_FROM, Freshness, heard_at
 from realtime.delivery.stream_state import RECENT, History, Page, Start, StreamState
 from realtime.delivery.updates import NO_EPOCH, FirstUpdate, Reader, Update
@@ -29,8 +30,6 @@ RECENT_TOTAL: Final = 60_000
 HOLD_SECONDS: Final = 5.0
 # Seconds until the next attempt to read a history that could not be read.
 RETRY_SECONDS: Final = 0.5
-# Seconds during which losses are gathered into one line of the log.
-TELL_SECONDS: Final = 1.0
 
 
 class Fanout:
@@ -51,10 +50,7 @@ class Fanout:
         self._failed: dict[str, None] = {}
         self._retry: asyncio.TimerHandle | None = None
         self.freshness = Freshness(self.streams, self._audience, self._learn)
-        # Updates lost since the last line in the log, by stream.
-        self._losses: dict[str, int] = {}
-        self._losing: asyncio.TimerHandle | None = None
-        self.lost = 0  # updates dropped from the history before this process read them
+        self.losses = Losses()
 
     def state(self, stream: Stream) -> StreamState:
         """The state of a stream, created at its first mention."""
@@ -241,16 +237,7 @@ class Fanout:
     def _apply(self, state: StreamState, page: Page, *, first_look: bool) -> None:
         """Deliver the updates of a page beyond the state, and announce a gap for those it lacks."""
         if first_look and state.epoch == NO_EPOCH:
-            # No reader here has a position yet: those that wait for one start with a snapshot.
-            state.epoch, state.offset, state.forks = page.epoch, page.offset, page.forks
-            if page.offset:
-                self._bear(state)
-                state.moved = time.monotonic()
-            state.recent.extend(page.updates)
-            if page.updates:
-                state.heard = _published(page.updates[-1])
-                for reader in self._audience(state):
-                    reader.deliver_snapshot(page.updates[-1])
+            self._begin(state, page)
             return
         if state.epoch in page.forks and state.epoch != page.epoch:
             self._turn(state, page)
@@ -270,14 +257,7 @@ class Fanout:
                 reader.deliver_gap(state.stream, 1, 0, page.epoch)
             state.epoch, lost = page.epoch, False
         if lost:
-            if page.offset and not state.born:
-                self._bear(state)
-            self._note_loss(state, next_offset - 1 - known)
-            for reader in self._audience(state):
-                reader.deliver_gap(state.stream, known + 1, next_offset - 1, page.epoch)
-            state.recent.clear()
-            state.epoch, state.offset = page.epoch, next_offset - 1
-            state.moved = time.monotonic()
+            self._lose(state, page, known + 1, next_offset)
         for update in updates[:-1] if lost else updates:
             self._deliver(state, update)
         if lost and updates:
@@ -289,38 +269,38 @@ class Fanout:
         if updates:
             state.heard = _published(updates[-1])  # not the time of its late arrival
 
+    def _begin(self, state: StreamState, page: Page) -> None:
+        """Take the first page. No reader here has a position yet: all start with a snapshot."""
+        state.epoch, state.offset, state.forks = page.epoch, page.offset, page.forks
+        if page.offset:
+            self._bear(state)
+            state.moved = time.monotonic()
+        state.recent.extend(page.updates)
+        if page.updates:
+            state.heard = _published(page.updates[-1])
+            for reader in self._audience(state):
+                reader.deliver_snapshot(page.updates[-1])
+
+    def _lose(self, state: StreamState, page: Page, first: int, next_offset: int) -> None:
+        """Announce a gap from `first` to the offset before the next one."""
+        if page.offset and not state.born:
+            self._bear(state)
+        self.losses.note(state.stream, next_offset - first)
+        for reader in self._audience(state):
+            reader.deliver_gap(state.stream, first, next_offset - 1, page.epoch)
+        state.recent.clear()
+        state.epoch, state.offset = page.epoch, next_offset - 1
+        state.moved = time.monotonic()
+
     def _turn(self, state: StreamState, page: Page) -> None:
         """Turn to the page's epoch, which continues this one without a missing update."""
         known = page.known(state.position)
-        self._note_loss(state, 0)
+        self.losses.note(state.stream, 0)
         for reader in self._told(state):
             reader.deliver_gap(state.stream, known + 1, known, page.epoch)
         while state.recent and state.recent[-1].offset > known:
             state.recent.pop()
         state.epoch, state.offset, state.moved = page.epoch, known, time.monotonic()
-
-    def _note_loss(self, state: StreamState, updates: int) -> None:
-        """Gather losses for one line in the log, since an outage affects all streams at once."""
-        self.lost += updates
-        if self._losing is None:
-            loop = asyncio.get_running_loop()
-            self._losing = loop.call_later(TELL_SECONDS, self._tell_losses)
-        self._losses[state.stream.group] = self._losses.get(state.stream.group, 0) + updates
-
-    def _tell_losses(self) -> None:
-        losses, self._losses, self._losing = self._losses, {}, None
-        lost = {group: updates for group, updates in losses.items() if updates}
-        if lost:
-            worst = max(lost, key=lambda group: lost[group])
-            logger.warning(
-                "%d updates of %d streams are lost, %d of them of %s",
-                sum(lost.values()), len(lost), lost[worst], worst,
-            )  # fmt: skip
-        if len(losses) > len(lost):
-            logger.warning(
-                "%d streams have a new epoch without a missing update: Redis has been restarted",
-                len(losses) - len(lost),
-            )
 
     def _told(self, state: StreamState) -> list[Reader]:
         """Readers that know the epoch: before a first update only those that named the stream."""
@@ -364,16 +344,7 @@ class Fanout:
     def start(self, state: StreamState, since: Position | None, limit: int) -> Start:
         """The position of a new reader. Synchronous: no update falls between this and `join`."""
         status = self.freshness.text(state) if state.stale else None
-        if since is not None:
-            missed = state.offset - since.offset
-            if state.continues(since) and 0 <= missed <= limit and state.covers(since.offset):
-                updates = state.after(since.offset)
-                if since.epoch in (state.epoch, NO_EPOCH):
-                    return Start(state.epoch, state.offset, True, updates, status)
-                return Start(since.epoch, since.offset, True, updates, status, state.epoch)
-        newest = [state.recent[-1]] if state.recent else []
-        recovered = None if since is None else False
-        return Start(state.epoch, state.offset, recovered, newest, status)
+        return state.start(since, limit, status)
 
     def born(self, channel: str) -> list[StreamState]:
         """The streams of a channel that have updates."""
@@ -474,10 +445,10 @@ class Fanout:
         for task in self._tasks:
             task.cancel()
         self.freshness.close()
-        for timer in (self._retry, self._losing):
-            if timer is not None:
-                timer.cancel()
-        self._retry = self._losing = None
+        self.losses.close()
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
         self._failed.clear()
         self.streams.clear()
         self.wildcards.clear()

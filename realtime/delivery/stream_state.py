@@ -166,6 +166,19 @@ class StreamState:
             not self.covers(since.offset) and self.offset - since.offset <= RECENT
         )
 
+    def start(self, since: Position | None, limit: int, status: bytes | None) -> Start:
+        """Where a new reader starts that missed at most `limit` updates, else has a snapshot."""
+        if since is not None:
+            missed = self.offset - since.offset
+            if self.continues(since) and 0 <= missed <= limit and self.covers(since.offset):
+                updates = self.after(since.offset)
+                if since.epoch in (self.epoch, NO_EPOCH):
+                    return Start(self.epoch, self.offset, True, updates, status)
+                return Start(since.epoch, since.offset, True, updates, status, self.epoch)
+        newest = [self.recent[-1]] if self.recent else []
+        recovered = None if since is None else False
+        return Start(self.epoch, self.offset, recovered, newest, status)
+
     def is_behind(self, since: Position) -> bool:
         """Whether a reader has received more, from a process that is ahead."""
         return since.offset > self.offset

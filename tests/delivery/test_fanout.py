@@ -821,7 +821,7 @@ async def test_what_happens_to_all_streams_at_once_is_one_line_in_the_log(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "TELL_SECONDS", 0.02)
+    monkeypatch.setattr("realtime.delivery.losses.TELL_SECONDS", 0.02)
     streams = [Stream("market-data", f"S{number}") for number in range(40)]
     for number, stream in enumerate(streams):
         await joined(fanout, stream)
