@@ -38,6 +38,7 @@ from realtime.access.identity import (
 from realtime.access.tickets import TicketsUnavailable, redeem
 from realtime.access.tokens import (
     JTI_CLAIM,
+    SESSION_CLAIM,
     Claims,
     SessionAccessToken,
     blacklisted,
@@ -311,11 +312,13 @@ def _look_up_grant(grant: Mapping[str, Any] | None) -> Identity:
         if identity.is_expired(timezone.now()):
             raise InvalidCredential(expired=True)
         return identity
-    users = get_user_model()._default_manager.filter(active(), pk=grant["session_of"])
+    users = get_user_model()._default_manager.filter(
+        ~blacklisted(grant), active(), pk=grant["session_of"]
+    )
     user = users.first()
     if user is None or grant["secret_hash"] not in session_hashes(user):
         raise InvalidCredential
-    return identity_of_user(user)
+    return identity_of_user(user, grant.get(SESSION_CLAIM))
 
 
 def _check_key(key: ApiKey | None, secret_hash: str) -> Identity:

@@ -28,8 +28,8 @@ class Identity:
     do: a symbol has to match both. `allowed_origins` is empty where the key has none of its own.
     `credential_id` names the credential in logs, limits and revocations: `key:12`,
     `jwt:<jti>`, `session:7`, `anonymous`. It is not secret. `session_id` is what the tokens of one
-    login have in common. `secret_hash` is the stored hash of the secret that was presented; for a
-    session, a hash that changes with the user's password.
+    login have in common, or names the session of Django. `secret_hash` is the stored hash of the
+    secret that was presented; for a session, a hash that changes with the user's password.
     """
 
     kind: IdentityKind
@@ -133,7 +133,7 @@ def identity_of_token(user: Any, token: Claims) -> Identity:
     )
 
 
-def identity_of_user(user: Account) -> Identity:
+def identity_of_user(user: Account, session_id: str | None = None) -> Identity:
     """A user who is logged in with a session, as in the admin; costs a query.
 
     Raises UserAccessFailed.
@@ -145,6 +145,7 @@ def identity_of_user(user: Account) -> Identity:
         user=user,
         **_rights_of_user(user),
         credential_id=f"session:{user.pk}",
+        session_id=session_id,
         secret_hash=user.get_session_auth_hash(),
     )
 
@@ -183,4 +184,8 @@ def grant_of(identity: Identity) -> dict[str, object]:
             "exp": identity.expires_at.timestamp(),
             **({} if identity.session_id is None else {SESSION_CLAIM: identity.session_id}),
         }
-    return {"session_of": identity.user_id, "secret_hash": identity.secret_hash}
+    return {
+        "session_of": identity.user_id,
+        "secret_hash": identity.secret_hash,
+        **({} if identity.session_id is None else {SESSION_CLAIM: identity.session_id}),
+    }

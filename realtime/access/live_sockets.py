@@ -201,7 +201,7 @@ def recheck(identities: Collection[Identity]) -> dict[Identity, Answer]:
         owners = with_publish_permission(get_user_model()._default_manager)
         found = owners.filter(pk__in={identity.user_id for identity in logins})
         users = {user_id_of(user.pk): user for user in found}
-    ended = ended_sessions([identity for identity in logins if identity.kind == "jwt"])
+    ended = ended_sessions(logins)
     answers: dict[Identity, Answer] = {}
     for identity in identities:
         if identity.kind == "api_key":

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
+from django.contrib.auth.signals import user_logged_out
 from django.db import transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
@@ -13,7 +14,14 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
 from realtime.access.authentication import forget
 from realtime.access.identity import credential_id_of_key
 from realtime.access.live_sockets import announce
-from realtime.access.tokens import can_end_logins, end_session, end_sessions, session_of
+from realtime.access.tokens import (
+    can_end_logins,
+    end_django_session,
+    end_session,
+    end_sessions,
+    session_id_of,
+    session_of,
+)
 from realtime.models import ApiKey, GroupAccess
 from realtime.users import user_id_of
 
@@ -79,6 +87,7 @@ def watch_changes() -> None:
         (post_delete, _access_of_group_changed, GroupAccess),
     ):
         signal.connect(receiver, sender=model, dispatch_uid=f"realtime.{receiver.__name__}")
+    user_logged_out.connect(_logged_out, dispatch_uid=f"realtime.{_logged_out.__name__}")
     if can_end_logins():
         name = f"realtime.{_token_blacklisted.__name__}"
         post_save.connect(_token_blacklisted, sender=BlacklistedToken, dispatch_uid=name)
@@ -120,6 +129,13 @@ def _user_saved(
 
 def _user_deleted(instance: Any, **kwargs: Any) -> None:
     user_changed(instance.pk)
+
+
+def _logged_out(request: Any, user: Any, **kwargs: object) -> None:
+    session_id = session_id_of(request)
+    if user is not None and session_id is not None:
+        end_django_session(session_id, user.pk)
+        transaction.on_commit(partial(_changed, session_id=session_id))
 
 
 def _permissions_of_user_changed(instance: Any, reverse: bool, action: str, **kwargs: Any) -> None:

@@ -10,13 +10,17 @@ blacklist among its apps has logins that end by themselves only.
 
 import re
 from collections.abc import Collection, Iterable
+from datetime import timedelta
 from typing import Any, Final, Protocol, TypeVar
 from uuid import uuid4
 
 from django.apps import apps
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import Exists, Q
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
@@ -179,10 +183,29 @@ def session_of(token: OutstandingToken) -> str:
     return token.token if _SESSION_ID.fullmatch(token.token) else token.jti
 
 
+def session_id_of(request: Any) -> str | None:
+    """What names the session of Django behind a request, without its secret; None for none."""
+    key = getattr(getattr(request, "session", None), "session_key", None)
+    return salted_hmac("realtime.session", key).hexdigest()[:32] if key else None
+
+
 def end_session(session_id: str) -> None:
     """No token of this session is good any more."""
     if can_end_logins():
         _blacklist(OutstandingToken.objects.filter(jti=session_id))
+
+
+def end_django_session(session_id: str, user_id: UserId) -> None:
+    """No ticket of this session of Django is good any more; see `session_id_of`."""
+    if not can_end_logins():
+        return
+    now = timezone.now()
+    lasts = timedelta(seconds=settings.SESSION_COOKIE_AGE)
+    OutstandingToken.objects.get_or_create(
+        jti=session_id,
+        defaults={"user_id": user_id, "created_at": now, "expires_at": now + lasts},
+    )
+    end_session(session_id)
 
 
 def end_sessions(user_id: UserId) -> None:

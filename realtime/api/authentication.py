@@ -12,6 +12,7 @@ from realtime.access.authentication import InvalidCredential, authenticate
 from realtime.access.credentials import find_in_headers
 from realtime.access.identity import ANONYMOUS, Account, Identity, identity_of_user
 from realtime.access.origins import page_allowed
+from realtime.access.tokens import session_id_of
 from realtime.conf import conf
 
 
@@ -57,7 +58,11 @@ def identity_of(request: Request) -> Identity:
     if isinstance(request.auth, Identity):
         return request.auth
     # The project's UNAUTHENTICATED_USER may be None.
-    identity = ANONYMOUS if request.user is None else identity_of_user(request.user)
+    identity = (
+        ANONYMOUS
+        if request.user is None
+        else identity_of_user(request.user, session_id_of(request))
+    )
     if identity.is_authenticated:
         request.auth = identity  # evaluated once per request
     return identity

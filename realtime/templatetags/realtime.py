@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from realtime.access.identity import ANONYMOUS, Identity, grant_of, identity_of_user
 from realtime.access.tickets import TICKET_SECONDS, TicketsUnavailable, issue
+from realtime.access.tokens import session_id_of
 from realtime.access.user_access import UserAccessFailed
 from realtime.delivery.layers import reading_layer
 from realtime.delivery.publisher import BackendUnavailable
@@ -77,7 +78,7 @@ def _content(
 def _identity(request: HttpRequest | None) -> Identity:
     """Of the session; ANONYMOUS without one."""
     user: Any = getattr(request, "user", None)
-    return ANONYMOUS if user is None else identity_of_user(user)
+    return ANONYMOUS if user is None else identity_of_user(user, session_id_of(request))
 
 
 def _readable(

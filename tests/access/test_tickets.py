@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 from rest_framework.test import APIClient
@@ -114,6 +115,23 @@ def test_a_ticket_is_worth_nothing_once_its_credential_is_not(
     ticket = issue(grant_of(whom))
     change(whom)
     assert refused(ticket)
+
+
+def test_a_ticket_is_worth_nothing_once_its_session_of_django_has_ended(client: Client) -> None:
+    client.force_login(personas.olga())
+    ticket, other = (client.post("/api/v1/auth/ticket").json()["ticket"] for _ in range(2))
+    assert present(other).user == personas.olga()
+    client.logout()
+    assert refused(ticket)
+
+
+def test_a_ticket_of_another_session_of_the_user_stays(client: Client) -> None:
+    client.force_login(personas.olga())
+    ticket = client.post("/api/v1/auth/ticket").json()["ticket"]
+    elsewhere = Client()
+    elsewhere.force_login(personas.olga())
+    elsewhere.logout()
+    assert present(ticket).user == personas.olga()
 
 
 def test_a_ticket_does_not_outlive_its_token(monkeypatch: pytest.MonkeyPatch) -> None:

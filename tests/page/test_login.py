@@ -16,6 +16,14 @@ from tests.test_admin_browser import LOGIN
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+LOG_OUT = """
+from django.test import Client
+client = Client()
+client.cookies["sessionid"] = {session!r}
+client.post("/admin/logout/", headers={{"host": "localhost"}})
+"""
+
+
 @pytest.fixture(scope="module")
 def fed_server(
     tmp_path_factory: pytest.TempPathFactory, migrated_database: Path, own_valkey: Valkey
@@ -89,6 +97,17 @@ async def test_a_key_that_was_entered_is_kept_for_the_tab_until_it_is_forgotten(
     await expect(visit.page.locator(".login")).to_be_visible()
     assert await visit.page.evaluate("sessionStorage.length") == 0
     assert visit.complaints == []
+
+
+async def test_a_log_out_elsewhere_asks_to_log_in_again(
+    visit: Visit, fed_server: LiveServer, session: str
+) -> None:
+    await log_in(visit, fed_server, session)
+    await visit.open(fed_server.port)
+    await visit.live()
+    fed_server.shell(LOG_OUT.format(session=session))
+    await expect(visit.page.locator(".login")).to_be_visible()
+    await expect(visit.page.locator("[data-credential]")).to_have_text("logged out")
 
 
 async def test_a_bad_key_is_refused_with_its_reason(visit: Visit, fed_server: LiveServer) -> None:
