@@ -20,7 +20,8 @@ The order of the rooms is in docs/explanation/architecture.md. The modules that 
 - `extras`: packages that only one part needs, and what to install where they are missing.
 - `isolation`: the channel layer of a test run, which reaches nobody else.
 - `testing`: what a test has published. `pytest_plugin`: the same as a fixture.
-- `db`: the database outside of requests. `users`: users of any model.
+- `db`: the database outside of requests. `users`: users of any model. `hours`: of a day.
+- `threads`: blocking work beside an event loop. `destination_pages`: where links in mails lead.
 - `aside`: work on one row that must not stop that on others. `cancelling`: ends
   tasks. `retry`: waits for a backend that is away (webhooks: `webhooks.schedule`).
 - `workers`: signs of life of background workers.

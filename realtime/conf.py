@@ -33,11 +33,17 @@ from realtime.setting_kinds import (
     Secret,
     Setting,
     Text,
+    Words,
 )
 
 _DAY: Final = 86400
 # What REALTIME_FEED may be beside a dotted path.
 FEEDS: Final = ("replay", "ccxt", "alpaca")
+# The plug-ins of Apprise that send by its HTTP client alone, whose requests webhooks/chat.py makes.
+CHAT_SERVICES: Final = (
+    "discord", "google_chat", "gotify", "matrix", "mattermost", "ntfy", "pushover", "rocketchat",
+    "slack", "telegram", "zulip",
+)  # fmt: skip
 
 
 class _Conf:
@@ -177,6 +183,18 @@ class _Conf:
     REALTIME_WEBHOOKS_PER_USER = Count(20, unit="endpoints")
     # Hosts inside that webhooks may go to, as `host` or `host:port`; also without TLS.
     REALTIME_WEBHOOK_ALLOWED_HOSTS = Hosts()
+
+    # Destinations of alerts ---------------------------------------------------------------------
+
+    # Where people reach this server, https://realtime.example.com, for links in mails. Without it
+    # there are no destinations by e-mail.
+    REALTIME_PUBLIC_URL = Endpoint("", scheme="http")
+    # Of chat that users may choose from, with the extra [notify].
+    REALTIME_CHAT_SERVICES = Words(*CHAT_SERVICES)
+    # After a message, until the next one to the same destination; what comes meanwhile is in that.
+    REALTIME_DIGEST_SECONDS = Number(60.0, unit="seconds")
+    # That one user may have.
+    REALTIME_DESTINATIONS_PER_USER = Count(20, unit="destinations")
 
     # Alerts -------------------------------------------------------------------------------------
 

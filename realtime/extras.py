@@ -10,6 +10,7 @@ _PACKAGE: Final = "ara-realtime"
 _FILES: Final = {
     "feeds": "requirements-ccxt.txt",
     "forecast": "requirements-forecast.txt",
+    "notify": "requirements-notify.txt",
     "plot": "requirements-plot.txt",
 }
 

@@ -200,14 +200,17 @@ class Endpoint(Text):
     def __init__(self, default: str, *, scheme: str) -> None:
         super().__init__(default)
         self.scheme = scheme
+        self.example = default or f"{scheme}s://realtime.example.com"
 
     def check(self, name: str, value: object) -> str:
         url = super().check(name, value)
+        if url == self.default == "":  # one that may be left out
+            return url
         try:
             split_url(url, [f"{self.scheme}s", self.scheme])
         except BadAddress as exc:
             raise ImproperlyConfigured(
-                f"{name} is not a valid URL; write {self.default}. It {exc}"
+                f"{name} is not a valid URL; write {self.example}. It {exc}"
             ) from None
         return url
 
@@ -230,6 +233,20 @@ class Names(Setting[Sequence[str]]):
 
     def check_one(self, name: str, one: str) -> None:
         """Raise ImproperlyConfigured if this is not one of them."""
+
+
+class Words(Names):
+    """Some of these words; all of them by default."""
+
+    def __init__(self, *words: str) -> None:
+        super().__init__()
+        self.fixed = words
+
+    def check_one(self, name: str, one: str) -> None:
+        if one not in self.fixed:
+            raise ImproperlyConfigured(
+                f"{name}: {shown(one)} is not one of {', '.join(self.fixed)}"
+            )
 
 
 class Hosts(Names):

@@ -5,12 +5,9 @@ names are resolved and every address is checked *before* anything connects, and 
 goes to an address that was checked, whatever the name means a moment later.
 """
 
-import asyncio
 import ipaddress
 import re
 import socket
-import threading
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -18,6 +15,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 
 from realtime.conf import conf
+from realtime.threads import in_own_thread
 
 MAX_URL_LENGTH: Final = 500
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -160,33 +158,10 @@ async def resolve(target: Target) -> list[str]:
 
 
 async def _look_up(host: str, port: int) -> list[tuple[Any, ...]]:
-    """socket.getaddrinfo, in a thread of its own.
+    def look_up() -> list[tuple[Any, ...]]:
+        return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
 
-    A slow name server holds up neither the lookups of others, as in a shared pool of threads, nor
-    the end of the process.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[list[tuple[object, ...]]] = loop.create_future()
-
-    def settle(result: list[tuple[object, ...]] | Exception) -> None:
-        if future.done():  # no caller waits any more
-            return
-        if isinstance(result, Exception):
-            future.set_exception(result)
-        else:
-            future.set_result(result)
-
-    def run() -> None:
-        result: list[tuple[object, ...]] | Exception
-        try:
-            result = list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except Exception as exc:
-            result = exc
-        with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(settle, result)
-
-    threading.Thread(target=run, name="webhook-lookup", daemon=True).start()
-    return await future
+    return await in_own_thread(look_up, "webhook-lookup")
 
 
 def _host(name: str) -> str:

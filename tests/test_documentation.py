@@ -227,6 +227,8 @@ ROOMS = [
         "shapes",
         "db",
         "users",
+        "hours",
+        "threads",
         "cancelling",
         "extras",
         "standalone.valkey",
@@ -251,7 +253,7 @@ ROOMS = [
     {"middleware", "consumers"},
     {"routing"},
     {"compression", "tasks", "api", "admin", "checks", "standalone"},
-    {"management", "apps", "urls", "views", "asgi", "sse", "templatetags"},
+    {"management", "apps", "urls", "views", "destination_pages", "asgi", "sse", "templatetags"},
 ]
 RANK = {name: rank for rank, names in enumerate(ROOMS) for name in names}
 

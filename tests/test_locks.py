@@ -15,6 +15,7 @@ PAIRS = [
     ("requirements-dev.txt", "requirements-dev.lock"),
     ("requirements-forecast.txt", "requirements-dev.lock"),
     ("requirements-plot.txt", "requirements-dev.lock"),
+    ("requirements-notify.txt", "requirements-dev.lock"),
 ]
 
 

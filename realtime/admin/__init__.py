@@ -3,11 +3,12 @@
 - `keys`, `webhooks`: rows with a secret. `secrets`: the pages that show a secret once. `forms`: the
   forms of these rows.
 - `base`: the security headers of all of these pages.
+- `destinations`: of alerts, by e-mail and chat.
 - `groups`: what the members of a group may read.
 - `alerts`, `bars`, `predictions`: stored rows. `rule_trial`: rules that are not saved.
 - `login`: limits login attempts.
 """
 
-from realtime.admin import alerts, bars, groups, keys, login, predictions, webhooks
+from realtime.admin import alerts, bars, destinations, groups, keys, login, predictions, webhooks
 
-__all__ = ["alerts", "bars", "groups", "keys", "login", "predictions", "webhooks"]
+__all__ = ["alerts", "bars", "destinations", "groups", "keys", "login", "predictions", "webhooks"]

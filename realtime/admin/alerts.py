@@ -18,7 +18,13 @@ from django.urls import URLPattern, path
 from realtime.admin.base import GuardedAdmin
 from realtime.admin.rule_trial import AdminDryRunView, AdminPreviewView
 from realtime.alerts.dry_run import PASTS, Busy, Past, TooMuch, try_out
-from realtime.alerts.rule_editing import definition_of, delete_rules, fill, save_rule
+from realtime.alerts.rule_editing import (
+    check_destinations,
+    definition_of,
+    delete_rules,
+    fill,
+    save_rule,
+)
 from realtime.alerts.rules import Definition, InvalidRule, parse_rule
 from realtime.api.alerts import UnsavedRuleView
 from realtime.api.schema import csrf_header
@@ -132,6 +138,10 @@ class AlertRuleForm(_ModelForm):
         mine = WebhookEndpoint.objects.filter(owner=owner, pk=definition.escalate_to or 0)
         if definition.escalate_to is not None and not mine.exists():
             self.add_error("definition", "escalate_to: must be a webhook endpoint of the owner")
+        try:
+            check_destinations(definition, None if owner is None else owner.pk)
+        except InvalidRule as exc:
+            self.add_error("definition", str(exc))
 
 
 class DryRunForm(forms.Form):

@@ -136,7 +136,7 @@ class WebhookDeliveryAdmin(GuardedAdmin[WebhookDelivery]):
     """Deliveries, to look at and to resend; events create the rows."""
 
     list_display = (
-        "event", "symbol", "endpoint", "status", "response_code", "tries", "created_at", "due",
+        "event", "symbol", "receiver", "status", "response_code", "tries", "created_at", "due",
     )  # fmt: skip
     list_filter = ("status", "event", "response_code", "created_at")
     list_select_related = ("endpoint",)
@@ -145,11 +145,20 @@ class WebhookDeliveryAdmin(GuardedAdmin[WebhookDelivery]):
     search_fields = ("webhook_id", "symbol", "endpoint__url", "endpoint__description")
     search_help_text = "webhook-id, symbol, or URL and description of the webhook"
     fields = readonly_fields = (
-        "webhook_id", "endpoint", "event", "symbol", "status", "response_code", "tries",
+        "webhook_id", "receiver", "event", "symbol", "status", "response_code", "tries",
         "created_at", "due", "finished_at", "payload",
     )  # fmt: skip
     inlines = (AttemptInline,)
     actions = ("resend_selected",)
+
+    @admin.display(description="Endpoint", ordering="endpoint")
+    def receiver(self, delivery: WebhookDelivery) -> SafeString:
+        """The webhook or the destination, with a link to its page."""
+        endpoint = delivery.endpoint
+        webhook = endpoint.kind == WebhookEndpoint.Kind.WEBHOOK
+        name = "webhookendpoint" if webhook else "destination"
+        page = self.page_of(f"{name}_change", endpoint.pk)
+        return format_html('<a href="{}">{}</a>', page, endpoint)
 
     @admin.display(description="Next attempt", empty_value="-")
     def due(self, delivery: WebhookDelivery) -> str | None:

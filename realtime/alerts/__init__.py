@@ -1,6 +1,6 @@
 """Alert rules, from a definition to the alert in an inbox.
 
-- `conditions`: what a rule can ask about a symbol. `hours`: when it may fire. `messages`: its text.
+- `conditions`: what a rule can ask about a symbol. `messages`: its text.
 - `rules`: the definition, checked. `rule_editing`: rules in the database. `rights`: what they may
   read.
 - `evaluator`: all rules on one symbol, as a state machine. `rule_state`: one rule in it.

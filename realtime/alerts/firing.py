@@ -1,7 +1,7 @@
 """From a rule that fires to the alert that is stored and sent. Pure."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -38,6 +38,7 @@ class Draft:
     channels: frozenset[Channel]
     escalate_to: int | None
     escalate_after: timedelta | None
+    destinations: Sequence[int] = ()
 
 
 def draft(fired: Fired, channel: Channel, position: Position) -> Draft:
@@ -54,6 +55,7 @@ def draft(fired: Fired, channel: Channel, position: Position) -> Draft:
         channels=fired.channels,
         escalate_to=definition.escalate_to,
         escalate_after=None if after is None else timedelta(seconds=after),
+        destinations=definition.destinations,
     )
 
 

@@ -33,6 +33,7 @@ from realtime.protocol import Position
 from realtime.streams import Channel
 from realtime.users import inactive
 from realtime.values import batches
+from realtime.webhooks.destinations import tell
 from realtime.webhooks.events import emit
 
 logger = logging.getLogger(__name__)
@@ -279,6 +280,10 @@ def _store_alerts(drafts: Sequence[Draft]) -> list[Alert]:
     if WebhookEndpoint.objects.filter(enabled=True).exists():
         for alert in stored:
             _emit(alert)
+    destinations = {each.uid: each.destinations for each in kept}
+    for alert in stored:
+        if wanted := destinations.get(alert.uid):
+            _tell(alert, wanted)
     return stored
 
 
@@ -302,6 +307,14 @@ def _emit(alert: Alert) -> None:
         emit("alert_triggered", data, symbol=alert.symbol or None, user_id=alert.owner_id)
     except InvalidUpdate as exc:  # it exceeds REALTIME_MAX_MESSAGE_BYTES
         logger.error("alert %s is not sent to webhooks: %s", alert.uid, exc)
+
+
+def _tell(alert: Alert, destinations: Sequence[int]) -> None:
+    data = {"id": alert.uid, **alert.data}
+    try:
+        tell(destinations, alert.owner_id, data, alert.symbol)
+    except InvalidUpdate as exc:  # it exceeds REALTIME_MAX_MESSAGE_BYTES
+        logger.error("alert %s is not sent to destinations: %s", alert.uid, exc)
 
 
 def _alert(each: Draft, now: datetime) -> Alert:

@@ -19,7 +19,7 @@ from realtime.alerts.rules import Definition, InvalidRule, parse_rule
 from realtime.conf import conf
 from realtime.delivery.layers import group_send_sync
 from realtime.delivery.publisher import BackendUnavailable
-from realtime.models import AlertProblem, AlertRule, WebhookEndpoint
+from realtime.models import AlertProblem, AlertRule, Destination, WebhookEndpoint
 from realtime.users import one_at_a_time
 
 logger = logging.getLogger(__name__)
@@ -154,12 +154,26 @@ def announce() -> None:
 
 
 def check_allowed(definition: Definition, identity: Identity) -> None:
-    """Raise InvalidRule for channels that the credential may not read, or a foreign webhook."""
+    """Raise InvalidRule for what the credential may not read, or what is not the user's."""
     check_readable(definition, identity)
     endpoint = definition.escalate_to
     mine = WebhookEndpoint.objects.filter(owner_id=identity.user_id)
     if endpoint is not None and not mine.filter(pk=endpoint).exists():
         raise InvalidRule("escalate_to", "must be one of your webhook endpoints")
+    check_destinations(definition, identity.user_id)
+
+
+def check_destinations(definition: Definition, owner_id: Any) -> None:
+    """Raise InvalidRule for a destination that is not the owner's."""
+    if not definition.destinations:
+        return
+    if owner_id is None:
+        raise InvalidRule("destinations", "a rule for everybody has none: it needs an owner")
+    own = Destination.objects.filter(owner_id=owner_id, pk__in=definition.destinations)
+    unknown = set(definition.destinations) - set(own.values_list("pk", flat=True))
+    if unknown:
+        names = ", ".join(map(str, sorted(unknown)))
+        raise InvalidRule("destinations", f"{names}: the owner of the rule has no such destination")
 
 
 def check_room(owner_id: Any, more: int) -> None:

@@ -23,18 +23,20 @@ from realtime.alerts.conditions import (
     Node,
     describe,
 )
-from realtime.alerts.hours import ActiveHours
 from realtime.alerts.messages import InvalidTemplate, check_template
+from realtime.hours import ActiveHours
 from realtime.shapes import choices_of, explain
 from realtime.streams import WILDCARD, Channel, InvalidSymbol, parse_symbol
 
 MAX_SYMBOLS: Final = 200
 MAX_NAME: Final = 100
+MAX_DESTINATIONS: Final = 20
 DEFAULT_MESSAGE: Final = "{symbol}: {condition}"
 
 # The values that `type` of a condition may have.
 TYPES: Final = tuple(str(kind.__struct_config__.tag) for kind in get_args(Node))
 Severity = Literal["low", "medium", "high", "critical"]
+RowId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Pause = Annotated[float, Meta(ge=0, le=MAX_SECONDS)]
 
 
@@ -68,6 +70,8 @@ class Definition(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only
     # The id of the owner's webhook endpoint that receives an alert not acknowledged in time.
     escalate_to: int | None = None
     escalate_after: Annotated[float, Meta(ge=1, le=MAX_SECONDS)] | None = None
+    # The ids of the owner's destinations that its alerts are sent to.
+    destinations: Annotated[list[RowId], Meta(max_length=MAX_DESTINATIONS)] = []
 
     @property
     def every_symbol(self) -> bool:

@@ -6,7 +6,7 @@
 - `direct`: answers before Django's handler. `surroundings`: the headers that middleware adds.
 - `authentication`: credentials and scopes. `tokens`: log in, refresh, log out, tickets.
 - `cors`: lets pages of other origins call the API.
-- `keys`, `webhooks`: managed by users. `alerts`: their rules and their inbox.
+- `keys`, `webhooks`, `destinations`: managed by users. `alerts`: their rules and their inbox.
 - `publish`: updates over HTTP. `predictions`, `market_data`: stored predictions and bars.
 - `streams`: updates since a position. `reading`: positions, symbols and limits of views that read.
 - `answers`: the answers of endpoints that accept data, without DRF. `publishing`, `recording`: the

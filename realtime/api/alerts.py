@@ -66,6 +66,9 @@ class AlertRuleSerializer(serializers.Serializer[Any]):
     paused = serializers.BooleanField(required=False)
     escalate_to = serializers.IntegerField(required=False, help_text="A webhook endpoint of yours.")
     escalate_after = serializers.FloatField(required=False, help_text="Seconds.")
+    destinations = serializers.ListField(
+        child=serializers.IntegerField(), required=False, help_text="Ids of destinations of yours."
+    )
     # A field of this name, not DRF's own attribute, which says where a value comes from.
     source = serializers.CharField(read_only=True)  # type: ignore[assignment]
     created_at = DateTimeField(read_only=True)

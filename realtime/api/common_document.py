@@ -18,6 +18,7 @@ TAGS: Final = {
     "publish": "Push updates to the connected clients.",
     "alerts": "The inbox of a user.",
     "alert-rules": "When a user is alerted.",
+    "destinations": "E-mail addresses and chats of a user, which alert rules send to.",
     "webhooks": "Events to URLs of a user, and what became of them.",
     "keys": "API keys of a user.",
     "connections": "Open sockets, for operators.",

@@ -75,6 +75,14 @@ REQUESTS: Final[Mapping[str, Mapping[str, object]]] = {
             "symbols": ["AAPL", "BTC*"],
         }
     },
+    "create_destination": {
+        "A chat with quiet hours": {
+            "address": "ntfys://ntfy.sh/a-topic-that-nobody-guesses",
+            "description": "Phone",
+            "quiet_hours": {"start": "22:00", "end": "07:00", "timezone": "Europe/Berlin"},
+        }
+    },
+    "change_destination": {"Pause": {"enabled": False}},
     "change_webhook": {"Disable": {"enabled": False}},
     "rotate_webhook": {"A day for the change": {"overlap_seconds": 86400}},
     "resend_failed_webhook_deliveries": {"Since a time": {"since": "2024-01-01T00:00:00Z"}},
@@ -86,6 +94,7 @@ _SYMBOL: Final = Parameter(
 PARAMETERS: Final[Mapping[str, Parameter]] = {
     "id": Parameter("The `id` of one of your alert rules."),
     "prefix": Parameter("What the key begins with, behind `ara_`: `prefix` in the list of keys."),
+    "destination_id": Parameter("The `id` of one of your destinations."),
     "webhook_id": Parameter("The `id` of one of your webhooks."),
     "delivery_id": Parameter("The `id` of a delivery to this webhook."),
     "prediction_id": Parameter("The `prediction_id` of an answer or of an update."),

@@ -109,7 +109,9 @@ def _of_webhooks() -> Iterator[Metric]:
         "Webhook deliveries that wait to be sent, or sent again.",
         pending.count(),
     )
-    late = pending.filter(next_attempt_at__lte=timezone.now() - OVERDUE, endpoint__enabled=True)
+    now = timezone.now()
+    late = pending.filter(next_attempt_at__lte=now - OVERDUE, endpoint__enabled=True)
+    late = late.exclude(endpoint__hold_until__gt=now)  # for a digest, or in quiet hours
     yield GaugeMetricFamily(
         "ara_webhook_deliveries_overdue",
         "Webhook deliveries that no worker has taken in time.",

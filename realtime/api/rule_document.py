@@ -10,7 +10,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from realtime.alerts.conditions import MAX_CONDITIONS, Leaf, Leveled, Node
-from realtime.alerts.hours import ActiveHours
+from realtime.hours import ActiveHours
 
 Schema = dict[str, Any]
 

@@ -12,6 +12,11 @@ from realtime.api.alerts import (
 )
 from realtime.api.asyncapi_page import AsyncApiPage
 from realtime.api.cors import answer_other_origins
+from realtime.api.destinations import (
+    DestinationsView,
+    DestinationView,
+    TestDestinationView,
+)
 from realtime.api.keys import KeysView, KeyView, RotateKeyView
 from realtime.api.market_data import BarsView, LatestMarketDataView
 from realtime.api.not_found import not_found
@@ -83,6 +88,13 @@ urlpatterns = [
         "webhooks/<int:webhook_id>/deliveries/<int:delivery_id>/resend",
         ResendDeliveryView.as_view(),
         name="webhook-delivery-resend",
+    ),
+    path("destinations", DestinationsView.as_view(), name="destinations"),
+    path("destinations/<int:destination_id>", DestinationView.as_view(), name="destination"),
+    path(
+        "destinations/<int:destination_id>/test",
+        TestDestinationView.as_view(),
+        name="destination-test",
     ),
     path("alert-rules", AlertRulesView.as_view(), name="alert-rules"),
     path("alert-rules/dry-run", DryRunView.as_view(), name="alert-rule-dry-run"),

@@ -43,14 +43,19 @@ def count_in_minute(name: str, limit: int) -> int:
 
     While Redis is away each process counts for itself.
     """
+    return count_within(WINDOW_SECONDS, name, limit)
+
+
+def count_within(seconds: float, name: str, limit: int) -> int:
+    """The same within another time than a minute."""
     layer = shared_layer()
     if layer is not None:
-        command = _count_command(layer.prefix, name, limit)
+        command = _count_command(layer.prefix, name, limit, seconds)
         try:
             return math.ceil(float(layer.sync_client.execute_command(*command)) / 1000)
         except (RedisError, OSError) as exc:
             logger.warning("%s: counted by this process alone: %s", name.partition(":")[0], exc)
-    return math.ceil(_count_here(name, limit))
+    return math.ceil(_count_here(name, limit, seconds))
 
 
 async def acount_in_minute(layer: StreamLayer, name: str, limit: int) -> float:
@@ -59,13 +64,15 @@ async def acount_in_minute(layer: StreamLayer, name: str, limit: int) -> float:
     return _count_here(name, limit) if wait is None else float(wait) / 1000
 
 
-def _count_command(prefix: str, name: str, limit: int) -> tuple[str | int, ...]:
-    return "EVAL", _COUNT, 1, f"{prefix}:count:{name}", limit, int(WINDOW_SECONDS * 1000)
+def _count_command(
+    prefix: str, name: str, limit: int, seconds: float = WINDOW_SECONDS
+) -> tuple[str | int, ...]:
+    return "EVAL", _COUNT, 1, f"{prefix}:count:{name}", limit, int(seconds * 1000)
 
 
-def _count_here(name: str, limit: int) -> float:
-    cache.add(name, 0, WINDOW_SECONDS)
-    return WINDOW_SECONDS if cache.incr(name) > limit else 0.0
+def _count_here(name: str, limit: int, seconds: float = WINDOW_SECONDS) -> float:
+    cache.add(name, 0, seconds)
+    return seconds if cache.incr(name) > limit else 0.0
 
 
 # The time when each payer's events are paid for, without a shared Redis; under the lock.

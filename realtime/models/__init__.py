@@ -2,7 +2,7 @@
 
 - `keys`: API keys. `rights`: who may publish. `webhooks`: endpoints, deliveries and attempts.
 - `alerts`: rules, their state and the inbox. `predictions`: with outcomes and scores.
-- `groups`: what members of a group may read.
+- `destinations`: for alerts, by e-mail and chat. `groups`: what members of a group may read.
 - `bars`: of a minute and a day. `silences`: what was told of quiet streams.
 """
 
@@ -16,6 +16,7 @@ from realtime.models.alerts import (
     AlertRuleState,
 )
 from realtime.models.bars import Bar, RecordedPosition
+from realtime.models.destinations import Destination
 from realtime.models.groups import GroupAccess
 from realtime.models.keys import (
     KEY_LIMITS,
@@ -57,6 +58,7 @@ __all__ = [
     "ApiKey",
     "ApiKeyQuerySet",
     "Bar",
+    "Destination",
     "GroupAccess",
     "PredictionScore",
     "RecordedPosition",

@@ -1,16 +1,18 @@
 """Webhooks: where users want events sent, what is to be sent, and what became of it."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
 
+import msgspec
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from realtime.hours import ActiveHours
 from realtime.scopes import MAX_PATTERNS, InvalidScope, matches, parse_pattern
 from realtime.webhook_addresses import InvalidUrl, parse_url
 from realtime.webhook_secrets import new_secret, seal, unseal
@@ -19,6 +21,13 @@ DEFAULT_OVERLAP: Final = timedelta(days=1)
 # All that an owner learns of a name that is not known, an address inside, a port where nobody
 # listens, a bad certificate, or silence: the difference would tell what there is inside.
 NO_ANSWER: Final = "There was no valid answer from this URL."
+
+
+# Of problems that tell nothing of what there is inside.
+_FOR_OWNERS: Final[Mapping[str, str]] = {
+    "setup": "This server is not set up to send it. Its operator finds the reason in the log.",
+    "mail": "The mail server did not take it.",
+}
 
 
 class WebhookEvent(models.TextChoices):
@@ -60,6 +69,17 @@ def validate_patterns(value: object) -> None:
             raise ValidationError(str(exc)) from exc
 
 
+def validate_quiet_hours(value: object) -> None:
+    try:
+        hours = msgspec.convert(value, ActiveHours)
+    except msgspec.ValidationError as exc:
+        raise ValidationError(f"Quiet hours: {exc}") from exc
+    if hours.problem is not None:
+        raise ValidationError("Quiet hours: {} {}.".format(*hours.problem))
+    if hours.start == hours.end:
+        raise ValidationError("Quiet hours: end must differ from start.")
+
+
 def every_event() -> list[str]:
     return list(WebhookEvent.values)
 
@@ -69,6 +89,11 @@ def new_webhook_id() -> str:
 
 
 class WebhookEndpointManager(models.Manager["WebhookEndpoint"]):
+    """Webhooks alone; `every` has the destinations of alerts, too."""
+
+    def get_queryset(self) -> models.QuerySet["WebhookEndpoint"]:
+        return super().get_queryset().filter(kind=WebhookEndpoint.Kind.WEBHOOK)
+
     def create_endpoint(
         self,
         owner: Any,
@@ -98,10 +123,17 @@ class WebhookEndpointManager(models.Manager["WebhookEndpoint"]):
 
 
 class WebhookEndpoint(models.Model):
-    """A URL of one user, and which events it gets.
+    """A URL of one user, and which events it gets; or a `Destination`, for the alerts of rules.
 
     What is `enabled=False` gets nothing, and events that happen meanwhile are not kept for it.
     """
+
+    class Kind(models.TextChoices):
+        """How it is sent to."""
+
+        WEBHOOK = "webhook", "webhook"
+        EMAIL = "email", "e-mail"
+        CHAT = "chat", "chat"
 
     class Reason(models.TextChoices):
         """Why an endpoint is disabled."""
@@ -109,7 +141,11 @@ class WebhookEndpoint(models.Model):
         OWNER = "owner", "by its owner"
         GONE = "gone", "the receiver answered 410 Gone"
         FAILING = "failing", "five days without a success"
+        STOPPED = "stopped", "by the recipient, with the link in a mail"
 
+    kind = models.CharField(
+        max_length=7, choices=Kind.choices, default=Kind.WEBHOOK, editable=False
+    )
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="webhooks"
     )
@@ -128,15 +164,29 @@ class WebhookEndpoint(models.Model):
     )
     # The first failure since the last success.
     failing_since = models.DateTimeField(null=True, blank=True, editable=False)
-    sealed_secret = models.CharField(max_length=300, editable=False)
+    # Of a webhook what signs, of a destination the address.
+    sealed_secret = models.TextField(editable=False)
     # The secret before the last rotation, which signs as well until previous_expires_at.
     previous_sealed_secret = models.CharField(max_length=300, blank=True, editable=False)
     previous_expires_at = models.DateTimeField(
         "old secret signs until", null=True, blank=True, editable=False
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    # Of destinations alone. The owner of an address has agreed to get alerts there.
+    confirmed_at = models.DateTimeField("confirmed", null=True, blank=True, editable=False)
+    # When it gets nothing; what happens meanwhile comes afterwards, in one message.
+    quiet_hours = models.JSONField(
+        null=True,
+        blank=True,
+        validators=[validate_quiet_hours],
+        help_text='{"start": "22:00", "end": "07:00", "timezone": "Europe/Berlin"}: alerts of '
+        "these hours come afterwards, in one message.",
+    )
+    # Until when what is due waits, to be sent together.
+    hold_until = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects: ClassVar[WebhookEndpointManager] = WebhookEndpointManager()
+    every: ClassVar[models.Manager["WebhookEndpoint"]] = models.Manager()
 
     class Meta:
         verbose_name = "webhook endpoint"
@@ -259,6 +309,8 @@ class WebhookAttempt(models.Model):
         TIMEOUT = "timeout", "no answer in time"
         ANSWER = "answer", "answer that is not HTTP"
         SECRET = "secret", "secret not readable"
+        SETUP = "setup", "not set up on this server"
+        MAIL = "mail", "not taken by the mail server"
         INTERRUPTED = "interrupted", "the worker stopped"
 
     delivery = models.ForeignKey(WebhookDelivery, on_delete=models.CASCADE, related_name="attempts")
@@ -284,4 +336,4 @@ class WebhookAttempt(models.Model):
             return str(self.get_problem_display())
         if self.problem == self.Problem.SECRET:
             return "The secret can no longer be read. Rotate it."
-        return NO_ANSWER
+        return _FOR_OWNERS.get(self.problem, NO_ANSWER)

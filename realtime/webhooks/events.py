@@ -72,10 +72,10 @@ def emit_all(
     deliveries: list[WebhookDelivery] = []
     targets: dict[tuple[str | None, str | None], Sequence[WebhookEndpoint]] = {}
     for name, data in items:
-        symbol, scope, body = _symbol(name), _scope_of(event, data), _body(event, data)
+        symbol, scope, body = _symbol(name), _scope_of(event, data), event_body(event, data)
         if (symbol, scope) not in targets:
             targets[symbol, scope] = _allowed(_wanting(candidates, event, symbol), scope, symbol)
-        deliveries += _deliveries(targets[symbol, scope], event, symbol, body, after)
+        deliveries += rows_for(targets[symbol, scope], event, symbol, body, after)
     return WebhookDelivery.objects.bulk_create(deliveries, _BATCH) if deliveries else []
 
 
@@ -98,10 +98,10 @@ def emit_to(
     endpoint may be used. Raises InvalidUpdate.
     """
     symbol = _symbol(symbol)
-    body = _body(event, data)
+    body = event_body(event, data)
     endpoints = WebhookEndpoint.objects.filter(active("owner__"), enabled=True, pk=endpoint_id)
     written = WebhookDelivery.objects.bulk_create(
-        _deliveries(endpoints.only("pk"), event, symbol, body)
+        rows_for(endpoints.only("pk"), event, symbol, body)
     )
     return written[0] if written else None
 
@@ -144,14 +144,14 @@ def _may_read(owner: object, scope: str, symbol: str | None) -> bool:
         return False
 
 
-def _deliveries(
+def rows_for(
     endpoints: Iterable[WebhookEndpoint],
     event: str,
     symbol: str | None,
     body: str,
     after: float = 0.0,
 ) -> list[WebhookDelivery]:
-    """What one event brings to these endpoints; not saved yet."""
+    """The deliveries of one event to these endpoints; not saved yet."""
     # One id for all deliveries, so that a receiver with two endpoints can recognise the event.
     webhook_id = new_webhook_id()
     now = timezone.now()
@@ -176,7 +176,8 @@ def _symbol(symbol: str | None) -> str | None:
         raise InvalidUpdate("symbol", exc.reason) from None
 
 
-def _body(event: str, data: Mapping[str, object]) -> str:
+def event_body(event: str, data: Mapping[str, object]) -> str:
+    """The payload, as it is sent to webhooks; raises InvalidUpdate."""
     if event not in WebhookEvent.values:
         raise InvalidUpdate("event", f"{event!r} is not one of {', '.join(WebhookEvent.values)}")
     payload = _Payload(type=event, timestamp=timestamp(), data=check_data(data, "data"))

@@ -15,15 +15,16 @@ logger = logging.getLogger(__name__)
 def tell_owner(endpoint: WebhookEndpoint) -> None:
     """An alert to the owner's sockets, and an email; EMAIL_BACKEND may drop it."""
     reason = WebhookEndpoint.Reason(endpoint.disabled_reason).label
+    what = "webhook" if endpoint.kind == WebhookEndpoint.Kind.WEBHOOK else "destination"
     message = (
-        f"The webhook {endpoint} was disabled: {reason}. Enable it when its receiver works "
+        f"The {what} {endpoint} was disabled: {reason}. Enable it when its receiver works "
         "again; events that were not delivered can be resent."
     )
-    logger.warning("webhook endpoint %d was disabled: %s", endpoint.pk, reason)
+    logger.warning("%s %d was disabled: %s", what, endpoint.pk, reason)
     data = {
         "message": message,
         "severity": "high",
-        "webhook": {"id": endpoint.pk, "url": endpoint.url, "disabled_reason": reason},
+        what: {"id": endpoint.pk, "url": endpoint.url, "disabled_reason": reason},
     }
     try:
         send_alert(data, endpoint.owner_id)
@@ -32,6 +33,6 @@ def tell_owner(endpoint: WebhookEndpoint) -> None:
     address = email_of(endpoint.owner)
     if address:
         try:
-            send_mail("A webhook was disabled", message, None, [address])
+            send_mail(f"A {what} was disabled", message, None, [address])
         except (SMTPException, OSError) as exc:
             logger.warning("its owner could not be told by email: %s", exc)

@@ -1,5 +1,8 @@
 """The delivery rows as a queue that any number of workers share.
 
+A webhook gets each event by itself. A destination gets all that is due in one message, and then
+nothing for REALTIME_DIGEST_SECONDS: a burst of alerts is two messages.
+
 A worker *claims* a delivery before it sends it: one transaction selects due deliveries and sets the
 time when they are due again to the end of the lease. Other workers then find nothing due; if the
 worker dies, the lease ends and the delivery is due again. A result that arrives after the lease is
@@ -13,48 +16,73 @@ import logging
 import random
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from realtime.aside import is_outage, set_aside
 from realtime.conf import conf
-from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from realtime.models import (
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookEvent,
+)
+from realtime.models.destinations import quiet_until
 from realtime.users import active
 from realtime.values import days_before
 from realtime.webhook_secrets import SecretUnreadable
 from realtime.webhooks import schedule
+from realtime.webhooks.messages import message_to
 from realtime.webhooks.owners import tell_owner
-from realtime.webhooks.sender import AttemptResult, WebhookRequest
+from realtime.webhooks.results import AttemptResult
+from realtime.webhooks.sender import Request, WebhookRequest
 
 logger = logging.getLogger(__name__)
 
+Kind = WebhookEndpoint.Kind
 Status = WebhookDelivery.Status
 Reason = WebhookEndpoint.Reason
 Problem = WebhookAttempt.Problem
 
+# Deliveries that one message holds at most.
+DIGEST: Final = 200
 # Old rows that one DELETE removes: other writers need the database too.
 _PRUNED_AT_ONCE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One attempt that a worker may make, before `send_before`."""
+class Claimed:
+    """A delivery in a job, with the row of this attempt."""
 
     delivery_id: int
-    endpoint_id: int
     attempt_id: int
-    claim: str
     tries: int
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One attempt that a worker may make, before `send_before`; of a webhook for one delivery."""
+
+    endpoint_id: int
+    deliveries: Sequence[Claimed]
+    claim: str
     send_before: datetime
-    request: WebhookRequest
+    request: Request
+
+    @property
+    def delivery_ids(self) -> list[int]:
+        return [each.delivery_id for each in self.deliveries]
+
+    def __str__(self) -> str:
+        return f"webhook delivery {', '.join(map(str, self.delivery_ids))}"
 
 
 def lease() -> timedelta:
@@ -90,9 +118,16 @@ class _Held:
     """
 
     def __init__(self, now: datetime) -> None:
-        rows = list(_in_flight(now).values_list("endpoint_id", "endpoint__owner_id"))
-        self.by_endpoint = Counter(endpoint for endpoint, _ in rows)
-        self.by_owner = Counter(owner for _, owner in rows)
+        rows = list(
+            _in_flight(now).values_list(
+                "endpoint_id", "endpoint__owner_id", "claim", "endpoint__kind"
+            )
+        )
+        # The deliveries of one message take one place.
+        messages = {row for row in rows if row[3] != Kind.WEBHOOK}
+        attempts = [*(row for row in rows if row[3] == Kind.WEBHOOK), *messages]
+        self.by_endpoint = Counter(endpoint for endpoint, *_ in attempts)
+        self.by_owner = Counter(owner for _, owner, *_ in attempts)
 
     def owners_without_room(self, free: int) -> list[Any]:
         return [owner for owner in self.by_owner if not self._share(owner, free)]
@@ -100,7 +135,8 @@ class _Held:
     def room(self, endpoint: WebhookEndpoint, free: int) -> int:
         """How many more attempts for an endpoint may begin, given the number of free places."""
         # A failing endpoint gets one attempt at a time, which leaves places for the others.
-        most = 1 if endpoint.failing_since else conf.REALTIME_WEBHOOK_CONCURRENCY
+        single = endpoint.failing_since or endpoint.kind != Kind.WEBHOOK
+        most = 1 if single else conf.REALTIME_WEBHOOK_CONCURRENCY
         share = self._share(endpoint.owner_id, free)
         return max(0, min(most - self.by_endpoint[endpoint.pk], free, share))
 
@@ -134,8 +170,9 @@ def _with_something_due(now: datetime) -> QuerySet[WebhookEndpoint]:
     # One index look-up per endpoint: the backlog of a dead one may be long.
     due = _due(now).filter(endpoint=OuterRef("pk"))
     # The endpoint's filters were applied when the delivery was written.
-    endpoints = WebhookEndpoint.objects.defer("events", "symbols")
-    return endpoints.filter(Exists(due), active("owner__"), enabled=True)
+    endpoints = WebhookEndpoint.every.defer("events", "symbols")
+    waits = Q(hold_until__isnull=False, hold_until__gt=now)
+    return endpoints.filter(~waits, Exists(due), active("owner__"), enabled=True)
 
 
 def _lock(endpoints: QuerySet[WebhookEndpoint], limit: int) -> list[WebhookEndpoint]:
@@ -146,58 +183,82 @@ def _lock(endpoints: QuerySet[WebhookEndpoint], limit: int) -> list[WebhookEndpo
     return list(endpoints.order_by("?")[:limit])
 
 
-def _choose(endpoints: Iterable[WebhookEndpoint], limit: int, now: datetime) -> list[int]:
+def _choose(endpoints: Iterable[WebhookEndpoint], limit: int, now: datetime) -> list[list[int]]:
+    """The deliveries of each job to come."""
     held = _Held(now)  # counted again under the locks of the endpoints
-    chosen: list[int] = []
+    chosen: list[list[int]] = []
     for endpoint in endpoints:
         if room := held.room(endpoint, limit - len(chosen)):
-            due = _due(now).filter(endpoint=endpoint).order_by("next_attempt_at", "pk")
-            found = due.values_list("pk", flat=True)[:room]
+            found = _next_of(endpoint, room, now)
             held.take(endpoint, len(found))
             chosen += found
     return chosen
 
 
-def _take(chosen: list[int], endpoints: dict[int, WebhookEndpoint], now: datetime) -> list[Job]:
-    name = uuid.uuid4().hex
-    _due(now).filter(pk__in=chosen).update(
+def _next_of(endpoint: WebhookEndpoint, room: int, now: datetime) -> list[list[int]]:
+    due = _due(now).filter(endpoint=endpoint).order_by("next_attempt_at", "pk")
+    if endpoint.kind == Kind.WEBHOOK:
+        return [[pk] for pk in due.values_list("pk", flat=True)[:room]]
+    hold_until = now + timedelta(seconds=conf.REALTIME_DIGEST_SECONDS)
+    if quiet := quiet_until(endpoint, now):
+        hold_until, due = quiet, due.filter(event=WebhookEvent.TEST)
+    found = list(due.values_list("pk", flat=True)[:DIGEST])
+    WebhookEndpoint.every.filter(pk=endpoint.pk).update(hold_until=hold_until)
+    return [found] if found else []
+
+
+def _take(
+    chosen: list[list[int]], endpoints: dict[int, WebhookEndpoint], now: datetime
+) -> list[Job]:
+    name, pks = uuid.uuid4().hex, [pk for job in chosen for pk in job]
+    _due(now).filter(pk__in=pks).update(
         claim=name, next_attempt_at=now + lease(), tries=F("tries") + 1
     )
-    taken = list(WebhookDelivery.objects.filter(pk__in=chosen, claim=name).order_by("pk"))
+    taken = WebhookDelivery.objects.filter(pk__in=pks, claim=name).in_bulk()
+    rows = [[taken[pk] for pk in sorted(job) if pk in taken] for job in chosen]
     attempts = WebhookAttempt.objects.bulk_create(
-        WebhookAttempt(delivery=delivery, started_at=now) for delivery in taken
+        WebhookAttempt(delivery=delivery, started_at=now) for job in rows for delivery in job
     )
-    return [
-        _job(delivery, endpoints[delivery.endpoint_id], attempt)
-        for delivery, attempt in zip(taken, attempts, strict=True)
-    ]
+    attempt_of = {each.delivery_id: each.pk for each in attempts}
+    return [_job(job, endpoints[job[0].endpoint_id], attempt_of, now) for job in rows if job]
 
 
-def _job(delivery: WebhookDelivery, endpoint: WebhookEndpoint, attempt: WebhookAttempt) -> Job:
-    try:
-        secrets = endpoint.secrets(attempt.started_at)
-    except SecretUnreadable as exc:
-        logger.error("webhook endpoint %d: %s", endpoint.pk, exc)
-        secrets = []
+def _job(
+    rows: list[WebhookDelivery],
+    endpoint: WebhookEndpoint,
+    attempt_of: Mapping[int, int],
+    now: datetime,
+) -> Job:
     return Job(
-        delivery_id=delivery.pk,
         endpoint_id=endpoint.pk,
-        attempt_id=attempt.pk,
-        claim=delivery.claim,
-        tries=delivery.tries,
-        created_at=delivery.created_at,
+        deliveries=[Claimed(row.pk, attempt_of[row.pk], row.tries, row.created_at) for row in rows],
+        claim=rows[0].claim,
         # A worker that was suspended beyond this time must not begin: another one may have claimed
         # it.
-        send_before=attempt.started_at + lease() / 3,
-        request=WebhookRequest(endpoint.url, delivery.webhook_id, delivery.body.encode(), secrets),
+        send_before=now + lease() / 3,
+        request=_request(endpoint, rows, now),
     )
+
+
+def _request(endpoint: WebhookEndpoint, rows: list[WebhookDelivery], now: datetime) -> Request:
+    secrets: list[str] = []
+    try:
+        secrets = endpoint.secrets(now)
+    except SecretUnreadable as exc:
+        logger.error("webhook endpoint %d: %s", endpoint.pk, exc)
+    if endpoint.kind == Kind.WEBHOOK:
+        (row,) = rows
+        return WebhookRequest(endpoint.url, row.webhook_id, row.body.encode(), secrets)
+    address = secrets[0] if secrets else ""
+    return message_to(endpoint, address, [row.body for row in rows])
 
 
 def finish(job: Job, outcome: AttemptResult) -> None:
     """Record the result of an attempt and its consequences."""
     now = timezone.now()
     with transaction.atomic():
-        WebhookAttempt.objects.filter(pk=job.attempt_id).update(
+        attempts = [each.attempt_id for each in job.deliveries]
+        WebhookAttempt.objects.filter(pk__in=attempts).update(
             finished_at=now,
             response_code=outcome.code,
             response_body=outcome.body,
@@ -207,49 +268,57 @@ def finish(job: Job, outcome: AttemptResult) -> None:
             _succeeded(job, outcome, now)
         elif outcome.problem == Problem.INTERRUPTED:
             # The receiver is not to blame.
-            _held(job).update(claim="", next_attempt_at=now, tries=job.tries - 1)
+            _held(job).update(claim="", next_attempt_at=now, tries=F("tries") - 1)
         else:
             _failed(job, outcome, now)
 
 
 def _held(job: Job) -> QuerySet[WebhookDelivery]:
-    """The delivery, unless its lease has ended and another worker holds it."""
-    return WebhookDelivery.objects.filter(pk=job.delivery_id, claim=job.claim)
+    """The deliveries, except those whose lease has ended and that another worker holds."""
+    return WebhookDelivery.objects.filter(pk__in=job.delivery_ids, claim=job.claim)
 
 
 def _succeeded(job: Job, outcome: AttemptResult, now: datetime) -> None:
-    endpoint = WebhookEndpoint.objects.filter(pk=job.endpoint_id, failing_since__isnull=False)
+    endpoint = WebhookEndpoint.every.filter(pk=job.endpoint_id, failing_since__isnull=False)
     endpoint.update(failing_since=None)
-    # Even if another worker is sending it again: the receiver has received it.
-    WebhookDelivery.objects.filter(pk=job.delivery_id).update(
+    # Even if another worker is sending them again: the receiver has received them.
+    WebhookDelivery.objects.filter(pk__in=job.delivery_ids).update(
         status=Status.DELIVERED, claim="", response_code=outcome.code, finished_at=now
     )
 
 
 def _failed(job: Job, outcome: AttemptResult, now: datetime) -> None:
     # Lock order: the endpoint before its delivery, everywhere; the reverse order could deadlock.
-    endpoints = WebhookEndpoint.objects.select_for_update(no_key=True)
+    endpoints = WebhookEndpoint.every.select_for_update(no_key=True)
     endpoint = endpoints.filter(pk=job.endpoint_id).first()
     if endpoint is None:
         return  # deleted meanwhile, together with its deliveries
     if endpoint.failing_since is None:
         endpoint.failing_since = now
         endpoint.save(update_fields=["failing_since"])
+    chance = random.random()  # one for all, which then come together again
+    for tries in {each.tries for each in job.deliveries}:
+        _postpone(job, tries, outcome, chance, now)
+    if outcome.code == 410:
+        disable(endpoint, Reason.GONE)
+    elif schedule.gives_up(endpoint.failing_since, job.deliveries[0].created_at, now):
+        disable(endpoint, Reason.FAILING)
+
+
+def _postpone(job: Job, tries: int, outcome: AttemptResult, chance: float, now: datetime) -> None:
+    """Those of its deliveries that were tried so often are tried again later, or have failed."""
     after = schedule.next_attempt(
-        job.tries,
+        tries,
         now,
         delays=conf.REALTIME_WEBHOOK_RETRY_DELAYS,
         retry_after=outcome.retry_after,
-        chance=random.random(),
+        chance=chance,
     )
+    held = _held(job).filter(tries=tries)
     if after is None:
-        _held(job).update(status=Status.FAILED, finished_at=now)
+        held.update(status=Status.FAILED, finished_at=now)
     # A delivery that failed meanwhile because its endpoint was disabled stays failed.
-    _held(job).update(claim="", response_code=outcome.code, next_attempt_at=after or now)
-    if outcome.code == 410:
-        disable(endpoint, Reason.GONE)
-    elif schedule.gives_up(endpoint.failing_since, job.created_at, now):
-        disable(endpoint, Reason.FAILING)
+    held.update(claim="", response_code=outcome.code, next_attempt_at=after or now)
 
 
 def disable(endpoint: WebhookEndpoint, reason: WebhookEndpoint.Reason) -> bool:
@@ -258,7 +327,7 @@ def disable(endpoint: WebhookEndpoint, reason: WebhookEndpoint.Reason) -> bool:
     False if it was disabled already. The owner is notified of any change that someone else made.
     """
     with transaction.atomic():
-        enabled = WebhookEndpoint.objects.filter(pk=endpoint.pk, enabled=True)
+        enabled = WebhookEndpoint.every.filter(pk=endpoint.pk, enabled=True)
         if not enabled.update(enabled=False, disabled_reason=reason):
             return False
         endpoint.enabled, endpoint.disabled_reason = False, reason

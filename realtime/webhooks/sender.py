@@ -1,17 +1,24 @@
-"""One request to a receiver: signed, bounded, and to an address that was checked."""
+"""One request to a receiver: bounded, and to an address that was checked.
+
+To a webhook it is signed. A message to a destination goes out by `mail` or `chat`.
+"""
 
 import asyncio
+import logging
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import certifi
 import httpx
+from django.utils import timezone
 
-from realtime.models import WebhookAttempt
+from realtime.extras import MissingExtra
+from realtime.models import WebhookAttempt, WebhookEndpoint
+from realtime.threads import in_own_thread
 from realtime.version import VERSION
 from realtime.webhook_addresses import (
     AddressRefused,
@@ -22,29 +29,25 @@ from realtime.webhook_addresses import (
     resolve,
 )
 from realtime.webhook_secrets import sign
+from realtime.webhooks.chats import load_chat
+from realtime.webhooks.mail import send_mail
+from realtime.webhooks.messages import Message
+from realtime.webhooks.results import AttemptResult, HttpRequest
 from realtime.webhooks.schedule import parse_retry_after
+
+logger = logging.getLogger(__name__)
 
 Problem = WebhookAttempt.Problem
 
 # Bytes of an answer that are read and kept in the log.
 MAX_ANSWER: Final = 1024
+# Bytes of an answer that the protocol of a chat may need.
+MAX_CHAT_ANSWER: Final = 256 * 1024
+# For which a thread waits beyond its deadline, should the loop have ended meanwhile.
+_SPARE_SECONDS: Final = 1.0
 # Seconds for one address, when a name has several.
 _CONNECT_SECONDS: Final = 5.0
 _MOST_ADDRESSES: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptResult:
-    """The result of an attempt: an answer with its `code`, or the `problem` that prevented one."""
-
-    code: int | None = None
-    body: str = ""
-    problem: str = ""
-    retry_after: timedelta | None = None
-
-    @property
-    def success(self) -> bool:
-        return self.code is not None and 200 <= self.code < 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,9 @@ class WebhookRequest:
         }
 
 
+Request = WebhookRequest | Message
+
+
 class Sender:
     """Sends requests concurrently. `timeout`: seconds for a request, DNS look-up included.
 
@@ -89,16 +95,51 @@ class Sender:
     async def aclose(self) -> None:
         await self._transport.aclose()
 
-    async def send(self, request: WebhookRequest, now: datetime) -> AttemptResult:
+    async def send(self, request: Request, now: datetime) -> AttemptResult:
         """The result of one attempt; never raises, whatever the receiver does."""
+        deadline = asyncio.get_running_loop().time() + self.timeout
+        if isinstance(request, Message):
+            return await self._tell(request, deadline)
         if not request.secrets:
             return AttemptResult(problem=Problem.SECRET)
-        deadline = asyncio.get_running_loop().time() + self.timeout
+        return await self.exchange(
+            HttpRequest("POST", request.url, request.headers(now), request.body), deadline
+        )
+
+    async def _tell(self, message: Message, deadline: float) -> AttemptResult:
+        if not message.address:
+            return AttemptResult(problem=Problem.SECRET)
+        loop = asyncio.get_running_loop()
+
+        def exchange(request: HttpRequest) -> AttemptResult:
+            """For the thread of a chat."""
+            asked = self.exchange(request, deadline, most=MAX_CHAT_ANSWER)
+            left = max(0.0, deadline - loop.time()) + _SPARE_SECONDS
+            return asyncio.run_coroutine_threadsafe(asked, loop).result(left)
+
+        def tell() -> AttemptResult:
+            if message.kind == WebhookEndpoint.Kind.EMAIL:
+                return send_mail(message, self.timeout)
+            return load_chat().send_chat(message, exchange)
+
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await in_own_thread(tell, "destination")
+        except TimeoutError:
+            return AttemptResult(problem=Problem.TIMEOUT)
+        except MissingExtra as exc:
+            logger.error("%s", exc)
+            return AttemptResult(problem=Problem.SETUP)
+
+    async def exchange(
+        self, request: HttpRequest, deadline: float, most: int = MAX_ANSWER
+    ) -> AttemptResult:
+        """The answer to one request, with `most` bytes of it."""
         try:
             async with asyncio.timeout_at(deadline):
                 target = parse_url(request.url)
                 addresses = await resolve(target)
-                response = await self._post(target, addresses, request, now)
+                response = await self._request(target, addresses, request)
         except (InvalidUrl, AddressRefused):
             return AttemptResult(problem=Problem.ADDRESS)
         except NameNotResolved:
@@ -112,14 +153,14 @@ class Sender:
         async with _closing(response):
             return AttemptResult(
                 code=response.status_code,
-                body=await _beginning(response, deadline),
-                retry_after=parse_retry_after(response.headers.get("retry-after"), now),
+                body=await _beginning(response, deadline, most),
+                retry_after=parse_retry_after(response.headers.get("retry-after"), timezone.now()),
             )
 
-    async def _post(
-        self, target: Target, addresses: Sequence[str], request: WebhookRequest, now: datetime
+    async def _request(
+        self, target: Target, addresses: Sequence[str], request: HttpRequest
     ) -> httpx.Response:
-        headers = {"host": target.authority, **request.headers(now)}
+        headers = {"host": target.authority, **request.headers}
         extensions: dict[str, object] = {"timeout": {"connect": _CONNECT_SECONDS}}
         if target.address is None:
             # The connection goes to the checked address, but the certificate must match the host
@@ -128,24 +169,24 @@ class Sender:
         *others, last = addresses[:_MOST_ADDRESSES]
         for address in others:
             with suppress(httpx.ConnectError, httpx.ConnectTimeout):
-                return await self._post_to(address, target, request, headers, extensions)
-        return await self._post_to(last, target, request, headers, extensions)
+                return await self._request_to(address, target, request, headers, extensions)
+        return await self._request_to(last, target, request, headers, extensions)
 
-    async def _post_to(
+    async def _request_to(
         self,
         address: str,
         target: Target,
-        request: WebhookRequest,
+        request: HttpRequest,
         headers: dict[str, str],
         extensions: dict[str, object],
     ) -> httpx.Response:
         url = httpx.URL(
             scheme=target.scheme, host=address, port=target.port, raw_path=target.path.encode()
         )
-        post = httpx.Request(
-            "POST", url, headers=headers, content=request.body, extensions=extensions
+        sent = httpx.Request(
+            request.method, url, headers=headers, content=request.body, extensions=extensions
         )
-        return await self._transport.handle_async_request(post)
+        return await self._transport.handle_async_request(sent)
 
 
 def trusted_authorities() -> ssl.SSLContext:
@@ -164,8 +205,8 @@ async def _closing(response: httpx.Response) -> AsyncIterator[None]:
             await response.aclose()
 
 
-async def _beginning(response: httpx.Response, deadline: float) -> str:
-    """The first kilobyte of an answer, or less if the rest does not arrive.
+async def _beginning(response: httpx.Response, deadline: float, most: int) -> str:
+    """The first bytes of an answer, or less if the rest does not arrive.
 
     The status alone decides whether the attempt succeeded; the body does not matter.
     """
@@ -176,7 +217,7 @@ async def _beginning(response: httpx.Response, deadline: float) -> str:
         async with asyncio.timeout_at(deadline):
             async for chunk in stream:
                 read += chunk
-                if len(read) >= MAX_ANSWER:
+                if len(read) >= most:
                     break
     # PostgreSQL accepts no NUL in text.
-    return bytes(read[:MAX_ANSWER]).decode(errors="replace").replace("\x00", "\ufffd")
+    return bytes(read[:most]).decode(errors="replace").replace("\x00", "\ufffd")

@@ -23,7 +23,8 @@ from realtime.db import in_database
 from realtime.models import WebhookAttempt
 from realtime.retry import Retry, Stopped
 from realtime.webhooks.queue import Job, claim, finish, prune
-from realtime.webhooks.sender import AttemptResult, Sender
+from realtime.webhooks.results import AttemptResult
+from realtime.webhooks.sender import Sender, WebhookRequest
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,13 @@ class _Worker:
 
     def _lag(self, jobs: list[Job]) -> float | None:
         """Seconds for which the oldest new event has waited; None while no place is free."""
-        new = [(timezone.now() - job.created_at).total_seconds() for job in jobs if job.tries == 1]
+        new = [
+            (timezone.now() - each.created_at).total_seconds()
+            for job in jobs
+            if isinstance(job.request, WebhookRequest)  # messages may wait for their digest
+            for each in job.deliveries
+            if each.tries == 1
+        ]
         return max(new) if new else None if len(self._attempts) >= PLACES else 0.0
 
     def _start(self, sender: Sender, job: Job) -> None:
@@ -120,10 +127,10 @@ class _Worker:
         except asyncio.CancelledError:
             pass  # the worker is stopping, and the attempt is recorded as interrupted
         except Exception:
-            logger.exception("webhook delivery %d", job.delivery_id)
+            logger.exception("%s", job)
             outcome = AttemptResult(problem=WebhookAttempt.Problem.ANSWER)
         # Stopped: the lease expires, and another worker continues.
-        with suppress(Stopped), set_aside(f"webhook delivery {job.delivery_id}"):
+        with suppress(Stopped), set_aside(str(job)):
             await self._retry.until_done(lambda: in_database(finish)(job, outcome))
 
     async def _pause(self) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from realtime.alerts.hours import ActiveHours
 from realtime.alerts.messages import InvalidTemplate, check_template, render
 from realtime.alerts.rules import InvalidRule, parse_rule
+from realtime.hours import ActiveHours
 from tests.alerts.strategies import BEGIN
 from tests.processes import ROOT
 

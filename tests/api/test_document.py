@@ -16,6 +16,7 @@ from realtime.alerts.rules import TYPES
 from realtime.api import schema
 from realtime.models import AlertRule, ApiKey, WebhookEndpoint
 from realtime.predictions.records import record_prediction
+from realtime.webhooks.destinations import new_destination
 from realtime.webhooks.events import send_test
 from tests import personas
 from tests.alerts.strategies import BY_TYPE
@@ -61,10 +62,12 @@ def values(transactional_db: None) -> dict[str, object]:
     key, _ = ApiKey.objects.create_key(olga, "mine")
     webhook, _ = WebhookEndpoint.objects.create_endpoint(olga, "https://example.com/hook")
     delivery = send_test(webhook)
+    destination = new_destination(olga, "ntfys://ntfy.sh/a-topic")
     assert delivery is not None
     prediction = record_prediction("AAPL", {"predicted_price": 150.25})
     return {
         "id": rule.pk, "prefix": key.prefix, "webhook_id": webhook.pk, "delivery_id": delivery.pk,
+        "destination_id": destination.pk,
         "prediction_id": prediction.prediction_id, "access": access,
         "refresh": refresh, "token": access, "username": "olga", "password": personas.PASSWORD,
     }  # fmt: skip

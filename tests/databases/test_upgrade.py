@@ -26,7 +26,7 @@ raw, secret = {credentials!r}
 print(json.dumps({{
     "rows": {{
         model._meta.db_table: [str(row) for row in model._default_manager.all()]
-        for model in apps.get_models() if model._meta.managed
+        for model in apps.get_models() if model._meta.managed and not model._meta.proxy
     }},
     "key": ApiKey.objects.find(raw).name,
     "secret": WebhookEndpoint.objects.get().secrets(timezone.now()) == [secret],

@@ -23,7 +23,7 @@ class Received:
 
     @property
     def id(self) -> str:
-        return self.headers["webhook-id"]
+        return self.headers.get("webhook-id", "")
 
 
 Answer = Callable[["_Handler"], None]

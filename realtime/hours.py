@@ -1,4 +1,4 @@
-"""The hours in which a rule may fire: from `start` to `end` on some days, in a time zone. Pure."""
+"""Hours of the day: from `start` to `end` on some days, in a time zone. Pure."""
 
 import re
 import zoneinfo
