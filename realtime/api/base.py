@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 from django.core.exceptions import RequestDataTooBig
 from django.core.exceptions import ValidationError as ValidationProblem
 from django.db import DataError, InterfaceError, OperationalError
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django.utils.cache import patch_vary_headers
 from rest_framework import status
 from rest_framework.authentication import SessionAuthentication
@@ -53,7 +53,8 @@ class Direct:
     """How direct.py answers for a view.
 
     `act` returns the content for a client and its body, or raises ViewAnswers: then `core`, the
-    function that the view calls, runs in a thread.
+    function that the view calls, runs in a thread. `read` is that of a GET, for a client and its
+    query, and runs in a thread, too; where `aread` is given it comes first.
     """
 
     act: Callable[[Identity, bytes], Awaitable[bytes]] | None = None
@@ -63,6 +64,8 @@ class Direct:
     status: HTTPStatus = HTTPStatus.CREATED
     takes_json: bool = True
     cache_control: str = CACHE_CONTROL
+    read: Callable[[Identity, QueryDict], object] | None = None
+    aread: Callable[[Identity, QueryDict], Awaitable[object]] | None = None
 
 
 class BodyTooLarge(APIException):
@@ -149,7 +152,11 @@ class QuerySerializer(Serializer[object]):
     @classmethod
     def of(cls, request: Request) -> dict[str, Any]:
         """The values in a request; raises ValidationError."""
-        query = cls(data=request.query_params.dict())
+        return cls.read(request.query_params)
+
+    @classmethod
+    def read(cls, params: QueryDict) -> dict[str, Any]:
+        query = cls(data=params.dict())
         query.is_valid(raise_exception=True)
         values: dict[str, object] = query.validated_data
         return values

@@ -8,17 +8,19 @@ this module give the same answers.
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any, Final
 
 from channels.db import database_sync_to_async
 from django.conf import settings
+from django.core.exceptions import SuspiciousOperation
 from django.core.handlers.asgi import get_script_prefix
 from django.core.signals import setting_changed
 from django.db import DatabaseError
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django.urls import Resolver404, resolve
+from rest_framework.settings import api_settings
 from rest_framework.utils import json
 
 from realtime.access.authentication import InvalidCredential, aauthenticate
@@ -36,7 +38,7 @@ from realtime.api.base import (
     handle_exception,
 )
 from realtime.api.cors import answer_headers
-from realtime.api.surroundings import headers_around
+from realtime.api.surroundings import compressed, headers_around
 from realtime.api.urls import urlpatterns
 from realtime.conf import conf
 
@@ -47,7 +49,7 @@ Headers = Mapping[bytes, bytes]
 HeaderList = list[tuple[bytes, bytes]]
 
 # Paths with other endings are not looked up.
-_ENDINGS: Final = ("/publish", "/predictions", "/ticket")
+_ENDINGS: Final = ("/publish", "/predictions", "/ticket", "/latest")
 _JSON: Final = frozenset(
     {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
 )
@@ -103,8 +105,9 @@ async def _answer(scope: Any, body: _Body) -> tuple[dict[str, Any], bytes]:
     direct, fixed = _endpoint_of(scope)
     headers = _single(scope["headers"])
     around = headers_around(scope["scheme"], headers)
-    if around is None or scope["method"] != direct.method or scope["query_string"]:
+    if around is None or scope["method"] != direct.method:
         raise ViewAnswers
+    query = _query_of(direct, scope["query_string"])
     if not _accepts_json(headers.get(b"accept", b"*/*")):
         raise ViewAnswers
     identity = await _identify(headers)
@@ -114,17 +117,52 @@ async def _answer(scope: Any, body: _Body) -> tuple[dict[str, Any], bytes]:
     if direct.takes_json:
         _check_json(headers)
         content = await body.read()
-    status, content, more = await _act(direct, identity, content, headers)
+    if query is None:
+        status, content, more = await _act(direct, identity, content, headers)
+    else:
+        status, content, more = await _read(direct, identity, query)
     cache_control = direct.cache_control
     if status >= HTTPStatus.BAD_REQUEST:
         logger.warning("%s: %s", HTTPStatus(status).phrase, scope["path"])
         cache_control = CACHE_CONTROL
-    about = [
-        (b"content-length", b"%d" % len(content)),
-        (b"cache-control", cache_control.encode()),
-    ]
-    all_headers = [*fixed, *about, *more, *around, *_for_pages(headers)]
+    all_headers = [
+        *fixed, (b"content-length", b"%d" % len(content)),
+        (b"cache-control", cache_control.encode()), *more, *around, *_for_pages(headers),
+    ]  # fmt: skip
+    if query is not None and status == HTTPStatus.OK:
+        all_headers, content = compressed(headers, all_headers, content)
     return {"type": "http.response.start", "status": status, "headers": all_headers}, content
+
+
+def _query_of(direct: Direct, text: bytes) -> QueryDict | None:
+    """The query of an endpoint that reads; raises ViewAnswers where DRF or Django reads it, too."""
+    if direct.read is None:
+        if text:
+            raise ViewAnswers
+        return None
+    try:
+        query = QueryDict(text.decode())
+    except (UnicodeDecodeError, SuspiciousOperation) as exc:
+        raise ViewAnswers from exc
+    if api_settings.URL_FORMAT_OVERRIDE in query:
+        raise ViewAnswers
+    return query
+
+
+async def _read(
+    direct: Direct, identity: Identity, query: QueryDict
+) -> tuple[int, bytes, HeaderList]:
+    """The status, the content and more headers."""
+    try:
+        if direct.aread is not None:
+            return _rendered(Answer(direct.status, await direct.aread(identity, query)))
+    except ViewAnswers:
+        pass
+    assert direct.read is not None
+    read = direct.read
+    return _rendered(
+        await database_sync_to_async(_run)(lambda: Answer(direct.status, read(identity, query)))
+    )
 
 
 async def _act(
@@ -143,7 +181,8 @@ async def _act(
     if direct.core is None:
         raise ViewAnswers
     data, text = _parsed(body), None if key is None else key.decode("latin-1")
-    return _rendered(await database_sync_to_async(_run)(direct.core, identity, data, text))
+    work = partial(direct.core, identity, data, text)
+    return _rendered(await database_sync_to_async(_run)(work))
 
 
 def _parsed(body: bytes) -> object:
@@ -155,14 +194,9 @@ def _parsed(body: bytes) -> object:
     return parsed
 
 
-def _run(
-    core: Callable[[Identity, object, str | None], Answer],
-    identity: Identity,
-    data: object,
-    key: str | None,
-) -> Answer:
+def _run(work: Callable[[], Answer]) -> Answer:
     try:
-        return core(identity, data, key)
+        return work()
     except Exception as exc:
         return _refusal(exc)
 

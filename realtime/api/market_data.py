@@ -1,30 +1,42 @@
 """`GET market-data/latest`, the newest update of streams; `…/{symbol}/bars`, for charts."""
 
+import asyncio
+from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
+from django.http import QueryDict
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from realtime.access.identity import Identity
 from realtime.api.authentication import HasMarketDataScope, identity_of
-from realtime.api.base import ApiView, Choice, QuerySerializer
+from realtime.api.base import ApiView, Choice, Direct, QuerySerializer, ViewAnswers
 from realtime.api.documented import extend_schema
 from realtime.api.fields import DateTimeField, ModelSerializer
 from realtime.api.reading import (
+    MAX_SYMBOLS,
+    FindAddress,
     PositionSerializer,
     SymbolsQuerySerializer,
-    check_rate,
+    address_finder,
     check_symbols,
     newest_pages,
+    not_needed,
     position_of,
+    take_read,
 )
 from realtime.api.serializers import PROBLEMS, ProblemSerializer
 from realtime.bars.rollup import INTERVALS, Window, read_bars, stored_interval
+from realtime.delivery.layers.current import current_layer
+from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.stream_state import Page
+from realtime.limits.policy import acount_read
 from realtime.models import Bar
-from realtime.streams import InvalidSymbol, parse_symbol
+from realtime.streams import InvalidSymbol, Stream, parse_symbol
 
 DEFAULT_LIMIT: Final = 500
 MAX_LIMIT: Final = 5000
@@ -100,6 +112,47 @@ class LatestMarketDataSerializer(serializers.Serializer[object]):
     market_data = NewestSerializer(many=True)
 
 
+def _latest(
+    identity: Identity, query: QueryDict, find_address: FindAddress = not_needed
+) -> dict[str, object]:
+    symbols = LatestQuerySerializer.read(query)["symbol"]
+    check_symbols(identity, "market-data", symbols)
+    take_read(identity, find_address, len(symbols))
+    return _shown(newest_pages("market-data", symbols))
+
+
+async def _alatest(identity: Identity, query: QueryDict) -> dict[str, object]:
+    """`_latest` without a thread, for nearly all requests that have a credential."""
+    if list(query) != ["symbol"]:
+        raise ViewAnswers
+    names = str(query["symbol"]).split(",")
+    try:
+        symbols = list(dict.fromkeys(parse_symbol(name.strip()) for name in names))
+    except InvalidSymbol as exc:
+        raise ViewAnswers from exc
+    layer = current_layer()
+    allowed = all(identity.allows("market-data", symbol) for symbol in symbols)
+    if layer is None or not allowed or len(symbols) > MAX_SYMBOLS:
+        raise ViewAnswers
+    if await acount_read(identity, len(symbols)):
+        raise ViewAnswers
+    reads = [layer.read_newest(Stream("market-data", symbol), 1) for symbol in symbols]
+    try:
+        return _shown(dict(zip(symbols, await asyncio.gather(*reads), strict=True)))
+    except BackendUnavailable as exc:
+        raise ViewAnswers from exc
+
+
+def _shown(pages: Mapping[str, Page]) -> dict[str, object]:
+    return {"market_data": [_newest(*each) for each in pages.items()]}
+
+
+def _newest(symbol: str, page: Page) -> dict[str, object]:
+    update = msgspec.json.decode(page.updates[-1].text) if page.updates else {}
+    found = {name: update.get(name) for name in ("timestamp", "data")}
+    return {"symbol": symbol, **found, **position_of(page)}
+
+
 class LatestMarketDataView(ApiView):
     """The newest market data of each symbol, with the position from which a socket continues.
 
@@ -107,6 +160,10 @@ class LatestMarketDataView(ApiView):
     """
 
     permission_classes = [HasMarketDataScope]
+    direct = Direct(
+        read=_latest, aread=_alatest, scope="market-data", method="GET",
+        status=HTTPStatus.OK, takes_json=False,
+    )  # fmt: skip
 
     @extend_schema(
         operation_id="latest_market_data",
@@ -121,17 +178,8 @@ class LatestMarketDataView(ApiView):
         },
     )
     def get(self, request: Request) -> Response:
-        symbols = LatestQuerySerializer.of(request)["symbol"]
-        check_symbols(identity_of(request), "market-data", symbols)
-        check_rate(request, len(symbols))
-        pages = newest_pages("market-data", symbols)
-        return Response({"market_data": [_newest(*each) for each in pages.items()]})
-
-
-def _newest(symbol: str, page: Page) -> dict[str, object]:
-    update = msgspec.json.decode(page.updates[-1].text) if page.updates else {}
-    found = {name: update.get(name) for name in ("timestamp", "data")}
-    return {"symbol": symbol, **found, **position_of(page)}
+        query, find_address = request.query_params, address_finder(request)
+        return Response(_latest(identity_of(request), query, find_address))
 
 
 class BarsView(ApiView):

@@ -1,8 +1,10 @@
 """`predictions`: predictions, their outcomes, and the scores of the models."""
 
+from http import HTTPStatus
 from typing import Any, Final
 
 from django.db.models import OuterRef, QuerySet, Subquery
+from django.http import QueryDict
 from rest_framework import generics, serializers
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
@@ -14,12 +16,15 @@ from realtime.api.base import ApiView, Direct, Pages, Unavailable
 from realtime.api.documented import extend_schema
 from realtime.api.fields import DateTimeField, ModelSerializer
 from realtime.api.reading import (
+    FindAddress,
     NoHistory,
     SymbolsQuerySerializer,
-    check_rate,
+    address_finder,
     check_symbols,
     newest_pages,
+    not_needed,
     position_of,
+    take_read,
 )
 from realtime.api.recording import record
 from realtime.api.recording_document import document_recording
@@ -168,6 +173,23 @@ class PredictionView(ApiView):
         return Response(PredictionSerializer(row).data)
 
 
+def _latest(
+    identity: Identity, query: QueryDict, find_address: FindAddress = not_needed
+) -> dict[str, object]:
+    wanted = SymbolsQuerySerializer.read(query)
+    # The table of scores has every symbol with a prediction, in few rows.
+    scores = _named(PredictionScore.objects.all(), wanted, identity)
+    symbols = list(scores.order_by().values_list("symbol", flat=True).distinct())
+    take_read(identity, find_address, len(symbols))
+    # Read before the rows: a prediction published in between is in them, and reaches a socket as
+    # well.
+    positions = _positions(symbols)
+    rows = list(_newest(symbols))
+    for row in rows:
+        vars(row).update(position_of(positions.get(row.symbol)))
+    return {"predictions": LatestPredictionSerializer(rows, many=True).data}
+
+
 class LatestPredictionsView(ApiView):
     """The newest prediction of each symbol, or of the named ones.
 
@@ -175,6 +197,9 @@ class LatestPredictionsView(ApiView):
     """
 
     permission_classes = [HasPredictionsScope]
+    direct = Direct(
+        read=_latest, scope="predictions", method="GET", status=HTTPStatus.OK, takes_json=False
+    )
 
     @extend_schema(
         operation_id="latest_predictions",
@@ -183,18 +208,8 @@ class LatestPredictionsView(ApiView):
         responses={200: LatestSerializer, **PROBLEMS, 429: ProblemSerializer},
     )
     def get(self, request: Request) -> Response:
-        wanted = SymbolsQuerySerializer.of(request)
-        # The table of scores has every symbol with a prediction, in few rows.
-        scores = _named(PredictionScore.objects.all(), wanted, identity_of(request))
-        symbols = list(scores.order_by().values_list("symbol", flat=True).distinct())
-        check_rate(request, len(symbols))
-        # Read before the rows: a prediction published in between is in them, and reaches a socket
-        # as well.
-        positions = _positions(symbols)
-        rows = list(_newest(symbols))
-        for row in rows:
-            vars(row).update(position_of(positions.get(row.symbol)))
-        return Response({"predictions": LatestPredictionSerializer(rows, many=True).data})
+        query, find_address = request.query_params, address_finder(request)
+        return Response(_latest(identity_of(request), query, find_address))
 
 
 def _newest(symbols: list[str]) -> QuerySet[StoredPrediction]:

@@ -1,6 +1,6 @@
 """The common part of views that read streams: their answers, their errors, their limit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from rest_framework import serializers, status
@@ -19,6 +19,7 @@ from realtime.protocol import Position
 from realtime.streams import Channel, InvalidSymbol, Stream, parse_symbol
 
 MAX_SYMBOLS: Final = 200
+FindAddress = Callable[[], str | None]
 
 
 class NoHistory(APIException):
@@ -59,8 +60,21 @@ def check_symbols(identity: Identity, channel: Channel, symbols: Sequence[str]) 
 
 def check_rate(request: Request, symbols: int) -> None:
     """Count this request; raises Throttled above the rate of a socket's messages."""
-    identity = identity_of(request)
-    wait = count_read(identity, lambda: address_in_meta(request.META), symbols)
+    take_read(identity_of(request), address_finder(request), symbols)
+
+
+def address_finder(request: Request) -> FindAddress:
+    return lambda: address_in_meta(request.META)
+
+
+def not_needed() -> str | None:
+    """The address of a client with a credential, whose requests count together."""
+    return None
+
+
+def take_read(identity: Identity, find_address: FindAddress, symbols: int) -> None:
+    """`check_rate` for a client, whichever way its request came."""
+    wait = count_read(identity, find_address, symbols)
     if wait:
         rate, _ = message_rate(identity)
         raise Throttled(wait, f"More than {rate:g} reads per second; every ten symbols are one.")

@@ -11,11 +11,13 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.security import SecurityMiddleware
 
+from realtime.compression import MIN_BYTES, CompressAnswers
 from realtime.conf import conf
 
 _Headers = tuple[tuple[bytes, bytes], ...]
 
 _SECURITY: Final = "django.middleware.security.SecurityMiddleware"
+_COMPRESSION: Final = "realtime.compression.CompressAnswers"
 _FRAMES: Final = "django.middleware.clickjacking.XFrameOptionsMiddleware"
 # The middleware that `startproject` and this app list. None of it refuses a request with a
 # credential that a view would answer, apart from what `_headers_around` checks.
@@ -31,7 +33,7 @@ _KNOWN: Final = frozenset(
         "corsheaders.middleware.CorsMiddleware",
         "realtime.api.cors.ApiCorsMiddleware",
         "realtime.api.health.answer_probes",
-        "realtime.compression.CompressAnswers",
+        _COMPRESSION,
         "servestatic.middleware.ServeStaticMiddleware",
         "whitenoise.middleware.WhiteNoiseMiddleware",
     }
@@ -87,6 +89,24 @@ def _headers_around(scheme: str, headers: _Headers) -> _Headers | None:
         for name, value in response.headers.items()
         if name not in before
     )
+
+
+def compressed(
+    headers: Mapping[bytes, bytes], answer: list[tuple[bytes, bytes]], content: bytes
+) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """The headers and the content of an answer to GET as CompressAnswers leaves them."""
+    if len(content) < MIN_BYTES or _COMPRESSION not in settings.MIDDLEWARE:
+        return answer, content
+    request, response = HttpRequest(), HttpResponse(content)
+    request.method = "GET"
+    request.META["HTTP_ACCEPT_ENCODING"] = headers.get(b"accept-encoding", b"").decode("latin-1")
+    for name, value in answer:
+        response[name.decode()] = value.decode("latin-1")
+    CompressAnswers(lambda _: response).process_response(request, response)
+    pairs = response.headers.items()
+    return [
+        (name.lower().encode(), value.encode("latin-1")) for name, value in pairs
+    ], response.content
 
 
 def _may_pass_by() -> bool:

@@ -122,14 +122,26 @@ def count_read(identity: Identity, find_address: Callable[[], str | None], symbo
     address = None if identity.is_authenticated else find_address()
     if not identity.is_authenticated and address is None:
         return 0.0  # behind a unix socket, where the address is unknown
-    rate, _ = message_rate(identity)
-    cost = (1 + symbols // SYMBOLS_PER_MESSAGE) / rate
     who = f"ip:{address}" if address else payer(identity)
     try:
-        return pay(f"read:{who}", cost)
+        return pay(f"read:{who}", _read_cost(identity, symbols))
     except (RedisError, OSError) as exc:
         logger.warning("read limit was not checked: %s", exc)
         return 0.0
+
+
+async def acount_read(identity: Identity, symbols: int) -> float:
+    """`count_read` for asynchronous code, for a client with a credential."""
+    try:
+        return await apay(f"read:{payer(identity)}", _read_cost(identity, symbols))
+    except BackendUnavailable as exc:
+        logger.warning("read limit was not checked: %s", exc)
+        return 0.0
+
+
+def _read_cost(identity: Identity, symbols: int) -> float:
+    rate, _ = message_rate(identity)
+    return (1 + symbols // SYMBOLS_PER_MESSAGE) / rate
 
 
 async def acount_published(identity: Identity, number: int) -> float:

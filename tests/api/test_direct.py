@@ -19,6 +19,8 @@ import realtime.asgi
 from realtime.api.base import ViewAnswers
 from realtime.api.direct import _Body
 from realtime.api.publish import PublishView
+from realtime.broadcast import broadcast_market_data
+from realtime.predictions.records import record_prediction
 from tests import personas
 from tests.conftest import REDIS
 from tests.hosts import settings as hosts
@@ -29,6 +31,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 APP = "https://app.example.com"
 PUBLISH, TICKET = "/api/v1/publish", "/api/v1/auth/ticket"
 PREDICTIONS = "/api/v1/predictions"
+LATEST, LATEST_PREDICTIONS = "/api/v1/market-data/latest", f"{PREDICTIONS}/latest"
 FORECAST = {"predicted_price": 150.25, "confidence": 0.85, "horizon": 60, "model": "mine"}
 MARKET: dict[str, Any] = {"type": "market_data_update", "symbol": "AAPL", "data": {"price": 149.5}}
 PREDICTION = {"type": "prediction_update", "symbol": "aapl", "data": {"predicted_price": 150.25}}
@@ -58,6 +61,8 @@ PEOPLE: dict[str, tuple[str, Callable[[], str]]] = {
     "reader": ("X-API-Key", lambda: personas.bob_key()[1]),
     "revoked": ("X-API-Key", lambda: personas.mallory_key(scopes=["publish"])[1]),
     "staff": ("Authorization", lambda: f"Bearer {personas.token(personas.olga())}"),
+    "watcher": ("X-API-Key", lambda: personas.bob_key(symbols={"market-data": ["MSFT"]})[1]),
+    "rare": ("X-API-Key", lambda: personas.bob_key(messages_per_second=1)[1]),
     "expired": ("Authorization", lambda: f"Bearer {personas.expired_token(personas.alice())}"),
     "session": ("Cookie", lambda: f"sessionid={session_of(personas.olga())}"),
     "nobody": ("X-Nobody", lambda: ""),
@@ -188,6 +193,50 @@ VIEW = [
 ]  # fmt: skip
 
 
+def get(query: str, who: str = "reader", url: str = LATEST, **headers: str) -> Any:
+    return post(b"", who, "GET", f"{url}{query}", **headers)
+
+
+# Answered without Django, whether anything is found or not.
+READ = [
+    get("?symbol=AAPL"),
+    get("?symbol=aapl,%20MSFT,AAPL"),
+    get("?symbol=NEVER"),
+    get("?symbol=BIG", accept_encoding="gzip"),
+    get("?symbol=BIG", accept_encoding="identity"),
+    get("?symbol=AAPL", "staff", origin=APP),
+    get("?symbol=AAPL", origin="https://evil.example"),
+    get("?symbol=AAPL", idempotency_key="unused"),
+    get("?symbol=AAPL&symbol=MSFT"),
+    get("?symbol=%FF"),
+    get("?symbol=" + ",".join(f"S{n}" for n in range(201))),
+    *(get(each) for each in ("", "?symbol=", "?symbol=A%20PL", "?sybmol=AAPL", "?symbol=A&more=1")),
+    get("?symbol=AAPL", "watcher"),
+    get("?symbol=MSFT", "watcher"),
+    *(get(each, url=LATEST_PREDICTIONS) for each in ("", "?symbol=AAPL", "?symbol=X", "?a=b")),
+    get("?symbol=", url=LATEST_PREDICTIONS),
+    get("", "staff", LATEST_PREDICTIONS, origin=APP),
+]  # fmt: skip
+READ_BY_VIEW = [
+    get("?symbol=AAPL", "key"),
+    get("?symbol=AAPL", "nobody"),
+    get("?symbol=AAPL", "session"),
+    get("?symbol=AAPL", "revoked"),
+    get("?symbol=AAPL&format=xml"),
+    post(b"", "reader", "HEAD", f"{LATEST}?symbol=AAPL"),
+    post(b"", "reader", "POST", f"{LATEST}?symbol=AAPL"),
+    get("", "nobody", LATEST_PREDICTIONS),
+]
+
+
+@pytest.fixture
+def published() -> None:
+    """Some market data, a large one too, and a prediction."""
+    broadcast_market_data("AAPL", {"price": 1.5, "big": 10**30, "ä": "ö\u2028"})
+    broadcast_market_data("BIG", {"note": "x" * 3000})
+    record_prediction("AAPL", FORECAST)
+
+
 async def ask(client: httpx.AsyncClient, case: Any, secret: str) -> httpx.Response:
     content, who, method, url, more = case
     given = {"content-type": "application/json", PEOPLE[who][0].lower(): secret}
@@ -216,6 +265,44 @@ async def test_what_needs_a_second_look_is_answered_without_django_too(
     answer = await ask(both.direct, case, secret)
     assert both.django.requests == 0
     assert seen(answer) == seen(await ask(both.view, case, secret))
+
+
+@pytest.mark.parametrize("case", READ)
+async def test_what_is_read_is_answered_without_django(
+    case: Any, published: None, both: SimpleNamespace, secret: str
+) -> None:
+    answer = await ask(both.direct, case, secret)
+    assert both.django.requests == 0
+    same(answer, await ask(both.view, case, secret))
+
+
+@pytest.mark.parametrize("case", READ_BY_VIEW)
+async def test_a_reader_without_a_credential_for_it_is_answered_by_the_view(
+    case: Any, published: None, both: SimpleNamespace, secret: str
+) -> None:
+    answer = await ask(both.direct, case, secret)
+    assert both.django.requests == 1
+    same(answer, await ask(both.view, case, secret))
+
+
+def same(answer: httpx.Response, theirs: httpx.Response) -> None:
+    """Positions count as well; the length of what is compressed varies, against BREACH."""
+    assert answer.content == theirs.content
+    for each in (answer, theirs):
+        if "content-encoding" in each.headers:
+            del each.headers["content-length"]
+    assert seen(answer) == seen(theirs)
+
+
+@pytest.mark.parametrize("case", [get(f"?symbol={','.join(f'S{n}' for n in range(200))}", "rare")])
+async def test_a_reader_above_its_rate_is_told_when_to_try_again(
+    case: Any, published: None, both: SimpleNamespace, secret: str
+) -> None:
+    """That many symbols are 21 seconds' worth."""
+    assert (await ask(both.direct, case, secret)).status_code == 200
+    answer, theirs = await ask(both.direct, case, secret), await ask(both.view, case, secret)
+    assert (answer.status_code, theirs.status_code, both.django.requests) == (429, 429, 0)
+    assert answer.headers.keys() == theirs.headers.keys()
 
 
 @pytest.mark.parametrize("case", [post(idempotency_key="first"), post(ALERT, idempotency_key="1")])
@@ -248,7 +335,9 @@ async def test_a_client_above_its_limit_is_told_when_to_try_again(
     assert seen(answer) == seen(await ask(both.view, case, secret))
 
 
-@pytest.mark.parametrize("case", [post(origin=APP), post(b"", url=TICKET)])
+@pytest.mark.parametrize(
+    "case", [post(origin=APP), post(b"", url=TICKET), get("?symbol=AAPL", origin=APP)]
+)
 async def test_without_redis_the_answer_is_that_of_the_view(
     case: Any, both: SimpleNamespace, secret: str, settings: Settings
 ) -> None:
