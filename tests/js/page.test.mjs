@@ -51,6 +51,9 @@ test("prices have two decimals, and more below 1", () => {
   assert.equal(format.price(1234.5), "1,234.50");
   assert.equal(format.price(0.01234), "0.01234");
   assert.equal(format.price(0), "0.00");
+  assert.equal(format.price(0.00001234), "0.00001234");
+  assert.equal(format.price(1.08345), "1.08345");
+  assert.equal(format.price(5.2), "5.20");
 });
 
 test("a value that is not a number is a dash", () => {
@@ -77,6 +80,10 @@ test("shares, volumes, horizons and times are short", () => {
   assert.equal(format.milliseconds(1240), "1.2 s");
   assert.equal(format.age(12_300), "12 s");
   assert.equal(format.date("2004-05-03"), "3 May 2004");
+});
+
+test("a moment has its day and its zone", () => {
+  assert.match(format.moment("2026-11-30T14:05:09.123Z"), /^(30 Nov|1 Dec) 2026, \d\d:\d\d:09 \S+$/);
 });
 
 test("a text that is not a time is shown as it is", () => {

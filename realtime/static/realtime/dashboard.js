@@ -4,12 +4,14 @@ import { AlertPanel } from "./alert-panel.js";
 import { ChartPanel } from "./chart-panel.js";
 import { AraClient } from "./client/index.js";
 import { addCopyButtons } from "./commands.js";
+import { ConnectPanel } from "./connect-panel.js";
 import { ConnectionNotice } from "./connection-notice.js";
 import { ConnectionsPanel } from "./connections-panel.js";
 import { CredentialPanel } from "./credential-panel.js";
 import { PageCredential } from "./page-credential.js";
 import { PredictionRequests } from "./prediction-requests.js";
 import { Rest } from "./rest.js";
+import { StatusPanel } from "./status-panel.js";
 import { SymbolCards } from "./symbol-cards.js";
 import { SymbolForm } from "./symbol-form.js";
 
@@ -38,6 +40,7 @@ const page = {
   predictions: client.channel("predictions", { symbols }),
   alerts: client.channel("alerts", { history: 20 }),
   rest,
+  symbols: () => cards.symbols,
   announce(text) {
     find("[data-announcer]").textContent = text;
   },
@@ -62,6 +65,8 @@ const panels = [
   new CredentialPanel(find(".credential"), page),
   new AlertPanel(find(".alerts"), page),
   chart,
+  new ConnectPanel(find("[data-connect]"), page),
+  new StatusPanel(find("[data-going-on]"), page),
 ];
 
 async function addSymbol(symbol) {

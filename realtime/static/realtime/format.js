@@ -6,17 +6,27 @@ const HUGE = 1e15;
 
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
+const full = new Intl.DateTimeFormat("en-GB", {
+  day: "numeric", month: "short", year: "numeric",
+  hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short",
+});
 const day = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeZone: "UTC" });
 
-/** Two decimals; more below 1, where two would hide the movement. */
+/** Two decimals; more below 10, as far as they are given, and below 1, where two would hide the
+ * movement. */
 export function price(value) {
   if (!Number.isFinite(value)) return NOTHING;
   if (Math.abs(value) >= HUGE) return value.toExponential(2);
-  const digits = Math.abs(value) < 1 && value !== 0 ? 5 : 2;
-  return value.toLocaleString("en", {
-    minimumFractionDigits: digits,
-    maximumFractionDigits: digits,
-  });
+  const [least, most] = decimals(Math.abs(value));
+  return value.toLocaleString("en", { minimumFractionDigits: least, maximumFractionDigits: most });
+}
+
+/** How many decimals a price of this size has, at least and at most. */
+function decimals(size) {
+  if (size >= 10 || size === 0) return [2, 2];
+  if (size >= 1) return [2, 5];
+  const digits = Math.min(12, Math.max(5, 3 - Math.floor(Math.log10(size))));
+  return [digits, digits];
 }
 
 /** `▲ 1.25 %`: the direction is in the sign and the arrow, not in the colour alone. */
@@ -65,6 +75,12 @@ export function age(ms) {
 export function timeOfDay(text) {
   const moment = new Date(text);
   return Number.isNaN(moment.getTime()) ? String(text ?? "") : clock.format(moment);
+}
+
+/** `30 Nov 2026, 14:05:09 CET`: day, time and zone, here. */
+export function moment(text) {
+  const time = new Date(text);
+  return Number.isNaN(time.getTime()) ? String(text ?? "") : full.format(time);
 }
 
 /** `3 May 2004` for `2004-05-03`. */

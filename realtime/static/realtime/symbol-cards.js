@@ -32,6 +32,10 @@ export class SymbolCards {
     });
   }
 
+  get symbols() {
+    return [...this.#cards.keys()];
+  }
+
   has(symbol) {
     return this.#cards.has(symbol);
   }
