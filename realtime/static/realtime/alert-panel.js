@@ -1,50 +1,144 @@
-// The alerts beside the prices, newest first.
+// The alerts beside the prices: newest first, filtered, acknowledged, counted in the title.
 
+import { AlertList, SEVERITIES } from "./alert-list.js";
+import { AlertNotices } from "./alert-notices.js";
+import { fromTemplate } from "./dom.js";
 import * as format from "./format.js";
 
-const KEPT = 50;
-// The text names the severity as well: the colour is not needed to read it.
-const SEVERITIES = ["low", "medium", "high", "critical"];
+const DRAWN = 50; // more of them nobody reads
+const TITLE = document.title;
+const TABS = "realtime-alerts";
 
 export class AlertPanel {
-  #ids = new Set();
+  #element;
+  #page;
+  #notices;
+  #alerts = new AlertList();
+  #items = new Map(); // id -> element
+  #fresh = []; // came since the last drawing
+  #isUser = false; // whose acknowledgements the server keeps
+  #frame = null;
+  #tabs = globalThis.BroadcastChannel ? new BroadcastChannel(TABS) : null;
 
   /** `page`: see dashboard.js. Alerts that are not from the past are announced. */
   constructor(element, page) {
-    this.list = element.querySelector("[data-alerts]");
-    this.emptyNote = element.querySelector("[data-no-alerts]");
-    this.announce = page.announce;
-    page.alerts.addEventListener("alert", ({ detail }) => this.add(detail));
-  }
-
-  add(message) {
-    if (this.#ids.has(message.id)) return;
-    this.#ids.add(message.id);
-    const item = this.#item(message);
-    const after = [...this.list.children].find((other) => other.dataset.time <= message.timestamp);
-    this.list.insertBefore(item, after ?? null);
-    while (this.list.children.length > KEPT) {
-      this.#ids.delete(this.list.lastElementChild.dataset.id);
-      this.list.lastElementChild.remove();
-    }
-    this.emptyNote.hidden = true;
-    if (!message.replayed) {
-      item.classList.add("new");
-      this.announce(`Alert: ${spoken(item)}`);
-    }
+    this.#element = element;
+    this.#page = page;
+    this.#notices = new AlertNotices(element);
+    page.alerts.addEventListener("connected", ({ detail }) => {
+      this.#isUser = detail.authenticated;
+      this.#readSeen();
+    });
+    page.alerts.addEventListener("alert", ({ detail }) => this.#add(detail));
+    this.#part("[data-filters]").addEventListener("input", () => this.#draw());
+    this.#part("[data-filters]").addEventListener("submit", (event) => event.preventDefault());
+    this.#part("[data-read-all]").addEventListener("click", () => {
+      this.#acknowledge(this.#shown.filter(({ read }) => !read).map(({ message }) => message.id));
+    });
+    this.#tabs?.addEventListener("message", () => this.#readSeen());
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden && this.#alerts.unread > 0) this.#readSeen();
+    });
   }
 
   /** Removes everything: the alerts of another user must not stay on the page. */
   userChanged() {
-    this.#ids.clear();
-    this.list.replaceChildren();
-    this.emptyNote.hidden = false;
+    this.#alerts.clear();
+    this.#isUser = false;
+    this.#fresh = [];
+    this.#draw();
+  }
+
+  #add(message) {
+    // Nobody's inbox: what was there before this page is not news.
+    if (!this.#alerts.add(message, { read: !this.#isUser && message.replayed === true })) return;
+    if (!message.replayed) {
+      this.#fresh.push(message);
+      this.#notices.tell(message);
+    }
+    this.#draw();
+  }
+
+  // Reading ---------------------------------------------------------------------------------------
+
+  async #acknowledge(ids) {
+    if (ids.length === 0) return;
+    this.#explain("");
+    try {
+      if (this.#isUser) await this.#page.client.acknowledge(ids);
+    } catch (error) {
+      this.#explain(error.message);
+      return;
+    }
+    if (this.#alerts.markRead(ids)) this.#draw();
+    this.#tabs?.postMessage("acknowledged");
+  }
+
+  /** What this user has acknowledged, in another tab or elsewhere. */
+  async #readSeen() {
+    if (!this.#isUser) return;
+    try {
+      const { results } = await this.#page.rest.get("alerts");
+      const seen = results.filter(({ acknowledged }) => acknowledged).map(({ id }) => id);
+      if (this.#alerts.markRead(seen)) this.#draw();
+    } catch {
+      // Then they stay unread, and can be acknowledged once more.
+    }
+  }
+
+  // Drawing ---------------------------------------------------------------------------------------
+
+  get #shown() {
+    const { severity, symbol, unread } = this.#part("[data-filters]").elements;
+    const filter = { severity: severity.value, symbol: symbol.value, unread: unread.checked };
+    return this.#alerts.shown(filter).slice(0, DRAWN);
+  }
+
+  #draw() {
+    // A tab in the background draws nothing, and counts all the same.
+    const { unread } = this.#alerts;
+    document.title = unread > 0 ? `(${unread}) ${TITLE}` : TITLE;
+    this.#frame ??= requestAnimationFrame(() => {
+      this.#frame = null;
+      this.#drawNow();
+    });
+  }
+
+  #drawNow() {
+    const shown = this.#shown;
+    const before = this.#items;
+    this.#items = new Map();
+    for (const { message, read } of shown) {
+      const item = before.get(message.id) ?? this.#item(message);
+      this.#showRead(item, read);
+      this.#items.set(message.id, item);
+    }
+    arrange(this.#part("[data-alerts]"), [...this.#items.values()]);
+    this.#showCounts(shown);
+    this.#announce(this.#fresh.splice(0));
+  }
+
+  #showCounts(shown) {
+    const { size, unread } = this.#alerts;
+    this.#part("[data-no-alerts]").hidden = size > 0;
+    this.#part("[data-none-shown]").hidden = size === 0 || shown.length > 0;
+    this.#part("[data-filters]").hidden = size === 0;
+    this.#part("[data-unread]").textContent = unread > 0 ? `${unread} unread` : "";
+    const all = this.#part("[data-read-all]");
+    all.hidden = !shown.some(({ read }) => !read);
+    all.textContent = this.#isUser ? "Acknowledge these" : "Mark these as read";
+  }
+
+  #announce(messages) {
+    for (const message of messages) this.#items.get(message.id)?.classList.add("new");
+    if (messages.length === 0) return;
+    const more = messages.length > 1 ? `, and ${messages.length - 1} more` : "";
+    this.#page.announce(`Alert: ${spoken(messages.at(-1))}${more}`);
   }
 
   #item({ id, data, audience, timestamp }) {
-    const item = document.getElementById("alert").content.firstElementChild.cloneNode(true);
+    const item = fromTemplate("alert");
     item.dataset.id = id;
-    item.dataset.time = timestamp;
     const part = (selector) => item.querySelector(selector);
     const severity = String(data.severity ?? "alert");
     item.dataset.severity = SEVERITIES.includes(severity) ? severity : "other";
@@ -53,13 +147,50 @@ export class AlertPanel {
     part(".audience").hidden = audience !== "user";
     part("time").dateTime = timestamp;
     part("time").textContent = format.timeOfDay(timestamp);
-    part(".alert-message").textContent = data.message ?? JSON.stringify(data);
+    part(".alert-message").textContent = messageOf(data);
+    part("button").addEventListener("click", () => {
+      this.#acknowledge([id]);
+      this.#part("[data-alerts]").focus(); // the button goes away
+    });
     return item;
+  }
+
+  #showRead(item, read) {
+    item.dataset.read = read ? "yes" : "no";
+    const button = item.querySelector("button");
+    button.hidden = read;
+    button.textContent = this.#isUser ? "Acknowledge" : "Mark as read";
+    const message = item.querySelector(".alert-message").textContent;
+    button.setAttribute("aria-label", `${button.textContent}: ${message}`);
+    item.querySelector("[data-seen]").textContent = read && this.#isUser ? "acknowledged" : "";
+  }
+
+  #explain(text) {
+    this.#part("[data-notice-problem]").textContent = format.sentence(text);
+  }
+
+  #part(selector) {
+    return this.#element.querySelector(selector);
   }
 }
 
-/** The text of an element without its hidden parts. */
-function spoken(element) {
-  const parts = [...element.querySelectorAll(":not(:has(*))")].filter((part) => !part.hidden);
-  return parts.map((part) => part.textContent.trim()).filter(Boolean).join(" ");
+/** Make these the children of an element; those that stay are not moved, and keep the focus. */
+function arrange(list, items) {
+  const wanted = new Set(items);
+  for (const child of [...list.children]) if (!wanted.has(child)) child.remove();
+  let place = list.firstElementChild;
+  for (const item of items) {
+    if (item === place) place = place.nextElementSibling;
+    else list.insertBefore(item, place);
+  }
+}
+
+function messageOf(data) {
+  return typeof data.message === "string" ? data.message : JSON.stringify(data);
+}
+
+function spoken({ data, audience, timestamp }) {
+  const whose = audience === "user" ? "only for you" : "";
+  const words = [data.severity ?? "alert", data.symbol, whose, format.timeOfDay(timestamp)];
+  return [...words, messageOf(data)].filter(Boolean).join(" ");
 }

@@ -11,6 +11,7 @@ import { CredentialPanel } from "./credential-panel.js";
 import { PageCredential } from "./page-credential.js";
 import { PredictionRequests } from "./prediction-requests.js";
 import { Rest } from "./rest.js";
+import { RulePanel } from "./rule-panel.js";
 import { StatusPanel } from "./status-panel.js";
 import { SymbolCards } from "./symbol-cards.js";
 import { SymbolForm } from "./symbol-form.js";
@@ -53,9 +54,11 @@ const page = {
 
 const requests = new PredictionRequests(page);
 const chart = new ChartPanel(find("[data-chart]"), { ...page, requests });
+const rules = new RulePanel(find("[data-rules]"), find("[data-rule-editor]"), page);
 const cards = new SymbolCards(find("[data-cards]"), page, {
   predict: (card) => requests.request(card.symbol, (...how) => card.showRequest(...how)),
   chart: (card) => chart.open(card.symbol),
+  alert: (card) => rules.create(card),
   remove: (card) => removeSymbol(card.symbol),
 });
 const form = new SymbolForm(find('[data-form="symbol"]'), addSymbol);
@@ -64,6 +67,7 @@ const panels = [
   new ConnectionsPanel(find(".sockets"), page),
   new CredentialPanel(find(".credential"), page),
   new AlertPanel(find(".alerts"), page),
+  rules,
   chart,
   new ConnectPanel(find("[data-connect]"), page),
   new StatusPanel(find("[data-going-on]"), page),

@@ -79,10 +79,13 @@ export function conditionsOf(rows) {
 
 /** Is every condition filled in? One that is not need not be shown to the server. */
 export function areComplete(rows) {
-  return rows.length > 0 && rows.every((row) => {
-    if ("group" in row) return areComplete(row.rows);
-    return "json" in row || TYPES[row.type].fields.every((name) => isFilledIn(row.values[name], FIELDS[name]));
-  });
+  return rows.length > 0 && rows.every(isComplete);
+}
+
+function isComplete(row) {
+  if ("group" in row) return areComplete(row.rows);
+  if ("json" in row) return true;
+  return TYPES[row.type].fields.every((name) => isFilledIn(row.values[name], FIELDS[name]));
 }
 
 function isFilledIn(value, { kind, optional }) {

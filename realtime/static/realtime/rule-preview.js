@@ -22,11 +22,9 @@ export class RulePreview {
     this.#element = element;
     this.#ask = ask;
     const tokens = FIELDS.map((name) => {
-      const label = `Insert ${name}`;
-      const insert = () => inserted(this.#insert(`{${name}}`));
-      return make("button", {
-        type: "button", class: "small", text: `{${name}}`, "aria-label": label, on: { click: insert },
-      });
+      const text = `{${name}}`;
+      const insert = () => inserted(this.#insert(text));
+      return make("button", { type: "button", class: "small", text, on: { click: insert } });
     });
     element.querySelector("[data-tokens]").append(...tokens);
   }
@@ -56,8 +54,9 @@ export class RulePreview {
   #insert(field) {
     const input = this.#element.querySelector("textarea");
     if (input.value === "") input.value = `${input.placeholder} `;
-    const at = document.activeElement === input || input.selectionStart ? input.selectionStart : input.value.length;
-    input.setRangeText(field, at, input.selectionEnd, "end");
+    const isUsed = document.activeElement === input || input.selectionStart > 0;
+    if (!isUsed) input.setSelectionRange(input.value.length, input.value.length);
+    input.setRangeText(field, input.selectionStart, input.selectionEnd, "end");
     input.focus();
     return input.value;
   }

@@ -47,6 +47,11 @@ export class SymbolCard {
     return this.#quote?.source ?? null;
   }
 
+  /** The newest one; undefined before there is one. */
+  get price() {
+    return this.#quote?.price;
+  }
+
   get barDate() {
     return this.#quote?.bar_date ?? null;
   }
