@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Candles, barStart, secondsOf } from "../../realtime/static/realtime/chart/candles.js";
+import { firingsOn } from "../../realtime/static/realtime/chart/firings.js";
 import { Forecasts, forecastOf, placed, scoreOverTime } from "../../realtime/static/realtime/chart/forecasts.js";
 import * as text from "../../realtime/static/realtime/chart/text.js";
 
@@ -217,12 +218,31 @@ test("an outcome is shown at its bar, in the order of the bars", () => {
   assert.deepEqual(told, [[at("2024-05-08T00:00Z"), true], [at("2024-05-09T00:00Z"), false]]);
 });
 
+test("predictions of the last lap of a replay are not those of this one", () => {
+  const [candles, forecasts] = [days(15), new Forecasts()];
+  const made = (id, timestamp) => ({ ...prediction, prediction_id: id, timestamp, source: "replay", actual_price: 1 });
+  candles.source = "replay";
+  forecasts.load([made("3", "2024-05-08T15:00:00Z"), made("2", "2024-05-07T15:00:00Z"), made("1", "2024-05-22T15:00:00Z")]);
+  assert.deepEqual(forecasts.outcomes(candles).map(({ id }) => id), ["2", "3"]);
+});
+
 test("the score over time looks back on the last twenty outcomes", () => {
   const outcomes = Array.from({ length: 30 }, (_, to) => ({ to, within: to >= 10 }));
   const score = scoreOverTime(outcomes);
   assert.deepEqual(score[0], { time: 4, value: 0 });
   assert.deepEqual(score.at(-1), { time: 29, value: 100 });
   assert.equal(score.find(({ time }) => time === 19).value, 50);
+});
+
+test("firings of a rule are marked at their bars, and those of other times are counted", () => {
+  const moments = ["2024-05-07T15:00:00Z", "2024-05-07T16:00:00Z", "2024-05-06T00:00:00Z", "2024-05-11T00:00:00Z"];
+  const marks = firingsOn(moments.map((timestamp) => ({ timestamp })), days(5));
+  assert.deepEqual(marks, [
+    { time: at("2024-05-06T00:00Z"), count: 1 }, { time: at("2024-05-07T00:00Z"), count: 2 },
+  ]);
+  assert.match(text.firingsText(4, marks), /^4 firings of the rule: 3 marked with arrows, the others/);
+  assert.equal(text.firingsText(3, marks), "3 firings of the rule: marked with arrows.");
+  assert.equal(text.firingsText(0, []), "");
 });
 
 // Words -----------------------------------------------------------------------------------------

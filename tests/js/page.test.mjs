@@ -5,7 +5,7 @@ import { areaPath, linePath, placesOnBar, withTrade } from "../../realtime/stati
 import { commandFor } from "../../realtime/static/realtime/commands.js";
 import * as format from "../../realtime/static/realtime/format.js";
 import { parseSymbol } from "../../realtime/static/realtime/symbols.js";
-import { held, lately, outcomeText } from "../../realtime/static/realtime/score.js";
+import { answerText, held, lately, outcomeText } from "../../realtime/static/realtime/score.js";
 import { Rate } from "../../realtime/static/realtime/rate.js";
 
 test("a line spans its box, the highest value on top", () => {
@@ -146,6 +146,12 @@ test("an outcome says whether it was within the bounds without colour", () => {
   const outcome = { actual_price: 151, predicted_price: 150.25, within_bounds: true };
   assert.equal(outcomeText(outcome), "✓ became 151.00, predicted 150.25");
   assert.match(outcomeText({ ...outcome, within_bounds: false }), /^✗ /);
+});
+
+test("an answer says its band where it has one", () => {
+  const answer = { predicted_price: 150.25, lower_bound: 148, upper_bound: 152, horizon: 5 };
+  assert.equal(answerText(answer), "150.25 (148.00 to 152.00), 5 steps ahead");
+  assert.equal(answerText({ predicted_price: 150.25 }), "150.25");
 });
 
 test("a change that is shown as 0.00 has no direction", () => {

@@ -77,6 +77,11 @@ async def test_a_prediction_comes_on_request(visit: Visit, fed_server: LiveServe
     await expect(card.locator(".price")).to_have_text(re.compile(r"\d"))
     await card.get_by_role("button", name="Request prediction for AAPL").click()
     await expect(card.locator("[data-value=request]")).to_have_text(re.compile("Answered in"))
+    answer = await card.locator("[data-value=request]").inner_text()
+    point = card.locator("[data-value=point]")
+    await expect(point).not_to_have_text(await point.inner_text())  # the next one of the feed
+    assert re.match(r"[\d.]+ \([\d.]+ to [\d.]+\), 1 step ahead", answer)
+    await expect(card.locator("[data-value=request]")).to_have_text(answer)
 
 
 async def test_a_refused_prediction_says_why(visit: Visit, fed_server: LiveServer) -> None:

@@ -20,3 +20,10 @@ export function outcomeText({ actual_price: actual, predicted_price: predicted, 
   const mark = within_bounds ? "✓" : "✗";
   return `${mark} became ${format.price(actual)}, predicted ${format.price(predicted)}`;
 }
+
+/** `149.80 (148.10 to 151.50), 5 steps ahead`. */
+export function answerText({ predicted_price: price, lower_bound: lower, upper_bound: upper, horizon }) {
+  const bounded = Number.isFinite(lower) && Number.isFinite(upper);
+  const band = bounded ? ` (${format.price(lower)} to ${format.price(upper)})` : "";
+  return [`${format.price(price)}${band}`, format.horizon(horizon)].filter(Boolean).join(", ");
+}

@@ -4,7 +4,7 @@
 import { areaPath, linePath, placesOnBar, withTrade } from "./drawings.js";
 import { commandFor } from "./commands.js";
 import * as format from "./format.js";
-import { held, lately, outcomeText } from "./score.js";
+import { answerText, held, lately, outcomeText } from "./score.js";
 
 const POINTS = 120; // prices in the small chart
 
@@ -66,6 +66,8 @@ export class SymbolCard {
   }
 
   applyPrediction(message) {
+    // An answer to a request is beside its button, and does not take the place of the feed's.
+    if (message.request_id !== undefined && this.#prediction !== null) return;
     this.#prediction = message;
     this.#changed();
   }
@@ -81,9 +83,9 @@ export class SymbolCard {
   }
 
   /** Beside the button: how a request goes. */
-  showRequest(text, { busy = false, failed = false } = {}) {
+  showRequest(text, { busy = false, failed = false, prediction = null } = {}) {
     const note = this.#parts.get("request");
-    note.textContent = text;
+    note.textContent = prediction === null ? text : joined(answerText(prediction.data), text);
     note.classList.toggle("problem", failed);
     this.element.querySelector('[data-do="predict"]').disabled = busy;
   }

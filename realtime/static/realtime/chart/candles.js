@@ -6,7 +6,7 @@ export const DAY = 86_400;
 /** Seconds of each interval. */
 export const INTERVALS = { "1m": 60, "5m": 300, "15m": 900, "1h": 3600, "4h": 14_400, "1d": DAY };
 
-const RESTART = 7 * DAY; // a replay that goes back by more begins again
+export const RESTART = 7 * DAY; // a replay that goes back by more begins again
 const FUTURE = 10; // seconds that the clock of a market may be ahead
 const LARGEST_EPOCH = 1e11;
 // Beyond this the library for charts throws.

@@ -4,7 +4,7 @@ import { Candles, DAY, dayOf } from "./candles.js";
 import { Forecasts } from "./forecasts.js";
 
 const BARS = 500;
-const PREDICTIONS = 500;
+const PREDICTIONS = 300;
 // Live updates leave small things out: volumes of a reconnect, corrections, folded extremes.
 const REFRESH_MS = 15_000;
 const OVERLAP = 3; // bars that are read once more
@@ -16,7 +16,7 @@ export class ChartFeed {
   score = null; // of the model of the newest prediction
   #rest;
   #on;
-  #reading = null; // what was asked for last: the answers to anything else are too late
+  #reading = null; // what is being read: the answers to anything else are too late
   #quotes = new Map(); // symbol -> the newest market_data_update
   #predictions = new Map(); // symbol -> the newest prediction_update, of the feed
   #requested = new Map(); // symbol -> the last forecast that was requested here
@@ -35,16 +35,20 @@ export class ChartFeed {
     setInterval(() => this.#refresh(), REFRESH_MS);
   }
 
-  /** Are the prices of this symbol those of days? null: no price is known yet. */
-  isDaily(symbol) {
+  /** Are the prices of a symbol those of days? null: no price is known yet. */
+  isDaily(symbol = this.symbol) {
     const quote = this.#quotes.get(symbol);
     return quote === undefined ? null : dayOf(quote.data) !== null;
   }
 
   async open(symbol, interval) {
     const reading = (this.#reading = {});
-    this.symbol = symbol;
     const candles = new Candles(interval);
+    if (symbol !== this.symbol || interval !== this.candles.interval) {
+      this.candles = new Candles(interval); // none of what was there before
+      this.forecasts = new Forecasts();
+    }
+    this.symbol = symbol;
     const query = { interval, limit: BARS, before: this.#clockOf(symbol) };
     try {
       const [bars, forecasts] = await Promise.all([this.#bars(query), this.#forecasts()]);
@@ -53,11 +57,18 @@ export class ChartFeed {
       this.#start(candles, forecasts);
     } catch (error) {
       if (this.#reading === reading) this.#on.failed(error.message);
+    } finally {
+      if (this.#reading === reading) this.#reading = null;
     }
   }
 
   close() {
     this.symbol = this.#reading = null;
+  }
+
+  /** What another user was told. */
+  forget() {
+    for (const known of [this.#quotes, this.#predictions, this.#requested]) known.clear();
   }
 
   dismissRequested() {
@@ -121,8 +132,9 @@ export class ChartFeed {
     return day === null ? undefined : timeOf(day + DAY);
   }
 
+  /** Unless it is being read: a reading that every update began again would have no end. */
   #again() {
-    if (this.symbol !== null) this.open(this.symbol, this.candles.interval);
+    if (this.symbol !== null && this.#reading === null) this.open(this.symbol, this.candles.interval);
   }
 
   async #refresh() {
@@ -130,8 +142,9 @@ export class ChartFeed {
     if (this.#stale || this.candles.last === undefined) return void this.#again();
     const { candles } = this;
     const { time } = candles.all.at(-OVERLAP) ?? candles.all[0];
-    const query = { interval: candles.interval, source: candles.source, limit: BARS };
     const range = { after: timeOf(time - 1), before: this.#clockOf(this.symbol) };
+    if (range.before <= range.after) return; // a replay has begun again, and is being read
+    const query = { interval: candles.interval, source: candles.source, limit: BARS };
     const bars = await this.#bars({ ...query, ...range }).catch(() => null);
     if (bars === null || candles !== this.candles) return;
     candles.refresh(bars);

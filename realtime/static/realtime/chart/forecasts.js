@@ -1,6 +1,6 @@
 // Predictions on a chart: where they point to, what became of them, and how good they were. Pure.
 
-import { DAY, INTERVALS, barStart, isPrice, secondsOf } from "./candles.js";
+import { DAY, INTERVALS, RESTART, barStart, isPrice, secondsOf } from "./candles.js";
 
 const STEPS = { "1m": 60, "1d": DAY };
 // Outcomes that one point of the score looks back on, and those without which it tells nothing.
@@ -51,7 +51,7 @@ export class Forecasts {
 
   /** Rows of the REST API, newest first. */
   load(rows) {
-    const found = rows.map(forecastOf).filter(Boolean);
+    const found = ofThisLap(rows.map(forecastOf).filter(Boolean));
     this.current = found.find(({ requested }) => !requested) ?? null;
     this.#known = new Map(found.reverse().map((forecast) => [forecast.id, forecast]));
   }
@@ -81,6 +81,15 @@ export class Forecasts {
     const last = candles.last?.time;
     return found.filter(({ to }) => to <= last).sort((one, other) => one.to - other.to);
   }
+}
+
+/** Without those of an earlier lap of a replay, which are about its future. Newest first. */
+function ofThisLap(forecasts) {
+  const end = forecasts.findIndex(({ made, source }, place) => {
+    const later = forecasts[place - 1];
+    return source !== null && later?.source === source && made > later.made + RESTART;
+  });
+  return end === -1 ? forecasts : forecasts.slice(0, end);
 }
 
 /**

@@ -45,17 +45,19 @@ function crosshairLine(color) {
 }
 
 /** Rising candles are hollow and falling ones filled: the colour does not say it alone. */
-export function lookOf(kind, { accent, rise, fall, surface }) {
+export function lookOf(kind, { accent, rise, fall, surface, muted }) {
   if (kind === "line") return { color: accent, lineWidth: 2 };
   return {
+    priceLineColor: muted,
     upColor: surface, borderUpColor: rise, wickUpColor: rise,
     downColor: fall, borderDownColor: fall, wickDownColor: fall,
   };
 }
 
+/** Steps of the scale as fine as prices of this size need. */
 export function priceFormatOf(last) {
-  const minMove = last && last.close < 1 ? 0.00001 : 0.01;
-  return { type: "custom", minMove, formatter: format.price };
+  const size = last && last.close < 10 ? Math.floor(Math.log10(last.close)) - 5 : -2;
+  return { type: "custom", minMove: 10 ** Math.max(-12, size), formatter: format.price };
 }
 
 export function scoreLine() {
@@ -72,7 +74,7 @@ export function scoreLine() {
 const NAMES = {
   text: "--text", muted: "--muted", line: "--line", surface: "--surface", accent: "--accent",
   asked: "--critical", rise: "--rise", fall: "--fall", riseSoft: "--rise-soft", fallSoft: "--fall-soft",
-  held: "--rise", missed: "--fall",
+  held: "--rise", missed: "--fall", fired: "--warn",
 };
 
 /** The colours and the font of the style sheet, as they are for this element. */

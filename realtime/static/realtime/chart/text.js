@@ -72,6 +72,7 @@ export function candleText(candle, clock) {
 
 /** `150.25 (148.10 to 152.40, 90 % confidence), 5 steps ahead, about Mon, 3 May 2004`. */
 export function forecastText(forecast, clock) {
+  if (forecast === null) return "No prediction yet.";
   const { price, lower, upper, confidence, horizon, model, to, actual } = forecast;
   const sure = Number.isFinite(confidence) ? `, ${format.share(confidence)} confidence` : "";
   const band = lower === null ? "no bounds given" : `${format.price(lower)} to ${format.price(upper)}`;
@@ -102,12 +103,22 @@ export function summaryOf({ symbol, candles, current, outcomes, clock }) {
 
 /** `91 % in band (90 % promised) · direction right 56 % · last 200`, with the error and the skill. */
 export function scoreText(score) {
-  if (!score) return "";
+  if (!score) return "No outcome of a prediction yet.";
   const { mean_absolute_error: error, skill } = score;
   const parts = [held(score), lately(score)];
   if (Number.isFinite(error)) parts.push(`mean error ${format.price(error)}`);
   if (Number.isFinite(skill)) parts.push(`skill ${skill.toFixed(2).replace("-", "−")}`);
   return `${score.model ? `${score.model}: ` : ""}${parts.filter(Boolean).join(" · ")}`;
+}
+
+/** `marks`: the bars that a rule would have fired in, see firings.js. */
+export function firingsText(total, marks) {
+  if (total === 0) return "";
+  const marked = marks.reduce((sum, { count }) => sum + count, 0);
+  const rule = total === 1 ? "1 firing of the rule" : `${total} firings of the rule`;
+  if (marked === total) return `${rule}: marked with arrows.`;
+  const others = "the others are at times that this chart does not have";
+  return `${rule}: ${marked} marked with arrows, ${others}. Bars have the market's clock: try the rule on them.`;
 }
 
 /** Why there is no candle. `daily`: the prices of this symbol are those of days. */

@@ -21,8 +21,8 @@ class View {
   #kind = null;
   #volume;
   #ahead; // times without a candle, so that predictions have a place
-  #score;
-  #nominal;
+  #score = null; // the series in the pane below, where there is one
+  #nominal = null;
   #bands = new Bands();
   #firings = null;
   #candles = [];
@@ -43,9 +43,6 @@ class View {
     this.#volume = this.#chart.addSeries(HistogramSeries, below);
     this.#volume.priceScale().applyOptions({ scaleMargins: { top: 0.84, bottom: 0 } });
     this.#ahead = this.#chart.addSeries(LineSeries, { ...unlabelled, priceScaleId: "ahead" });
-    this.#score = this.#chart.addSeries(LineSeries, looks.scoreLine(), 1);
-    this.#chart.panes()[0].setStretchFactor(4);
-    this.#chart.panes()[1].setStretchFactor(1);
     this.#chart.subscribeCrosshairMove(({ time }) => {
       if (this.#chosen === null) on.inspect(this.#candleAt(time));
     });
@@ -54,13 +51,17 @@ class View {
     });
   }
 
-  /** Another symbol, interval or kind: `kind` is "candles" or "line". */
-  show(candles, kind, clock) {
+  /** Everything: `kind` is "candles" or "line", `fit`: scroll to the end. */
+  show(candles, { kind, clock, fit }) {
     this.#clock = clock;
     this.#chart.applyOptions(looks.timesIn(clock));
     if (kind !== this.#kind) this.#change(kind);
+    if (fit) this.#ahead.setData([]); // times of another chart
     this.load(candles);
-    const { length } = this.#candles;
+    if (fit) this.#fit(this.#candles);
+  }
+
+  #fit({ length }) {
     const shown = Math.max(20, this.#chart.timeScale().width() / PIXELS);
     this.#chart.timeScale().setVisibleLogicalRange({ from: length + ROOM - shown, to: length + ROOM });
   }
@@ -91,21 +92,21 @@ class View {
     for (const label of this.#labels) this.#main.removePriceLine(label);
     this.#labels = known.map(([{ price }, color, title]) =>
       this.#main.createPriceLine({ price, color, title, lineVisible: false, axisLabelVisible: true }));
-    this.#score.setData(scoreOverTime(outcomes));
-    this.#showNominal(nominal);
+    this.#showScore(scoreOverTime(outcomes), nominal);
   }
 
-  /** When a rule would have fired: [{ time, text }], oldest first. */
+  /** When a rule would have fired: [{ time, count }], oldest first. */
   showFirings(firings) {
-    const mark = { position: "aboveBar", shape: "arrowDown", color: this.#colors.asked };
-    this.#firings.setMarkers(firings.map(({ time, text }) => ({ ...mark, time, text })));
+    const mark = { position: "aboveBar", shape: "arrowDown", color: this.#colors.fired };
+    const textOf = (count) => (count > 1 ? `${count}×` : "");
+    this.#firings.setMarkers(firings.map(({ time, count }) => ({ ...mark, time, text: textOf(count) })));
   }
 
   /** Colours from the style sheet: { text, muted, line, surface, accent, asked, rise, fall, … }. */
   paint(colors) {
     this.#colors = colors;
     this.#chart.applyOptions(looks.coloursOf(colors, this.#library));
-    this.#score.applyOptions({ color: colors.accent });
+    this.#score?.applyOptions({ color: colors.accent });
     if (this.#main) this.#main.applyOptions(looks.lookOf(this.#kind, colors));
   }
 
@@ -170,10 +171,26 @@ class View {
     if (room >= 0 && room < sorted.length + ROOM) scale.scrollToPosition(sorted.length + ROOM, false);
   }
 
-  #showNominal(nominal) {
+  /** In a pane of its own, which is there as long as there is a score. */
+  #showScore(points, nominal) {
+    if (points.length === 0) {
+      if (this.#score) this.#chart.removeSeries(this.#score);
+      this.#score = this.#nominal = null;
+      return;
+    }
+    this.#score ??= this.#addScore();
+    this.#score.setData(points);
     if (this.#nominal) this.#score.removePriceLine(this.#nominal);
     const line = { price: 100 * nominal, color: this.#colors.muted, lineWidth: 1, title: "promised" };
     this.#nominal = Number.isFinite(nominal) ? this.#score.createPriceLine(line) : null;
+  }
+
+  #addScore() {
+    const options = { ...looks.scoreLine(), color: this.#colors.accent };
+    const score = this.#chart.addSeries(this.#library.LineSeries, options, 1);
+    this.#chart.panes()[0].setStretchFactor(4);
+    this.#chart.panes()[1].setStretchFactor(1);
+    return score;
   }
 
   /** The cross stays with its candle when the chart moves, which it does with the next frame. */
