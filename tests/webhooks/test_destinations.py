@@ -87,6 +87,7 @@ def test_an_alert_is_a_message_with_all_that_matters(mailbox: Destination) -> No
     assert "2026-11-30 12:00:00 UTC high AAPL: above 150 (rule: Desk)" in message.text
 
 
+@pytest.mark.postgres
 def test_a_burst_is_one_digest(mailbox: Destination) -> None:
     for number in range(60):
         alert(mailbox, f"alert {number}", symbol="AAPL")
@@ -126,6 +127,7 @@ def test_quiet_hours_are_those_of_the_time_zone(mailbox: Destination) -> None:
     next_message()
 
 
+@pytest.mark.postgres
 def test_a_test_disturbs_the_quiet(mailbox: Destination) -> None:
     Destination.objects.update(quiet_hours=quiet_now())
     alert(mailbox)
@@ -142,6 +144,7 @@ def test_times_are_in_the_zone_of_the_quiet_hours(mailbox: Destination) -> None:
     assert "21:00:00 JST" in next_message().text
 
 
+@pytest.mark.postgres
 def test_what_fails_is_tried_again_together(mailbox: Destination) -> None:
     for _ in range(2):
         alert(mailbox)
@@ -246,6 +249,7 @@ def test_a_link_that_confirms_expires(
     assert client.post(link).status_code == 404
 
 
+@pytest.mark.postgres
 def test_one_click_stops_mails_without_a_login(mailbox: Destination) -> None:
     alert(mailbox)
     path = next_message().stop.removeprefix("https://realtime.example.com")
