@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from realtime.admin.base import GuardedAdmin
-from realtime.models import Destination
+from realtime.models import Destination, WebhookDelivery
 from realtime.models.destinations import hours_of
 from realtime.models.webhooks import validate_quiet_hours
 from realtime.users import field_lookups
@@ -23,7 +23,9 @@ if TYPE_CHECKING:  # generic in the stubs only
 else:
     _ModelForm = forms.ModelForm
 
-_FACTS: Final = ("state", "url", "kind", "last_result", "failing_since", "created_at")
+_FACTS: Final = (
+    "state", "id", "shown_address", "kind", "last_result", "failing_since", "created_at",
+)  # fmt: skip
 
 
 class DestinationForm(_ModelForm):
@@ -34,10 +36,14 @@ class DestinationForm(_ModelForm):
         "What is secret in it is not shown again.",
     )
     quiet_start = forms.TimeField(
-        required=False, help_text="No messages from this time on: 22:00. They come afterwards."
+        label="From", required=False, help_text="22:00; empty: there are no quiet hours."
     )
-    quiet_end = forms.TimeField(required=False)
-    quiet_timezone = forms.CharField(required=False, initial="UTC", help_text="Europe/Berlin")
+    quiet_end = forms.TimeField(
+        label="Until", required=False, help_text="07:00; what is held then comes as one message."
+    )
+    quiet_timezone = forms.CharField(
+        label="Time zone", required=False, initial="UTC", help_text="For example Europe/Berlin."
+    )
 
     class Meta:
         model = Destination
@@ -84,7 +90,7 @@ class DestinationForm(_ModelForm):
 @admin.register(Destination)
 class DestinationAdmin(GuardedAdmin[Destination]):
     form = DestinationForm
-    list_display = ("__str__", "kind", "owner", "state", "last_result")
+    list_display = ("__str__", "id", "kind", "owner", "state", "last_result")
     list_filter = ("kind", "enabled", "disabled_reason", "created_at")
     list_select_related = ("owner",)
     search_fields = ("url", "description", *field_lookups("owner"))
@@ -107,12 +113,19 @@ class DestinationAdmin(GuardedAdmin[Destination]):
             name, text = "expired", "failing"
         return format_html('<span class="key-state key-{}">{}</span>', name, text)
 
+    @admin.display(description="Address")
+    def shown_address(self, destination: Destination) -> str:
+        """Without what is secret in it."""
+        return destination.url
+
     @admin.display(description="Last result", empty_value="nothing sent yet")
     def last_result(self, destination: Destination) -> str | None:
         attempt = last_attempt(destination)
         if attempt is None:
             return None
-        what = attempt.get_problem_display() or f"answer {attempt.response_code}"
+        sent = attempt.delivery.status == WebhookDelivery.Status.DELIVERED
+        failed = attempt.get_problem_display() or f"answer {attempt.response_code}"
+        what = "sent" if sent else failed
         return f"{what}, {attempt.started_at:%Y-%m-%d %H:%M:%S} UTC"
 
     # One destination ---------------------------------------------------------------------------
