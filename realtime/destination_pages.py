@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
@@ -14,7 +15,7 @@ from realtime.webhooks.destinations import confirm, stop
 from realtime.webhooks.links import read_confirm, read_stop
 
 
-@method_decorator([csrf_exempt, never_cache], name="dispatch")
+@method_decorator([csrf_exempt, never_cache, login_not_required], name="dispatch")
 class _LinkPage(TemplateView):
     """GET asks, since scanners of mail open every link; POST acts, also RFC 8058's."""
 

@@ -5,7 +5,7 @@ from typing import Final
 from urllib.parse import urlencode, urlsplit
 
 from django.core import signing
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 
 from realtime.conf import conf
 
@@ -15,7 +15,7 @@ CONFIRM_WITHIN: Final = timedelta(days=3)
 
 
 def confirm_link(destination_id: int) -> tuple[str, str]:
-    """The link, and the name of this site; both empty without REALTIME_PUBLIC_URL."""
+    """The link, and the name of this site; both empty where there is none."""
     return _link("confirm-destination", signing.dumps(destination_id, salt=_CONFIRM))
 
 
@@ -35,11 +35,15 @@ def read_stop(token: str) -> int | None:
 
 def _link(name: str, token: str) -> tuple[str, str]:
     site = conf.REALTIME_PUBLIC_URL.rstrip("/")
+    try:
+        path = reverse(f"realtime:{name}")
+    except NoReverseMatch:  # a project whose URLs leave ours out
+        site = ""
     if not site:
         return "", ""
     # A parameter, which logs of servers leave out: see access/redact.py.
     query = urlencode({"token": token})
-    return f"{site}{reverse(f'realtime:{name}')}?{query}", str(urlsplit(site).netloc)
+    return f"{site}{path}?{query}", str(urlsplit(site).netloc)
 
 
 def _read(token: str, salt: str, max_age: timedelta | None) -> int | None:

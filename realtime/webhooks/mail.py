@@ -2,7 +2,7 @@
 
 import logging
 from smtplib import SMTPException, SMTPResponseException
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 Problem = WebhookAttempt.Problem
 
+_NO_LINKS: Final = "The URLs of this project leave out realtime.urls, where links in mails lead."
+
 
 def missing_for_mail() -> str:
     """Why there is no mail from this server; empty if there is."""
@@ -28,7 +30,7 @@ def missing_for_mail() -> str:
 
 def send_mail(message: Message, timeout: float) -> AttemptResult:
     """Blocks; the mail server is the operator's, and its address is not checked."""
-    if missing := missing_for_mail():
+    if missing := missing_for_mail() or (not message.stop and _NO_LINKS):
         logger.error("mail to a destination: %s", missing)
         return AttemptResult(problem=Problem.SETUP)
     try:

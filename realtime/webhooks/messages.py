@@ -43,20 +43,20 @@ class Message:
 
 def message_to(endpoint: WebhookEndpoint, address: str, bodies: Sequence[str]) -> Message:
     """These events, as the deliveries hold them, in one message."""
-    title, text = _content(endpoint, [json.loads(body) for body in bodies])
+    title, text = _content(endpoint, [_event(body) for body in bodies])
     if endpoint.kind != WebhookEndpoint.Kind.EMAIL:
         return Message(endpoint.kind, address, title, text)
     stop, site = stop_link(endpoint.pk)
-    footer = _FOOTER.format(who=endpoint.owner, site=site, stop=stop)
+    footer = _FOOTER.format(who=_one_line(endpoint.owner), site=site, stop=stop)
     return Message(endpoint.kind, address, title, text + footer, stop)
 
 
 def _content(endpoint: WebhookEndpoint, events: Sequence[Mapping[str, object]]) -> tuple[str, str]:
     """Title and text."""
-    alerts = [_data(each) for each in events if each["type"] != WebhookEvent.TEST]
+    alerts = [_data(each) for each in events if each.get("type") != WebhookEvent.TEST]
     if endpoint.kind == WebhookEndpoint.Kind.EMAIL and endpoint.confirmed_at is None:
         link, site = confirm_link(endpoint.pk)
-        asked = _CONFIRM.format(who=endpoint.owner, site=site, confirm=link)
+        asked = _CONFIRM.format(who=_one_line(endpoint.owner), site=site, confirm=link)
         return "Confirm that you want alerts", asked
     if not alerts:
         return "A test of your destination", _TEST
@@ -67,8 +67,17 @@ def _content(endpoint: WebhookEndpoint, events: Sequence[Mapping[str, object]]) 
     return f"{len(alerts)} alerts: {_symbols(alerts)}"[:MAX_TITLE], _digest(alerts, zone)
 
 
+def _event(body: str) -> Mapping[str, object]:
+    """Empty where it cannot be read: the other events of the message are to arrive."""
+    try:
+        event: object = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return event if isinstance(event, dict) else {}
+
+
 def _data(event: Mapping[str, object]) -> Mapping[str, object]:
-    data = event["data"]
+    data = event.get("data")
     return data if isinstance(data, dict) else {}
 
 
@@ -106,7 +115,7 @@ def _one_line(value: object) -> str:
 
 def _time(alert: Mapping[str, object], zone: tzinfo) -> str:
     try:
-        moment = datetime.fromisoformat(str(alert.get("timestamp")))
-    except ValueError:
+        moment = datetime.fromisoformat(str(alert.get("timestamp"))).astimezone(zone)
+    except (ValueError, OverflowError):
         return ""
-    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
+    return f"{moment:%Y-%m-%d %H:%M:%S %Z}"

@@ -52,7 +52,9 @@ Reason = WebhookEndpoint.Reason
 Problem = WebhookAttempt.Problem
 
 # Deliveries that one message holds at most.
-DIGEST: Final = 200
+DIGEST: Final = 1000
+# Deliveries that one transaction claims: databases limit the values in a statement.
+_CLAIMED_AT_ONCE: Final = 5000
 # Old rows that one DELETE removes: other writers need the database too.
 _PRUNED_AT_ONCE: Final = 1000
 
@@ -188,6 +190,8 @@ def _choose(endpoints: Iterable[WebhookEndpoint], limit: int, now: datetime) -> 
     held = _Held(now)  # counted again under the locks of the endpoints
     chosen: list[list[int]] = []
     for endpoint in endpoints:
+        if sum(map(len, chosen)) >= _CLAIMED_AT_ONCE:
+            break
         if room := held.room(endpoint, limit - len(chosen)):
             found = _next_of(endpoint, room, now)
             held.take(endpoint, len(found))

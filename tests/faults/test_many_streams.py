@@ -14,6 +14,8 @@ from tests.clients import Socket
 from tests.live import publish_to
 from tests.processes import LiveServer
 
+pytestmark = pytest.mark.slow
+
 SYMBOLS = [f"S{number:03}" for number in range(400)]
 KINDS = pytest.mark.parametrize("kind", ["uvicorn", "daphne"])
 # What may wait is a tenth of what the server sends when somebody begins to read every symbol.

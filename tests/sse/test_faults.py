@@ -17,6 +17,8 @@ from tests.patience import PATIENCE
 from tests.processes import LiveServer, Valkey
 from tests.sse.events import listen
 
+pytestmark = pytest.mark.slow
+
 LARGE = "x" * 8000
 NEW_KEY = """
 from tests import personas

@@ -1,5 +1,6 @@
 """Destinations in the queue: what waits, what comes together, and who must agree first."""
 
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -363,11 +364,48 @@ def test_what_cannot_be_opened_any_more_is_a_problem_and_no_crash(
     assert job.request.address == ""
 
 
-def test_a_bad_row_holds_up_no_other(mailbox: Destination, alice: User) -> None:
-    bad = new_destination(alice, CHAT)
-    alert(bad)
+def test_an_event_that_cannot_be_read_holds_up_no_other(mailbox: Destination) -> None:
+    for body in ("not JSON", "[]", '{"type": "x", "data": 7}', "[" * 100_000):
+        alert(mailbox)
+        WebhookDelivery.objects.filter(pk=WebhookDelivery.objects.latest("pk").pk).update(body=body)
+    alert(mailbox, timestamp="9999-12-31T23:59:59-14:00")
+    message = next_message()
+    assert message.title.startswith("5 alerts")
+    assert "AAPL: above 150" in message.text
+
+
+def test_one_claim_is_bounded(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "_CLAIMED_AT_ONCE", 3)
+    for _ in range(3):
+        target = new_destination(alice, CHAT)
+        alert(target)
+        alert(target)
+    assert [len(job.deliveries) for job in claim(10)] == [2, 2]
+    assert len(claim(10)) == 1
+
+
+def test_links_work_where_a_project_asks_everybody_to_log_in(
+    mailbox: Destination, client: Client, settings: type[django_settings]
+) -> None:
+    strict = "django.contrib.auth.middleware.LoginRequiredMiddleware"
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, strict]
+    path = stop_link(mailbox.pk)[0].removeprefix("https://realtime.example.com")
+    assert client.get(path).status_code == 200
+
+
+def test_a_missing_extra_is_named_when_a_chat_is_added(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "realtime.webhooks.chat", raising=False)
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    with pytest.raises(ValidationError, match=r"needs apprise: pip install"):
+        new_destination(alice, CHAT)
+
+
+@pytest.mark.parametrize("hours", [{"start": 7}, {"start": "x", "end": "y"}, 7, []])
+def test_quiet_hours_that_cannot_be_read_hold_up_nothing(
+    mailbox: Destination, hours: object
+) -> None:
+    Destination.objects.update(quiet_hours=hours)
     alert(mailbox)
-    WebhookDelivery.objects.filter(endpoint=bad).update(body="not JSON")
-    Destination.objects.filter(pk=bad.pk).update(quiet_hours={"start": 7})
     assert next_message().address == OWN
-    assert queue.claim(10) == []

@@ -18,6 +18,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from realtime.models import WebhookDelivery, WebhookEndpoint
+from realtime.webhooks.destinations import new_destination, tell
 from realtime.webhooks.events import emit
 from realtime.webhooks.worker import run_webhooks
 from tests import personas
@@ -92,6 +93,25 @@ def test_a_receiver_that_fails_hangs_and_recovers_gets_each_event_under_one_id(
         assert (codes[0], codes[-1]) == (500, 200)
         assert None in codes
         assert row.attempts.last().response_body == "Thanks"
+
+
+def test_a_destination_that_is_dead_holds_up_no_other(
+    alice: User, settings: type[django_settings]
+) -> None:
+    settings.REALTIME_WEBHOOK_ALLOWED_HOSTS = ["127.0.0.1"]
+    settings.REALTIME_WEBHOOK_TIMEOUT = 2.0
+    with Receiver(*[hang] * 9).running() as dead, Receiver().running() as alive, working():
+        chats = [
+            new_destination(alice, f"ntfy://127.0.0.1:{chat.port}/topic") for chat in (dead, alive)
+        ]
+        for number in range(5):
+            data = {"message": f"alert {number}"}
+            tell([chat.pk for chat in chats], alice.pk, data, "AAPL")
+        dead.wait_for(1)
+        alive.wait_for(1)
+        delivered = WebhookDelivery.objects.filter(status="delivered")
+        wait_until(delivered.exists, "nothing delivered")
+        assert {row.endpoint_id for row in delivered} == {chats[1].pk}
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""`manage.py deliver_webhooks`: sends events to webhooks, until SIGTERM or SIGINT."""
+"""`manage.py deliver_webhooks`: sends to webhooks and destinations, until SIGTERM or SIGINT."""
 
 import asyncio
 
@@ -12,8 +12,9 @@ from realtime.webhooks.worker import deliver_due, run_webhooks
 
 class Command(BackgroundCommand):
     help = (
-        "Send events to webhooks, and send failed ones again. Any number of these processes share "
-        "the work; one that is killed is replaced by the others within a minute."
+        "Send events to webhooks and alerts to destinations, and what failed again. Any number of "
+        "these processes share the work; one that is killed is replaced by the others within a "
+        "minute."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -49,60 +49,9 @@ class Command(BaseCommand):
             type=_symbols,
             help="AAPL,MSFT (default for a replay: all symbols of its file)",
         )
-        replay = parser.add_argument_group("replay")
-        pace = replay.add_mutually_exclusive_group()
-        pace.add_argument(
-            "--rate", type=float, default=2.0, help="updates per second and symbol (default: 2)"
-        )
-        pace.add_argument(
-            "--speed",
-            type=float,
-            help="instead of --rate: how many times faster than real time "
-            "(86400: a day in a second)",
-        )
-        replay.add_argument(
-            "--start", type=_day, help="first day to play, 2008-01-02; also where a loop begins"
-        )
-        replay.add_argument(
-            "--csv",
-            type=Path,
-            default=STOCKS,
-            help="daily bars, .csv or .csv.gz, instead of the bundled ones",
-        )
-        turns = replay.add_mutually_exclusive_group()
-        turns.add_argument(
-            "--loop", action="store_true", help="begin again at the end of the file (the default)"
-        )
-        turns.add_argument("--once", action="store_true", help="stop at the end of the file")
-        live = parser.add_argument_group("ccxt and alpaca")
-        live.add_argument("--exchange", help="ccxt's name of an exchange: binance, kraken, okx")
-        live.add_argument(
-            "--channel", choices=["trades", "tickers"], help="of an exchange (default: trades)"
-        )
-        live.add_argument(
-            "--map",
-            type=_names,
-            default={},
-            metavar="OURS=THEIRS",
-            help="the market's names of the symbols: BTC-USD=BTC/USDT,ETH-USD=ETH/USDT "
-            "(default: a dash becomes a slash)",
-        )
-        predictions = parser.add_argument_group("predictions")
-        predictions.add_argument("--no-predictions", action="store_true")
-        predictions.add_argument(
-            "--predict-every",
-            type=_seconds,
-            default=5.0,
-            help="seconds between two predictions of a symbol (default: 5)",
-        )
-        predictions.add_argument(
-            "--horizon",
-            type=int,
-            choices=range(1, MAX_HORIZON + 1),
-            metavar=f"1..{MAX_HORIZON}",
-            default=5,
-            help="days ahead that are predicted (default: 5)",
-        )
+        _add_replay(parser)
+        _add_live(parser)
+        _add_predictions(parser)
 
     def handle(self, *args: object, **options: object) -> None:
         if not broadcast.reaches_other_processes():
@@ -202,6 +151,68 @@ class Command(BaseCommand):
     def _rewrite_line(self, line: str) -> None:
         self.stdout.write(f"\r\x1b[2K{line}", ending="")
         self.stdout.flush()
+
+
+def _add_replay(parser: CommandParser) -> None:
+    replay = parser.add_argument_group("replay")
+    pace = replay.add_mutually_exclusive_group()
+    pace.add_argument(
+        "--rate", type=float, default=2.0, help="updates per second and symbol (default: 2)"
+    )
+    pace.add_argument(
+        "--speed",
+        type=float,
+        help="instead of --rate: how many times faster than real time (86400: a day in a second)",
+    )
+    replay.add_argument(
+        "--start", type=_day, help="first day to play, 2008-01-02; also where a loop begins"
+    )
+    replay.add_argument(
+        "--csv",
+        type=Path,
+        default=STOCKS,
+        help="daily bars, .csv or .csv.gz, instead of the bundled ones",
+    )
+    turns = replay.add_mutually_exclusive_group()
+    turns.add_argument(
+        "--loop", action="store_true", help="begin again at the end of the file (the default)"
+    )
+    turns.add_argument("--once", action="store_true", help="stop at the end of the file")
+
+
+def _add_live(parser: CommandParser) -> None:
+    live = parser.add_argument_group("ccxt and alpaca")
+    live.add_argument("--exchange", help="ccxt's name of an exchange: binance, kraken, okx")
+    live.add_argument(
+        "--channel", choices=["trades", "tickers"], help="of an exchange (default: trades)"
+    )
+    live.add_argument(
+        "--map",
+        type=_names,
+        default={},
+        metavar="OURS=THEIRS",
+        help="the market's names of the symbols: BTC-USD=BTC/USDT,ETH-USD=ETH/USDT "
+        "(default: a dash becomes a slash)",
+    )
+
+
+def _add_predictions(parser: CommandParser) -> None:
+    predictions = parser.add_argument_group("predictions")
+    predictions.add_argument("--no-predictions", action="store_true")
+    predictions.add_argument(
+        "--predict-every",
+        type=_seconds,
+        default=5.0,
+        help="seconds between two predictions of a symbol (default: 5)",
+    )
+    predictions.add_argument(
+        "--horizon",
+        type=int,
+        choices=range(1, MAX_HORIZON + 1),
+        metavar=f"1..{MAX_HORIZON}",
+        default=5,
+        help="days ahead that are predicted (default: 5)",
+    )
 
 
 def _symbols(text: str) -> list[str]:
