@@ -21,6 +21,7 @@ from realtime.delivery.history_scripts import LEASE_SECONDS
 from realtime.delivery.layers import RedisLoopLayer, current_layer, shared_layer
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.streams import CHANNELS
+from realtime.workers import process_name
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ _KEY: Final = "key:"
 _STALE: Final = "stale:"
 # Of these a process names so many at most: a market that has closed is known without its list.
 _MAX_STALE: Final = 500
+# The field of a lease that says, for people, which process it is: `at:host:pid`.
+_AT: Final = "at:"
 # What the process has done since it began, `done:sent`, and what it uses now: see api/metrics.py.
 _DONE: Final = "done:"
 # The names of a connection's `tally`.
@@ -99,6 +102,7 @@ class _Lease:
         fields = self.counts.copy()
         if fields:
             fields.update(self._published)
+            fields[f"{_AT}{process_name()}"] = 1
         if fields and self._fanout is not None:
             stale = sorted(self._fanout.freshness.stale(), key=lambda stream: stream.group)
             fields.update(
@@ -199,6 +203,14 @@ class ConnectionManager:
                 channel, _, symbol = name.removeprefix(_STALE).partition(":")
                 stale.setdefault(channel, set()).add(symbol)
         return {channel: sorted(symbols) for channel, symbols in sorted(stale.items())}
+
+    def get_processes(self) -> dict[str, str]:
+        """The processes that have sockets, `host:pid` by id. Raises StatisticsUnavailable."""
+        return {
+            process: next((name[len(_AT) :] for name in fields if name.startswith(_AT)), process)
+            for process, fields in self._read_leases().items()
+            if any(channel in fields for channel in CHANNELS)
+        }
 
     def get_activity(self) -> dict[str, dict[str, int]]:
         """What each living process that has sockets has done and uses, by process (api/metrics.py).

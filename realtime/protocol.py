@@ -47,6 +47,7 @@ class CloseCode(enum.IntEnum):
     UNAUTHORIZED = 4401, "The credential is missing, invalid, expired or revoked."
     FORBIDDEN = 4403, "The credential lacks the scope, or the Origin is not allowed."
     NOT_FOUND = 4404, "Unknown endpoint, or an invalid symbol in the URL."
+    DISCONNECTED = 4409, "An operator has ended the connection; `error.message` says why."
     LIMIT_EXCEEDED = (
         4429,
         "Connection limit reached, or a flood of pings and pongs; `error.retry_after_ms` says when "
@@ -96,6 +97,7 @@ class ErrorCode(enum.StrEnum):
         "prediction_failed",
         "No prediction could be made: `details.reason` says why.",
     )
+    DISCONNECTED = "disconnected", "An operator has ended the connection. 4409 follows."
     SLOW_CONSUMER = "slow_consumer", "This socket is read too slowly. 4508 follows."
     INTERNAL_ERROR = "internal_error", "A fault of the server; its log has the reason."
 

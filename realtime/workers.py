@@ -110,6 +110,11 @@ def age_of(update: Update) -> float | None:
     return max(0.0, (datetime.now(UTC) - published).total_seconds())
 
 
+def process_name() -> str:
+    """This process, for people: `host:pid`."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
 # Written by the process of the workers ------------------------------------------------------------
 
 

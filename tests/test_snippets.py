@@ -107,6 +107,7 @@ _CREDENTIALS = """
 import json
 from tests import personas
 personas.olga()
+personas.alice()
 _, key = personas.bob_key(
     name="curl", scopes=["predictions", "market-data", "alerts", "publish"]
 )

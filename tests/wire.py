@@ -15,13 +15,14 @@ Check = Callable[[Any], bool]
 ERROR_CODES = {
     "invalid_json", "invalid_message", "unknown_type", "invalid_symbol", "invalid_token",
     "auth_required", "forbidden", "not_subscribed", "subscription_limit", "connection_limit",
-    "rate_limited", "prediction_failed", "slow_consumer", "internal_error",
+    "rate_limited", "prediction_failed", "disconnected", "slow_consumer", "internal_error",
 }  # fmt: skip
 CLOSE_CODES = {
     "BAD_REQUEST": 4400,
     "UNAUTHORIZED": 4401,
     "FORBIDDEN": 4403,
     "NOT_FOUND": 4404,
+    "DISCONNECTED": 4409,
     "LIMIT_EXCEEDED": 4429,
     "INTERNAL_ERROR": 4500,
     "HEARTBEAT_TIMEOUT": 4504,

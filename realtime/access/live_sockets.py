@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
+import msgspec
 from channels.layers import get_channel_layer
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError
@@ -26,6 +27,7 @@ from realtime.access.identity import (
     session_hashes,
     with_publish_permission,
 )
+from realtime.access.roster import Listed, Request, answer_request
 from realtime.access.tokens import ended_sessions
 from realtime.access.user_access import UserAccessFailed
 from realtime.db import in_database
@@ -42,6 +44,8 @@ logger = logging.getLogger(__name__)
 GROUP: Final = "access"
 CHANGED: Final = "access.changed"
 EVICT: Final = "access.evict"
+# An operator asks for connections; see roll_call.py.
+ROLL_CALL: Final = "access.roll_call"
 # Seconds between two tries while the database does not answer.
 RETRY_SECONDS: Final = 1.0
 # Upper bound in seconds for checking a credential, including the time for which it is cached.
@@ -74,13 +78,8 @@ def announce(
         logger.error("a change of credentials could not be announced: %s", exc)
 
 
-class LiveSocket(Protocol):
+class LiveSocket(Listed, Protocol):
     """An open socket, as far as its credential is concerned."""
-
-    connection_id: str
-
-    @property
-    def identity(self) -> Identity: ...
 
     async def credential_changed(self, identity: Answer) -> None:
         """The credential as it is now."""
@@ -98,7 +97,7 @@ class LiveSockets:
         self._tasks: set[asyncio.Task[None]] = set()
         # Recent announcements: a credential may change between its check and `add`.
         self._announced: deque[tuple[float, Mapping[str, object]]] = deque()
-        self._spawn(self._listen())
+        self.listening = self._spawn(self._listen())
 
     async def _listen(self) -> None:
         channel = await self._layer.new_channel()
@@ -127,12 +126,23 @@ class LiveSockets:
             socket = self._sockets.get(event["connection_id"])
             if socket is not None:
                 self._spawn(socket.evicted())
+        elif event["type"] == ROLL_CALL:
+            self._spawn(self._answer(event["request"], event["reply_channel"]))
         elif event["type"] == CHANGED:
             self._announced.append((time.monotonic(), event))
             forget_announced(event)
             sockets = [socket for socket in self._sockets.values()
                        if concerns(event, socket.identity)]  # fmt: skip
             self._spawn(self._check(sockets))
+
+    async def _answer(self, request: object, reply_channel: str) -> None:
+        try:
+            asked = msgspec.convert(request, Request)
+        except msgspec.ValidationError as exc:
+            logger.error("a question for connections is not answered: %s", exc)
+            return
+        async for page in answer_request(self._sockets, asked):
+            await self._layer.send(reply_channel, {**page, "process": self._layer.local.process})
 
     def _on_reconnect(self) -> None:
         # Announcements may have been missed meanwhile.
@@ -156,16 +166,17 @@ class LiveSockets:
                 logger.error("credentials could not be checked again: %s", exc)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    def _spawn(self, coroutine: Coroutine[object, object, None]) -> None:
+    def _spawn(self, coroutine: Coroutine[object, object, None]) -> "asyncio.Task[None]":
         # A context of its own: in that of the announcing request, threads end with the request.
         task = asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            logger.error("a change of credentials failed", exc_info=task.exception())
+            logger.error("an announcement could not be handled", exc_info=task.exception())
 
 
 def live_sockets(layer: StreamLayer) -> LiveSockets:

@@ -12,6 +12,7 @@
 - `answers`: the answers of endpoints that accept data, without DRF. `publishing`, `recording`: the
   cores of these endpoints. `idempotency`: repeated requests. `responses`: the answers as DRF
   responses. `recording_document`: external predictions in the OpenAPI document.
+- `live_connections`: who is connected, for operators.
 - `statistics`: open sockets, and `/metrics`. `metrics`: the numbers in it.
 - `asyncapi_page`: the AsyncAPI document for people.
 - `health`: whether a process is alive and ready. `schema`: the OpenAPI and AsyncAPI documents.

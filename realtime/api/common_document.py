@@ -21,7 +21,7 @@ TAGS: Final = {
     "destinations": "E-mail addresses and chats of a user, which alert rules send to.",
     "webhooks": "Events to URLs of a user, and what became of them.",
     "keys": "API keys of a user.",
-    "connections": "Open sockets, for operators.",
+    "connections": "Who is connected, for operators, and how they end connections.",
 }
 _SCHEMAS: Final[Document] = {
     **rule_schemas(),

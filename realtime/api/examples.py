@@ -100,4 +100,5 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "prediction_id": Parameter("The `prediction_id` of an answer or of an update."),
     "channel": Parameter("`market-data`, `predictions` or `alerts`.", "market-data"),
     "symbol": _SYMBOL,
+    "connection_id": Parameter("The `id` in the list of connections, and in `connected`."),
 }

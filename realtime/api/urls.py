@@ -18,6 +18,7 @@ from realtime.api.destinations import (
     TestDestinationView,
 )
 from realtime.api.keys import KeysView, KeyView, RotateKeyView
+from realtime.api.live_connections import LiveConnectionsView, LiveConnectionView
 from realtime.api.market_data import BarsView, LatestMarketDataView
 from realtime.api.not_found import not_found
 from realtime.api.predictions import (
@@ -106,6 +107,8 @@ urlpatterns = [
     path("alerts/ack", AckView.as_view(), name="alerts-ack"),
     path("publish", PublishView.as_view(), name="publish"),
     path("connections", ConnectionsView.as_view(), name="connections"),
+    path("connections/", LiveConnectionsView.as_view(), name="live-connections"),
+    path("connections/<str:connection_id>", LiveConnectionView.as_view(), name="live-connection"),
     path("schema", OpenApiView.as_view(), name="schema"),
     path("asyncapi.json", asyncapi, name="asyncapi"),
     path("asyncapi", guard_page(AsyncApiPage.as_view()), name="asyncapi-page"),

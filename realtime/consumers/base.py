@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final, assert_never
 
@@ -17,6 +18,7 @@ from realtime.access.live_sockets import (
     live_sockets,
     recheck,
 )
+from realtime.access.roster import ConnectionRow, Transport
 from realtime.conf import conf
 from realtime.connections import connection_manager
 from realtime.consumers.socket import SocketConsumer
@@ -28,7 +30,7 @@ from realtime.delivery.updates import Reader
 from realtime.limits.policy import SYMBOLS_PER_MESSAGE, max_subscriptions
 from realtime.protocol import CloseCode, ErrorCode, Position, ProtocolError
 from realtime.session.admission import Admission
-from realtime.session.answers import connected, limit_left, status
+from realtime.session.answers import connected, described, limit_left, status
 from realtime.session.changes import Changes
 from realtime.session.credential import LiveCredential
 from realtime.session.pulse import Pulse
@@ -47,6 +49,7 @@ class RealtimeConsumer(SocketConsumer):
     """The common part of the three endpoints: connecting, messages, heartbeat, status."""
 
     channel: ClassVar[Channel]
+    transport: ClassVar[Transport] = "websocket"
     max_rate: float | None = None  # the streams of the first subscription
     events = {
         **SocketConsumer.events,
@@ -58,6 +61,7 @@ class RealtimeConsumer(SocketConsumer):
     # Set by `welcome`.
     subscriptions: Subscriptions
     changes: Changes
+    connected_at: float
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
@@ -130,6 +134,7 @@ class RealtimeConsumer(SocketConsumer):
         await self.credential.check_scope(streams)
         await self.admission.take_slots()
         self._welcomed = True
+        self.connected_at = time.time()
         connection_manager.opened(self.channel, self.identity.key_id)
         self.subscriptions = Subscriptions(self.channel_layer, self.channel_name, self.socket)
         self.changes = Changes(self, self.subscriptions)
@@ -209,6 +214,15 @@ class RealtimeConsumer(SocketConsumer):
 
     async def evicted(self) -> None:
         await self.admission.evicted()
+
+    # For operators ----------------------------------------------------------------------------
+
+    def describe(self) -> ConnectionRow:
+        return described(self, self.subscriptions, self.admission.address, self.pulse.round_trip)
+
+    def end_by_operator(self, reason: str) -> None:
+        self.send_last(ProtocolError(ErrorCode.DISCONNECTED, reason))
+        self.spawn(self.end(CloseCode.DISCONNECTED, reason))
 
     # Messages from the client -----------------------------------------------------------------
 

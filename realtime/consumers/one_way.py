@@ -45,6 +45,7 @@ class Peer(Protocol):
 class OneWay(RealtimeConsumer):
     """The common part of the three endpoints."""
 
+    transport = "sse"
     parameters: tuple[str, ...] = ("symbols", "since", "max_rate")
 
     async def __call__(

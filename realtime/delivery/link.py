@@ -81,10 +81,13 @@ class Link:
 
     # Commands ---------------------------------------------------------------------------------
 
-    async def publish(self, name: str, data: bytes) -> None:
-        """An ordinary channel-layer message; raises BackendUnavailable."""
+    async def publish(self, name: str, data: bytes) -> int:
+        """An ordinary channel-layer message; returns how many processes it has reached.
+
+        Raises BackendUnavailable.
+        """
         try:
-            await self.redis.publish(name, data)
+            return int(await self.redis.publish(name, data))
         except (RedisError, OSError) as exc:
             raise BackendUnavailable(exc) from exc
 

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import ClassVar, Final
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
@@ -30,7 +30,12 @@ KEEP_SECONDS: Final = 60
 
 
 class BackgroundCommand(BaseCommand):
-    """Runs a coroutine until SIGTERM or SIGINT, and then lets it finish."""
+    """Runs a coroutine until SIGTERM or SIGINT, and then lets it finish.
+
+    `is_worker`: others can read its signs of life.
+    """
+
+    is_worker: ClassVar[bool] = True
 
     async def run(self, stop: asyncio.Event, **options: object) -> None:
         """Work until `stop` is set."""
@@ -44,11 +49,15 @@ class BackgroundCommand(BaseCommand):
             )
         try:
             with _kept_connections():
-                asyncio.run(until_told(lambda stop: self._run(stop, options)))
+                run = self._run_as_worker if self.is_worker else self._run
+                asyncio.run(until_told(lambda stop: run(stop, options)))
         except ImproperlyConfigured as exc:
             raise CommandError(str(exc)) from exc
 
     async def _run(self, stop: asyncio.Event, options: Mapping[str, object]) -> None:
+        await self.run(stop, **options)
+
+    async def _run_as_worker(self, stop: asyncio.Event, options: Mapping[str, object]) -> None:
         name = type(self).__module__.rpartition(".")[2]
         await run_reported(name, lambda stop: self.run(stop, **options), stop)
 

@@ -3,6 +3,7 @@
 - `keys`: API keys. `rights`: who may publish. `webhooks`: endpoints, deliveries and attempts.
 - `alerts`: rules, their state and the inbox. `predictions`: with outcomes and scores.
 - `destinations`: for alerts, by e-mail and chat. `groups`: what members of a group may read.
+- `connections`: no rows, but permissions for live connections.
 - `bars`: of a minute and a day. `silences`: what was told of quiet streams.
 """
 
@@ -16,6 +17,7 @@ from realtime.models.alerts import (
     AlertRuleState,
 )
 from realtime.models.bars import Bar, RecordedPosition
+from realtime.models.connections import LiveConnection, may_end_connections, may_see_connections
 from realtime.models.destinations import Destination
 from realtime.models.groups import GroupAccess
 from realtime.models.keys import (
@@ -60,6 +62,7 @@ __all__ = [
     "Bar",
     "Destination",
     "GroupAccess",
+    "LiveConnection",
     "PredictionScore",
     "RecordedPosition",
     "Silence",
@@ -70,7 +73,9 @@ __all__ = [
     "WebhookEndpoint",
     "WebhookEvent",
     "hash_secret",
+    "may_end_connections",
     "may_publish",
+    "may_see_connections",
     "new_webhook_id",
     "reads_metrics",
     "validate_origins",

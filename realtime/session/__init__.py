@@ -7,6 +7,6 @@
 - `requests`: checks a request before anything changes.
 - `changes`: runs `subscribe` and `unsubscribe` one at a time.
 - `subscriptions`: the streams, and how each begins: answer, then snapshot or replay, then live.
-- `answers`: `connected` and `status`.
+- `answers`: `connected` and `status`, and the row of a connection for operators.
 - `pulse`: detects a peer that no longer answers.
 """

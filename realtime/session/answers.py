@@ -1,9 +1,10 @@
-"""The messages that describe a connection to its client: `connected` and `status`."""
+"""What describes a connection: `connected` and `status` for its client, a row for operators."""
 
 import uuid
 from typing import Final
 
 from realtime import protocol
+from realtime.access.roster import MAX_SYMBOLS, ConnectionRow
 from realtime.conf import conf
 from realtime.connections import TALLIED
 from realtime.protocol import StreamInfo
@@ -52,7 +53,7 @@ def status(
             **dict(zip(TALLIED, connection.tally(), strict=True)),
             "waiting_bytes": connection.socket.outbox.size,
         },
-        rtt_ms=None if round_trip is None else round(round_trip * 1000, 3),
+        rtt_ms=_milliseconds(round_trip),
         credential={
             "kind": identity.kind,
             "expires_at": None if expires_at is None else protocol.timestamp(expires_at),
@@ -60,6 +61,40 @@ def status(
         server={"id": SERVER_ID, "version": VERSION},
     )
     return protocol.answering(message, id)
+
+
+def described(
+    connection: Connection,
+    subscriptions: Subscriptions,
+    address: str | None,
+    round_trip: float | None,
+) -> ConnectionRow:
+    """A connection as operators see it. Never its credential itself."""
+    identity, symbols = connection.identity, subscriptions.symbols
+    sent, folded, replayed = connection.tally()
+    return {
+        "id": connection.connection_id,
+        "channel": connection.channel,
+        "transport": connection.transport,
+        "user": identity.user.get_username(),
+        "user_id": identity.user_id,
+        "credential": identity.kind,
+        "key_id": identity.key_id,
+        "address": address,
+        "symbols": symbols[:MAX_SYMBOLS],
+        "symbol_count": len(symbols),
+        "since": connection.connected_at,
+        "rtt_ms": _milliseconds(round_trip),
+        "sent": sent,
+        "folded": folded,
+        "replayed": replayed,
+        "waiting_bytes": connection.socket.outbox.size,
+        "process": "",
+    }
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 3)
 
 
 def limit_left(limit: int, left: int) -> dict[str, int]:

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import NoReturn, Protocol, TypedDict
+from typing import ClassVar, NoReturn, Protocol, TypedDict
 
 from asgiref.typing import WebSocketScope
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 
 from realtime.access.identity import Identity
+from realtime.access.roster import Transport
 from realtime.delivery.sockets import Socket
 from realtime.delivery.updates import Reader
 from realtime.protocol import CloseCode, ErrorCode, ProtocolError, ServerMessage
@@ -35,6 +36,8 @@ class Connection(Protocol):
     """One open WebSocket; `socket` sends to its client."""
 
     connection_id: str
+    connected_at: float  # Unix time
+    transport: ClassVar[Transport]
     socket: Socket
 
     @property

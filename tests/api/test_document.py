@@ -6,19 +6,23 @@ from functools import cache
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.test import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openapi_schema_validator import OAS30Validator
 from openapi_spec_validator import validate
 
+from realtime.access.live_sockets import live_sockets
 from realtime.alerts.rules import TYPES
 from realtime.api import schema
+from realtime.delivery.layers import required_layer
 from realtime.models import AlertRule, ApiKey, WebhookEndpoint
 from realtime.predictions.records import record_prediction
 from realtime.webhooks.destinations import new_destination
 from realtime.webhooks.events import send_test
 from tests import personas
+from tests.access.connections import ListedConnection
 from tests.alerts.strategies import BY_TYPE
 
 REST = "/api/v1/"
@@ -65,12 +69,19 @@ def values(transactional_db: None) -> dict[str, object]:
     destination = new_destination(olga, "ntfys://ntfy.sh/a-topic")
     assert delivery is not None
     prediction = record_prediction("AAPL", {"predicted_price": 150.25})
+    connection = ListedConnection(1)
+    async_to_sync(add_connection)(connection)
     return {
         "id": rule.pk, "prefix": key.prefix, "webhook_id": webhook.pk, "delivery_id": delivery.pk,
         "destination_id": destination.pk,
         "prediction_id": prediction.prediction_id, "access": access,
+        "connection_id": connection.connection_id, "user": "olga",
         "refresh": refresh, "token": access, "username": "olga", "password": personas.PASSWORD,
     }  # fmt: skip
+
+
+async def add_connection(connection: Any) -> None:
+    live_sockets(required_layer()).add(connection)
 
 
 def document_rule() -> dict[str, Any]:
@@ -86,7 +97,7 @@ def url_of(path: str, operation: dict[str, Any], values: dict[str, object]) -> s
         value = values[name] if name in values else parameter.get("example")
         if parameter["in"] == "path":
             path = path.replace(f"{{{name}}}", str(value))
-        elif parameter.get("required"):
+        elif parameter.get("required") or name in values:
             query.append(f"{name}={value}")
     return f"{path}?{'&'.join(query)}"
 

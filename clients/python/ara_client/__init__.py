@@ -12,6 +12,7 @@ from ara_client.client import Client
 from ara_client.errors import (
     AraError,
     BadRequest,
+    Disconnected,
     Forbidden,
     LimitExceeded,
     NotAnAraServer,
@@ -53,6 +54,7 @@ __all__ = [
     "Bar",
     "Client",
     "Connected",
+    "Disconnected",
     "Event",
     "Folded",
     "Forbidden",

@@ -78,6 +78,12 @@ class NotFound(Refused):
     way_out = "Check the URL of the server, and the symbol."
 
 
+class Disconnected(Refused):
+    """4409: an operator of the server has ended the connection."""
+
+    way_out = "Ask the operator before you connect again."
+
+
 class LimitExceeded(Refused):
     """4429: more connections or requests than the credential or the address may have."""
 
@@ -89,6 +95,7 @@ REFUSALS: Final[Mapping[int, type[Refused]]] = {
     4401: Unauthorized,
     4403: Forbidden,
     4404: NotFound,
+    4409: Disconnected,
     4429: LimitExceeded,
 }
 

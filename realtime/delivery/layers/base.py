@@ -121,6 +121,11 @@ class StreamLayer(BaseChannelLayer):
             self._parts[make] = make(self)
         return cast(T, self._parts[make])
 
+    async def ask_group(self, group: str, message: Message) -> int:
+        """`group_send` of what is not an update; returns how many processes it has reached."""
+        await self.group_send(group, message)
+        return 1
+
     async def settle(self) -> None:
         """Wait, a second at most, until the numbers of this process are written."""
 

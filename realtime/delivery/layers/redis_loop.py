@@ -180,8 +180,11 @@ class RedisLoopLayer(StreamLayer):
         if item is not None:
             await self.send_updates([item])
         else:
-            name = self.names.group_channel(group)
-            await self._link(group).publish(name, self.channel_layer.serialize(message))
+            await self.ask_group(group, message)
+
+    async def ask_group(self, group: str, message: Message) -> int:
+        name = self.names.group_channel(group)
+        return await self._link(group).publish(name, self.channel_layer.serialize(message))
 
     async def _watch(self, group: str, stream: Stream | None) -> None:
         timer = self._lingering.pop(group, None)

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-from collections.abc import Mapping
 from typing import Any, Final
 
 from django.core.management.base import CommandParser
@@ -31,6 +30,7 @@ class Command(BackgroundCommand):
         f"{', '.join(WORKS)}. Each of them is also a command of its own, for machines that have "
         "more to do; work that fails is started again automatically. Ends on SIGTERM or SIGINT."
     )
+    is_worker = False  # its works are
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -41,7 +41,7 @@ class Command(BackgroundCommand):
             help=f"some of {', '.join(WORKS)} (default: all)",
         )
 
-    async def _run(self, stop: asyncio.Event, options: Mapping[str, Any]) -> None:
+    async def run(self, stop: asyncio.Event, **options: Any) -> None:
         await keep_running({name: WORKS[name] for name in options["only"]}, stop)
 
 

@@ -30,6 +30,8 @@ class Command(BackgroundCommand):
         "token is in ARA_API_KEY."
     )
 
+    is_worker = False
+
     def add_arguments(self, parser: CommandParser) -> None:
         try:
             from ara_client.watch import add_arguments

@@ -6,6 +6,7 @@ const ADVICE = new Map([
   [CloseCode.UNAUTHORIZED, "Enter a valid credential above, or go anonymous."],
   [CloseCode.FORBIDDEN, "Enter a credential that may read here, and use an allowed address."],
   [CloseCode.NOT_FOUND, "Check the address of the server."],
+  [CloseCode.DISCONNECTED, "Ask the operator of the server before you reconnect."],
   [CloseCode.LIMIT_EXCEEDED, "Close other pages that are connected, then reconnect."],
   [CloseCode.INTERNAL_ERROR, "The log of the server says why."],
   [CloseCode.HEARTBEAT_TIMEOUT, "The server has not heard from this page for too long."],

@@ -10,6 +10,7 @@ export const CloseCode = /** @type {const} */ ({
   UNAUTHORIZED: 4401,
   FORBIDDEN: 4403,
   NOT_FOUND: 4404,
+  DISCONNECTED: 4409,
   LIMIT_EXCEEDED: 4429,
   INTERNAL_ERROR: 4500,
   HEARTBEAT_TIMEOUT: 4504,
@@ -31,6 +32,7 @@ export const ErrorCode = /** @type {const} */ ({
   CONNECTION_LIMIT: "connection_limit",
   RATE_LIMITED: "rate_limited",
   PREDICTION_FAILED: "prediction_failed",
+  DISCONNECTED: "disconnected",
   SLOW_CONSUMER: "slow_consumer",
   INTERNAL_ERROR: "internal_error",
 });

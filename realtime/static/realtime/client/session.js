@@ -224,7 +224,7 @@ export class Session {
     if (!this.connected) return;
     const late = nowMs - this.#requests.subscribingSince >= ANSWER_LIMIT_MS;
     let reason;
-    if (late) reason = "the server has not answered the subscription yet";
+    if (late) reason = "the server has not answered subscribe yet";
     else if (this.#away.size > 0) reason = "the server cannot reach its backend";
     const phase = reason ? "backend_unavailable" : "live";
     if (phase !== this.phase) this.#enter(phase, { authenticated: this.#authenticated, reason });

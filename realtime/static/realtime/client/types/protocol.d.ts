@@ -8,6 +8,7 @@ export namespace CloseCode {
     let UNAUTHORIZED: 4401;
     let FORBIDDEN: 4403;
     let NOT_FOUND: 4404;
+    let DISCONNECTED: 4409;
     let LIMIT_EXCEEDED: 4429;
     let INTERNAL_ERROR: 4500;
     let HEARTBEAT_TIMEOUT: 4504;
@@ -29,6 +30,8 @@ export namespace ErrorCode {
     export let CONNECTION_LIMIT: "connection_limit";
     export let RATE_LIMITED: "rate_limited";
     export let PREDICTION_FAILED: "prediction_failed";
+    let DISCONNECTED_1: "disconnected";
+    export { DISCONNECTED_1 as DISCONNECTED };
     let SLOW_CONSUMER_1: "slow_consumer";
     export { SLOW_CONSUMER_1 as SLOW_CONSUMER };
     let INTERNAL_ERROR_1: "internal_error";
