@@ -78,7 +78,7 @@ class PageGuard(CSPMiddleware):
         match = request.resolver_match
         if match is None or not _is_admin(request) or not request.GET:
             return None
-        listed = str(match.url_name).endswith(("_changelist", "autocomplete"))
+        listed = str(match.url_name).endswith(("_changelist", "_export", "autocomplete"))
         if not listed or not isinstance(exc, ValueError | OverflowError | DataError):
             return None
         return HttpResponse("No list has values like these.", status=400, content_type="text/plain")

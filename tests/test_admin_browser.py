@@ -10,6 +10,8 @@ from playwright.async_api import Page, async_playwright, expect
 from tests.conftest import require_program
 from tests.patience import scaled
 from tests.processes import LiveServer
+from tests.webhooks.conftest import Worker
+from tests.webhooks.receiver import Receiver, status
 
 expect.set_options(timeout=scaled(20_000))
 RAW = re.compile(r"ara_[a-z0-9]{8}_[A-Za-z0-9]{32}")
@@ -23,10 +25,15 @@ print(client.cookies["sessionid"].value)
 
 
 @pytest.fixture
-async def page(start_server: Callable[..., LiveServer]) -> AsyncIterator[Page]:
+def live(start_server: Callable[..., LiveServer]) -> LiveServer:
+    return start_server(REALTIME_WEBHOOK_ALLOWED_HOSTS="127.0.0.1")
+
+
+@pytest.fixture
+async def page(live: LiveServer) -> AsyncIterator[Page]:
     """The list of keys, in a browser in which Olga is logged in."""
     chromium = require_program("chromium")
-    server = start_server()
+    server = live
     session = server.shell(LOGIN).strip()
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
@@ -74,6 +81,27 @@ async def test_a_key_is_created_copied_rotated_and_revoked(page: Page) -> None:
     await page.get_by_role("link", name="Revoke").click()
     await page.get_by_role("button", name="Revoke the key").click()
     await expect(page.locator("#result_list .key-revoked")).to_have_count(1)
+
+
+ENDPOINT = """
+from tests import personas
+from tests.webhooks.conftest import endpoint
+print(endpoint(personas.olga(), {url!r}).pk)
+"""
+
+
+async def test_the_result_of_a_webhook_test_appears_by_itself(page: Page, live: LiveServer) -> None:
+    with Receiver(status(418, b"I am a teapot")).running() as receiver:
+        number = live.shell(ENDPOINT.format(url=receiver.url)).strip()
+        await page.goto(f"/admin/realtime/webhookendpoint/{number}/test/")
+        await page.get_by_role("button", name="Send test event").click()
+        await expect(page.get_by_text("is on its way to")).to_be_visible()
+        worker = Worker(live.directory, live.environment)
+        try:
+            await expect(page.get_by_text("The receiver answered 418")).to_be_visible()
+        finally:
+            worker.stop()
+    await expect(page.get_by_text("I am a teapot")).to_be_visible()
 
 
 async def test_going_back_does_not_show_a_key_again(page: Page) -> None:

@@ -247,7 +247,8 @@ from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.utils import timezone
 from realtime.models import (
-    Alert, AlertProblem, AlertRule, Bar, GroupAccess, PredictionScore, StoredPrediction,
+    Alert, AlertProblem, AlertRule, Bar, Destination, GroupAccess, PredictionScore, Silence,
+    StoredPrediction,
     WebhookDelivery, WebhookEndpoint,
 )
 from tests import personas
@@ -262,10 +263,12 @@ rule = AlertRule.objects.create(
 AlertProblem.objects.create(rule=rule, symbol="AAPL", reason="odd")
 Alert.objects.create(uid="a" * 32, owner=olga, data={"message": "up"}, symbol="AAPL")
 now = timezone.now()
+Silence.objects.create(channel="market-data", symbol="AAPL", last_update=now)
 Bar.objects.create(symbol="AAPL", interval="1d", start=now, open=1, high=1, low=1, close=1)
 StoredPrediction.objects.create(symbol="AAPL", predicted_price=1, as_of=now, valid_until=now)
 PredictionScore.objects.create(symbol="AAPL")
 GroupAccess.objects.create(group=Group.objects.create(name="desk"))
+Destination.objects.create(owner=olga, kind="email", url="o***@example.com", sealed_secret="-")
 endpoint, _ = WebhookEndpoint.objects.create_endpoint(olga, "https://example.com/hook")
 WebhookDelivery.objects.create(endpoint=endpoint, event="alert", body="{}")
 for model in admin.site._registry:

@@ -158,6 +158,10 @@ class DryRunForm(forms.Form):
 class AlertRuleAdmin(GuardedAdmin[AlertRule]):
     form = AlertRuleForm
     list_display = ("name", "owner_name", "severity", "state", "source", "last_fired_at")
+    export_fields = (
+        "id", "name", "owner", "severity", "paused", "source", "created_at", "last_fired_at",
+        "definition",
+    )  # fmt: skip
     list_filter = ("severity", "paused", "source", "last_fired_at")
     list_select_related = ("owner",)
     search_fields = ("name", *field_lookups("owner"))
@@ -289,6 +293,7 @@ class AlertProblemAdmin(GuardedAdmin[AlertProblem]):
     """What the engine has set aside; it tries a symbol again after ten minutes."""
 
     list_display = ("since", "symbol_name", "rule_name", "reason")
+    export_fields = ("since", "symbol", "rule", "reason")
     list_select_related = ("rule",)
     search_fields = ("symbol", "rule__name")
 
@@ -325,10 +330,18 @@ class SeverityFilter(admin.SimpleListFilter):
 class AlertAdmin(GuardedAdmin[Alert]):
     list_display = ("created_at", "severity", "symbol", "__str__", "owner_name", "rule", "sent_at")
     list_display_links = ("created_at", "__str__")
+    export_fields = (
+        "uid", "created_at", "severity", "symbol", "owner", "rule", "sent_at", "escalated_at",
+        "data",
+    )  # fmt: skip
     list_filter = (SeverityFilter, "created_at")
     list_select_related = ("owner", "rule")
     list_per_page = 50
-    search_fields = ("uid", "symbol", *field_lookups("owner", email=False), "rule__name")
+    search_fields = (
+        "data__message__icontains", "uid", "symbol", *field_lookups("owner", email=False),
+        "rule__name",
+    )  # fmt: skip
+    search_help_text = "Words of the message, id, symbol, owner or rule"
     inlines = (AcknowledgementInline,)
 
     @admin.display(description="Owner", ordering=_OWNER_NAME, empty_value="everybody")

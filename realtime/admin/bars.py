@@ -15,6 +15,10 @@ class BarAdmin(GuardedAdmin[Bar]):
         "symbol", "interval", "source", "start", "open", "high", "low", "close", "volume",
         "updated_at",
     )  # fmt: skip
+    export_fields = (
+        "symbol", "interval", "source", "start", "open", "high", "low", "close", "volume",
+        "updated_at",
+    )  # fmt: skip
     list_filter = ("interval",)
     # The search is by the beginning of a symbol, which an index can find.
     search_fields = ("symbol__istartswith",)

@@ -91,6 +91,10 @@ class DestinationForm(_ModelForm):
 class DestinationAdmin(GuardedAdmin[Destination]):
     form = DestinationForm
     list_display = ("__str__", "id", "kind", "owner", "state", "last_result")
+    export_fields = (
+        "id", "url", "description", "owner", "kind", "enabled", "disabled_reason", "confirmed",
+        "quiet_hours", "failing_since", "created_at",
+    )  # fmt: skip
     list_filter = ("kind", "enabled", "disabled_reason", "created_at")
     list_select_related = ("owner",)
     search_fields = ("url", "description", *field_lookups("owner"))

@@ -18,6 +18,7 @@ from realtime.scopes import SYMBOL_SCOPES
 class GroupAccessAdmin(GuardedAdmin[GroupAccess]):
     form = GroupAccessForm
     list_display = ("group", "scope_list")
+    export_fields = ("group", "scopes", "symbols", *KEY_LIMITS)
     list_select_related = ("group",)
     search_fields = ("group__name",)
     raw_id_fields = ("group",)

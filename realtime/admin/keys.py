@@ -69,6 +69,10 @@ class ApiKeyAdmin(SecretAdmin[ApiKey]):
         "key", "name", "state", "live", "owner", "scope_list", "expiry", "last_used"
     )  # fmt: skip
     list_display_links = ("key", "name")
+    export_fields = (
+        "prefix", "name", "owner", "status", "scopes", "symbols", "allowed_origins", *KEY_LIMITS,
+        "created_at", "expires_at", "last_used_at", "revoked_at",
+    )  # fmt: skip
     list_filter = (StatusFilter, ScopeFilter, "created_at", "last_used_at")
     list_select_related = ("owner",)
     list_per_page = 50

@@ -1,13 +1,18 @@
 """Predictions and scores in the Django admin, read-only."""
 
-from typing import Any
+from typing import Any, Final
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from realtime.admin.base import GuardedAdmin
+from realtime.admin.columns import shown_number
 from realtime.models import PredictionScore, StoredPrediction
+
+_STEPS: Final = {"1d": "days", "1m": "minutes", "update": "updates"}
 
 
 class OutcomeFilter(admin.SimpleListFilter):
@@ -74,8 +79,14 @@ class _ReadOnly:
 @admin.register(StoredPrediction)
 class StoredPredictionAdmin(_ReadOnly, GuardedAdmin[StoredPrediction]):
     list_display = (
-        "symbol", "predicted_price", "lower_bound", "upper_bound", "horizon", "step", "model",
-        "as_of", "created_at", "actual_price", "error", "within_bounds",
+        "symbol", "predicted_price", "bounds", "ahead", "model", "as_of", "created_at",
+        "actual_price", "error", "within_bounds",
+    )  # fmt: skip
+    export_fields = (
+        "prediction_id", "symbol", "model", "model_version", "source", "predicted_price",
+        "lower_bound", "upper_bound", "confidence", "horizon", "step", "last_price", "as_of",
+        "valid_until", "created_at", "requested", "actual_price", "error", "within_bounds",
+        "resolved_at",
     )  # fmt: skip
     list_filter = (OutcomeFilter, SymbolFilter, ModelFilter, "step", "created_at")
     search_fields = ("=symbol",)
@@ -84,6 +95,17 @@ class StoredPredictionAdmin(_ReadOnly, GuardedAdmin[StoredPrediction]):
     # Counting millions of rows for every page would be a waste.
     show_full_result_count = False
 
+    @admin.display(empty_value="-")
+    def bounds(self, row: StoredPrediction) -> SafeString | None:
+        if row.lower_bound is None or row.upper_bound is None:
+            return None
+        lower, upper = shown_number(row.lower_bound), shown_number(row.upper_bound)
+        return format_html("{} to {}", lower, upper)
+
+    @admin.display(ordering="horizon")
+    def ahead(self, row: StoredPrediction) -> str:
+        return f"{row.horizon} {_STEPS[row.step]}"
+
 
 @admin.register(PredictionScore)
 class PredictionScoreAdmin(_ReadOnly, GuardedAdmin[PredictionScore]):
@@ -91,5 +113,6 @@ class PredictionScoreAdmin(_ReadOnly, GuardedAdmin[PredictionScore]):
         "symbol", "model", "outcomes", "mean_absolute_error", "directional_accuracy",
         "within_bounds", "nominal", "skill", "updated_at",
     )  # fmt: skip
+    export_fields = list_display
     list_filter = (SymbolFilter, ModelFilter)
     search_fields = ("=symbol",)

@@ -1,18 +1,20 @@
 """Webhooks in the Django admin: endpoints (the secret is shown once), and deliveries to them."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
 from django.urls import URLPattern
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from realtime.admin.base import GuardedAdmin
+from realtime.admin.columns import shown_time
 from realtime.admin.forms import WebhookEndpointForm
 from realtime.admin.secrets import SecretAdmin
 from realtime.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookEvent
@@ -26,6 +28,8 @@ else:
     _Inline = admin.TabularInline
 
 Reason = WebhookEndpoint.Reason
+# After it, a test that no worker has taken needs a hint.
+_PATIENCE: Final = timedelta(seconds=10)
 _FACTS = ("state", "failing_since", "previous_expires_at", "created_at")
 
 
@@ -37,6 +41,10 @@ class WebhookEndpointAdmin(SecretAdmin[WebhookEndpoint]):
     form = WebhookEndpointForm
     list_display = ("url", "description", "owner", "state", "event_list", "symbol_list")
     list_filter = ("enabled", "disabled_reason", "created_at")
+    export_fields = (
+        "id", "url", "description", "owner", "enabled", "disabled_reason", "events", "symbols",
+        "failing_since", "created_at",
+    )  # fmt: skip
     list_select_related = ("owner",)
     search_fields = ("url", "description", *field_lookups("owner"))
     raw_id_fields = ("owner",)
@@ -108,15 +116,36 @@ class WebhookEndpointAdmin(SecretAdmin[WebhookEndpoint]):
     def test_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         endpoint = self.changeable(request, object_id)
         if request.method != "POST":
-            return self.page(request, "test", f"Test {endpoint}", endpoint=endpoint)
+            return self._test_page(request, endpoint)
         delivery = send_test(endpoint)
         if delivery is None:
             text = "Nothing was sent: the webhook is disabled, or its owner is not active."
             self.message_user(request, text, messages.ERROR)
-            page = self.page_of("webhookendpoint_change", endpoint.pk)
-        else:
-            page = self.page_of("webhookdelivery_change", delivery.pk)
-        return HttpResponseRedirect(page)
+            return HttpResponseRedirect(self.page_of("webhookendpoint_change", endpoint.pk))
+        return HttpResponseRedirect(f"{request.path}?delivery={delivery.pk}")
+
+    def _test_page(self, request: HttpRequest, endpoint: WebhookEndpoint) -> HttpResponse:
+        """With what became of the test that `?delivery=` names, which the page asks for again."""
+        number = request.GET.get("delivery", "")
+        delivery = None
+        if number:
+            tests = endpoint.deliveries.filter(event=WebhookEvent.TEST)
+            delivery = get_object_or_404(tests, pk=number if number.isdecimal() else 0)
+        context: dict[str, object] = {"endpoint": endpoint, "delivery": delivery}
+        if delivery is not None:
+            context |= _outcome(delivery)
+        return self.page(request, "test", f"Test {endpoint}", **context)
+
+
+def _outcome(delivery: WebhookDelivery) -> dict[str, object]:
+    """The newest attempt, and whether its result is still to come."""
+    attempt = delivery.attempts.last()
+    waiting = attempt is None or (attempt.finished_at is None and bool(delivery.claim))
+    took = None
+    if attempt is not None and attempt.finished_at is not None:
+        took = round((attempt.finished_at - attempt.started_at).total_seconds() * 1000)
+    overdue = attempt is None and delivery.created_at < timezone.now() - _PATIENCE
+    return {"attempt": attempt, "waiting": waiting, "took": took, "overdue": overdue}
 
 
 class AttemptInline(_Inline):
@@ -139,6 +168,10 @@ class WebhookDeliveryAdmin(GuardedAdmin[WebhookDelivery]):
         "event", "symbol", "receiver", "status", "response_code", "tries", "created_at", "due",
     )  # fmt: skip
     list_filter = ("status", "event", "response_code", "created_at")
+    export_fields = (
+        "webhook_id", "endpoint", "event", "symbol", "status", "response_code", "tries",
+        "created_at", "finished_at", "body",
+    )  # fmt: skip
     list_select_related = ("endpoint",)
     list_per_page = 50
     show_full_result_count = False
@@ -161,9 +194,8 @@ class WebhookDeliveryAdmin(GuardedAdmin[WebhookDelivery]):
         return format_html('<a href="{}">{}</a>', page, endpoint)
 
     @admin.display(description="Next attempt", empty_value="-")
-    def due(self, delivery: WebhookDelivery) -> str | None:
-        due = delivery.due_at
-        return None if due is None else date_format(timezone.localtime(due), "DATETIME_FORMAT")
+    def due(self, delivery: WebhookDelivery) -> SafeString | None:
+        return None if delivery.due_at is None else shown_time(delivery.due_at)
 
     @admin.display(description="Payload")
     def payload(self, delivery: WebhookDelivery) -> SafeString:

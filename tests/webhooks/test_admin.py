@@ -127,13 +127,54 @@ def test_a_rotated_secret_is_shown_and_the_old_one_signs_for_a_day(
     assert hook.secrets(timezone.now() + timedelta(days=1, seconds=1)) == [new]
 
 
-def test_a_test_event_leads_to_its_delivery(olga: Client, alice: User) -> None:
+def test_a_test_event_leads_to_the_page_that_awaits_its_result(olga: Client, alice: User) -> None:
     hook = endpoint(alice, events=["stream_stale"])
-    assert "Send test event" in text(olga.get(f"{HOOKS}{hook.pk}/test/"))
-    answer = olga.post(f"{HOOKS}{hook.pk}/test/")
+    page = f"{HOOKS}{hook.pk}/test/"
+    assert "Send test event" in text(olga.get(page))
+    answer = olga.post(page)
     row = WebhookDelivery.objects.get()
-    assert answer["Location"] == f"{DELIVERIES}{row.pk}/change/"
+    assert answer["Location"] == f"{page}?delivery={row.pk}"
     assert row.event == "test"
+    assert 'data-state="waiting"' in text(olga.get(answer["Location"]))
+
+
+def outcome_page(olga: Client, hook: WebhookEndpoint, **attempt: Any) -> str:
+    """The page of a test with this attempt."""
+    row = event(hook, created_at=timezone.now() - timedelta(minutes=1))
+    if attempt:
+        WebhookAttempt.objects.create(delivery=row, **attempt)
+    return text(olga.get(f"{HOOKS}{hook.pk}/test/?delivery={row.pk}"))
+
+
+def test_the_result_of_a_test_has_code_duration_and_answer(olga: Client, alice: User) -> None:
+    began = timezone.now()
+    ended = began + timedelta(milliseconds=340)
+    page = outcome_page(
+        olga, endpoint(alice), started_at=began, finished_at=ended, response_code=404,
+        response_body="<b>no such hook</b>",
+    )  # fmt: skip
+    assert 'data-state="done"' in page
+    assert "The receiver answered 404" in page
+    assert "340 ms" in page
+    assert "&lt;b&gt;no such hook&lt;/b&gt;" in page
+
+
+def test_a_test_without_an_answer_says_why(olga: Client, alice: User) -> None:
+    page = outcome_page(olga, endpoint(alice), finished_at=timezone.now(), problem="timeout")
+    assert "There was no answer" in page
+    assert "no answer in time" in page
+
+
+def test_a_test_that_no_worker_takes_names_the_command(olga: Client, alice: User) -> None:
+    assert "manage.py run_background" in outcome_page(olga, endpoint(alice))
+
+
+@pytest.mark.parametrize("number", ["0", "x", "9" * 30])
+def test_a_test_of_another_webhook_is_not_shown(olga: Client, alice: User, number: str) -> None:
+    hook = endpoint(alice)
+    other = event(endpoint(alice, url=f"{URL}/other"))
+    for wanted in (number, str(other.pk)):
+        assert olga.get(f"{HOOKS}{hook.pk}/test/?delivery={wanted}").status_code == 404
 
 
 def test_a_test_event_to_a_disabled_webhook_says_so(olga: Client, alice: User) -> None:
