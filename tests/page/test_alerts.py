@@ -167,6 +167,11 @@ async def test_what_is_wrong_with_a_rule_is_shown_at_its_field(
     await save.click()
     problem = editor.locator('[data-field="message"] > .problem')
     await expect(problem).to_contain_text("Unknown field 'colour'")
+    await editor.get_by_label("Message", exact=True).fill("")
+    await editor.get_by_label("Send to").fill("99")
+    await save.click()
+    problem = editor.locator('[data-field="destinations"] .problem')
+    await expect(problem).to_contain_text("no such destination")
     await editor.get_by_role("button", name="Cancel").click()
     await expect(visit.page.get_by_role("button", name="New rule")).to_be_focused()
 

@@ -9,7 +9,7 @@ import { inputsOf } from "./rule-inputs.js";
 import { RulePreview } from "./rule-preview.js";
 import { RuleRows } from "./rule-rows.js";
 import { RuleTrial } from "./rule-trial.js";
-import { byField, expanded, instantOf, localTime, symbolsOf } from "./rule-values.js";
+import { byField, expanded, idsOf, instantOf, localTime, symbolsOf } from "./rule-values.js";
 
 // Of a field; the rows of conditions show their own problems.
 const OWN_CONTROLS =
@@ -121,6 +121,11 @@ export class RuleForm {
         input: this.#input("symbols"),
         read: ({ symbols }) => listOf(symbols).join(", "),
         write: (value) => ({ symbols: symbolsOf(value) }),
+      },
+      {
+        input: this.#input("destinations"),
+        read: ({ destinations }) => listOf(destinations).join(", "),
+        write: (value) => ({ destinations: idsOf(value) }),
       },
       {
         input: this.#input("severity"),
