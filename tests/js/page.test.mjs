@@ -7,6 +7,7 @@ import * as format from "../../realtime/static/realtime/format.js";
 import { parseSymbol } from "../../realtime/static/realtime/symbols.js";
 import { answerText, held, lately, outcomeText } from "../../realtime/static/realtime/score.js";
 import { Rate } from "../../realtime/static/realtime/rate.js";
+import { symbolsIn } from "../../realtime/static/realtime/watchlist.js";
 
 test("a line spans its box, the highest value on top", () => {
   assert.equal(linePath([1, 3, 2], 100, 40), "M0 40L50 0L100 20");
@@ -159,4 +160,10 @@ test("a change that is shown as 0.00 has no direction", () => {
   assert.equal(format.direction(0.006), 1);
   assert.equal(format.direction(-0.006), -1);
   assert.equal(format.direction(NaN), 0);
+});
+
+test("the symbols of a watchlist are each there once, without other words", () => {
+  assert.deepEqual(symbolsIn("aapl, MSFT,AAPL btc/usd -A <script>"), ["AAPL", "MSFT", "BTC/USD"]);
+  assert.equal(symbolsIn(Array.from({ length: 300 }, (_, n) => `S${n}`).join()).length, 200);
+  assert.deepEqual(symbolsIn(""), []);
 });

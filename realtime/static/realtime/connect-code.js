@@ -12,7 +12,7 @@ const METHOD = { "market-data": "market_data", predictions: "predictions", alert
  * `about`: { channel, symbols, kind: "" | "key" | "token", secret, http, ws, sse, api, script }, of
  * which the last five are URLs of this server.
  */
-export const LANGUAGES = { JavaScript, Python, websockets, curl, REST, wscat };
+export const LANGUAGES = { JavaScript, Python, websockets, curl: events, REST, wscat };
 
 function JavaScript(about) {
   const options = {
@@ -88,7 +88,7 @@ function websockets(about) {
   };
 }
 
-function curl(about) {
+function events(about) {
   const query = about.channel === "alerts" ? "" : `?symbols=${listed(about.symbols)}`;
   return {
     note: "Server-sent events: the same messages over plain HTTP.",

@@ -15,10 +15,11 @@ import { RulePanel } from "./rule-panel.js";
 import { StatusPanel } from "./status-panel.js";
 import { SymbolCards } from "./symbol-cards.js";
 import { SymbolForm } from "./symbol-form.js";
+import { savedSymbols, saveSymbols } from "./watchlist.js";
 
 const find = (selector) => document.querySelector(selector);
 const { dataset } = document.body;
-const symbols = dataset.symbols.split(/\s+/).filter(Boolean);
+const symbols = savedSymbols(dataset.symbols);
 
 const credential = new PageCredential({
   user: dataset.user,
@@ -81,11 +82,13 @@ async function addSymbol(symbol) {
   if (page.market.state.phase === "live") await added;
   else added.catch((error) => form.show(error));
   cards.add(symbol);
+  saveSymbols(cards.symbols);
 }
 
 function removeSymbol(symbol) {
   if (chart.symbol === symbol) chart.close();
   cards.remove(symbol);
+  saveSymbols(cards.symbols);
   for (const channel of [page.market, page.predictions]) {
     channel.unsubscribe([symbol]).catch(() => {}); // not connected: not subscribed again either
   }
@@ -94,5 +97,6 @@ function removeSymbol(symbol) {
 
 for (const symbol of symbols) cards.add(symbol);
 addCopyButtons(document);
+document.body.dataset.ready = "yes"; // shown at once, and in its place
 if (!credential.missing) client.connect();
 if (!credential.missing) chart.openNamed((symbol) => cards.has(symbol));

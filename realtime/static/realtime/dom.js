@@ -22,6 +22,11 @@ export function choose(choices, chosen, attributes) {
   return select;
 }
 
+/** Changes a text only where it is another one: the same text again costs a layout, too. */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 /** A clone of the first element of a `<template>`. */
 export function fromTemplate(id) {
   return document.getElementById(id).content.firstElementChild.cloneNode(true);

@@ -18,7 +18,17 @@ export function price(value) {
   if (!Number.isFinite(value)) return NOTHING;
   if (Math.abs(value) >= HUGE) return value.toExponential(2);
   const [least, most] = decimals(Math.abs(value));
-  return value.toLocaleString("en", { minimumFractionDigits: least, maximumFractionDigits: most });
+  return written(least, most).format(value);
+}
+
+const writers = new Map(); // making one takes as long as a hundred numbers
+
+function written(minimumFractionDigits, maximumFractionDigits) {
+  const key = `${minimumFractionDigits}-${maximumFractionDigits}`;
+  if (!writers.has(key)) {
+    writers.set(key, new Intl.NumberFormat("en", { minimumFractionDigits, maximumFractionDigits }));
+  }
+  return writers.get(key);
 }
 
 /** How many decimals a price of this size has, at least and at most. */

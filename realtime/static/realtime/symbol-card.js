@@ -1,12 +1,15 @@
-// One symbol: its price and its latest prediction. Messages only change the state; `render()`,
-// once per frame at most, draws it.
+// One symbol: its price and its latest prediction. Messages only change the state; `render()` draws
+// it, as often as somebody can read it.
 
-import { areaPath, linePath, placesOnBar, withTrade } from "./drawings.js";
 import { commandFor } from "./commands.js";
+import { setText } from "./dom.js";
+import { areaPath, linePath, placesOnBar, withTrade } from "./drawings.js";
 import * as format from "./format.js";
 import { answerText, held, lately, outcomeText } from "./score.js";
 
 const POINTS = 120; // prices in the small chart
+const PRICE_EVERY_MS = 100;
+const DETAILS_EVERY_MS = 300; // the small chart, and all that is not the price
 
 export class SymbolCard {
   #trades = []; // of the small chart: price, and id if it has one
@@ -17,6 +20,10 @@ export class SymbolCard {
   #drawn = null; // the price on the screen
   #flashes = 0;
   #dirty = false;
+  #priceAt = -Infinity;
+  #detailsAt = -Infinity;
+  /** Is it on the screen? Others are not drawn. */
+  visible = true;
   #parts;
 
   /** `actions`: { name: function of the card }, for its buttons with `data-do="name"`. `onChange`:
@@ -90,19 +97,29 @@ export class SymbolCard {
     this.element.querySelector('[data-do="predict"]').disabled = busy;
   }
 
-  render() {
-    if (!this.#dirty) return;
+  /** Is there nothing left to draw? `now` is the time of the frame. */
+  render(now) {
+    if (!this.#dirty || !this.visible) return true;
+    if (now - this.#priceAt < PRICE_EVERY_MS) return false;
+    this.#priceAt = now;
+    if (this.#quote !== null) this.#renderPrice(this.#quote);
+    if (now - this.#detailsAt < DETAILS_EVERY_MS) return false;
+    this.#detailsAt = now;
     this.#dirty = false;
     if (this.#quote !== null) this.#renderQuote(this.#quote);
     if (this.#prediction !== null) this.#renderPrediction(this.#prediction);
     if (this.#outcome !== null) this.#renderOutcome(this.#outcome);
+    return true;
+  }
+
+  #renderPrice(quote) {
+    this.#show("quote", "no-quote");
+    this.#flash(quote.price);
+    this.#text("price", format.price(quote.price));
   }
 
   #renderQuote(quote) {
     const prices = this.#trades.map(({ price }) => price);
-    this.#show("quote", "no-quote");
-    this.#flash(quote.price);
-    this.#text("price", format.price(quote.price));
     const first = prices[0];
     const named = Number.isFinite(quote.change_percent);
     this.#change("change", named ? quote.change_percent : percentBetween(first, quote.price));
@@ -110,6 +127,7 @@ export class SymbolCard {
     this.#text("volume", `Volume ${format.volume(quote.volume)}`);
     const { bar_date: day } = quote;
     this.#text("time", day ? format.date(day) : format.timeOfDay(this.#quoteTime));
+    this.#parts.get("time").title = format.moment(this.#quoteTime);
     this.#chip("source", quote.source ?? null);
     this.element.querySelector(".spark-line").setAttribute("d", linePath(prices, 200, 40));
     this.element.querySelector(".spark-area").setAttribute("d", areaPath(prices, 200, 40));
@@ -179,7 +197,7 @@ export class SymbolCard {
 
   #change(name, percent) {
     const element = this.#parts.get(name);
-    element.textContent = format.change(percent);
+    setText(element, format.change(percent));
     const direction = format.direction(percent);
     element.classList.toggle("rise", direction > 0);
     element.classList.toggle("fall", direction < 0);
@@ -188,7 +206,7 @@ export class SymbolCard {
   #chip(name, text) {
     const chip = this.#parts.get(name);
     chip.hidden = text === null;
-    chip.textContent = text ?? "";
+    setText(chip, text ?? "");
   }
 
   #show(part, instead) {
@@ -197,7 +215,7 @@ export class SymbolCard {
   }
 
   #text(name, text) {
-    this.#parts.get(name).textContent = text;
+    setText(this.#parts.get(name), text);
   }
 
   #changed() {

@@ -1,16 +1,19 @@
-// The cards, one for each symbol of the watchlist, drawn once per frame at most.
+// The cards, one for each symbol of the watchlist. Those that are off the screen are not drawn.
 
 import { addCopyButtons } from "./commands.js";
+import { setText } from "./dom.js";
 import * as format from "./format.js";
 import { SymbolCard } from "./symbol-card.js";
 
 const REPLAY = "replay";
+const BEYOND = "200px"; // that far outside the screen cards are drawn
 
 export class SymbolCards {
   #list;
   #actions;
   #cards = new Map(); // symbol -> SymbolCard
   #frame = null;
+  #watching;
 
   /** `actions`: { name: function of a card }, for the buttons with `data-do="name"`. */
   constructor(list, { market, predictions }, actions) {
@@ -26,6 +29,7 @@ export class SymbolCards {
     on(market, "stream_status", (card, status) => card.applyStreamStatus(status));
     on(predictions, "prediction_update", (card, update) => card.applyPrediction(update));
     on(predictions, "prediction_outcome", (card, outcome) => card.applyOutcome(outcome));
+    this.#watching = new IntersectionObserver((entries) => this.#seen(entries), { rootMargin: BEYOND });
     // Old prices are not to be taken for current ones.
     market.addEventListener("state", ({ detail }) => {
       list.dataset.live = detail.phase === "live" ? "yes" : "no";
@@ -45,19 +49,31 @@ export class SymbolCards {
     this.#cards.set(symbol, card);
     this.#list.querySelector("[data-add]").before(card.element);
     addCopyButtons(card.element);
+    this.#watching.observe(card.element);
   }
 
   remove(symbol) {
-    this.#cards.get(symbol)?.element.remove();
+    const { element } = this.#cards.get(symbol);
+    this.#watching.unobserve(element);
+    element.remove();
     this.#cards.delete(symbol);
     this.#draw();
   }
 
+  #seen(entries) {
+    for (const { target, isIntersecting } of entries) {
+      const card = this.#cards.get(target.dataset.symbol);
+      if (card !== undefined) card.visible = isIntersecting;
+    }
+    this.#draw();
+  }
+
   #draw() {
-    this.#frame ??= requestAnimationFrame(() => {
+    this.#frame ??= requestAnimationFrame((now) => {
       this.#frame = null;
-      for (const card of this.#cards.values()) card.render();
-      this.#drawReplay();
+      const left = [...this.#cards.values()].filter((card) => !card.render(now));
+      if (left.length > 0) this.#draw();
+      else this.#drawReplay();
     });
   }
 
@@ -66,6 +82,6 @@ export class SymbolCards {
     document.querySelector("[data-replay]").hidden = replayed.length === 0;
     const day = replayed.map((card) => card.barDate).filter(Boolean).sort().at(-1);
     const text = day ? `now at ${format.date(day)}` : "";
-    document.querySelector("[data-replay-day]").textContent = text;
+    setText(document.querySelector("[data-replay-day]"), text);
   }
 }
