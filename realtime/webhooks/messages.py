@@ -3,7 +3,7 @@
 import json
 import zoneinfo
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from typing import Final
 
@@ -35,10 +35,10 @@ class Message:
     """
 
     kind: str
-    address: str
+    address: str = field(repr=False)
     title: str
     text: str
-    stop: str = ""
+    stop: str = field(default="", repr=False)
 
 
 def message_to(endpoint: WebhookEndpoint, address: str, bodies: Sequence[str]) -> Message:

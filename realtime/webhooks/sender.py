@@ -7,8 +7,8 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -43,6 +43,8 @@ Problem = WebhookAttempt.Problem
 MAX_ANSWER: Final = 1024
 # Bytes of an answer that the protocol of a chat may need.
 MAX_CHAT_ANSWER: Final = 256 * 1024
+# A mail server has fewer places for one client than a worker has.
+_MAILS_AT_ONCE: Final = 10
 # For which a thread waits beyond its deadline, should the loop have ended meanwhile.
 _SPARE_SECONDS: Final = 1.0
 # Seconds for one address, when a name has several.
@@ -57,7 +59,7 @@ class WebhookRequest:
     url: str
     webhook_id: str
     body: bytes
-    secrets: Sequence[str]
+    secrets: Sequence[str] = field(repr=False)
 
     def headers(self, now: datetime) -> dict[str, str]:
         seconds = int(now.timestamp())
@@ -86,6 +88,7 @@ class Sender:
 
     def __init__(self, timeout: float, context: ssl.SSLContext | None = None) -> None:
         self.timeout = timeout
+        self._mails = asyncio.Semaphore(_MAILS_AT_ONCE)
         self._transport = httpx.AsyncHTTPTransport(
             verify=context or trusted_authorities(),
             trust_env=False,
@@ -123,13 +126,17 @@ class Sender:
             return load_chat().send_chat(message, exchange)
 
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(deadline), self._turn(message):
                 return await in_own_thread(tell, "destination")
         except TimeoutError:
             return AttemptResult(problem=Problem.TIMEOUT)
         except MissingExtra as exc:
             logger.error("%s", exc)
             return AttemptResult(problem=Problem.SETUP)
+
+    def _turn(self, message: Message) -> AbstractAsyncContextManager[object]:
+        by_mail = message.kind == WebhookEndpoint.Kind.EMAIL
+        return self._mails if by_mail else nullcontext()
 
     async def exchange(
         self, request: HttpRequest, deadline: float, most: int = MAX_ANSWER

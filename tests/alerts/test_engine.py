@@ -21,7 +21,8 @@ from realtime.broadcast import (
     abroadcast_prediction_update,
     market_data_update,
 )
-from realtime.models import Alert, AlertProgress, AlertRule
+from realtime.models import Alert, AlertProgress, AlertRule, WebhookDelivery
+from realtime.webhooks.destinations import new_destination
 from tests.clients import wait_for
 from tests.patience import PATIENCE
 
@@ -86,6 +87,20 @@ async def test_a_rule_that_fires_is_stored_for_its_owner_and_sent(
     assert (alert.owner_id, alert.rule_id, alert.severity) == (people.alice.pk, rule.pk, "high")
     assert alert.sent_at is not None
     assert alert.data["type"] == "price_alert"
+
+
+async def test_an_alert_is_queued_for_the_destinations_of_its_rule(
+    each_layer: str, add_rule: Callable[..., AlertRule], people: SimpleNamespace
+) -> None:
+    add = database_sync_to_async(new_destination)
+    chats = [await add(people.alice, f"ntfys://ntfy.sh/topic{number}") for number in range(2)]
+    await database_sync_to_async(add_rule)(message="{price}", destinations=[chats[1].pk])
+    async with engine():
+        await until_followed("AAPL")
+        await abroadcast_market_data("AAPL", {"price": 151})
+        await until_messages("151")
+    row = await WebhookDelivery.objects.aget()
+    assert (row.endpoint_id, row.status) == (chats[1].pk, "pending")
 
 
 async def test_what_was_published_while_no_engine_ran_is_evaluated_later(

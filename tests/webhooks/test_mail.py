@@ -1,5 +1,6 @@
 """Messages by e-mail, to a real SMTP server of this process."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from email import message_from_bytes
@@ -13,7 +14,7 @@ from django.conf import settings as django_settings
 
 from realtime.models import WebhookAttempt
 from realtime.webhooks.messages import Message
-from realtime.webhooks.sender import Sender
+from realtime.webhooks.sender import _MAILS_AT_ONCE, Sender
 from tests.patience import START_SECONDS
 from tests.processes import free_port
 
@@ -29,9 +30,14 @@ class Mailbox:
     def __init__(self) -> None:
         self.mails: list[Mail] = []
         self.answer = "250 OK"
+        self.open = self.most_at_once = 0
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         assert isinstance(envelope.content, bytes)
+        self.open += 1
+        self.most_at_once = max(self.open, self.most_at_once)
+        await asyncio.sleep(0.02)  # others come in the meantime
+        self.open -= 1
         self.mails.append(message_from_bytes(envelope.content, policy=default))
         return self.answer
 
@@ -82,6 +88,18 @@ async def test_a_server_without_mail_is_not_a_success(
 ) -> None:
     settings.EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
     assert (await sender.send(MESSAGE, NOW)).problem == Problem.SETUP
+
+
+async def test_a_mail_server_gets_a_few_at_a_time(mailbox: Mailbox, sender: Sender) -> None:
+    results = await asyncio.gather(*(sender.send(MESSAGE, NOW) for _ in range(30)))
+    assert all(result.success for result in results)
+    assert len(mailbox.mails) == 30
+    assert mailbox.most_at_once <= _MAILS_AT_ONCE
+
+
+def test_nothing_that_is_logged_of_a_message_holds_its_address() -> None:
+    assert "ada@example.com" not in repr(MESSAGE)
+    assert STOP not in repr(MESSAGE)
 
 
 async def test_a_subject_never_becomes_another_header(mailbox: Mailbox, sender: Sender) -> None:
