@@ -7,7 +7,7 @@ PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check check-postgres style types docs dist lock bench soak
+.PHONY: help run test check check-postgres style types docs dist lock bench soak fuzz
 
 help:
 	@echo "make run    start everything on http://localhost:8000/ (another port: PORT=9000 make run)"
@@ -20,6 +20,7 @@ help:
 	@echo "make dist   build the wheel and the sdist in var/dist, and check them"
 	@echo "make bench  compare this project with others in about ten minutes (a short look: ARGS=--quick)"
 	@echo "make soak   run everything for ten minutes while its servers fail (shorter: ARGS='--minutes 2')"
+	@echo "make fuzz   send random requests to every operation of the REST API (how many to each: ARGS=200)"
 	@echo "make lock   write requirements.lock and requirements-dev.lock with uv (newer packages: ARGS=--upgrade)"
 
 run: .venv/installed
@@ -53,6 +54,9 @@ bench: .venv/installed-dev
 
 soak: .venv/installed-dev
 	@$(BIN)/python -m tests.soak $(ARGS)
+
+fuzz: .venv/installed-dev
+	FUZZ_EXAMPLES=$(or $(ARGS),50) FUZZ_SEED=$$(date +%s) $(BIN)/python -m pytest tests/api/test_random_requests.py $(PARALLEL)
 
 lock:
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }

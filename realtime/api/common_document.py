@@ -38,7 +38,7 @@ _TEXTS: Final = {
     "400": "The request is not valid: by field, what is wrong with it.",
     "401": "The credential is missing or not accepted.",
     "403": "The credential does not allow this, or a session came without its CSRF token.",
-    "404": "There is no such row, or not for this credential.",
+    "404": "Nothing is there, or not for this credential.",
     "413": "The body is larger than `DATA_UPLOAD_MAX_MEMORY_SIZE`.",
     "415": "The body must be JSON, with `Content-Type: application/json`.",
     "429": "Too many requests.",
@@ -98,15 +98,15 @@ def _refusals(operation: Document) -> Iterator[str]:
     """The errors that an operation may answer for what it takes."""
     parameters = operation.get("parameters", [])
     names = {parameter["name"] for parameter in parameters}
-    named_rows = {each["name"] for each in parameters if each["in"] == "path"} - {"symbol"}
+    places = {each["in"] for each in parameters}
     yield "503"
     if "requestBody" in operation:
         yield from ("400", "413", "415")
-    if {"symbol", *(each["name"] for each in parameters if each["in"] == "query")} & names:
+    if "query" in places or "symbol" in names:
         yield "400"
     if "security" in operation:
         yield from ("401", "403")
-    if named_rows or "cursor" in names:
+    if "path" in places or "cursor" in names:
         yield "404"
 
 

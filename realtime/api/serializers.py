@@ -56,10 +56,17 @@ class PublicationSerializer(serializers.Serializer[object]):
     channel = serializers.CharField()
     stream = serializers.CharField(help_text="The symbol; for alerts `all` or `user`.")
     epoch = serializers.CharField(
-        help_text="The name of the stream's numbering; a new one begins when Redis loses its data."
+        allow_null=True,
+        help_text="The name of the stream's numbering; a new one begins when Redis loses its data. "
+        "null, as `offset` and `receivers` are: it is published once the request is committed "
+        "(`ATOMIC_REQUESTS`).",
     )
-    offset = serializers.IntegerField(help_text="The update's number in the stream.")
-    receivers = serializers.IntegerField(help_text="Server processes that received it.")
+    offset = serializers.IntegerField(
+        allow_null=True, help_text="The update's number in the stream."
+    )
+    receivers = serializers.IntegerField(
+        allow_null=True, help_text="Server processes that received it."
+    )
     stored = serializers.BooleanField(
         required=False,
         help_text="For an alert: whether it is in the inbox, for clients that are away.",
