@@ -121,7 +121,8 @@ test("stored bars that are read once more are right, and the forming one keeps i
   const candles = minutes(bar("2024-06-03T11:58:00Z", 100), bar("2024-06-03T11:59:00Z", 100));
   candles.add(tick({ price: 105 }), NOW);
   const forming = bar("2024-06-03T11:59:00Z", 104, { open: 99, low: 98, volume: 7, closed: false });
-  candles.refresh({ bars: [bar("2024-06-03T11:58:00Z", 101), forming] });
+  const end = candles.refresh({ bars: [bar("2024-06-03T11:58:00Z", 101), forming] });
+  assert.equal(end, candles.last.time);
   assert.equal(candles.all[0].close, 101);
   const { open, low, close, volume } = candles.last;
   assert.deepEqual([open, low, close, volume], [99, 98, 105, 7]);
@@ -240,7 +241,8 @@ test("firings of a rule are marked at their bars, and those of other times are c
   assert.deepEqual(marks, [
     { time: at("2024-05-06T00:00Z"), count: 1 }, { time: at("2024-05-07T00:00Z"), count: 2 },
   ]);
-  assert.match(text.firingsText(4, marks), /^4 firings of the rule: 3 marked with arrows, the others/);
+  assert.match(text.firingsText(4, marks), /^4 firings of the rule: 3 marked with arrows; the chart/);
+  assert.match(text.firingsText(1, []), /^1 firing of the rule, at times without a bar.*try the rule on bars/);
   assert.equal(text.firingsText(3, marks), "3 firings of the rule: marked with arrows.");
   assert.equal(text.firingsText(0, []), "");
 });

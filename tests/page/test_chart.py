@@ -1,17 +1,19 @@
 """The chart of a symbol in a real browser: what it draws is told by its words and attributes."""
 
+import asyncio
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 
+import httpx
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from realtime.broadcast import broadcast_market_data
 from tests.page.conftest import Publish
 from tests.page.visits import Proxy, Visit
-from tests.patience import STOP_SECONDS
+from tests.patience import PATIENCE, STOP_SECONDS, wait_until
 from tests.processes import ROOT, LiveServer, process_environment
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -140,6 +142,8 @@ async def test_firings_of_a_rule_are_marked(visit: Visit, fed_server: LiveServer
     event = 'detail => document.dispatchEvent(new CustomEvent("rule-firings", { detail }))'
     await visit.page.evaluate(event, firing)
     await expect(part(visit.page, "marked")).to_contain_text("2 firings of the rule: 1 marked")
+    await visit.page.evaluate(event, {"symbol": None, "firings": []})
+    await expect(part(visit.page, "marked")).to_be_empty()
     assert visit.complaints == []
 
 
@@ -201,6 +205,35 @@ async def test_the_keyboard_reads_bar_by_bar(visit: Visit, fed_server: LiveServe
     await expect(legend).not_to_contain_text(first)
     await plot.press("Escape")
     await expect(legend).to_have_attribute("aria-live", "off")
+
+
+async def test_no_bar_is_missing_that_came_while_the_chart_was_read(
+    visit: Visit, fed_server: LiveServer, publish: Publish
+) -> None:
+    read, released = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        answer = await route.fetch()
+        read.set()
+        await released.wait()
+        await route.fulfill(response=answer)
+
+    async def tick(day: str) -> None:
+        await publish(broadcast_market_data, "HELD", {"price": 5.0, "bar_date": day})
+
+    await tick("2013-01-07")
+    url = f"{fed_server.http}/api/v1/market-data/HELD/bars?interval=1d"
+    assert await asyncio.to_thread(wait_until, lambda: httpx.get(url).json()["bars"])
+    await visit.page.route("**/HELD/bars?*", hold, times=1)
+    chart = await open_chart(visit, fed_server, "HELD")
+    await asyncio.wait_for(read.wait(), PATIENCE)
+    for day in ("2013-01-08", "2013-01-09"):
+        await tick(day)
+    card = visit.page.locator("[data-symbol=HELD]")
+    await expect(card.locator("[data-value=time]")).to_contain_text("9 Jan 2013")
+    released.set()
+    await shown(chart)
+    assert await chart.get_attribute("data-bars") == "3"  # at once, not when it is read again
 
 
 async def test_the_address_of_the_page_names_the_chart(

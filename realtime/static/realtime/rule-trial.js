@@ -12,7 +12,8 @@ export class RuleTrial {
   #run = 0;
 
   /** `ask(past)` resolves with a report, see POST alert-rules/dry-run. Its firings are told to the
-   * document as `rule-firings` as well, an event for each symbol. `failed(error)`: it was refused. */
+   * document as `rule-firings` as well, an event for each symbol; without a symbol, none of them counts any
+   * longer. `failed(error)`: it was refused. */
   constructor(element, { ask, failed }) {
     this.#element = element;
     this.#ask = ask;
@@ -25,6 +26,7 @@ export class RuleTrial {
     this.#run += 1;
     this.#part("[data-summary]").textContent = "";
     this.#showFirings([]);
+    tell(null, []);
   }
 
   async #try() {
@@ -45,9 +47,7 @@ export class RuleTrial {
   #show(report) {
     this.#part("[data-summary]").textContent = summaryOf(report);
     this.#showFirings(report.times);
-    for (const [symbol, firings] of bySymbol(report.times)) {
-      document.dispatchEvent(new CustomEvent("rule-firings", { detail: { symbol, firings } }));
-    }
+    for (const [symbol, firings] of bySymbol(report.times)) tell(symbol, firings);
   }
 
   #showFirings(times) {
@@ -77,6 +77,10 @@ export function summaryOf({ updates, begin, end, fired, fired_without_cooldown: 
   const span = `from ${moment(begin)} to ${moment(end)}`;
   const much = `${updates.toLocaleString("en")} ${updates === 1 ? "update" : "updates"}`;
   return `It would have fired ${counted(fired)}${without}${newest}, in ${much} ${span}.`;
+}
+
+function tell(symbol, firings) {
+  document.dispatchEvent(new CustomEvent("rule-firings", { detail: { symbol, firings } }));
 }
 
 /** Firings by symbol: [[symbol, firings], …]. */

@@ -68,7 +68,10 @@ export class Candles {
     return added.length;
   }
 
-  /** The newest bars once more: they are right, but for the last one, which may lag behind. */
+  /**
+   * Stored bars once more: they are right, but for the last one, which may lag behind. The time of
+   * the last of them; undefined if there is none.
+   */
   refresh({ bars }) {
     const known = new Map(this.all.map((candle) => [candle.time, candle]));
     for (const bar of bars.filter((each) => isSound(candleOf(each)))) {
@@ -77,6 +80,7 @@ export class Candles {
       known.set(stored.time, live && !bar.closed ? joined(stored, live) : stored);
     }
     this.all = [...known.values()].sort((one, other) => one.time - other.time);
+    return bars.map(candleOf).filter(isSound).at(-1)?.time;
   }
 
   /**

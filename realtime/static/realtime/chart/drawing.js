@@ -78,10 +78,11 @@ export class Drawing {
     });
   }
 
-  /** Marks when a rule would have fired. */
+  /** Marks when a rule would have fired; without a symbol: no longer. */
   mark({ symbol, firings }) {
-    this.#firings.set(symbol, firings);
-    if (this.#shown && symbol === this.#feed.symbol) this.#mark();
+    if (symbol === null) this.#firings.clear();
+    else this.#firings.set(symbol, firings);
+    if (this.#shown) this.#mark();
   }
 
   forget() {

@@ -1,6 +1,6 @@
 // What a chart shows, kept up to date: read over REST, and followed on the sockets from there.
 
-import { Candles, DAY, dayOf } from "./candles.js";
+import { Candles, DAY, INTERVALS, dayOf } from "./candles.js";
 import { Forecasts } from "./forecasts.js";
 
 const BARS = 500;
@@ -22,6 +22,8 @@ export class ChartFeed {
   #requested = new Map(); // symbol -> the last forecast that was requested here
   #reachedStart = false;
   #stale = false; // stored bars have changed
+  #missed = []; // updates that came while the bars were read
+  #confirmed = 0; // when the newest bar begins that was read
 
   /** `on`: { loaded(), changed(what), quoted(symbol), failed(message) }; `what`: "last", "bars" or
    * "forecasts". */
@@ -49,6 +51,7 @@ export class ChartFeed {
       this.forecasts = new Forecasts();
     }
     this.symbol = symbol;
+    this.#missed = [];
     const query = { interval, limit: BARS, before: this.#clockOf(symbol) };
     try {
       const [bars, forecasts] = await Promise.all([this.#bars(query), this.#forecasts()]);
@@ -56,7 +59,9 @@ export class ChartFeed {
       candles.load(bars);
       this.#start(candles, forecasts);
     } catch (error) {
-      if (this.#reading === reading) this.#on.failed(error.message);
+      if (this.#reading !== reading) return;
+      this.#stale = true;
+      this.#on.failed(error.message);
     } finally {
       if (this.#reading === reading) this.#reading = null;
     }
@@ -97,8 +102,11 @@ export class ChartFeed {
     this.candles = candles;
     this.forecasts = new Forecasts();
     this.#reachedStart = this.#stale = false;
+    this.#confirmed = candles.last?.time ?? 0;
     const quote = this.#quotes.get(this.symbol);
-    if (quote) candles.add({ ...quote, snapshot: true });
+    for (const update of this.#missed.length > 0 || !quote ? this.#missed : [quote]) {
+      candles.add({ ...update, snapshot: true });
+    }
     this.forecasts.load(rows);
     this.score = score;
     const newest = this.#predictions.get(this.symbol);
@@ -141,19 +149,20 @@ export class ChartFeed {
     if (this.symbol === null || document.hidden) return;
     if (this.#stale || this.candles.last === undefined) return void this.#again();
     const { candles } = this;
-    const { time } = candles.all.at(-OVERLAP) ?? candles.all[0];
-    const range = { after: timeOf(time - 1), before: this.#clockOf(this.symbol) };
+    const after = this.#confirmed - OVERLAP * INTERVALS[candles.interval];
+    const range = { after: timeOf(after), before: this.#clockOf(this.symbol) };
     if (range.before <= range.after) return; // a replay has begun again, and is being read
     const query = { interval: candles.interval, source: candles.source, limit: BARS };
     const bars = await this.#bars({ ...query, ...range }).catch(() => null);
     if (bars === null || candles !== this.candles) return;
-    candles.refresh(bars);
+    this.#confirmed = candles.refresh(bars) ?? this.#confirmed;
     this.#on.changed("bars");
   }
 
   #quoted(update) {
     this.#quotes.set(update.symbol, update);
     if (update.symbol !== this.symbol) return;
+    if (this.#reading !== null) this.#missed.push(update);
     const changed = this.candles.add(update);
     if (changed === "all") this.#outdated(update);
     else if (changed !== null) this.#on.changed(changed === "last" ? "last" : "bars");

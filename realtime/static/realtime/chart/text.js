@@ -117,8 +117,8 @@ export function firingsText(total, marks) {
   const marked = marks.reduce((sum, { count }) => sum + count, 0);
   const rule = total === 1 ? "1 firing of the rule" : `${total} firings of the rule`;
   if (marked === total) return `${rule}: marked with arrows.`;
-  const others = "the others are at times that this chart does not have";
-  return `${rule}: ${marked} marked with arrows, ${others}. Bars have the market's clock: try the rule on them.`;
+  if (marked > 0) return `${rule}: ${marked} marked with arrows; the chart has no bar at the times of the others.`;
+  return `${rule}, at times without a bar on this chart. Prices of a replay have old dates: try the rule on bars.`;
 }
 
 /** Why there is no candle. `daily`: the prices of this symbol are those of days. */
