@@ -62,6 +62,8 @@ test("a report is a sentence", () => {
   const text = summaryOf(REPORT);
   assert.match(text, /^It would have fired once \(3 times without the pause .*\), in 1,200 updates from/);
   assert.match(summaryOf({ ...REPORT, fired: 2, fired_without_cooldown: 2 }), /twice, the newest 1 of/);
+  const never = { ...REPORT, fired: 0, fired_without_cooldown: 0, times: [] };
+  assert.match(summaryOf(never), /^It would never have fired, in 1,200 updates/);
   assert.match(summaryOf({ ...REPORT, updates: 0 }), /no such past/);
 });
 

@@ -1,5 +1,6 @@
 """Alerts and alert rules on the page: made, tried, fired, noticed, acknowledged."""
 
+import asyncio
 import re
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from realtime.broadcast import broadcast_market_data, send_alert
 from tests.page.conftest import Publish
 from tests.page.test_login import log_in
 from tests.page.visits import Visit
-from tests.patience import STOP_SECONDS
+from tests.patience import STOP_SECONDS, scaled
 from tests.processes import ROOT, LiveServer, Valkey, process_environment, start_live_server
 from tests.test_admin_browser import LOGIN
 
@@ -143,10 +144,11 @@ async def test_a_rule_is_made_from_a_card_tried_fired_noticed_and_acknowledged(
 
 async def fires(publish: Publish, alert: Locator) -> None:
     """Cross 150 once; the engine looks at prices from when it has heard of the rule."""
-    while not await alert.count():
-        await publish(broadcast_market_data, "RULED", {"price": 149})
-        await publish(broadcast_market_data, "RULED", {"price": 151})
-        await alert.page.wait_for_timeout(500)
+    async with asyncio.timeout(scaled(60)):
+        while not await alert.count():
+            await publish(broadcast_market_data, "RULED", {"price": 149})
+            await publish(broadcast_market_data, "RULED", {"price": 151})
+            await alert.page.wait_for_timeout(500)
 
 
 async def test_what_is_wrong_with_a_rule_is_shown_at_its_field(
@@ -227,6 +229,10 @@ async def test_alerts_are_filtered_and_marked_as_read_without_a_login(
         data: dict[str, Any] = {"message": f"{severity} one", "severity": severity}
         await publish(send_alert, {**data, "symbol": symbol})
     await expect(visit.page).to_have_title("(3) ARA Realtime")
+    await expect(visit.page.get_by_text("only for you").first).to_be_hidden()
+    for name in ("Sound", "Notify me"):
+        button = visit.page.get_by_role("button", name=name)
+        await expect(button).to_have_attribute("aria-pressed", "false")
     shown = visit.page.locator(".alert[data-read=no] .alert-message")
     await visit.page.get_by_label("Severity of alerts").select_option("high")
     await expect(shown).to_have_text(["critical one", "high one"])

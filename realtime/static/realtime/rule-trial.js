@@ -76,7 +76,8 @@ export function summaryOf({ updates, begin, end, fired, fired_without_cooldown: 
   const newest = times.length < fired ? `, the newest ${times.length} of them below` : "";
   const span = `from ${moment(begin)} to ${moment(end)}`;
   const much = `${updates.toLocaleString("en")} ${updates === 1 ? "update" : "updates"}`;
-  return `It would have fired ${counted(fired)}${without}${newest}, in ${much} ${span}.`;
+  const often = fired === 0 ? "never have fired" : `have fired ${counted(fired)}`;
+  return `It would ${often}${without}${newest}, in ${much} ${span}.`;
 }
 
 function tell(symbol, firings) {
@@ -93,7 +94,7 @@ export function bySymbol(times) {
 }
 
 function counted(times) {
-  return ["never", "once", "twice"][times] ?? `${times.toLocaleString("en")} times`;
+  return [, "once", "twice"][times] ?? `${times.toLocaleString("en")} times`;
 }
 
 function moment(text) {
