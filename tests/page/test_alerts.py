@@ -101,6 +101,8 @@ async def test_a_rule_is_made_from_a_card_tried_fired_noticed_and_acknowledged(
     await expect(value).to_have_value("149.5")
     await value.fill("150")
     await editor.get_by_label("Severity").select_option("high")
+    await editor.get_by_label("Not again within").fill("1")
+    await editor.locator("[data-duration=cooldown]").get_by_label("Unit").select_option("h")
     await editor.get_by_label("Message", exact=True).fill("{symbol} is at {price:.2f}")
     await expect(editor.locator("[data-preview]")).to_have_text("RULED is at 149.50")
 
@@ -143,7 +145,7 @@ async def test_a_rule_is_made_from_a_card_tried_fired_noticed_and_acknowledged(
 
 
 async def fires(publish: Publish, alert: Locator) -> None:
-    """Cross 150 once; the engine looks at prices from when it has heard of the rule."""
+    """Cross 150 until the engine has heard of the rule, which fires once within its cooldown."""
     async with asyncio.timeout(scaled(60)):
         while not await alert.count():
             await publish(broadcast_market_data, "RULED", {"price": 149})
