@@ -268,9 +268,18 @@ async def test_a_key_of_a_user_opens_a_socket(server: LiveServer, people: dict[s
 
 PAGES = [
     f"realtime/{model}/{page}"
-    for model in ("apikey", "alertrule", "alert", "webhookendpoint", "webhookdelivery")
+    for model in (
+        "apikey",
+        "alertrule",
+        "alert",
+        "webhookendpoint",
+        "webhookdelivery",
+        "destination",
+    )
     for page in ("", "?q=ada", "?o=1.2.3")
-] + [f"realtime/{model}/add/" for model in ("apikey", "alertrule", "webhookendpoint")]
+] + [
+    f"realtime/{model}/add/" for model in ("apikey", "alertrule", "webhookendpoint", "destination")
+]
 
 
 def test_the_admin_knows_its_users(server: LiveServer, people: dict[str, str]) -> None:

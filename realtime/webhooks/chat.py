@@ -21,7 +21,7 @@ from realtime.extras import extra
 from realtime.models import WebhookAttempt
 from realtime.webhook_addresses import InvalidUrl, parse_url
 from realtime.webhooks.chats import Exchange, InvalidAddress
-from realtime.webhooks.messages import Message
+from realtime.webhooks.messages import Message, fitting
 from realtime.webhooks.results import AttemptResult, HttpRequest
 
 with extra("notify", needed_by="A destination in a chat"):
@@ -224,11 +224,16 @@ def send_chat(message: Message, exchange: Exchange) -> AttemptResult:
     except InvalidAddress as exc:
         logger.error("a message to a chat: %s", exc)
         return AttemptResult(problem=Problem.SETUP)
+    # A chat refuses what is longer; signs that its markup escapes take more than one place.
+    room = int(plugin.body_maxlen * 0.8) - len(message.title)
+    plugin.overflow_mode = apprise.OverflowMode.TRUNCATE
     channel = _Channel(exchange)
     token = _channel.set(channel)
     try:
         taken = plugin.notify(
-            body=message.text, title=message.title, body_format=apprise.NotifyFormat.TEXT
+            body=fitting(message.text, room),
+            title=message.title,
+            body_format=apprise.NotifyFormat.TEXT,
         )
     except Exception as exc:  # a plug-in that did not expect an answer
         logger.error("a message to a chat: %s", type(exc).__name__)

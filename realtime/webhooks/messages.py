@@ -16,6 +16,7 @@ SPELLED_OUT: Final = 50
 MAX_TITLE: Final = 150
 MAX_LINE: Final = 500
 
+_CUT: Final = "The newest ones:"
 _TEST: Final = "This is a test of your destination. Alerts of your rules will arrive like this."
 _CONFIRM: Final = (
     "{who} wants alerts of {site} to be sent to this address. If that is what you want, confirm it "
@@ -49,6 +50,18 @@ def message_to(endpoint: WebhookEndpoint, address: str, bodies: Sequence[str]) -
     stop, site = stop_link(endpoint.pk)
     footer = _FOOTER.format(who=_one_line(endpoint.owner), site=site, stop=stop)
     return Message(endpoint.kind, address, title, text + footer, stop)
+
+
+def fitting(text: str, most: int) -> str:
+    """The text in `most` characters: the newest lines of a digest, which are its last ones."""
+    if len(text) <= most:
+        return text
+    kept: list[str] = []
+    for line in reversed(text.splitlines()):
+        if kept and sum(map(len, kept)) + len(kept) + len(line) + len(_CUT) > most:
+            break
+        kept.insert(0, line)
+    return "\n".join([_CUT, *kept])[:most]
 
 
 def _content(endpoint: WebhookEndpoint, events: Sequence[Mapping[str, object]]) -> tuple[str, str]:

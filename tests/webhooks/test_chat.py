@@ -63,6 +63,29 @@ async def test_a_chat_gets_title_and_text(sender: Sender, play: Callable[..., Re
     assert body["message"] == "12:00 high AAPL: above 150"
 
 
+@pytest.mark.parametrize(
+    ("url", "most"),
+    [
+        ("mmost://127.0.0.1:{port}/abcdefghijklmnopqrstuvwxyz", 4000),
+        ("ntfy://127.0.0.1:{port}/topic", 7800),
+    ],
+)
+async def test_a_digest_that_a_chat_would_refuse_is_cut_to_its_newest_alerts(
+    sender: Sender, play: Callable[..., Receiver], url: str, most: int
+) -> None:
+    chat = play()
+    lines = [f"12:00:{number} high AAPL: above {'1' * 300}, {number}" for number in range(50)]
+    message = Message("chat", url.format(port=chat.port), "50 alerts: AAPL", "\n".join(lines))
+    assert (await sender.send(message, NOW)).success
+    (request,) = chat.received
+    body = json.loads(request.body)
+    text = body.get("text") or body["message"]
+    assert len(text) <= most
+    assert "The newest ones:" in text
+    assert text.endswith(", 49")
+    assert ", 48\n" in text
+
+
 async def test_a_redirect_is_not_followed(sender: Sender, play: Callable[..., Receiver]) -> None:
     inside = play()
     chat = play(status(307, location=inside.url))
