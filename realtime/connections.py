@@ -118,15 +118,17 @@ class _Lease:
             return
         self._published_at = self._loop.time()
         done = self.done.copy()
-        sent = folded = replayed = 0
+        sent = folded = replayed = waiting = 0
         for connection in beating():
             its_sent, its_folded, its_replayed = connection.tally()
             sent += its_sent
             folded += its_folded
             replayed += its_replayed
+            waiting += connection.waiting_bytes
         done.update(dict(zip(TALLIED, (sent, folded, replayed), strict=True)))
         if self._fanout is not None:
             done["lost"] = self._fanout.losses.total
+        done["waiting_bytes"] = waiting
         done["late_us"] = int(late * 1e6)
         done.update(_usage())
         self._published = Counter({f"{_DONE}{name}": number for name, number in done.items()})

@@ -47,7 +47,9 @@ async def run_retention(stop: asyncio.Event, *, every: float = EVERY) -> None:
     pruning = in_database(prune, thread_sensitive=False)
     with contextlib.suppress(Stopped):
         while not stop.is_set():
-            logger.info("%s", await retry.until_done(pruning))
+            pruned = await retry.until_done(pruning)
+            logger.info("%s", pruned)
+            workers.did(pruned.predictions + pruned.bars)
             workers.step(lag=0.0, rest=every)
             await set_within(stop, every)
             workers.step()

@@ -23,6 +23,7 @@ from asgiref.sync import async_to_sync
 from realtime import broadcast
 from realtime.broadcast import InvalidUpdate, PublishFailed
 from realtime.conf import conf
+from realtime.delivery.totals import published_by
 from realtime.extras import extra
 from realtime.isolation import namespace
 from realtime.predictions import requests
@@ -65,7 +66,8 @@ class OwnTask(Task):  # type: ignore[type-arg]  # generic for the type checker o
         if sender and sender != namespace():
             logger.warning("%s[%s] is ignored: a test has sent it", self.name, self.request.id)
             raise Ignore
-        return self.run(*args, **kwargs)
+        with published_by("task"):
+            return self.run(*args, **kwargs)
 
 
 class PublishTask(OwnTask):

@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -23,8 +22,7 @@ from redis.exceptions import RedisError
 
 from realtime.delivery.layers import RedisLoopLayer, current_layer, shared_layer
 from realtime.delivery.publisher import BackendUnavailable
-from realtime.delivery.updates import Update
-from realtime.protocol import update_time
+from realtime.delivery.totals import publish_as
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +46,7 @@ class _Note(msgspec.Struct):
     lag: float | None
     step_age: float
     rest: float | None
+    done: int = 0  # earlier versions do not write it
 
 
 class _Notes(msgspec.Struct):
@@ -65,6 +64,7 @@ class Worker:
     def __init__(self, name: str) -> None:
         self.name = name
         self.restarts = 0
+        self.done = 0
         self._steps = 0
         self._lag: float | None = None
         self._rest: float | None = 0.0
@@ -79,7 +79,7 @@ class Worker:
 
     def note(self) -> _Note:
         age = time.monotonic() - self._stepped_at
-        return _Note(self.name, self._steps, self.restarts, self._lag, age, self._rest)
+        return _Note(self.name, self._steps, self.restarts, self._lag, age, self._rest, self.done)
 
 
 _current: Final[ContextVar[Worker | None]] = ContextVar("worker", default=None)
@@ -88,6 +88,7 @@ _current: Final[ContextVar[Worker | None]] = ContextVar("worker", default=None)
 def run_as(worker: Worker) -> None:
     """From here on, steps in this task and those that it starts are steps of this worker."""
     _current.set(worker)
+    publish_as("worker")
 
 
 def step(*, lag: float | None = None, rest: float | None = 0.0) -> None:
@@ -101,13 +102,11 @@ def step(*, lag: float | None = None, rest: float | None = 0.0) -> None:
         worker.step(lag, rest)
 
 
-def age_of(update: Update) -> float | None:
-    """Seconds since an update was published; None for one that does not say."""
-    try:
-        published = update_time(update.body)
-    except (ValueError, msgspec.MsgspecError):
-        return None
-    return max(0.0, (datetime.now(UTC) - published).total_seconds())
+def did(number: int) -> None:
+    """The running worker has handled so many updates, predictions or deliveries."""
+    worker = _current.get()
+    if worker is not None:
+        worker.done += number
 
 
 def process_name() -> str:
@@ -190,6 +189,7 @@ class WorkerState:
     step_age: float
     rest: float | None
     seen: float
+    done: int = 0
 
     @property
     def process(self) -> str:
@@ -253,4 +253,5 @@ def _state(notes: _Notes, note: _Note, seen: float) -> WorkerState:
         step_age=note.step_age + seen,
         rest=note.rest,
         seen=seen,
+        done=note.done,
     )

@@ -115,6 +115,15 @@ def _memory_layer(settings: Any) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _no_totals() -> Iterator[None]:
+    """What one test counts is not written while the next one runs."""
+    from realtime.delivery.totals import totals
+
+    yield
+    totals.forget()
+
+
+@pytest.fixture(autouse=True)
 def _no_remembered_credentials() -> None:
     from django.core.cache import cache
 

@@ -68,12 +68,13 @@ def test_the_reference_lists_every_event_of_webhooks() -> None:
 @pytest.mark.parametrize(
     ("title", "module", "pattern"),
     [
-        ("Metrics", "api/metrics.py", r"\b(ara_[a-z_]+?)(?:_total)?(?![a-z_])"),
+        ("Metrics", "api/*metrics.py", r"\b(ara_[a-z_]+?)(?:_total)?(?![a-z_])"),
         ("Checks", "checks.py", r"\b([EW]\d{3})\b"),
     ],
 )
 def test_the_reference_lists_every_metric_and_check(title: str, module: str, pattern: str) -> None:
-    defined = re.findall(f'"(?:realtime\\.)?{pattern}"', (ROOT / "realtime" / module).read_text())
+    code = "".join(path.read_text() for path in sorted((ROOT / "realtime").glob(module)))
+    defined = re.findall(f'"(?:realtime\\.)?{pattern}"', code)
     listed = [found for cells in rows(title) for found in re.findall(pattern, cells[0])]
     assert sorted(listed) == sorted(set(defined))
 

@@ -191,6 +191,7 @@ class _Engine:
         workers.step(lag=self.waiting.lag())
         for _ in range(min(BATCH, len(self.waiting))):
             await self._take(*self.waiting.take())
+            workers.did(1)
             if time.monotonic() - began > BATCH_SECONDS:
                 break
         self.room.set()

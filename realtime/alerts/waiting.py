@@ -7,8 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from typing import Final
 
-from realtime import workers
-from realtime.delivery.updates import Update
+from realtime.delivery.updates import Update, age_of
 
 # Updates of one symbol that wait. Of any more, only the newest waits, and the ones before it are
 # read from the history.
@@ -31,7 +30,7 @@ class Waiting:
     def lag(self) -> float | None:
         """The age in seconds of the update that is next; 0.0 if none waits."""
         for queue in self._queues.values():
-            return workers.age_of(queue[0][0])
+            return age_of(queue[0][0])
         return 0.0
 
     def add(self, update: Update) -> None:

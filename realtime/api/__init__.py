@@ -13,7 +13,8 @@
   cores of these endpoints. `idempotency`: repeated requests. `responses`: the answers as DRF
   responses. `recording_document`: external predictions in the OpenAPI document.
 - `live_connections`: who is connected, for operators.
-- `statistics`: open sockets, and `/metrics`. `metrics`: the numbers in it.
+- `statistics`: open sockets, and `/metrics`. `metrics`: the numbers in it. `total_metrics`: those
+  of all processes together. `counting`: counts requests.
 - `asyncapi_page`: the AsyncAPI document for people.
 - `health`: whether a process is alive and ready. `schema`: the OpenAPI and AsyncAPI documents.
   `common_document`: errors, parameters and tags there. `examples`: requests that work.

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -11,6 +12,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.core.exceptions import ValidationError as ValidationProblem
 from django.db import DataError, InterfaceError, OperationalError
 from django.http import HttpRequest, QueryDict
+from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 from rest_framework import status
 from rest_framework.authentication import SessionAuthentication
@@ -32,10 +34,12 @@ from realtime.access.tickets import TicketsUnavailable
 from realtime.access.user_access import UserAccessFailed
 from realtime.api.answers import Answer, Refused
 from realtime.api.authentication import CredentialAuthentication
+from realtime.api.counting import count_answer, count_request, route_of
 from realtime.api.documented import DocumentedSchema
 from realtime.broadcast import PublishFailed
 from realtime.connections import StatisticsUnavailable
 from realtime.delivery.publisher import BackendUnavailable
+from realtime.delivery.totals import published_by
 from realtime.values import finite
 
 logger = logging.getLogger(__name__)
@@ -235,6 +239,17 @@ class ApiView(APIView):
     def as_view(cls, **initkwargs: Any) -> Any:
         """Exclude the view from the project's own OpenAPI document: ours is in schema.py."""
         return super().as_view(**{"schema": None, **initkwargs})
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        began = time.perf_counter()
+        try:
+            with published_by("api"):
+                answer = super().dispatch(request, *args, **kwargs)
+        except Exception:  # the handler of exceptions of the project answers
+            count_request(route_of(request), request.method, 500, began)
+            raise
+        count_answer(request, answer, began)
+        return answer
 
     def initialize_request(self, request: HttpRequest, *args: object, **kwargs: object) -> Request:
         measure_body(request)

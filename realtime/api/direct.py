@@ -7,10 +7,11 @@ this module give the same answers.
 """
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import lru_cache, partial
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from channels.db import database_sync_to_async
 from django.conf import settings
@@ -38,9 +39,11 @@ from realtime.api.base import (
     handle_exception,
 )
 from realtime.api.cors import answer_headers
+from realtime.api.counting import count_request
 from realtime.api.surroundings import compressed, headers_around
 from realtime.api.urls import urlpatterns
 from realtime.conf import conf
+from realtime.delivery.totals import published_by
 
 logger = logging.getLogger("django.request")
 
@@ -66,14 +69,17 @@ class DirectEndpoints:
         if not scope["path"].endswith(_ENDINGS):
             await self._app(scope, receive, send)
             return
-        body = _Body(receive)
+        body, began = _Body(receive), time.perf_counter()
         try:
-            start, content = await _answer(scope, body)
+            endpoint = _endpoint_of(scope)
+            with published_by("api"):
+                start, content = await _answer(endpoint, scope, body)
         except ViewAnswers:
             await self._app(scope, body.receive_again, send)
             return
         await send(start)
         await send({"type": "http.response.body", "body": content})
+        count_request(endpoint.route, scope["method"], start["status"], began)
 
 
 class _Body:
@@ -100,9 +106,9 @@ class _Body:
         return self._received.pop(0) if self._received else await self._receive()
 
 
-async def _answer(scope: Any, body: _Body) -> tuple[dict[str, Any], bytes]:
+async def _answer(endpoint: "_Endpoint", scope: Any, body: _Body) -> tuple[dict[str, Any], bytes]:
     """The start and the content of the answer; raises ViewAnswers."""
-    direct, fixed = _endpoint_of(scope)
+    direct = endpoint.direct
     headers = _single(scope["headers"])
     around = headers_around(scope["scheme"], headers)
     if around is None or scope["method"] != direct.method:
@@ -126,7 +132,7 @@ async def _answer(scope: Any, body: _Body) -> tuple[dict[str, Any], bytes]:
         logger.warning("%s: %s", HTTPStatus(status).phrase, scope["path"])
         cache_control = CACHE_CONTROL
     all_headers = [
-        *fixed, (b"content-length", b"%d" % len(content)),
+        *endpoint.headers, (b"content-length", b"%d" % len(content)),
         (b"cache-control", cache_control.encode()), *more, *around, *_for_pages(headers),
     ]  # fmt: skip
     if query is not None and status == HTTPStatus.OK:
@@ -215,7 +221,13 @@ def _rendered(answer: Answer) -> tuple[int, bytes, HeaderList]:
     return answer.status, content, _encoded(answer.headers)
 
 
-def _endpoint_of(scope: Any) -> tuple[Direct, HeaderList]:
+class _Endpoint(NamedTuple):
+    direct: Direct
+    headers: HeaderList
+    route: str
+
+
+def _endpoint_of(scope: Any) -> _Endpoint:
     prefix = str(get_script_prefix(scope) or "").rstrip("/")
     found = _find_endpoint(scope["path"].removeprefix(prefix), conf.ROOT_URLCONF)
     if found is None:
@@ -224,12 +236,13 @@ def _endpoint_of(scope: Any) -> tuple[Direct, HeaderList]:
 
 
 @lru_cache(maxsize=256)
-def _find_endpoint(path: str, urlconf: str) -> tuple[Direct, HeaderList] | None:
+def _find_endpoint(path: str, urlconf: str) -> _Endpoint | None:
     """The endpoint of the view for this path, unless the project has wrapped the view."""
     try:
-        found = resolve(path, urlconf).func
+        match = resolve(path, urlconf)
     except Resolver404:
         return None
+    found = match.func
     if not any(pattern.callback is found for pattern in urlpatterns):
         return None  # not ours, or wrapped in a decorator by the project
     view: type[ApiView] | None = getattr(found, "cls", None)
@@ -238,13 +251,12 @@ def _find_endpoint(path: str, urlconf: str) -> tuple[Direct, HeaderList] | None:
         return None
     instance = view()
     instance.setup(HttpRequest())  # setup() adds HEAD where there is a GET
-    return direct, _encoded(
-        {
-            "content-type": "application/json",
-            "vary": "Authorization, X-API-Key, Cookie, Origin",
-            "allow": ", ".join(instance.allowed_methods),
-        }
-    )
+    headers = {
+        "content-type": "application/json",
+        "vary": "Authorization, X-API-Key, Cookie, Origin",
+        "allow": ", ".join(instance.allowed_methods),
+    }
+    return _Endpoint(direct, _encoded(headers), match.route)
 
 
 def _single(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

@@ -14,7 +14,9 @@ from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from realtime.api.total_metrics import of_totals
 from realtime.connections import connection_manager
+from realtime.delivery.totals import totals
 from realtime.models import WebhookDelivery
 from realtime.streams import CHANNELS
 from realtime.version import VERSION
@@ -39,6 +41,10 @@ _OF_PROCESSES: Final[Mapping[str, tuple[Family, str, str, int]]] = {
     "lost": (
         CounterMetricFamily, "ara_updates_lost",
         "Updates that left the history before the process received them.", 1,
+    ),
+    "waiting_bytes": (
+        GaugeMetricFamily, "ara_outbox_bytes",
+        "Bytes that wait for clients that do not read.", 1,
     ),
     "late_us": (
         GaugeMetricFamily, "ara_event_loop_delay_seconds",
@@ -66,6 +72,7 @@ class _Numbers(Collector):
         yield from _of_processes(connection_manager.get_activity())
         yield from _of_webhooks()
         yield from _of_workers(read_workers())
+        yield from of_totals(totals.read())
 
 
 def _of_project() -> Iterator[Metric]:
@@ -127,13 +134,25 @@ def _of_workers(states: Sequence[WorkerState]) -> Iterator[Metric]:
         "ara_worker_step_age_seconds", "Time since a worker's last step.", labels=_OF_WORKER
     )
     hangs = GaugeMetricFamily("ara_worker_hangs", "1: the worker hangs.", labels=_OF_WORKER)
+    seen = GaugeMetricFamily(
+        "ara_worker_seen_age_seconds", "Time since a process last wrote.", labels=_OF_WORKER
+    )
+    done = CounterMetricFamily(
+        "ara_worker_updates", "Updates, predictions, deliveries or rows handled.", labels=_OF_WORKER
+    )
+    restarts = CounterMetricFamily(
+        "ara_worker_restarts", "Times that a worker failed and began again.", labels=_OF_WORKER
+    )
     for each in states:
         labels = [each.worker, each.process]
         age.add_metric(labels, each.step_age)
+        seen.add_metric(labels, each.seen)
+        done.add_metric(labels, each.done)
+        restarts.add_metric(labels, each.restarts)
         hangs.add_metric(labels, int(each.hangs))
         if each.lag is not None:
             lag.add_metric(labels, each.lag)
-    yield from (lag, age, hangs)
+    yield from (lag, age, hangs, seen, done, restarts)
 
 
 def exposition() -> bytes:

@@ -28,7 +28,7 @@ from realtime.db import in_database
 from realtime.delivery.follow import Lost, subscribe
 from realtime.delivery.layers import StreamLayer, required_layer
 from realtime.delivery.publisher import BackendUnavailable
-from realtime.delivery.updates import Update
+from realtime.delivery.updates import Update, age_of
 from realtime.feeds.rebuilding import minute_of
 from realtime.protocol import Position, update_time
 from realtime.retry import Retry, Stopped, set_within
@@ -102,7 +102,7 @@ class _Session:
     def _lag(self) -> float | None:
         """Seconds by which the newest update that was written had been published before."""
         newest, self.newest = self.newest, None
-        return 0.0 if newest is None else workers.age_of(newest)
+        return 0.0 if newest is None else age_of(newest)
 
     # Reading ----------------------------------------------------------------------------------
 
@@ -162,6 +162,7 @@ class _Session:
                 update.stream.symbol, kind, "an update of %s does not count towards a bar: %r", exc
             )
         self.positions[update.stream.symbol] = Position(update.epoch, update.offset)
+        workers.did(1)
 
     async def _correct(self, update: Update, id: str) -> None:
         """Rebuild the bars that contain a cancelled or corrected trade.

@@ -72,6 +72,10 @@ class RealtimeConsumer(SocketConsumer):
         self._heartbeat: Heartbeat | None = None
 
     @property
+    def endpoint(self) -> str:
+        return self.channel if self.transport == "websocket" else f"sse:{self.channel}"
+
+    @property
     def identity(self) -> Identity:
         return self.credential.identity
 
@@ -296,12 +300,18 @@ class RealtimeConsumer(SocketConsumer):
             return
         self.socket.send(self.subscriptions.ping(texts))
 
+    @property
+    def waiting_bytes(self) -> int:
+        return self.socket.outbox.size
+
     def tally(self) -> tuple[int, int, int]:
         return self.socket.sent, self.socket.outbox.folded, self.subscriptions.replayed
 
     async def end(self, code: CloseCode, reason: str) -> None:
         if not self.ended:
             connection_manager.count(f"closed:{int(code)}")
+            if not self._welcomed:
+                self.count_refused(code)
         await super().end(code, reason)
 
     def _status(self, message: protocol.StatusRequest) -> protocol.Status:

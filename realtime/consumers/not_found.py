@@ -17,5 +17,10 @@ class NotFoundConsumer(SocketConsumer):
             CloseCode.NOT_FOUND,
         )
 
+    async def end(self, code: CloseCode, reason: str) -> None:
+        if not self.ended:
+            self.count_refused(code)
+        await super().end(code, reason)
+
     async def receive_message(self, message: protocol.AnyClientMessage) -> None:
         """Ignore messages sent before the close arrived."""

@@ -18,6 +18,7 @@ from realtime.delivery.asgi_socket import open_socket
 from realtime.delivery.layers import StreamLayer, loop_layer
 from realtime.delivery.process_layer import UPDATE, Message
 from realtime.delivery.sockets import Socket
+from realtime.delivery.totals import totals
 from realtime.limits.rates import Allowance
 from realtime.protocol import CloseCode, ErrorCode, ProtocolError
 
@@ -55,9 +56,18 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     @property
+    def endpoint(self) -> str:
+        """What clients connect to, in metrics."""
+        return "unknown"
+
+    @property
     def numbered(self) -> bool:
         """Whether updates have offsets."""
         return self.stream_layer is not None
+
+    def count_refused(self, code: CloseCode) -> None:
+        """Count the end of a connection that was never served."""
+        totals.count("refused", self.endpoint, str(int(code)))
 
     # The ASGI application ---------------------------------------------------------------------
 
@@ -66,6 +76,7 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
     ) -> None:
         self.socket = open_socket(scope, send, conf.REALTIME_OUTBOX_BYTES, self._on_slow_consumer)
         self.stream_layer = loop_layer(get_channel_layer(self.channel_layer_alias))
+        totals.count("handshakes", self.endpoint)
         try:
             if self.stream_layer is None:
                 await super().__call__(scope, receive, send)

@@ -19,5 +19,6 @@
 - `server`: `manage.py serve`. `server_http`, `server_protocol`, `frames`: its protocols.
 - `events`: updates that `group_send` publishes.
 - `recording`: what this process publishes, for tests.
+- `totals`: what all processes have done. `latency`: how long updates take, by samples.
 - `line`, `turns`, `files`: how many HTTP requests, messages and connections at a time.
 """

@@ -15,6 +15,7 @@ from typing import Final
 from msgspec import MsgspecError
 
 from realtime.delivery.cork import cork_of
+from realtime.delivery.latency import Latency
 from realtime.delivery.losses import Losses
 from realtime.delivery.staleness import LEARN_FROM, Freshness, heard_at
 from realtime.delivery.stream_state import RECENT, History, Page, Start, StreamState
@@ -51,6 +52,7 @@ class Fanout:
         self._retry: asyncio.TimerHandle | None = None
         self.freshness = Freshness(self.streams, self._audience, self._learn)
         self.losses = Losses()
+        self.latency = Latency()
 
     def state(self, stream: Stream) -> StreamState:
         """The state of a stream, created at its first mention."""
@@ -120,6 +122,10 @@ class Fanout:
                         reader.deliver(update)
                     except Exception:
                         logger.exception("a reader of every symbol failed")
+        if self.latency.skip:
+            self.latency.skip -= 1
+        else:
+            self.latency.measure(update, state.readers or wildcards or {})
 
     def _keep(self) -> int:
         return max(1, min(RECENT, RECENT_TOTAL // max(1, self._born)))

@@ -24,6 +24,10 @@ class Beating(Protocol):
         `texts` caches the pings of this slice: sockets with the same subscriptions share one.
         """
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that wait for a peer that does not read."""
+
     def tally(self) -> tuple[int, int, int]:
         """Messages sent, updates folded, updates replayed: counters that only grow."""
 

@@ -291,6 +291,11 @@ def lease_index(prefix: str) -> str:
     return f"{prefix}:processes"
 
 
+def totals_key(prefix: str) -> str:
+    """The key of the hash of what all processes have done: see totals.py."""
+    return f"{prefix}:totals"
+
+
 def new_epoch() -> str:
     return secrets.token_urlsafe(6)
 

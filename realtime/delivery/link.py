@@ -30,6 +30,7 @@ from realtime.delivery.publisher import (  # fmt: skip
     batches,
     take_answers,
 )
+from realtime.delivery.totals import totals
 
 logger = logging.getLogger(__name__)
 
@@ -245,6 +246,7 @@ class Link:
         """Everything is confirmed, and only now is Redis back: let the layer fill the holes."""
         if self._attempt:
             logger.info("Redis is back")
+            totals.count("redis_reconnects")
         self._attempt = 0
         self._user.link_up(self)
 

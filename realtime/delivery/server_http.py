@@ -24,6 +24,7 @@ from realtime.delivery.files import FileLimit
 from realtime.delivery.line import STREAM_EXTENSION, line_of, passes
 from realtime.delivery.narrow import narrow
 from realtime.delivery.readiness import PROBES
+from realtime.delivery.totals import totals
 from realtime.delivery.turns import turns_of
 
 # Bytes of the request line, the headers, and everything else outside the body.
@@ -319,6 +320,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if answering or self.transport.is_closing():
             self.transport.close()
             return
+        totals.count("refused", "http", str(status.value))
         self.transport.write(_answer(status, detail, header))
         self.flow.resume_reading()
         self._deadline = self.loop.call_later(LINGER_SECONDS, self.transport.close)

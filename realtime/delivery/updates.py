@@ -1,6 +1,9 @@
 """One update of one stream, built once per process and shared by all of its sockets."""
 
+from datetime import UTC, datetime
 from typing import Final, Protocol
+
+from msgspec import MsgspecError
 
 from realtime.protocol import (
     SUFFIX_REPLAYED,
@@ -11,6 +14,7 @@ from realtime.protocol import (
     folded,
     update_data,
     update_text,
+    update_time,
 )
 from realtime.streams import Stream
 
@@ -113,6 +117,15 @@ class FirstUpdate(Update):
     @property
     def text(self) -> bytes:
         return update_text(self.body, self.offset, begun(self.epoch))
+
+
+def age_of(update: Update) -> float | None:
+    """Seconds since an update was published; None for one that does not say."""
+    try:
+        published = update_time(update.body)
+    except (ValueError, MsgspecError):
+        return None
+    return max(0.0, (datetime.now(UTC) - published).total_seconds())
 
 
 class Reader(Protocol):

@@ -21,6 +21,7 @@ from realtime.bars.candles import REMEMBERED
 from realtime.bars.ticks import FUTURE, InvalidTick, corrected_price, read_price
 from realtime.broadcast import Broadcast, InvalidUpdate, PublishFailed
 from realtime.cancelling import cancel, run_until
+from realtime.delivery.totals import published_by
 from realtime.feeds.csv_bars import FeedError
 from realtime.feeds.progress import Progress
 from realtime.feeds.ticks import Correction, Feed, Tick
@@ -93,7 +94,8 @@ class FeedRunner:
     async def run(self) -> None:
         """Publish to the end of the feed or until `stop`; raises FeedError."""
         try:
-            await run_until(self.stop, self._run())
+            with published_by("feed"):
+                await run_until(self.stop, self._run())
         except* Stopped:
             logger.info("stopped while the backend was away")
         if self._failure:
@@ -172,6 +174,7 @@ class FeedRunner:
             for batch in _batches(items):
                 sent = await self._publish(batch)
                 now = self.clock()
+                workers.did(len(sent))
                 for item in sent:
                     if isinstance(item.tick, Tick):
                         self.progress.published(item.tick, now - item.arrival)

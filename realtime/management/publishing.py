@@ -22,6 +22,7 @@ from django.core.management.base import (  # fmt: skip
 from realtime import broadcast
 from realtime.broadcast import Broadcast, InvalidUpdate, Publication, PublishFailed
 from realtime.conf import conf
+from realtime.delivery.totals import published_by
 from realtime.management.json_lines import parse_line, parse_object, read_lines
 from realtime.protocol import JsonObject
 from realtime.streams import InvalidSymbol, parse_symbol
@@ -91,10 +92,11 @@ class PublishCommand(BaseCommand):
                 "Use realtime.delivery.layers.RedisStreamLayer."
             )
         target = self.target(options)
-        if json is None:
-            self._publish_lines(target, options)
-        else:
-            self._publish_argument(target, json)
+        with published_by("command"):
+            if json is None:
+                self._publish_lines(target, options)
+            else:
+                self._publish_argument(target, json)
 
     def _publish_argument(self, target: object, text: str) -> None:
         try:

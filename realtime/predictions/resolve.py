@@ -53,6 +53,7 @@ async def run_outcomes(stop: asyncio.Event, *, every: float = EVERY) -> None:
         while not stop.is_set():
             done = await retry.until_done(one_pass)
             workers.step(lag=done.lag)
+            workers.did(done.looked_at)
             if done.looked_at < BATCH:
                 await set_within(stop, every)
 

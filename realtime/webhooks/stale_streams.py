@@ -44,6 +44,7 @@ async def _watch(retry: Retry) -> None:
         async with aclosing(follow_status(STREAMS)) as items:
             async for status in items:
                 workers.step()
+                workers.did(1)
                 stream = status.stream
                 if status.stale and not status.reason and not quiet.get(stream):
                     tolerance = timedelta(0) if stream in quiet else _SAME

@@ -81,6 +81,7 @@ class _Worker:
                     workers.step(lag=self._lag(jobs))
                     for job in jobs:
                         self._start(sender, job)
+                    workers.did(len(jobs))
                     if self._once and idle and not jobs:
                         break
                     await self._pause()

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from channels_redis.pubsub import RedisPubSubChannelLayer
@@ -194,6 +194,27 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
             process: {name.decode(): int(number) for name, number in fields.items()}
             for process, fields in zip(processes, answers, strict=True)
         }
+
+    # The totals of delivery/totals.py --------------------------------------------------------
+
+    def add_totals(self, counts: Mapping[str, int]) -> None:
+        """Add to the totals of all processes; raises BackendUnavailable."""
+        key = history_scripts.totals_key(self.prefix)
+        try:
+            with self.sync_client.pipeline(transaction=False) as pipeline:
+                for field, number in counts.items():
+                    pipeline.hincrby(key, field, number)
+                pipeline.execute()
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+
+    def read_totals(self) -> dict[str, int]:
+        """The totals of all processes; raises BackendUnavailable."""
+        try:
+            fields = self.sync_client.hgetall(history_scripts.totals_key(self.prefix))
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+        return {field.decode(): int(number) for field, number in fields.items()}
 
     @property
     def sync_client(self) -> Any:
