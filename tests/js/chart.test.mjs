@@ -257,6 +257,12 @@ test("times are those of the reader, with the zone, and days are days", () => {
   assert.equal(text.clockOf("1d", "Asia/Tokyo").note(NOW), "Days in UTC");
 });
 
+test("a chart says where its prices come from", () => {
+  assert.equal(text.sourceText("ccxt:binance"), " · prices of ccxt:binance");
+  assert.match(text.sourceText("replay"), /not live prices/);
+  assert.equal(text.sourceText("") + text.sourceText(null), "");
+});
+
 test("a day begins on the axis where it begins for the reader", () => {
   const clock = text.clockOf("1h", "America/New_York");
   assert.equal(clock.local(at("2024-06-03T04:00Z")) % 86_400, 0);

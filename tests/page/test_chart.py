@@ -73,6 +73,9 @@ async def test_a_chart_shows_candles_the_band_and_what_came_of_predictions(
         re.compile(r"AAPL: \d+ bars of 1 day from .* Predicted: .* Of \d+ past predictions")
     )
     await expect(part(visit.page, "score")).to_contain_text("in band (90 % promised)")
+    await expect(part(visit.page, "zone")).to_have_text(
+        "Days in UTC · historical replay, not live prices"
+    )
     assert visit.complaints == []  # of the Content-Security-Policy neither
 
 
@@ -230,6 +233,7 @@ async def test_no_bar_is_missing_that_came_while_the_chart_was_read(
     for day in ("2013-01-08", "2013-01-09"):
         await tick(day)
     card = visit.page.locator("[data-symbol=HELD]")
+    await card.scroll_into_view_if_needed()  # cards off the screen are not drawn
     await expect(card.locator("[data-value=time]")).to_contain_text("9 Jan 2013")
     released.set()
     await shown(chart)

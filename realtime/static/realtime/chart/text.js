@@ -63,6 +63,12 @@ class Clock {
   }
 }
 
+/** Where the prices come from, after the zone of their times. */
+export function sourceText(source) {
+  if (source === "replay") return " · historical replay, not live prices";
+  return source ? ` · prices of ${source}` : "";
+}
+
 export function candleText(candle, clock) {
   const { open, high, low, close, volume } = candle;
   const [o, h, l, c] = [open, high, low, close].map(format.price);

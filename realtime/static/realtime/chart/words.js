@@ -7,6 +7,7 @@ import * as text from "./text.js";
 export class Words {
   #element;
   #clock = null;
+  #zone = "";
   #last = null; // the candle of the moment
   #chosen = null; // the one that somebody points at
 
@@ -38,7 +39,7 @@ export class Words {
 
   begin(clock, { last }) {
     this.#clock = clock;
-    this.part("zone").textContent = clock.note(last?.time ?? Date.now() / 1000);
+    this.#zone = clock.note(last?.time ?? Date.now() / 1000);
   }
 
   fail(message) {
@@ -68,6 +69,7 @@ export class Words {
       band: current ? [current.lower, current.price, current.upper].join(" ") : "",
       outcomes: `${kept} of ${outcomes.length}`,
     });
+    this.part("zone").textContent = `${this.#zone}${text.sourceText(candles.source)}`;
     this.#last = last ?? null;
     this.#tellCandle();
     if (!last) this.#explain(symbol, interval, feed.isDaily() === true);
