@@ -114,7 +114,8 @@ class _Lease:
 
     def _tally(self, late: float) -> None:
         """Count what all sockets have done: too much for every write of a busy process."""
-        if self._loop.time() - self._published_at < LEASE_RENEW_SECONDS / 2:
+        elapsed = self._loop.time() - self._published_at
+        if elapsed < LEASE_RENEW_SECONDS / 2:
             return
         self._published_at = self._loop.time()
         done = self.done.copy()
@@ -126,6 +127,8 @@ class _Lease:
             replayed += its_replayed
             waiting += connection.waiting_bytes
         done.update(dict(zip(TALLIED, (sent, folded, replayed), strict=True)))
+        since = done["sent"] - self._published[f"{_DONE}sent"]
+        done["sent_per_second"] = max(0, round(since / elapsed))
         if self._fanout is not None:
             done["lost"] = self._fanout.losses.total
         done["waiting_bytes"] = waiting
@@ -213,6 +216,14 @@ class ConnectionManager:
             for process, fields in self._read_leases().items()
             if any(channel in fields for channel in CHANNELS)
         }
+
+    def get_by_process(self) -> dict[str, Mapping[str, int]]:
+        """All numbers of each process that has sockets, by `host:pid`.
+
+        Raises StatisticsUnavailable.
+        """
+        names, leases = self.get_processes(), self._read_leases()
+        return {name: leases[process] for process, name in names.items() if process in leases}
 
     def get_activity(self) -> dict[str, dict[str, int]]:
         """What each living process that has sockets has done and uses, by process (api/metrics.py).

@@ -5,6 +5,7 @@
 - `base`: the security headers and the lists of all of these pages. `columns`: their numbers and
   times. `export`: lists as CSV.
 - `destinations`: of alerts, by e-mail and chat.
+- `connections`: who is connected. `overview`: what runs, and how well.
 - `groups`: what the members of a group may read.
 - `alerts`, `bars`, `predictions`, `silences`: stored rows. `rule_trial`: rules that are not saved.
 - `login`: limits login attempts.
@@ -13,6 +14,7 @@
 from realtime.admin import (
     alerts,
     bars,
+    connections,
     destinations,
     groups,
     keys,
@@ -25,6 +27,7 @@ from realtime.admin import (
 __all__ = [
     "alerts",
     "bars",
+    "connections",
     "destinations",
     "groups",
     "keys",

@@ -73,7 +73,7 @@ class Probes:
             database = "ok"
         except DatabaseError:
             database = "unreachable"
-        return _verdict(database, await run(_redis)())
+        return _verdict(database, await run(redis_state)())
 
 
 @sync_and_async_middleware
@@ -105,7 +105,7 @@ def alive(request: HttpRequest) -> JsonResponse:
 
 def ready(request: HttpRequest) -> JsonResponse:
     """`readyz`."""
-    return _response(_DRAINING if is_draining() else _verdict(_database(), _redis()))
+    return _response(_DRAINING if is_draining() else _verdict(database_state(), redis_state()))
 
 
 def _answer(request: HttpRequest) -> JsonResponse:
@@ -124,7 +124,7 @@ def _ask_database() -> None:
         cursor.execute("SELECT 1")
 
 
-def _database() -> str:
+def database_state() -> str:
     try:
         _ask_database()
     except DatabaseError:
@@ -133,7 +133,7 @@ def _database() -> str:
     return "ok"
 
 
-def _redis() -> str:
+def redis_state() -> str:
     layer = shared_layer()
     try:
         for client in () if layer is None else layer.sync_clients:

@@ -32,7 +32,7 @@ from realtime.delivery.stream_state import Page
 from realtime.isolation import prefixed
 from realtime.protocol import Position
 from realtime.standalone import valkey
-from realtime.streams import Stream
+from realtime.streams import CHANNELS, Channel, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -194,6 +194,17 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
             process: {name.decode(): int(number) for name, number in fields.items()}
             for process, fields in zip(processes, answers, strict=True)
         }
+
+    def count_streams(self) -> dict[Channel, int]:
+        """How many streams each channel has had, over all shards; raises BackendUnavailable."""
+        counts = dict.fromkeys(CHANNELS, 0)
+        try:
+            for client in self.sync_clients:
+                for channel in CHANNELS:
+                    counts[channel] += client.scard(history_scripts.index_key(self.prefix, channel))
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+        return counts
 
     # The totals of delivery/totals.py --------------------------------------------------------
 
