@@ -253,7 +253,17 @@ ROOMS = [
     {"middleware", "consumers"},
     {"routing"},
     {"compression", "tasks", "api", "admin", "checks", "standalone"},
-    {"management", "apps", "urls", "views", "destination_pages", "asgi", "sse", "templatetags"},
+    {
+        "doctor",
+        "management",
+        "apps",
+        "urls",
+        "views",
+        "destination_pages",
+        "asgi",
+        "sse",
+        "templatetags",
+    },
 ]
 RANK = {name: rank for rank, names in enumerate(ROOMS) for name in names}
 
