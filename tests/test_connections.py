@@ -145,6 +145,28 @@ async def test_any_process_tells_the_metrics_of_all(servers: Servers, running_ke
         await refused.leave()
 
 
+async def test_what_a_command_has_published_is_told_after_its_end(
+    servers: Servers, running_key: str
+) -> None:
+    one, two = servers
+    async with (
+        connected(f"{two.ws}/ws/predictions/ENDED") as (reader,),
+        httpx.AsyncClient(
+            headers={"Authorization": f"Api-Key {running_key}"}, timeout=PATIENCE
+        ) as api,
+    ):
+        await asyncio.to_thread(one.manage, "broadcast_prediction", "ENDED", "{}")
+        await reader.until("prediction_update")
+
+        async def it_is_told() -> bool:
+            found = samples((await api.get(f"{one.http}/metrics")).text)
+            by_way = found["ara_updates_published_total", "predictions", "command"]
+            measured = found["ara_delivery_latency_seconds_count", "predictions"]
+            return by_way == [1] and measured == [1]
+
+        await wait_for(it_is_told)
+
+
 def samples(text: str) -> dict[tuple[str, str], list[float]]:
     """Values by metric and by label, that of the process left out."""
     found: dict[tuple[str, str], list[float]] = defaultdict(list)

@@ -21,7 +21,7 @@ from realtime.delivery.publisher import BackendUnavailable
 from realtime.management.background import keep_running, run_reported
 from realtime.management.commands.run_background import WORKS
 from realtime.retry import Retry, Stopped
-from realtime.workers import HUNG_SECONDS, WorkerState, read_workers, step
+from realtime.workers import HUNG_SECONDS, WorkerState, did, read_workers, step
 from tests import personas
 from tests.clients import wait_for
 from tests.conftest import REDIS, NewDatabase
@@ -59,6 +59,15 @@ async def test_steps_and_lag_are_read_by_others(redis_layer: None) -> None:
         step(lag=2.5)
         state = await seen(lambda state: state.steps == 1)
         assert (state.worker, state.lag, state.restarts, state.hangs) == ("example", 2.5, 0, False)
+
+    await reported(work)
+
+
+async def test_what_a_worker_has_handled_is_read_by_others(redis_layer: None) -> None:
+    async def work() -> None:
+        did(2)
+        did(40)
+        assert (await seen(lambda state: state.done == 42)).steps == 0
 
     await reported(work)
 
