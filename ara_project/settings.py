@@ -14,6 +14,7 @@ from typing import Any
 
 from ara_project.environment import Environment
 from realtime.isolation import under_test
+from realtime.setting_kinds import Choice
 from realtime.standalone import valkey
 
 env = Environment()
@@ -134,11 +135,21 @@ LOGGING = {
         "redact": {"()": "realtime.access.redact.RedactFilter"},
         "requests": {"()": "realtime.access.redact.RequestFilter"},
     },
-    "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "formatters": {
+        "plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "format": ["levelname", "name", "message"],
+            "rename_fields": {"levelname": "level", "name": "logger"},
+            "timestamp": "time",
+            # Values without a form in JSON, such as Django's requests.
+            "json_default": "ext://realtime.access.redact.redacted_text",
+        },
+    },
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",
-            "formatter": "plain",
+            "formatter": env.read("LOG_FORMAT", Choice("plain", "json")),
             "filters": ["requests", "redact"],
         }
     },

@@ -21,6 +21,10 @@ _HINTS: Final = (
 )  # fmt: skip
 _NAMES: Final = r"(?:access_|refresh_)?token|ticket|api[-_]?key|x[-_]api[-_]key|password|secret"
 
+_SECRET_NAME: Final = re.compile(rf"(?i)(?:{_NAMES}|(?:http_)?authorization|http_x_api_key)")
+# What each record has, beside what `extra=` added.
+_OWN_FIELDS: Final = frozenset(vars(logging.makeLogRecord({})))
+
 # Every quantifier is bounded, or repeats one class that the next element cannot match, so matching
 # takes linear time.
 _PATTERNS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
@@ -77,6 +81,7 @@ class RedactFilter(logging.Filter):
         try:
             self._redact_message(record)
             self._redact_tracebacks(record)
+            self._redact_extra(record)
         except Exception:
             # An exception here would reach the caller. A record that cannot be checked is not
             # logged.
@@ -115,6 +120,23 @@ class RedactFilter(logging.Filter):
         if record.stack_info:
             record.stack_info = redact(record.stack_info)
 
+    def _redact_extra(self, record: logging.LogRecord) -> None:
+        """What `extra=` added, which formatters of JSON write. Objects stay: handlers use them."""
+        for name in record.__dict__.keys() - _OWN_FIELDS:
+            record.__dict__[name] = _redact_field(name, record.__dict__[name])
+
+
+def _redact_field(name: object, value: object) -> object:
+    if isinstance(value, str | bytes) and _SECRET_NAME.fullmatch(str(name)):
+        return REDACTED
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {key: _redact_field(key, each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redact_field("", each) for each in value]
+    return value
+
 
 class RequestFilter(logging.Filter):
     """Lets every record pass, but shortens Django's report of a failed request to one line.
@@ -130,6 +152,11 @@ class RequestFilter(logging.Filter):
             if record.levelno > logging.WARNING:
                 record.levelno, record.levelname = logging.WARNING, "WARNING"
         return True
+
+
+def redacted_text(value: object) -> str:
+    """A value as text, for formatters that write what a record holds beside its message."""
+    return redact(str(value))
 
 
 _Args = tuple[object, ...] | Mapping[str, object] | None
