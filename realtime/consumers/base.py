@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final, assert_never
 
+from asgiref.typing import WebSocketDisconnectEvent
+
 from realtime import protocol
 from realtime.access.identity import Identity
 from realtime.access.live_sockets import (
@@ -33,12 +35,15 @@ from realtime.session.admission import Admission
 from realtime.session.answers import connected, described, limit_left, status
 from realtime.session.changes import Changes
 from realtime.session.credential import LiveCredential
+from realtime.session.journal import journal
 from realtime.session.pulse import Pulse
 from realtime.session.requests import Change
 from realtime.session.subscriptions import ANSWER, Subscriptions
 from realtime.session.url import check_position, position_in_url, stream_in_url
 from realtime.streams import Channel, Stream
 
+# What a client that goes without a close frame is closed with: RFC 6455, section 7.1.5.
+_NO_CLOSE_FRAME: Final = 1006
 # Seconds for which a socket that has sent too much is not read.
 MAX_PAUSE: Final = 1.0
 
@@ -67,6 +72,7 @@ class RealtimeConsumer(SocketConsumer):
         super().__init__(*args, **kwargs)
         self.connection_id = f"{random.getrandbits(128):032x}"
         self.pulse = Pulse()
+        self.close_code = _NO_CLOSE_FRAME
         self._welcomed = False
         self._live: LiveSockets | None = None
         self._heartbeat: Heartbeat | None = None
@@ -89,11 +95,14 @@ class RealtimeConsumer(SocketConsumer):
         if self._welcomed:
             self._welcomed = False
             connection_manager.closed(self.channel, self.identity.key_id, self.tally())
+            journal.closed(self)
             self.subscriptions.close()
             self.admission.close()
         super().release()
 
-    async def websocket_disconnect(self, message: object) -> None:
+    async def websocket_disconnect(self, message: WebSocketDisconnectEvent) -> None:
+        if not self.ended:
+            self.close_code = message.get("code") or _NO_CLOSE_FRAME
         if self._welcomed and not self.numbered:
             # A layer with `detach` does this itself.
             await self.subscriptions.leave(list(self.subscriptions.streams.values()))
@@ -140,6 +149,7 @@ class RealtimeConsumer(SocketConsumer):
         self._welcomed = True
         self.connected_at = time.time()
         connection_manager.opened(self.channel, self.identity.key_id)
+        journal.opened(self)
         self.subscriptions = Subscriptions(self.channel_layer, self.channel_name, self.socket)
         self.changes = Changes(self, self.subscriptions)
         self.credential.watch_expiry()
@@ -218,6 +228,9 @@ class RealtimeConsumer(SocketConsumer):
 
     async def evicted(self) -> None:
         await self.admission.evicted()
+
+    def client_address(self) -> str | None:
+        return self.admission.address
 
     # For operators ----------------------------------------------------------------------------
 
@@ -309,6 +322,7 @@ class RealtimeConsumer(SocketConsumer):
 
     async def end(self, code: CloseCode, reason: str) -> None:
         if not self.ended:
+            self.close_code = int(code)
             connection_manager.count(f"closed:{int(code)}")
             if not self._welcomed:
                 self.count_refused(code)

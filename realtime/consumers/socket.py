@@ -5,7 +5,12 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ClassVar, Final, NoReturn
 
-from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, WebSocketReceiveEvent
+from asgiref.typing import (
+    ASGIReceiveCallable,
+    ASGISendCallable,
+    WebSocketDisconnectEvent,
+    WebSocketReceiveEvent,
+)
 from channels.consumer import get_handler_name
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
@@ -149,7 +154,7 @@ class SocketConsumer(AsyncJsonWebsocketConsumer):
         except OSError as exc:  # ASGI servers raise it when the peer did not wait for the answer
             raise StopConsumer from exc
 
-    async def websocket_disconnect(self, message: object) -> None:
+    async def websocket_disconnect(self, message: WebSocketDisconnectEvent) -> None:
         raise StopConsumer
 
     async def websocket_receive(self, message: WebSocketReceiveEvent) -> None:

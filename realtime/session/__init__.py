@@ -8,5 +8,6 @@
 - `changes`: runs `subscribe` and `unsubscribe` one at a time.
 - `subscriptions`: the streams, and how each begins: answer, then snapshot or replay, then live.
 - `answers`: `connected` and `status`, and the row of a connection for operators.
+- `journal`: a line in the log for each connection that begins and ends.
 - `pulse`: detects a peer that no longer answers.
 """
