@@ -9,7 +9,6 @@ import re
 import secrets
 import socket
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,8 @@ from tests import documents
 from tests.clients import wait_for
 from tests.conftest import require_program
 from tests.live import create_people
-from tests.patience import PATIENCE, STOP_SECONDS, wait_until
+from tests.nginx import nginx
+from tests.patience import PATIENCE
 from tests.processes import LiveServer, free_port, run_manage
 
 HOST = "realtime.example.com"
@@ -92,9 +92,9 @@ class Site:
 
 
 @contextlib.contextmanager
-def nginx(directory: Path, ports: tuple[int, int]) -> Iterator[Site]:
+def documented_nginx(directory: Path, ports: tuple[int, int]) -> Iterator[Site]:
     """README's configuration in front of two servers."""
-    program, port = require_program("nginx"), free_port()
+    port = free_port()
     write_certificate(directory)
     snippet = (
         block("nginx")
@@ -104,28 +104,17 @@ def nginx(directory: Path, ports: tuple[int, int]) -> Iterator[Site]:
         .replace("127.0.0.1:8001", f"127.0.0.1:{ports[1]}")
         .replace("/etc/ssl/", f"{directory}/")
     )
-    places = "".join(
-        f"{name}_temp_path {directory}/{name};"
-        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (directory / "nginx.conf").write_text(
-        f"daemon off; pid {directory}/pid; error_log {directory}/log; events {{}}\n"
-        f"http {{ access_log off; {places}\n{snippet} }}"
-    )
-    process = subprocess.Popen([program, "-c", str(directory / "nginx.conf")])
     site = Site(port, directory / f"{HOST}.pem")
     try:
-        assert wait_until(site.answers, seconds=10), (directory / "log").read_text()
-        yield site
+        with nginx(directory, snippet, site.answers):
+            yield site
     finally:
         site.browser.close()
-        process.terminate()
-        process.wait(STOP_SECONDS)
 
 
 @pytest.fixture(scope="module")
 def site(server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with nginx(tmp_path_factory.mktemp("nginx"), (server.port, server.port)) as site:
+    with documented_nginx(tmp_path_factory.mktemp("nginx"), (server.port, server.port)) as site:
         yield site
 
 
@@ -229,7 +218,7 @@ async def test_clients_come_back_within_seconds_of_a_rolling_restart(
     """Without `max_fails=0` nearly all of them would be outside for minutes."""
     servers = [server, await asyncio.to_thread(module_servers, **environment())]
     token = (await asyncio.to_thread(create_people, server)).token
-    with nginx(tmp_path, (servers[0].port, servers[1].port)) as site:
+    with documented_nginx(tmp_path, (servers[0].port, servers[1].port)) as site:
         visitors = [Visitor(site, token) for _ in range(30)]
         stays = [asyncio.create_task(visitor.stay()) for visitor in visitors]
         await all_inside(visitors)

@@ -28,6 +28,7 @@ from realtime.api.common_document import complete
 from realtime.api.documented import DocumentedSchema, extend_schema
 from realtime.api.events_document import event_paths
 from realtime.asyncapi import document
+from realtime.pages import csrf_header
 
 # In the place of the server that a document is asked of.
 _ORIGIN: Final = "https://this-server.invalid"

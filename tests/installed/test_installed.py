@@ -18,7 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 from tests.conftest import require
 from tests.documents import blocks, section_of
 from tests.installed.environment import Environment
-from tests.installed.nginx import nginx
+from tests.installed.nginx import below_path
 from tests.installed.project import HOW_TO, Project
 from tests.postgres import Postgres, find_programs
 from tests.processes import ROOT, START_SECONDS, Valkey
@@ -316,7 +316,7 @@ def proxied(
     server = ("manage.py", "runserver", "--noreload", "127.0.0.1:PORT")
     with (
         project.serving(*server, probe="/live/readyz") as behind,
-        nginx(directory, behind, "/shop", "/live/readyz") as place,
+        below_path(directory, behind, "/shop", "/live/readyz") as place,
     ):
         yield Served(project, place, "")
 
