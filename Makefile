@@ -20,11 +20,8 @@ help:
 	@echo "make dist   build the wheel and the sdist in var/dist, and check them"
 	@echo "make bench  compare this project with others in about ten minutes (a short look: ARGS=--quick)"
 	@echo "make soak   run everything for ten minutes while its servers fail (shorter: ARGS='--minutes 2')"
-<<<<<<< HEAD
 	@echo "make fuzz   send random requests to every operation of the REST API (how many to each: ARGS=200)"
-=======
 	@echo "make rolling  restart two servers behind nginx while updates go on, and count these at each client"
->>>>>>> d72a470 (Add files and pages for deployment, and a probe of workers)
 	@echo "make lock   write requirements.lock and requirements-dev.lock with uv (newer packages: ARGS=--upgrade)"
 
 run: .venv/installed
@@ -59,13 +56,11 @@ bench: .venv/installed-dev
 soak: .venv/installed-dev
 	@$(BIN)/python -m tests.soak $(ARGS)
 
-<<<<<<< HEAD
 fuzz: .venv/installed-dev
 	FUZZ_EXAMPLES=$(or $(ARGS),50) FUZZ_SEED=$$(date +%s) $(BIN)/python -m pytest tests/api/test_random_requests.py $(PARALLEL)
-=======
+
 rolling: .venv/installed-dev
 	@PYTHONPATH=clients/python $(BIN)/python -m tests.soak.rolling $(ARGS)
->>>>>>> d72a470 (Add files and pages for deployment, and a probe of workers)
 
 lock:
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }

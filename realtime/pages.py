@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from csp.constants import NONCE, NONE, SELF
 from csp.middleware import CSPMiddleware, PolicyParts
+from django.conf import settings
 from django.db import DataError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -41,6 +42,11 @@ _HEADERS: Final = {
 MAX_WORDS: Final = 50
 MAX_LENGTH: Final = 1000
 _ADDRESSES: Final = ("next", "_changelist_filters")  # where to go afterwards
+
+
+def csrf_header() -> str:
+    """The header in which scripts of a page send its `csrf_token`."""
+    return settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-")
 
 
 class PageGuard(CSPMiddleware):

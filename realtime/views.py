@@ -11,8 +11,9 @@ from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve
 from django.views.generic import TemplateView
 
-from realtime.api.schema import csrf_header, own_url
+from realtime.api.schema import own_url
 from realtime.conf import conf
+from realtime.pages import csrf_header
 from realtime.standalone.demo import project_command
 from realtime.streams import CHANNELS
 

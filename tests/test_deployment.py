@@ -30,6 +30,7 @@ from tests.live import create_people
 from tests.nginx import nginx
 from tests.patience import PATIENCE
 from tests.processes import LiveServer, free_port, run_manage
+from tests.test_admin_browser import LOGIN
 
 HOST = "realtime.example.com"
 
@@ -230,18 +231,23 @@ async def test_clients_come_back_within_seconds_of_a_rolling_restart(
         await asyncio.gather(*stays, return_exceptions=True)
 
 
-async def test_the_page_connects_through_the_proxy_under_its_policy(site: Site) -> None:
+async def test_the_page_connects_through_the_proxy_under_its_policy(
+    site: Site, server: LiveServer
+) -> None:
     complaints: list[str] = []
     received = asyncio.Event()
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=require_program("chromium"),
-            args=["--no-sandbox", f"--host-resolver-rules=MAP {HOST} 127.0.0.1"],
+            args=["--no-sandbox", f"--host-resolver-rules=MAP {HOST}:443 127.0.0.1:{site.port}"],
         )
         page = await browser.new_page(ignore_https_errors=True)
+        session = (await asyncio.to_thread(server.shell, LOGIN)).strip()
+        cookie = {"name": "sessionid", "value": session, "url": f"https://{HOST}"}
+        await page.context.add_cookies([cookie])  # type: ignore[list-item]
         page.on("console", lambda message: complaints.append(message.text))
         page.on("websocket", lambda ws: ws.on("framereceived", lambda _: received.set()))
-        await page.goto(f"https://{HOST}:{site.port}/")
+        await page.goto(f"https://{HOST}/")
         async with asyncio.timeout(PATIENCE):
             await received.wait()
         await browser.close()

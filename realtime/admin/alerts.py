@@ -16,7 +16,6 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
 from realtime.admin.base import GuardedAdmin
-from realtime.admin.rule_trial import AdminDryRunView, AdminPreviewView
 from realtime.alerts.dry_run import PASTS, Busy, Past, TooMuch, try_out
 from realtime.alerts.rule_editing import (
     check_destinations,
@@ -26,8 +25,6 @@ from realtime.alerts.rule_editing import (
     save_rule,
 )
 from realtime.alerts.rules import Definition, InvalidRule, parse_rule
-from realtime.api.alerts import UnsavedRuleView
-from realtime.api.schema import csrf_header
 from realtime.delivery.publisher import BackendUnavailable
 from realtime.models import (
     Alert,
@@ -36,6 +33,7 @@ from realtime.models import (
     AlertRule,
     WebhookEndpoint,
 )
+from realtime.pages import csrf_header
 from realtime.protocol import SEVERITIES
 from realtime.users import field_lookups
 
@@ -225,15 +223,14 @@ class AlertRuleAdmin(GuardedAdmin[AlertRule]):
     # The dry run ------------------------------------------------------------------------------
 
     def get_urls(self) -> list[URLPattern]:
+        # Here, not above: it loads the REST framework, which commands and workers do without.
+        from realtime.admin.rule_trial import AdminDryRunView, AdminPreviewView
+
         view = self.admin_site.admin_view(self.dry_run_view)
-        of_form: dict[str, type[UnsavedRuleView]] = {
-            "dry-run/": AdminDryRunView,
-            "preview/": AdminPreviewView,
-        }
         return [
             *(
                 path(at, self.admin_site.admin_view(tried.as_view(model_admin=self)))
-                for at, tried in of_form.items()
+                for at, tried in (("dry-run/", AdminDryRunView), ("preview/", AdminPreviewView))
             ),
             path("<path:object_id>/dry-run/", view, name="realtime_alertrule_dry_run"),
             *super().get_urls(),

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import reverse
 from django.utils import translation
@@ -106,11 +105,6 @@ def own_url(request: HttpRequest | Request, name: str) -> str:
     match = request.resolver_match
     assert match is not None
     return reverse(":".join([*match.namespaces, name]))
-
-
-def csrf_header() -> str:
-    """The header in which scripts of a page send its `csrf_token`."""
-    return settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-")
 
 
 def rendered(format: str, prefix: str) -> bytes:
