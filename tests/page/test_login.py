@@ -9,6 +9,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests import personas
+from tests.page import axe
 from tests.page.visits import Proxy, Visit
 from tests.processes import LiveServer, Valkey, start_live_server
 from tests.test_admin_browser import LOGIN
@@ -61,6 +62,7 @@ async def test_a_visitor_is_asked_to_log_in_and_comes_back_to_a_live_page(
     await expect(visit.page.get_by_text("only to users who are logged in")).to_be_visible()
     await expect(visit.page.locator(".socket").first).to_be_hidden()
     assert visit.complaints == []
+    assert await axe.faults(visit.page) == []
     await visit.page.locator(".login").get_by_role("link", name="Log in").click()
     await visit.page.get_by_label("Username").fill("olga")
     await visit.page.get_by_label("Password").fill(personas.PASSWORD)

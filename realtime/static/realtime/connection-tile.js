@@ -37,7 +37,7 @@ export class ConnectionTile {
       button: part("button"),
     };
     part(".socket-name").textContent = name;
-    this.#parts.button.setAttribute("aria-label", `Reconnect ${name} now`);
+    this.#parts.button.setAttribute("aria-label", `Reconnect now: ${name}`);
     this.#parts.button.addEventListener("click", () => channel.connect());
     channel.addEventListener("state", ({ detail }) => {
       this.#deadline = detail.phase === "waiting" ? performance.now() + detail.ms : null;
