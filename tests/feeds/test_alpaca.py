@@ -26,8 +26,16 @@ from tests.feeds.test_runner import Recorder
 from tests.patience import PATIENCE, STOP_SECONDS
 from tests.processes import ROOT, Valkey, process_environment
 
-NOW = datetime.now(UTC).replace(microsecond=208_000) - timedelta(minutes=1)
-TIME = f"{NOW:%Y-%m-%dT%H:%M:%S}.208123456Z"
+NOW = datetime.min
+TIME = ""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _now() -> None:
+    """When these tests begin: a feed fetches 15 minutes at most, and a run takes longer."""
+    global NOW, TIME
+    NOW = datetime.now(UTC).replace(microsecond=208_000) - timedelta(minutes=1)
+    TIME = f"{NOW:%Y-%m-%dT%H:%M:%S}.208123456Z"
 
 
 @pytest.fixture

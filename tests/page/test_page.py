@@ -142,7 +142,7 @@ async def test_a_subscription_without_an_answer_is_told(
     try:
         await visit.add("SLOW")
         advice = visit.page.locator(".socket-advice").first
-        await expect(advice).to_have_text(re.compile("not answered the subscription"))
+        await expect(advice).to_have_text(re.compile("has not answered subscribe"))
     finally:
         own_valkey.signal(signal.SIGCONT)
     await expect(advice).to_be_hidden()

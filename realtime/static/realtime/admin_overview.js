@@ -9,7 +9,8 @@
     try {
       const answer = await fetch(content.dataset.url, { redirect: "error" });
       if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
-      content.innerHTML = await answer.text();
+      const part = new DOMParser().parseFromString(await answer.text(), "text/html");
+      content.replaceChildren(...part.body.childNodes);
       failure.textContent = "";
     } catch (error) {
       failure.textContent = `Not renewed: ${error.message}.`;
