@@ -74,8 +74,11 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """For `-n auto`: two more than the cores, since many tests wait for their servers."""
-    return min(6, (os.cpu_count() or 1) + 2)
+    """For `-n auto`: one more than the cores, since many tests wait for their servers.
+
+    More of them run as many browsers side by side, and everything waits for these.
+    """
+    return min(6, (os.cpu_count() or 1) + 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -244,7 +244,8 @@ async def test_pages_of_a_list_continue_each_other(servers: Servers, people: Any
             page = (await api.get("", params=params)).json()
             assert (page["count"], page["silent"]) == (5, [])
             seen += [each["symbols"][0] for each in page["connections"]]
-        assert seen == [f"P{number}" for number in range(5)]
+        # Two processes: of connections that begin together, either may be the first.
+        assert sorted(seen) == [f"P{number}" for number in range(5)]
 
 
 async def test_all_of_a_user_end_with_one_request(servers: Servers, people: Any) -> None:
