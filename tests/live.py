@@ -33,9 +33,8 @@ _created: dict[Path, SimpleNamespace] = {}
 
 def create_people(server: LiveServer) -> SimpleNamespace:
     """Alice, Bob and Mallory in the database of a server, with their credentials."""
-    if server.directory in _created:
-        server.shell(_EMPTY_INBOX)
-    else:
+    server.shell(_EMPTY_INBOX)
+    if server.directory not in _created:
         _created[server.directory] = SimpleNamespace(**json.loads(server.shell(_PEOPLE)))
     people = _created[server.directory]
     # The server of a long run outlives a token.
