@@ -232,9 +232,10 @@ async def test_the_page_loads_nothing_from_elsewhere_and_has_nothing_inline() ->
     assert not re.search(r"\s(style|on\w+)=", template)
     assert not re.search(r"<style|<script(?![^>]* src=)", template)
     assert "script-src 'self'; style-src 'self'" in template
-    for path in (ROOT / "realtime/static/realtime").glob("*.*s"):
+    ours = (ROOT / "realtime/static/realtime").rglob("*.*s")
+    for path in (each for each in ours if "vendor" not in each.parts):
         text = path.read_text()
-        assert not re.search(r"@import|\burl\(|https?://|innerHTML|\beval\(", text), path.name
+        assert not re.search(r"@import|(?<!\.)url\(|https?://|innerHTML|\beval\(", text), path.name
 
 
 async def test_a_public_alert_is_announced_without_a_word_about_its_audience(
