@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from realtime.api.metrics import exposition
 from realtime.management.commands.run_background import WORKS
+from tests.conftest import require_program
 from tests.documents import names, rows, section
 from tests.processes import ROOT
 
@@ -97,12 +97,9 @@ def test_each_alert_has_a_test_in_which_it_fires() -> None:
 
 
 def test_the_alerts_fire_when_they_should() -> None:
-    """With Prometheus' own tool. Its package is large: it is not required, even by STRICT=1."""
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed")
+    """With Prometheus' own tool."""
     result = subprocess.run(
-        [promtool, "test", "rules", ALERT_TESTS.name],
+        [require_program("promtool"), "test", "rules", ALERT_TESTS.name],
         cwd=ALERT_TESTS.parent, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
