@@ -5,9 +5,9 @@ import re
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Page, expect
 
-from tests.conftest import require_program
+from tests.browsers import chromium
 from tests.patience import scaled
 from tests.processes import LiveServer
 from tests.webhooks.conftest import Worker
@@ -32,21 +32,15 @@ def live(start_server: Callable[..., LiveServer]) -> LiveServer:
 @pytest.fixture
 async def page(live: LiveServer) -> AsyncIterator[Page]:
     """The list of keys, in a browser in which Olga is logged in."""
-    chromium = require_program("chromium")
     server = live
     session = server.shell(LOGIN).strip()
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=chromium,
-            args=["--no-sandbox", "--disable-background-networking"],
-        )
+    async with chromium() as browser:
         context = await browser.new_context(base_url=server.http)
         await context.grant_permissions(["clipboard-read", "clipboard-write"])
         await context.add_cookies([{"name": "sessionid", "value": session, "url": server.http}])
         page = await context.new_page()
         await page.goto("/admin/realtime/apikey/")
         yield page
-        await browser.close()
 
 
 async def shown_key(page: Page) -> str:

@@ -12,7 +12,7 @@ from django.template import engines
 from django.template.response import TemplateResponse
 from django.test import Client, RequestFactory
 from django.urls import include, path
-from playwright.async_api import ConsoleMessage, Page, async_playwright
+from playwright.async_api import ConsoleMessage, Page
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
@@ -20,7 +20,7 @@ from realtime.admin.keys import ApiKeyAdmin
 from realtime.models import ApiKey
 from realtime.pages import guard_page
 from tests import personas
-from tests.conftest import require_program
+from tests.browsers import chromium
 from tests.processes import LiveServer
 
 pytestmark = pytest.mark.django_db
@@ -293,15 +293,10 @@ def rows(server: LiveServer) -> list[str]:
 
 @pytest.fixture
 async def page(server: LiveServer, rows: list[str]) -> AsyncIterator[Page]:
-    chromium = require_program("chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-background-networking"]
-        )
+    async with chromium() as browser:
         context = await browser.new_context(base_url=server.http)
         await context.add_cookies([{"name": "sessionid", "value": rows[0], "url": server.http}])
         yield await context.new_page()
-        await browser.close()
 
 
 @pytest.fixture

@@ -6,12 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Page, expect
 
 from realtime.connections import connection_manager
 from tests import personas
+from tests.browsers import chromium
 from tests.clients import Socket, wait_for
-from tests.conftest import REDIS, require_program
+from tests.conftest import REDIS
 from tests.patience import PATIENCE, scaled
 from tests.processes import LiveServer, free_port
 from tests.test_admin_browser import LOGIN
@@ -43,18 +44,13 @@ def key(servers: Servers) -> str:
 @pytest.fixture
 async def page(servers: Servers) -> AsyncIterator[Page]:
     """A browser in which Olga is logged in, at the first server."""
-    chromium = require_program("chromium")
     expect.set_options(timeout=scaled(20_000))
     session = servers[0].shell(LOGIN).strip()
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-background-networking"]
-        )
+    async with chromium() as browser:
         context = await browser.new_context(base_url=servers[0].http)
         url = servers[0].http
         await context.add_cookies([{"name": "sessionid", "value": session, "url": url}])
         yield await context.new_page()
-        await browser.close()
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, WebSocket, async_playwright
+from playwright.async_api import Browser, Page, WebSocket
 
 from realtime import protocol
 from realtime.broadcast import (
@@ -32,8 +32,8 @@ from realtime.broadcast import (
     send_alert,
 )
 from tests import wire
+from tests.browsers import chromium
 from tests.clients import Socket, wait_for
-from tests.conftest import require_program
 from tests.live import create_people, publish_to
 from tests.patience import PATIENCE, START_SECONDS, scaled
 from tests.processes import LiveServer, free_port, process_environment
@@ -193,14 +193,8 @@ class CustomerPage:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    path = require_program("chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=path,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
+    async with chromium("--disable-gpu") as browser:
         yield browser
-        await browser.close()
 
 
 NewPage = Callable[[], Awaitable[CustomerPage]]

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, WebSocketRoute, async_playwright
+from playwright.async_api import Page, WebSocketRoute
 
 from realtime.broadcast import broadcast_market_data
 from tests import test_customer_document as examples
+from tests.browsers import chromium
 from tests.clients import Socket
-from tests.conftest import require_program
 from tests.documents import section
 from tests.live import create_people, publish_to
 from tests.processes import ROOT, LiveServer, process_environment
@@ -48,13 +48,10 @@ def publishing(server: LiveServer, settings: Any) -> None:
 @pytest_asyncio.fixture(loop_scope="module")
 async def page(server: LiveServer) -> AsyncIterator[Page]:
     """A page of the server's origin with nothing in it."""
-    path = require_program("chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    async with chromium() as browser:
         page = await browser.new_page()
         await page.goto(f"http://localhost:{server.port}/healthz")
         yield page
-        await browser.close()
 
 
 async def test_a_new_prediction_notifies(server: LiveServer) -> None:

@@ -18,14 +18,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from playwright.async_api import async_playwright
 from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
 from tests import documents
+from tests.browsers import chromium
 from tests.clients import wait_for
-from tests.conftest import require_program
 from tests.live import create_people
 from tests.nginx import nginx
 from tests.patience import PATIENCE
@@ -236,11 +235,7 @@ async def test_the_page_connects_through_the_proxy_under_its_policy(
 ) -> None:
     complaints: list[str] = []
     received = asyncio.Event()
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=require_program("chromium"),
-            args=["--no-sandbox", f"--host-resolver-rules=MAP {HOST}:443 127.0.0.1:{site.port}"],
-        )
+    async with chromium(f"--host-resolver-rules=MAP {HOST}:443 127.0.0.1:{site.port}") as browser:
         page = await browser.new_page(ignore_https_errors=True)
         session = (await asyncio.to_thread(server.shell, LOGIN)).strip()
         cookie = {"name": "sessionid", "value": session, "url": f"https://{HOST}"}
@@ -250,7 +245,6 @@ async def test_the_page_connects_through_the_proxy_under_its_policy(
         await page.goto(f"https://{HOST}/")
         async with asyncio.timeout(PATIENCE):
             await received.wait()
-        await browser.close()
     assert not [text for text in complaints if "Content Security Policy" in text]
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Error, Page, async_playwright
+from playwright.async_api import Browser, Error, Page
 
 from realtime.broadcast import abroadcast_market_data
 from tests import personas
-from tests.conftest import require_program
+from tests.browsers import chromium
 from tests.documents import block
 from tests.live import publish_to
 from tests.processes import LiveServer
@@ -64,13 +64,8 @@ def server(module_servers: Callable[..., LiveServer], their_port: int) -> LiveSe
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    path = require_program("chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-background-networking"]
-        )
+    async with chromium() as browser:
         yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

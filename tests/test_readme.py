@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page
 
 from realtime.broadcast import broadcast_market_data
-from tests.conftest import require_program
+from tests.browsers import chromium
 from tests.documents import block
 from tests.live import create_people, publish_to
 from tests.patience import START_SECONDS
@@ -55,13 +55,10 @@ class Console:
 @pytest_asyncio.fixture(loop_scope="module")
 async def console(server: LiveServer) -> AsyncIterator[Console]:
     """The console of the server's page."""
-    path = require_program("chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    async with chromium() as browser:
         page = await browser.new_page()
         await page.goto(f"http://localhost:{server.port}/healthz")
         yield Console(page)
-        await browser.close()
 
 
 async def _publish_until(heard: "asyncio.Task[None]", price: float) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser
 
-from tests.conftest import REDIS, require_program
+from tests.browsers import chromium
+from tests.conftest import REDIS
 from tests.page.visits import Proxy, Visit
 from tests.patience import STOP_SECONDS
 from tests.processes import ROOT, LiveServer, Valkey, process_environment, start_live_server
@@ -58,13 +59,8 @@ def publish(fed_server: LiveServer, settings: Any) -> Publish:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    path = require_program("chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-background-networking"]
-        )
+    async with chromium() as browser:
         yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

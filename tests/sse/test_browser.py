@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page
 
 from realtime.broadcast import abroadcast_market_data
-from tests.conftest import require_program
+from tests.browsers import chromium
 from tests.documents import block
 from tests.live import publish_to
 from tests.processes import LiveServer
@@ -50,15 +50,10 @@ def server(module_servers: Callable[..., LiveServer]) -> LiveServer:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def page(server: LiveServer) -> AsyncIterator[Page]:
-    path = require_program("chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-background-networking"]
-        )
+    async with chromium() as browser:
         page = await browser.new_page()
         await page.goto(f"{server.http}/healthz")
         yield page
-        await browser.close()
 
 
 async def test_a_page_gets_every_update_once_over_a_restart(
