@@ -64,6 +64,21 @@ async def test_a_card_shows_the_score_of_its_model_and_the_last_outcome(
     assert visit.complaints == []
 
 
+async def test_the_buttons_of_a_card_stay_where_they_are_when_its_price_comes(
+    visit: Visit, fed_server: LiveServer, publish: Publish
+) -> None:
+    await visit.open(fed_server.port)
+    await visit.live()
+    card = await visit.add("STEADY")
+    names = ("Chart of STEADY", "Alert me about STEADY", "Remove STEADY")
+    buttons = [card.get_by_role("button", name=name) for name in names]
+    before = [await button.bounding_box() for button in buttons]
+    await publish(broadcast_market_data, "STEADY", {"price": 1.0, "source": "replay"})
+    await expect(card.locator(".price")).to_have_text("1.00")
+    await expect(card.locator("[data-chip=source]")).to_be_visible()
+    assert [await button.bounding_box() for button in buttons] == before
+
+
 async def test_a_replay_is_labelled_as_one(visit: Visit, fed_server: LiveServer) -> None:
     await visit.open(fed_server.port)
     label = visit.page.get_by_text("Historical replay, 2000-2013 daily bars, not live prices")
