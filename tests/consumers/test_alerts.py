@@ -81,9 +81,15 @@ async def test_what_was_filtered_before_another_configuration_is_no_gap_either(
     each_layer: str, connect: Open
 ) -> None:
     client = await connect("/ws/alerts")
-    for config in ({"min_severity": "high"}, {"min_severity": "medium"}, {}):
-        await client.ask("configure_alerts", config=config)
-        await asend_alert({"severity": "low", "message": "unwanted, but for the last"})
+    witness = await connect("/ws/alerts")
+    low = {"severity": "low", "message": "unwanted, but for the last"}
+    for severity in ("high", "medium"):
+        await client.ask("configure_alerts", config={"min_severity": severity})
+        await asend_alert(low)
+        # Published is not yet read by the server: the next configuration must not meet it.
+        await witness.next()
+    await client.ask("configure_alerts", config={})
+    await asend_alert(low)
     alert = await client.next()
     assert (alert["offset"], alert["filtered"]) == (3, 2)
 
