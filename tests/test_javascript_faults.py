@@ -37,7 +37,7 @@ import datetime as dt, json
 from rest_framework_simplejwt.tokens import AccessToken
 from tests import personas
 tokens = [AccessToken.for_user(personas.alice()) for _ in range(2)]
-tokens[0].set_exp(lifetime=dt.timedelta(seconds=15))  # far longer than three clients need to start
+tokens[0].set_exp(lifetime=dt.timedelta(seconds=15))  # far longer than a connect takes
 print(json.dumps([str(token) for token in tokens]))
 """
 
@@ -49,6 +49,8 @@ class Witness:
     name: str
     messages: list[Message] = field(default_factory=list)
     phases: list[str] = field(default_factory=list)
+    # Gives a client that is about to connect its tokens.
+    give: Callable[[list[str]], Awaitable[None]] | None = None
 
     def report(self, message: Message) -> None:
         self.messages.append(message)
@@ -69,6 +71,11 @@ class Witnesses:
 
     symbol: str
     all: list[Witness]
+
+    async def give(self, tokens: list[str]) -> None:
+        for witness in self.all:
+            assert witness.give is not None
+            await witness.give(tokens)
 
     async def until(self, condition: Callable[[Witness], object], seconds: float = 30) -> None:
         deadline = time.monotonic() + scaled(seconds)
@@ -119,12 +126,11 @@ async def watch(browser: Browser, server: LiveServer) -> AsyncIterator[Watch]:
     """A function that starts the three clients at a URL."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def start(url: str, tokens: list[str] | None = None) -> Witnesses:
+        async def start(url: str, *, known: bool = False) -> Witnesses:
             symbol = f"JS{next(_numbers)}"
-            options = {"url": f"{url}/ws", "symbol": symbol, "tokens": tokens or []}
+            options = {"url": f"{url}/ws", "symbol": symbol, "known": known}
             ws = npm.node_modules() / "ws" / "wrapper.mjs"
             witnesses = [Witness("Chromium"), Witness("Node"), Witness("Node with ws")]
-            # Side by side: the start of one does not use up the time of the token of another.
             await asyncio.gather(
                 stack.enter_async_context(in_page(browser, server, options, witnesses[0])),
                 stack.enter_async_context(in_node("", options, witnesses[1])),
@@ -146,9 +152,13 @@ async def in_page(
         const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
         const { watch } = await import(url);
         const { AraClient } = await import("/static/realtime/client/index.js");
-        window.client = watch(AraClient, options, (message) => window.report(message));
+        const given = new Promise((resolve) => { window.give = resolve; });
+        const readTokens = options.known ? () => given : undefined;
+        const report = (message) => window.report(message);
+        window.client = watch(AraClient, { ...options, readTokens }, report);
     }"""
     await page.evaluate(script, [WITNESS.read_text(), options])
+    witness.give = lambda tokens: page.evaluate("(tokens) => window.give(tokens)", tokens)
     yield page
     await page.close()
 
@@ -157,9 +167,18 @@ async def in_page(
 async def in_node(ws: str, options: Message, witness: Witness) -> AsyncIterator[None]:
     process = await asyncio.create_subprocess_exec(
         require_program("node"), "--experimental-websocket", str(WITNESS), ws, json.dumps(options),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     assert process.stdout is not None
+    assert process.stdin is not None
+    stdin = process.stdin
+
+    async def give(tokens: list[str]) -> None:
+        stdin.write(json.dumps(tokens).encode() + b"\n")
+        await stdin.drain()
+
+    witness.give = give
     reading = asyncio.create_task(_read(process.stdout, witness))
     yield
     with contextlib.suppress(ProcessLookupError):  # it ends when its client has nothing left to do
@@ -180,9 +199,11 @@ def live_again(witness: Witness) -> bool:
 async def test_a_token_is_renewed_and_the_next_connection_uses_the_new_one(
     server: LiveServer, proxy: Proxy, watch: Watch
 ) -> None:
-    tokens = json.loads(await asyncio.to_thread(server.shell, _TOKENS))
     await proxy.open()
-    watched = await watch(proxy.url, tokens)
+    watched = await watch(proxy.url, known=True)
+    # The time of a token begins when every client has started, and asks for it.
+    await watched.until(lambda witness: "connecting" in witness.phases)
+    await watched.give(json.loads(await asyncio.to_thread(server.shell, _TOKENS)))
     publisher = Publisher(watched.symbol)
     await watched.until(lambda witness: "live" in witness.phases)
     await watched.until(lambda witness: witness.of("authenticated"))
@@ -240,7 +261,8 @@ async def test_a_server_that_is_drained_costs_no_update(server: LiveServer, watc
 
 
 async def test_a_token_that_stays_wrong_is_tried_twice(server: LiveServer, watch: Watch) -> None:
-    watched = await watch(server.http, ["ara_0000.wrong"])
+    watched = await watch(server.http, known=True)
+    await watched.give(["ara_0000.wrong"])
     await watched.until(lambda witness: witness.phases[-1:] == ["closed"])
     for witness in watched.all:
         assert witness.phases.count("connecting") == 2
@@ -252,7 +274,7 @@ async def test_a_browser_that_goes_offline_is_noticed_and_misses_nothing(
 ) -> None:
     witness = Witness("Chromium")
     watched = Witnesses(f"JS{next(_numbers)}", [witness])
-    options = {"url": f"{server.http}/ws", "symbol": watched.symbol, "tokens": []}
+    options = {"url": f"{server.http}/ws", "symbol": watched.symbol, "known": False}
     async with in_page(browser, server, options, witness) as page:
         publisher = Publisher(watched.symbol)
         await watched.until(lambda witness: len(witness.offsets) > 3)
