@@ -7,7 +7,18 @@ import * as format from "../../realtime/static/realtime/format.js";
 import { parseSymbol } from "../../realtime/static/realtime/symbols.js";
 import { answerText, held, lately, outcomeText } from "../../realtime/static/realtime/score.js";
 import { Rate } from "../../realtime/static/realtime/rate.js";
+import { sorted } from "../../realtime/static/realtime/symbol-order.js";
 import { symbolsIn } from "../../realtime/static/realtime/watchlist.js";
+
+test("symbols are sorted by what is known, and stay in their order where that is the same", () => {
+  const prices = { B: 2, NEW: undefined, A: 10, C: 2 };
+  const states = Object.entries(prices).map(([symbol, price]) => ({ symbol, price }));
+  const order = (name) => sorted(states, name).map(({ symbol }) => symbol).join(" ");
+  assert.equal(order(""), "B NEW A C");
+  assert.equal(order("price"), "B C A NEW");
+  assert.equal(order("-price"), "A B C NEW");
+  assert.equal(order("-symbol"), "NEW C B A");
+});
 
 test("a line spans its box, the highest value on top", () => {
   assert.equal(linePath([1, 3, 2], 100, 40), "M0 40L50 0L100 20");

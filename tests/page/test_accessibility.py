@@ -60,6 +60,15 @@ async def test_a_page_with_everything_open(
     assert await axe.faults(visit.page) == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_the_symbols_as_a_table(visit: Visit, fed_server: LiveServer, scheme: str) -> None:
+    await visit.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+    await visit.page.goto(f"{fed_server.http}/?view=table&sort=-price")
+    await visit.live()
+    await expect(visit.page.locator("[data-symbol=AAPL] .band")).to_have_text(re.compile(r"\d"))
+    assert await axe.faults(visit.page) == []
+
+
 async def test_a_page_that_has_lost_its_connection(visit: Visit, proxy: Proxy) -> None:
     await visit.page.emulate_media(reduced_motion="reduce")
     await visit.open(proxy.port)

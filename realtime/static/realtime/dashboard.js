@@ -13,8 +13,8 @@ import { PredictionRequests } from "./prediction-requests.js";
 import { Rest } from "./rest.js";
 import { RulePanel } from "./rule-panel.js";
 import { StatusPanel } from "./status-panel.js";
-import { SymbolCards } from "./symbol-cards.js";
 import { SymbolForm } from "./symbol-form.js";
+import { SymbolList } from "./symbol-list.js";
 import { savedSymbols, saveSymbols } from "./watchlist.js";
 
 const find = (selector) => document.querySelector(selector);
@@ -42,7 +42,7 @@ const page = {
   predictions: client.channel("predictions", { symbols }),
   alerts: client.channel("alerts", { history: 20 }),
   rest,
-  symbols: () => cards.symbols,
+  symbols: () => list.symbols,
   announce(text) {
     find("[data-announcer]").textContent = text;
   },
@@ -56,11 +56,11 @@ const page = {
 const requests = new PredictionRequests(page);
 const chart = new ChartPanel(find("[data-chart]"), { ...page, requests });
 const rules = new RulePanel(find("[data-rules]"), find("[data-rule-editor]"), page);
-const cards = new SymbolCards(find("[data-cards]"), page, {
-  predict: (card) => requests.request(card.symbol, (...how) => card.showRequest(...how)),
-  chart: (card) => chart.open(card.symbol),
-  alert: (card) => rules.create(card),
-  remove: (card) => removeSymbol(card.symbol),
+const list = new SymbolList(find(".prices"), page, {
+  predict: (state) => requests.request(state.symbol, (...how) => state.applyRequest(...how)),
+  chart: (state) => chart.open(state.symbol),
+  alert: (state) => rules.create(state),
+  remove: (state) => removeSymbol(state.symbol),
 });
 const form = new SymbolForm(find('[data-form="symbol"]'), addSymbol);
 const panels = [
@@ -75,28 +75,28 @@ const panels = [
 ];
 
 async function addSymbol(symbol) {
-  if (cards.has(symbol)) throw new RangeError(`${symbol} is already here.`);
+  if (list.has(symbol)) throw new RangeError(`${symbol} is already here.`);
   const channels = [page.market, page.predictions];
   const added = Promise.all(channels.map((channel) => channel.subscribe([symbol])));
-  // Without a connection the symbol waits for it, with its card in place.
+  // Without a connection the symbol waits for it, with its place.
   if (page.market.state.phase === "live") await added;
   else added.catch((error) => form.show(error));
-  cards.add(symbol);
-  saveSymbols(cards.symbols);
+  list.add(symbol);
+  saveSymbols(list.symbols);
 }
 
 function removeSymbol(symbol) {
   if (chart.symbol === symbol) chart.close();
-  cards.remove(symbol);
-  saveSymbols(cards.symbols);
+  list.remove(symbol);
+  saveSymbols(list.symbols);
   for (const channel of [page.market, page.predictions]) {
     channel.unsubscribe([symbol]).catch(() => {}); // not connected: not subscribed again either
   }
   form.focus();
 }
 
-for (const symbol of symbols) cards.add(symbol);
+for (const symbol of symbols) list.add(symbol);
 addCopyButtons(document);
 document.body.dataset.ready = "yes"; // shown at once, and in its place
 if (!credential.missing) client.connect();
-if (!credential.missing) chart.openNamed((symbol) => cards.has(symbol));
+if (!credential.missing) chart.openNamed((symbol) => list.has(symbol));

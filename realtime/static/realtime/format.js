@@ -47,6 +47,11 @@ export function change(percent) {
   return ["▼ −", "", "▲ +"][direction(percent) + 1] + text;
 }
 
+/** NaN where there is nothing to compare. */
+export function percentBetween(before, after) {
+  return before > 0 ? (after / before - 1) * 100 : NaN;
+}
+
 /** 1, 0 or -1: the sign of a percentage as it is shown, so that 0.00 has neither arrow nor colour. */
 export function direction(percent) {
   return Math.sign(Number(percent.toFixed(2))) || 0;

@@ -8,14 +8,16 @@ const ON_CHART = "The firings of a dry run are marked on the chart of their symb
 export class RuleEditor {
   #element;
   #rest;
+  #watched; // function: the symbols of the page
   #form;
   #id = null; // of a rule that exists
   #opener = null; // what had the focus
 
   /** `saved(rule)` is told of a rule as the server has it. */
-  constructor(element, { rest }, { saved }) {
+  constructor(element, { rest, symbols }, { saved }) {
     this.#element = element;
     this.#rest = rest;
+    this.#watched = symbols;
     this.#form = new RuleForm({
       preview: (rule) => rest.post("alert-rules/preview", { ...rule, for_symbol: this.#example(rule) }),
       dryRun: (rule, past) => rest.post("alert-rules/dry-run", { ...rule, past }),
@@ -84,7 +86,7 @@ export class RuleEditor {
   /** A rule on every symbol is shown with the first one of the page. */
   #example({ symbols }) {
     const every = symbols.includes("*");
-    return every ? document.querySelector("[data-cards] [data-symbol]")?.dataset.symbol : undefined;
+    return every ? this.#watched()[0] : undefined;
   }
 
   #part(selector) {

@@ -1,134 +1,35 @@
-// One symbol: its price and its latest prediction. Messages only change the state; `render()` draws
-// it, as often as somebody can read it.
+// One symbol as a card: its price and its newest prediction, with their small drawings.
 
 import { commandFor } from "./commands.js";
-import { setText } from "./dom.js";
-import { areaPath, linePath, placesOnBar, withTrade } from "./drawings.js";
+import { areaPath, linePath, placesOnBar } from "./drawings.js";
 import * as format from "./format.js";
 import { answerText, held, lately, outcomeText } from "./score.js";
+import { SymbolItem } from "./symbol-item.js";
 
-const POINTS = 120; // prices in the small chart
-const PRICE_EVERY_MS = 100;
-const DETAILS_EVERY_MS = 300; // the small chart, and all that is not the price
-
-export class SymbolCard {
-  #trades = []; // of the small chart: price, and id if it has one
-  #quote = null; // `data` of the newest market_data_update
-  #quoteTime = null;
-  #prediction = null; // the newest prediction_update
-  #outcome = null; // the newest prediction_outcome
-  #drawn = null; // the price on the screen
-  #flashes = 0;
-  #dirty = false;
-  #priceAt = -Infinity;
-  #detailsAt = -Infinity;
-  /** Is it on the screen? Others are not drawn. */
-  visible = true;
-  #parts;
-
-  /** `actions`: { name: function of the card }, for its buttons with `data-do="name"`. `onChange`:
-   * something is to be drawn. */
-  constructor(symbol, { actions, onChange }) {
-    this.symbol = symbol;
-    this.onChange = onChange;
-    const template = document.getElementById("card");
-    this.element = template.content.firstElementChild.cloneNode(true);
-    this.element.dataset.symbol = symbol;
-    this.#parts = new Map();
-    for (const part of this.element.querySelectorAll("[data-part], [data-value], [data-chip]")) {
-      this.#parts.set(part.dataset.part ?? part.dataset.value ?? part.dataset.chip, part);
-    }
-    this.element.querySelector("h3").textContent = symbol;
+export class SymbolCard extends SymbolItem {
+  constructor(state, actions) {
+    super("card", state, actions);
     this.element.querySelector(".command code").textContent = commandFor(
-      symbol,
+      state.symbol,
       document.body.dataset.python,
     );
-    for (const button of this.element.querySelectorAll("[data-do]")) {
-      button.setAttribute("aria-label", `${button.dataset.label} ${symbol}`);
-      button.addEventListener("click", () => actions[button.dataset.do](this));
-    }
   }
 
-  /** The `source` that the newest price names, such as `replay`. */
-  get source() {
-    return this.#quote?.source ?? null;
-  }
-
-  /** The newest one; undefined before there is one. */
-  get price() {
-    return this.#quote?.price;
-  }
-
-  get barDate() {
-    return this.#quote?.bar_date ?? null;
-  }
-
-  applyMarketData({ data, timestamp }) {
-    // A replay that begins again is not a crash from the last price to the first.
-    if (data.bar_date < this.#quote?.bar_date) this.#trades = [];
-    this.#quote = data;
-    this.#quoteTime = timestamp;
-    this.#trades = withTrade(this.#trades, data).slice(-POINTS);
-    this.#changed();
-  }
-
-  applyPrediction(message) {
-    // An answer to a request is beside its button, and does not take the place of the feed's.
-    if (message.request_id !== undefined && this.#prediction !== null) return;
-    this.#prediction = message;
-    this.#changed();
-  }
-
-  applyOutcome(message) {
-    this.#outcome = message;
-    this.#changed();
-  }
-
-  applyStreamStatus({ state, last_update: lastUpdate }) {
-    const since = lastUpdate ? ` since ${format.timeOfDay(lastUpdate)}` : "";
-    this.#chip("stale", state === "stale" ? `No update${since}` : null);
-  }
-
-  /** Beside the button: how a request goes. */
-  showRequest(text, { busy = false, failed = false, prediction = null } = {}) {
-    const note = this.#parts.get("request");
-    note.textContent = prediction === null ? text : joined(answerText(prediction.data), text);
-    note.classList.toggle("problem", failed);
-    this.element.querySelector('[data-do="predict"]').disabled = busy;
-  }
-
-  /** Is there nothing left to draw? `now` is the time of the frame. */
-  render(now) {
-    if (!this.#dirty || !this.visible) return true;
-    if (now - this.#priceAt < PRICE_EVERY_MS) return false;
-    this.#priceAt = now;
-    if (this.#quote !== null) this.#renderPrice(this.#quote);
-    if (now - this.#detailsAt < DETAILS_EVERY_MS) return false;
-    this.#detailsAt = now;
-    this.#dirty = false;
-    if (this.#quote !== null) this.#renderQuote(this.#quote);
-    if (this.#prediction !== null) this.#renderPrediction(this.#prediction);
-    if (this.#outcome !== null) this.#renderOutcome(this.#outcome);
-    return true;
-  }
-
-  #renderPrice(quote) {
+  renderPrice(quote) {
     this.#show("quote", "no-quote");
-    this.#flash(quote.price);
-    this.#text("price", format.price(quote.price));
+    super.renderPrice(quote);
   }
 
-  #renderQuote(quote) {
-    const prices = this.#trades.map(({ price }) => price);
-    const first = prices[0];
-    const named = Number.isFinite(quote.change_percent);
-    this.#change("change", named ? quote.change_percent : percentBetween(first, quote.price));
-    this.#parts.get("change").title = named ? "since the previous close" : "since the first price";
-    this.#text("volume", `Volume ${format.volume(quote.volume)}`);
-    const { bar_date: day } = quote;
-    this.#text("time", day ? format.date(day) : format.timeOfDay(this.#quoteTime));
-    this.#parts.get("time").title = format.moment(this.#quoteTime);
-    this.#chip("source", quote.source ?? null);
+  renderDetails(state) {
+    super.renderDetails(state);
+    if (state.outcome !== null) this.#renderOutcome(state.outcome);
+    this.#renderRequest(state.request);
+  }
+
+  renderQuote(quote) {
+    super.renderQuote(quote);
+    this.text("volume", `Volume ${format.volume(quote.volume)}`);
+    const prices = this.state.trades.map(({ price }) => price);
     this.element.querySelector(".spark-line").setAttribute("d", linePath(prices, 200, 40));
     this.element.querySelector(".spark-area").setAttribute("d", areaPath(prices, 200, 40));
     const low = format.price(Math.min(...prices));
@@ -137,35 +38,41 @@ export class SymbolCard {
     this.element.querySelector(".spark").setAttribute("aria-label", label);
   }
 
-  #renderPrediction({ data, timestamp }) {
+  renderPrediction(prediction) {
+    const { data, timestamp } = prediction;
     this.#show("prediction", "no-prediction");
-    const now = this.#quote?.price;
-    this.#text("point", format.price(data.predicted_price));
-    this.#change("expected", percentBetween(now, data.predicted_price));
+    super.renderPrediction(prediction);
     const bounded = Number.isFinite(data.lower_bound) && Number.isFinite(data.upper_bound);
-    this.#text("lower", bounded ? format.price(data.lower_bound) : "no bounds given");
-    this.#text("upper", bounded ? format.price(data.upper_bound) : "");
-    this.#renderRange(data, now);
+    this.text("lower", bounded ? format.price(data.lower_bound) : "no bounds given");
+    this.text("upper", bounded ? format.price(data.upper_bound) : "");
+    this.#renderRange(data, this.state.price);
     const known = Number.isFinite(data.confidence);
     const confidence = known ? `${format.share(data.confidence)} confidence` : "";
-    this.#text("confidence", joined(confidence, format.horizon(data.horizon)));
-    this.#text("model", joined(data.model, format.timeOfDay(timestamp)));
+    this.text("confidence", joined(confidence, format.horizon(data.horizon)));
+    this.text("model", joined(data.model, format.timeOfDay(timestamp)));
     this.#renderScore(data.score);
   }
 
   /** How good this model was lately; a prediction that was not recorded carries no score. */
   #renderScore(score) {
-    this.#parts.get("score").hidden = !score;
+    this.parts.get("score").hidden = !score;
     if (!score) return;
-    this.#text("held", held(score));
-    this.#text("lately", lately(score));
+    this.text("held", held(score));
+    this.text("lately", lately(score));
   }
 
   #renderOutcome(outcome) {
-    const element = this.#parts.get("outcome");
+    const element = this.parts.get("outcome");
     element.hidden = false;
-    element.textContent = outcomeText(outcome);
+    this.text("outcome", outcomeText(outcome));
     element.classList.toggle("missed", !outcome.within_bounds);
+  }
+
+  /** Beside the button: how a request goes. */
+  #renderRequest({ text, busy = false, failed = false, prediction = null }) {
+    this.text("request", prediction === null ? text : joined(answerText(prediction.data), text));
+    this.parts.get("request").classList.toggle("problem", failed);
+    this.element.querySelector('[data-do="predict"]').disabled = busy;
   }
 
   #renderRange({ predicted_price: point, lower_bound: lower, upper_bound: upper }, now) {
@@ -184,48 +91,10 @@ export class SymbolCard {
     this.element.querySelector(".range").setAttribute("aria-label", label);
   }
 
-  /** A short change of background; the arrow beside the price says the same without colour. */
-  #flash(price) {
-    const before = this.#drawn;
-    this.#drawn = price;
-    if (before === null || before === price) return;
-    // Two names of the same animation, in turn: a new name starts it again without a layout.
-    this.#flashes += 1;
-    const direction = price > before ? "up" : "down";
-    this.#parts.get("price").dataset.flash = `${direction}-${this.#flashes % 2}`;
-  }
-
-  #change(name, percent) {
-    const element = this.#parts.get(name);
-    setText(element, format.change(percent));
-    const direction = format.direction(percent);
-    element.classList.toggle("rise", direction > 0);
-    element.classList.toggle("fall", direction < 0);
-  }
-
-  #chip(name, text) {
-    const chip = this.#parts.get(name);
-    chip.hidden = text === null;
-    setText(chip, text ?? "");
-  }
-
   #show(part, instead) {
-    this.#parts.get(part).hidden = false;
-    this.#parts.get(instead).hidden = true;
+    this.parts.get(part).hidden = false;
+    this.parts.get(instead).hidden = true;
   }
-
-  #text(name, text) {
-    setText(this.#parts.get(name), text);
-  }
-
-  #changed() {
-    this.#dirty = true;
-    this.onChange();
-  }
-}
-
-function percentBetween(before, after) {
-  return before > 0 ? (after / before - 1) * 100 : NaN;
 }
 
 function joined(...texts) {

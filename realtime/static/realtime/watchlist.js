@@ -1,27 +1,20 @@
 // The symbols of this page, which stay: in its address if that names some, else in this browser.
 
+import { keep, kept, nameInAddress } from "./page-choice.js";
 import { parseSymbol } from "./symbols.js";
 
-const KEY = "ara-realtime-symbols";
-const PARAMETER = "symbols";
+const NAME = "symbols"; // of the parameter, and of what the browser keeps
 const MOST = 200; // what one socket may hold, unless the server says otherwise
 
 /** `?symbols=AAPL,MSFT`, else the symbols of the last visit, else `usual`. */
 export function savedSymbols(usual) {
-  const named = new URLSearchParams(location.search).get(PARAMETER);
-  return symbolsIn(named ?? stored() ?? usual);
+  const named = new URLSearchParams(location.search).get(NAME);
+  return symbolsIn(named ?? kept(NAME) ?? usual);
 }
 
 export function saveSymbols(symbols) {
-  try {
-    localStorage.setItem(KEY, symbols.join());
-  } catch {
-    // This browser stores nothing for pages.
-  }
-  const address = new URL(location.href);
-  if (!address.searchParams.has(PARAMETER)) return;
-  address.searchParams.set(PARAMETER, symbols.join());
-  history.replaceState(history.state, "", address);
+  keep(NAME, symbols.join());
+  if (new URLSearchParams(location.search).has(NAME)) nameInAddress(NAME, symbols.join());
 }
 
 /** The symbols in a text, each once; other words are left out. */
@@ -35,12 +28,4 @@ export function symbolsIn(text) {
     }
   }
   return [...found].slice(0, MOST);
-}
-
-function stored() {
-  try {
-    return localStorage.getItem(KEY);
-  } catch {
-    return null;
-  }
 }
