@@ -8,7 +8,8 @@
 - `cors`: lets pages of other origins call the API.
 - `keys`, `webhooks`, `destinations`: managed by users. `alerts`: their rules and their inbox.
 - `publish`: updates over HTTP. `predictions`, `market_data`: stored predictions and bars.
-- `streams`: updates since a position. `reading`: positions, symbols and limits of views that read.
+- `streams`: updates since a position. `stream_list`: which streams there are. `reading`: positions,
+  symbols and limits of views that read.
 - `answers`: the answers of endpoints that accept data, without DRF. `publishing`, `recording`: the
   cores of these endpoints. `idempotency`: repeated requests. `responses`: the answers as DRF
   responses. `recording_document`: external predictions in the OpenAPI document.

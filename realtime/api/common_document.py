@@ -13,7 +13,7 @@ TAGS: Final = {
     "auth": "Log in, renew tokens, and tickets that open a WebSocket.",
     "market-data": "Newest prices and stored bars.",
     "predictions": "Predictions with their outcomes and scores; record those of your own models.",
-    "streams": "Updates since a position, for clients that ask now and then.",
+    "streams": "Which streams there are, and their updates since a position.",
     "sse": "Updates as they are published, as server-sent events.",
     "publish": "Push updates to the connected clients.",
     "alerts": "The inbox of a user.",

@@ -30,6 +30,7 @@ from realtime.api.predictions import (
 from realtime.api.publish import PublishView
 from realtime.api.schema import Docs, OpenApiView, asyncapi
 from realtime.api.statistics import ConnectionsView
+from realtime.api.stream_list import StreamListView
 from realtime.api.streams import StreamView
 from realtime.api.tokens import (
     BlacklistTokenView,
@@ -69,6 +70,7 @@ urlpatterns = [
     path("predictions/latest", LatestPredictionsView.as_view(), name="latest-predictions"),
     path("predictions/scores", PredictionScoresView.as_view(), name="prediction-scores"),
     path("predictions/<int:prediction_id>", PredictionView.as_view(), name="prediction"),
+    path("streams", StreamListView.as_view(), name="streams"),
     path("streams/<str:channel>/<path:symbol>", StreamView.as_view(), name="stream"),
     path("webhooks", WebhooksView.as_view(), name="webhooks"),
     path("webhooks/<int:webhook_id>", WebhookView.as_view(), name="webhook"),

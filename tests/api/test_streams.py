@@ -192,6 +192,7 @@ def test_while_redis_is_away_predictions_are_read_and_streams_are_not(settings: 
     (row,) = get("predictions/latest").json()["predictions"]
     assert (row["epoch"], row["offset"]) == (None, None)
     assert get("streams/market-data/AAPL").status_code == 503
+    assert get("streams").status_code == 503
     assert get("market-data/latest", symbol="AAPL").status_code == 503
 
 
@@ -203,7 +204,13 @@ def test_a_channel_layer_without_a_history_says_so(settings: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["streams/market-data/A", "market-data/latest?symbol=A", "predictions/latest?symbol=A"]
+    "path",
+    [
+        "streams",
+        "streams/market-data/A",
+        "market-data/latest?symbol=A",
+        "predictions/latest?symbol=A",
+    ],
 )
 @pytest.mark.usefixtures("redis_layer")
 def test_reads_are_as_fast_as_the_messages_of_a_socket(path: str, settings: Any) -> None:
@@ -221,3 +228,62 @@ def test_encrypted_histories_are_read(settings: Any, valkey: Valkey) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": config}}
     publish(1, symbol="SECRET")
     assert prices(stream("SECRET")) == [1]
+
+
+def listed(**query: Any) -> list[str]:
+    return [
+        f"{each['channel']} {each['symbol']}" for each in get("streams", **query).json()["streams"]
+    ]
+
+
+@LAYERS
+def test_streams_that_have_had_an_update_are_listed() -> None:
+    publish(1, symbol="BTC/USD")
+    publish(1, 2, symbol="AAPL")
+    broadcast_prediction_update("AAPL", {"predicted_price": 151.0})
+    assert stream("NEW")["updates"] == []
+    assert listed() == [
+        "alerts all", "market-data AAPL", "market-data BTC/USD", "predictions AAPL",
+    ]  # fmt: skip
+    assert listed(channel="market-data", search="/us") == ["market-data BTC/USD"]
+
+
+@LAYERS
+def test_streams_are_listed_page_by_page() -> None:
+    for symbol in ("C", "A", "B/D", "B"):
+        publish(1, symbol=symbol)
+    found, after = [], {}
+    while True:
+        body = get("streams", channel="market-data", limit=3, **after).json()
+        found.append([each["symbol"] for each in body["streams"]])
+        if body["next"] is None:
+            break
+        after = {"after": body["next"]}
+    assert found == [["A", "B", "B/D"], ["C"]]
+
+
+def test_a_key_lists_its_own_symbols_only() -> None:
+    publish(1, symbol="AAPL")
+    publish(1, symbol="FB")
+    _, key = personas.bob_key(scopes=["market-data"], symbols={"market-data": ["AAPL"]})
+    assert listed(key=key) == ["market-data AAPL"]
+    answer = get("streams", key=key, channel="predictions")
+    assert (answer.status_code, "predictions" in answer.json()["detail"]) == (403, True)
+
+
+def test_a_user_lists_the_streams_of_alerts() -> None:
+    _, key = personas.bob_key()
+    assert listed(key=key, channel="alerts") == ["alerts all", "alerts user"]
+
+
+def test_anonymous_clients_list_nothing_where_they_may_not_connect(settings: Any) -> None:
+    settings.REALTIME_ALLOW_ANONYMOUS = False
+    assert get("streams").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("channel", "prices"), ("after", "AAPL"), ("limit", 0), ("serach", "A")]
+)
+def test_a_wrong_parameter_of_the_list_is_named(field: str, value: object) -> None:
+    answer = get("streams", **{field: value})
+    assert (answer.status_code, list(answer.json())) == (400, [field])

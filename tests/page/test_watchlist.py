@@ -5,10 +5,16 @@ import re
 import pytest
 from playwright.async_api import expect
 
+from realtime.broadcast import broadcast_market_data
+from tests.page.conftest import Publish
 from tests.page.visits import Visit
 from tests.processes import LiveServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+KEY_FOR_ONE = """
+from tests import personas
+print(personas.bob_key(symbols={"market-data": ["OFFERED"], "predictions": ["OFFERED"]})[1])
+"""
 
 
 async def test_the_address_names_symbols_and_follows_them(
@@ -32,3 +38,32 @@ async def test_symbols_are_there_again_at_the_next_visit(
     await expect(kept).to_have_text(["AAPL", "GOOG", "IBM", "MSFT", "KEPT"])
     await visit.live()
     assert visit.complaints == []
+
+
+async def test_symbols_that_the_server_has_are_offered_and_those_of_the_page_are_not(
+    visit: Visit, fed_server: LiveServer, publish: Publish
+) -> None:
+    await publish(broadcast_market_data, "OFFERED", {"price": 1.0})
+    await publish(broadcast_market_data, "HIDDEN", {"price": 1.0})
+    await visit.page.goto(f"{fed_server.http}/?symbols=HIDDEN")
+    await visit.live()
+    field = visit.page.get_by_role("combobox", name="Add a symbol")
+    await field.focus()
+    offered = visit.page.locator("#known-symbols option[value=OFFERED]")
+    await expect(offered).to_be_attached()
+    await expect(visit.page.locator("#known-symbols option[value=HIDDEN]")).to_have_count(0)
+
+
+async def test_the_offer_is_what_another_user_may_read(
+    visit: Visit, fed_server: LiveServer, publish: Publish
+) -> None:
+    await publish(broadcast_market_data, "OFFERED", {"price": 1.0})
+    key = fed_server.shell(KEY_FOR_ONE).strip()
+    await visit.open(fed_server.port)
+    await visit.page.get_by_label("Add a symbol").focus()
+    await expect(visit.page.locator("#known-symbols option").first).to_be_attached()
+    await visit.page.locator(".credential summary").click()
+    await visit.page.get_by_label("JWT or API key").fill(key)
+    await visit.page.get_by_role("button", name="Use it").click()
+    await visit.page.get_by_label("Add a symbol").focus()
+    await expect(visit.page.locator("#known-symbols option")).to_have_count(1)

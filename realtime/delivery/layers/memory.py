@@ -138,8 +138,13 @@ class MemoryStreamLayer(StreamLayer):
             self._streams[stream.group] = (history_scripts.new_epoch(), self._empty(stream))
 
     async def find_streams(self, channel: Channel) -> list[Stream]:
-        found = (Stream.from_group(group) for group, (_, kept) in self._streams.items() if kept)
-        return [stream for stream in found if stream is not None and stream.channel == channel]
+        return [Stream(channel, symbol) for symbol in self.read_symbols(channel)]
+
+    def read_symbols(self, channel: Channel) -> set[str]:
+        """The symbols whose streams have had an update."""
+        groups = [group for group, (_, kept) in self._streams.items() if kept]
+        found = [Stream.from_group(group) for group in groups]
+        return {each.symbol for each in found if each is not None and each.channel == channel}
 
     async def flush(self) -> None:
         self.local.fanout.close()

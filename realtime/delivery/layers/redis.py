@@ -5,7 +5,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from channels_redis.pubsub import RedisPubSubChannelLayer
 from channels_redis.utils import _wrap_close, decode_hosts
@@ -205,6 +205,15 @@ class RedisStreamLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
         except (RedisError, OSError) as exc:
             raise BackendUnavailable(exc) from exc
         return counts
+
+    def read_symbols(self, channel: Channel) -> set[str]:
+        """The symbols whose streams have had an update; raises BackendUnavailable."""
+        key = history_scripts.index_key(self.prefix, channel)
+        try:
+            answers = [cast("set[bytes]", client.smembers(key)) for client in self.sync_clients]
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(exc) from exc
+        return {symbol.decode() for symbols in answers for symbol in symbols}
 
     # The totals of delivery/totals.py --------------------------------------------------------
 

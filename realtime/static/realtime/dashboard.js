@@ -15,6 +15,7 @@ import { RulePanel } from "./rule-panel.js";
 import { StatusPanel } from "./status-panel.js";
 import { SymbolForm } from "./symbol-form.js";
 import { SymbolList } from "./symbol-list.js";
+import { SymbolPicker } from "./symbol-picker.js";
 import { savedSymbols, saveSymbols } from "./watchlist.js";
 
 const find = (selector) => document.querySelector(selector);
@@ -64,6 +65,7 @@ const list = new SymbolList(find(".prices"), page, {
 });
 const form = new SymbolForm(find('[data-form="symbol"]'), addSymbol);
 const panels = [
+  new SymbolPicker(find("#symbol"), { rest, isHere: (symbol) => list.has(symbol) }),
   new ConnectionNotice(find("[data-notice]"), page),
   new ConnectionsPanel(find(".sockets"), page),
   new CredentialPanel(find(".credential"), page),
