@@ -290,7 +290,7 @@ async def test_a_page_that_is_back_does_not_wait_any_longer(
     event: str, browser: Browser, server: LiveServer
 ) -> None:
     witness = Witness("Chromium")
-    options = {"url": f"ws://127.0.0.1:{free_port()}", "symbol": "AAPL", "tokens": []}
+    options = {"url": f"ws://127.0.0.1:{free_port()}", "symbol": "AAPL", "known": False}
     async with in_page(browser, server, options, witness) as page:
         script = """async (event) => {
             while (client.state.phase !== "waiting") await new Promise((done) => setTimeout(done));
