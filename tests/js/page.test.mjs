@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { Announcer } from "../../realtime/static/realtime/announcer.js";
 import { areaPath, linePath, placesOnBar, withTrade } from "../../realtime/static/realtime/drawings.js";
 import { commandFor } from "../../realtime/static/realtime/commands.js";
 import * as format from "../../realtime/static/realtime/format.js";
@@ -9,6 +10,34 @@ import { answerText, held, lately, outcomeText } from "../../realtime/static/rea
 import { Rate } from "../../realtime/static/realtime/rate.js";
 import { sorted } from "../../realtime/static/realtime/symbol-order.js";
 import { symbolsIn } from "../../realtime/static/realtime/watchlist.js";
+
+test("what is announced waits for what was said before, and gives way to newer words", (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const element = { textContent: "" };
+  const announcer = new Announcer(element);
+  announcer.say("Connection lost.", "connection");
+  announcer.say("Alert: one", "alerts");
+  announcer.say(() => "Alert: two", "alerts");
+  announcer.say("Connection is back.", "connection");
+  assert.equal(element.textContent, "Connection lost.");
+  context.mock.timers.tick(3_000);
+  assert.equal(element.textContent, "Alert: two Connection is back.");
+  context.mock.timers.tick(3_000);
+  announcer.say("later");
+  assert.equal(element.textContent, "later");
+});
+
+test("the same words are announced once more", (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const element = { textContent: "" };
+  const announcer = new Announcer(element);
+  const heard = ["again", "again"].map((text) => {
+    announcer.say(text);
+    context.mock.timers.tick(6_000);
+    return element.textContent;
+  });
+  assert.notEqual(heard[0], heard[1]);
+});
 
 test("symbols are sorted by what is known, and stay in their order where that is the same", () => {
   const prices = { B: 2, NEW: undefined, A: 10, C: 2 };

@@ -13,6 +13,10 @@ from tests.processes import LiveServer
 from tests.test_admin_browser import LOGIN
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+HIGHLIGHT = """() => {
+  document.body.style.outlineColor = "Highlight";
+  return getComputedStyle(document.body).outlineColor;
+}"""
 # Widgets of Django's admin: its path of links, fields of date and time, and selects with a search.
 DJANGO = (".breadcrumbs", ".vDateField", ".vTimeField", ".select2")
 
@@ -67,6 +71,20 @@ async def test_the_symbols_as_a_table(visit: Visit, fed_server: LiveServer, sche
     await visit.live()
     await expect(visit.page.locator("[data-symbol=AAPL] .band")).to_have_text(re.compile(r"\d"))
     assert await axe.faults(visit.page) == []
+
+
+async def test_a_page_in_colours_of_the_system(
+    visit: Visit, fed_server: LiveServer, session: str
+) -> None:
+    await visit.page.emulate_media(forced_colors="active", reduced_motion="reduce")
+    await log_in(visit, fed_server, session)
+    await visit.page.goto(f"{fed_server.http}/?chart=AAPL")
+    await visit.live()
+    await expect(visit.page.locator("[data-chart] canvas").first).to_be_visible()
+    assert await axe.faults(visit.page) == []
+    line = visit.page.locator(".spark-line").first
+    highlight = await visit.page.evaluate(HIGHLIGHT)
+    assert await line.evaluate("(element) => getComputedStyle(element).stroke") == highlight
 
 
 async def test_a_page_that_has_lost_its_connection(visit: Visit, proxy: Proxy) -> None:

@@ -203,11 +203,26 @@ async def test_the_keyboard_reads_bar_by_bar(visit: Visit, fed_server: LiveServe
     await plot.press("Home")
     first = (await part(visit.page, "legend").inner_text()).split(" · ")[0]
     await expect(part(visit.page, "summary")).to_contain_text(f"from {first} to")
-    await expect(legend).to_have_attribute("aria-live", "polite")
+    read = visit.page.get_by_role("status").and_(part(visit.page, "read"))
+    await expect(read).to_contain_text(first)
     await plot.press("ArrowRight")
     await expect(legend).not_to_contain_text(first)
+    await expect(read).to_have_text(await legend.inner_text())
     await plot.press("Escape")
-    await expect(legend).to_have_attribute("aria-live", "off")
+    await expect(read).to_be_empty()
+
+
+async def test_prices_that_move_the_chosen_bar_are_not_read_out(
+    visit: Visit, fed_server: LiveServer
+) -> None:
+    await shown(await open_chart(visit, fed_server, "AAPL"))
+    await part(visit.page, "plot").press("End")
+    read, chart = part(visit.page, "read"), visit.page.locator("[data-chart]")
+    said, close = await read.inner_text(), await chart.get_attribute("data-last-close")
+    await read.evaluate("(element) => { element.firstChild.isTheSame = true; }")
+    await expect(chart).not_to_have_attribute("data-last-close", close or "")
+    assert (await read.inner_text(), said != "") == (said, True)
+    assert await read.evaluate("(element) => element.firstChild.isTheSame")
 
 
 async def test_no_bar_is_missing_that_came_while_the_chart_was_read(

@@ -21,6 +21,10 @@ from tests.page.visits import Proxy, Visit
 from tests.processes import ROOT, LiveServer, Valkey, start_live_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+COUNT_CHANGES = """(element) => {
+  element.changes = 0;
+  new MutationObserver(() => { element.changes += 1; }).observe(element, { childList: true });
+}"""
 SYMBOLS = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
 
 
@@ -227,15 +231,21 @@ async def test_the_commands_that_the_page_shows_arrive_on_it(
     await expect(visit.alert("Price exceeded $150").first).to_be_visible()
 
 
+@pytest.mark.parametrize("view", ["cards", "table"])
+@pytest.mark.parametrize("width", [320, 360])
 async def test_the_page_fits_a_narrow_screen(
-    visit: Visit, fed_server: LiveServer, publish: Publish
+    visit: Visit, fed_server: LiveServer, publish: Publish, width: int, view: str
 ) -> None:
-    await visit.page.set_viewport_size({"width": 360, "height": 740})
-    await visit.open(fed_server.port)
+    await visit.page.set_viewport_size({"width": width, "height": 740})
+    await visit.page.goto(f"{fed_server.http}/?chart=AAPL&view={view}")
     await visit.live()
+    await expect(visit.page.locator("[data-chart] canvas").first).to_be_visible()
+    await visit.page.evaluate(
+        "for (const part of document.querySelectorAll('details')) part.open = true"
+    )
     await publish(send_alert, {"message": "a" * 200})
-    await expect(visit.alert("a" * 200)).to_be_visible()
-    assert await visit.page.evaluate("document.documentElement.scrollWidth") == 360
+    await expect(visit.alert("a" * 200).first).to_be_visible()
+    assert await visit.page.evaluate("document.documentElement.scrollWidth") == width
 
 
 async def test_the_page_loads_nothing_from_elsewhere_and_has_nothing_inline() -> None:
@@ -264,6 +274,19 @@ async def test_a_public_alert_is_announced_without_a_word_about_its_audience(
     await publish(send_alert, data)
     said = visit.page.locator("[data-announcer]")
     await expect(said).to_have_text(re.compile(r"^Alert: high IBM \d\d:\d\d:\d\d for all$"))
+
+
+async def test_a_flood_of_alerts_is_announced_a_few_times_and_counted(
+    visit: Visit, fed_server: LiveServer, publish: Publish
+) -> None:
+    await visit.open(fed_server.port)
+    await visit.live()
+    said = visit.page.locator("[data-announcer]")
+    await said.evaluate(COUNT_CHANGES)
+    for number in range(30):
+        await publish(send_alert, {"message": f"flood {number}"})
+    await expect(said).to_have_text(re.compile(r"flood 29, and \d+ more$"))
+    assert await said.evaluate("(element) => element.changes") < 15
 
 
 async def test_the_note_about_an_error_goes_away(visit: Visit, fed_server: LiveServer) -> None:

@@ -16,6 +16,7 @@ export class AlertPanel {
   #alerts = new AlertList();
   #items = new Map(); // id -> element
   #fresh = []; // came since the last drawing
+  #unspoken = []; // came since the last announcement
   #isUser = false; // whose acknowledgements the server keeps
   #frame = null;
   #tabs = globalThis.BroadcastChannel ? new BroadcastChannel(TABS) : null;
@@ -46,6 +47,7 @@ export class AlertPanel {
     this.#alerts.clear();
     this.#isUser = false;
     this.#fresh = [];
+    this.#unspoken = [];
     this.#draw();
   }
 
@@ -132,8 +134,15 @@ export class AlertPanel {
   #announce(messages) {
     for (const message of messages) this.#items.get(message.id)?.classList.add("new");
     if (messages.length === 0) return;
+    this.#unspoken.push(...messages);
+    this.#page.announce(() => this.#newest(this.#unspoken.splice(0)), "alerts");
+  }
+
+  /** Of alerts that came together the last one, and how many there are. */
+  #newest(messages) {
+    if (messages.length === 0) return "";
     const more = messages.length > 1 ? `, and ${messages.length - 1} more` : "";
-    this.#page.announce(`Alert: ${spoken(messages.at(-1))}${more}`);
+    return `Alert: ${spoken(messages.at(-1))}${more}`;
   }
 
   #item({ id, data, audience, timestamp }) {

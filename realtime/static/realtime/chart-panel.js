@@ -29,7 +29,8 @@ export class ChartPanel {
     this.#drawing = new Drawing(this.#feed, this.#words);
     this.#listenToChoices();
     this.#listenToRequests(requests);
-    listenToKeys(this.#words.part("plot"), this.#words.part("legend"), () => this.#drawing.view);
+    const [plot, legend, read] = ["plot", "legend", "read"].map((name) => this.#words.part(name));
+    listenToKeys(plot, { legend, read }, () => this.#drawing.view);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#repaint());
     document.addEventListener("rule-firings", ({ detail }) => this.#drawing.mark(detail));
   }

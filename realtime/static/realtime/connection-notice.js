@@ -3,6 +3,7 @@
 import * as format from "./format.js";
 
 const BACK_MS = 5_000;
+const TOPIC = "connection"; // of what is announced
 
 export class ConnectionNotice {
   #element;
@@ -33,7 +34,7 @@ export class ConnectionNotice {
     const away = phase === "backend_unavailable";
     const broken = this.#known ? "Connection lost. These prices may be old." : "No connection.";
     const what = away ? `No updates: ${reason}. Is its Redis away?` : broken;
-    if (!this.#lost) this.#announce(what);
+    if (!this.#lost) this.#announce(what, TOPIC);
     this.#lost = true;
     this.#show(away ? `${what} They go on when it is back.` : what, away ? "away" : "lost");
     if (!away) this.#count(what);
@@ -43,7 +44,7 @@ export class ConnectionNotice {
     this.#known = true;
     if (!this.#lost) return this.#show("");
     this.#lost = false;
-    this.#announce("Connection is back.");
+    this.#announce("Connection is back.", TOPIC);
     this.#show("Connection is back.", "back");
     this.#timer = setTimeout(() => this.#show(""), BACK_MS);
   }

@@ -24,7 +24,7 @@ export class ConnectionsPanel {
     const tile = new ConnectionTile(name, channel, {
       onPhase(phase) {
         if (phase === "live") tile.measureRoundTrip();
-        if (phase === "closed") announce(`${name}: closed`);
+        if (phase === "closed") announce(`${name}: closed.`);
       },
     });
     for (const type of UPDATES) {

@@ -1,6 +1,7 @@
 // The page: a client of three channels, and the panels that show what it receives.
 
 import { AlertPanel } from "./alert-panel.js";
+import { Announcer } from "./announcer.js";
 import { ChartPanel } from "./chart-panel.js";
 import { AraClient } from "./client/index.js";
 import { addCopyButtons } from "./commands.js";
@@ -34,6 +35,7 @@ const client = new AraClient({
   history: 120,
   getTicket: ({ reason }) => credential.ticket(reason, rest, page.userChanged),
 });
+const announcer = new Announcer(find("[data-announcer]"));
 
 // What every panel gets. Panels with a method `userChanged` are told when the credential is another.
 const page = {
@@ -44,9 +46,7 @@ const page = {
   alerts: client.channel("alerts", { history: 20 }),
   rest,
   symbols: () => list.symbols,
-  announce(text) {
-    find("[data-announcer]").textContent = text;
-  },
+  announce: (...what) => announcer.say(...what),
   userChanged() {
     for (const panel of panels) panel.userChanged?.();
     if (credential.missing) client.close();

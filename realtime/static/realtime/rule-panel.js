@@ -65,7 +65,7 @@ export class RulePanel {
   #saved(rule) {
     this.#rules.set(rule.id, rule);
     this.#draw();
-    this.#page.announce(`The rule is saved: ${rule.name}`);
+    this.#page.announce(`The rule is saved: ${rule.name}.`);
   }
 
   #fired({ data, timestamp }) {
@@ -125,7 +125,7 @@ export class RulePanel {
       this.#rules.delete(rule.id);
       this.#draw();
       this.#part("[data-new-rule]").focus();
-      this.#page.announce(`The rule is deleted: ${rule.name}`);
+      this.#page.announce(`The rule is deleted: ${rule.name}.`);
     });
   }
 

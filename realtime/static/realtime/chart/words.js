@@ -31,7 +31,7 @@ export class Words {
   clear() {
     this.#element.dataset.state = "loading";
     this.#last = this.#chosen = null;
-    for (const name of ["problem", "legend", "current", "requested", "score", "summary", "marked"]) {
+    for (const name of ["problem", "legend", "current", "requested", "score", "summary", "marked", "read"]) {
       this.part(name).textContent = "";
     }
     this.part("asked").hidden = true;
