@@ -148,6 +148,20 @@ def test_staff_without_the_permission_see_the_overview_alone(client: Any) -> Non
     assert client.get(LIST + "overview/").status_code == 200
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("redis_layer")
+def test_a_project_without_a_feed_is_told_so_and_not_blamed(client: Any, settings: Any) -> None:
+    client.force_login(personas.olga())
+    del settings.REALTIME_FEED
+    assert '<span class="overview-none">none is set</span>' in overview_of(client)
+    settings.REALTIME_FEED = "ccxt"
+    assert "overview-none" not in overview_of(client)
+
+
+def overview_of(client: Any) -> str:
+    return str(client.get(f"{LIST}overview/").content.decode())
+
+
 async def test_the_rate_of_a_process_is_told(servers: Servers, settings: Any) -> None:
     hosts = [servers[0].environment["REDIS_URL"]]
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": REDIS, "CONFIG": {"hosts": hosts}}}

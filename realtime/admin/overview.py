@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, TypedDict
 
+from django.conf import settings
 from django.utils import timezone
 
 from realtime.api.health import database_state, redis_state
@@ -24,6 +25,7 @@ _WORKERS: Final = {
     "prune_history": "Deletion of old rows",
     "run_feed": "Feed",
 }
+NO_FEED: Final = "none is set"  # the updates come from elsewhere
 # Seconds behind, from which a worker is marked.
 _LATE: Final = 10.0
 
@@ -41,6 +43,7 @@ def overview() -> dict[str, object]:
     """Everything that the page shows; without Redis, what is known without it."""
     redis, database = redis_state(), database_state()
     found: dict[str, object] = {"redis": redis, "database": database, "now": timezone.now()}
+    found["no_feed"] = NO_FEED
     if database == "ok":
         found |= _webhooks()
     try:
@@ -86,11 +89,19 @@ def _workers(states: list[WorkerState]) -> list[WorkerLine]:
     lines = [_line(each) for each in states]
     seen = {each.worker for each in states}
     lines += [
-        WorkerLine(name=title, process="", state="not running", lag=None, step_age=None, restarts=0)
+        WorkerLine(
+            name=title, process="", state=_missing(name), lag=None, step_age=None, restarts=0
+        )
         for name, title in _WORKERS.items()
         if name not in seen
     ]
     return sorted(lines, key=lambda line: (line["name"], line["process"]))
+
+
+def _missing(worker: str) -> str:
+    if worker == "run_feed" and not hasattr(settings, "REALTIME_FEED"):
+        return NO_FEED
+    return "not running"
 
 
 def _line(state: WorkerState) -> WorkerLine:
