@@ -70,6 +70,26 @@ async def test_the_admin_of_one_process_ends_a_connection_of_another(
 
 
 @pytest.mark.slow
+async def test_a_page_says_that_an_operator_has_ended_its_connection(
+    servers: Servers, page: Page
+) -> None:
+    """It is of another origin than the admin, and its connection is in another process."""
+    theirs = await page.context.new_page()
+    await theirs.goto(f"{servers[1].http}/?symbols=OURS")
+    tile = theirs.locator(".socket", has_text="Market data")
+    await expect(tile).to_have_attribute("data-phase", "live")
+    await page.goto(f"{LIST}?channel=market-data&search=ours")
+    await page.get_by_role("link", name="End connection").click()
+    await page.get_by_label("What the clients are told").fill("Please come back tomorrow.")
+    await page.get_by_role("button", name="End").click()
+    await expect(tile.locator(".socket-state")).to_have_text("Closed (4409)")
+    await expect(tile.locator(".socket-advice")).to_have_text(
+        "Please come back tomorrow. Ask the operator of the server before you reconnect."
+    )
+    await expect(theirs.locator("[data-announcer]")).to_have_text("Market data: closed.")
+
+
+@pytest.mark.slow
 async def test_all_connections_of_a_key_end_together(
     servers: Servers, key: str, page: Page
 ) -> None:

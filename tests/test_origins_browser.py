@@ -3,6 +3,7 @@
 Its web server is not ours. By one of its names it is allowed, by the other it is not.
 """
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,15 +11,18 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Error, Page
+from playwright.async_api import Browser, Error, Page, expect
 
 from realtime.broadcast import abroadcast_market_data
 from tests import personas
 from tests.browsers import chromium
 from tests.documents import block
 from tests.live import publish_to
+from tests.patience import PATIENCE
 from tests.processes import LiveServer
+from tests.test_admin_browser import LOGIN
 
+expect.set_options(timeout=PATIENCE * 1000)
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # What a script sees of an answer; an error of `fetch` names no reason.
@@ -31,6 +35,16 @@ CLOSE_CODE = """(url) => new Promise((resolve) => {
     ws.onmessage = (event) => { if (JSON.parse(event.data).type === 'connected') resolve(0); };
     ws.onclose = (event) => resolve(event.code);
 })"""
+
+# With our client, which tells what has become of its connection.
+TELLS_ITS_STATE = """
+const { AraClient } = await import('HTTP/static/realtime/client/index.js');
+const client = new AraClient({ url: 'WS/ws', symbols: 'AAPL' });
+client.on('state', ({ phase, code, reason }) => {
+    document.title = [phase, code, reason].filter(Boolean).join(' ');
+});
+client.connect();
+"""
 
 
 class BlankPage(BaseHTTPRequestHandler):
@@ -84,6 +98,32 @@ async def stranger(browser: Browser, their_port: int) -> AsyncIterator[Page]:
     await page.close()
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def operator(
+    browser: Browser, server: LiveServer, module_servers: Callable[..., LiveServer]
+) -> AsyncIterator[Page]:
+    """The admin of another process, with Olga logged in."""
+    other = await asyncio.to_thread(module_servers)
+    context = await browser.new_context(base_url=other.http)
+    session = (await asyncio.to_thread(other.shell, LOGIN)).strip()
+    await context.add_cookies([{"name": "sessionid", "value": session, "url": other.http}])
+    yield await context.new_page()
+    await context.close()
+
+
+async def end_connections(operator: Page, symbol: str, reason: str) -> None:
+    """All that read the symbol, one by one."""
+    while True:
+        await operator.goto(f"/admin/realtime/liveconnection/?search={symbol}")
+        links = operator.get_by_role("link", name="End connection")
+        if await links.count() == 0:
+            return
+        await links.first.click()
+        await operator.get_by_label("What the clients are told").fill(reason)
+        await operator.get_by_role("button", name="End").click()
+        await expect(operator.get_by_text("Connections ended: 1.")).to_be_visible()
+
+
 async def fetch(page: Page, url: str, **options: Any) -> tuple[int, dict[str, str]]:
     status, headers = await page.evaluate(FETCH, [url, options])
     return status, headers
@@ -126,6 +166,16 @@ async def test_a_page_that_is_not_listed_reads_nothing_and_connects_nowhere(
         with pytest.raises(Error, match="Failed to fetch"):
             await fetch(stranger, f"{server.http}/api/v1/auth/ticket", **options)
     assert await stranger.evaluate(CLOSE_CODE, f"{server.ws}/ws/alerts") == 4403
+
+
+async def test_the_admin_of_another_process_ends_the_connection_of_a_page(
+    allowed: Page, server: LiveServer, operator: Page
+) -> None:
+    code = TELLS_ITS_STATE.replace("HTTP", server.http).replace("WS", server.ws)
+    await allowed.add_script_tag(type="module", content=code)
+    await allowed.wait_for_function("document.title === 'live'")
+    await end_connections(operator, "AAPL", "Please come back tomorrow.")
+    await allowed.wait_for_function("document.title === 'closed 4409 Please come back tomorrow.'")
 
 
 async def test_cookies_are_not_for_other_origins(allowed: Page, server: LiveServer) -> None:
