@@ -255,6 +255,7 @@ ROOMS = [
     {"compression", "tasks", "api", "admin", "checks", "standalone"},
     {
         "doctor",
+        "loadtest",
         "management",
         "apps",
         "urls",
