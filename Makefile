@@ -20,7 +20,7 @@ help:
 	@echo "make dist   build the wheel and the sdist in var/dist, and check them"
 	@echo "make bench  compare this project with others in about ten minutes (a short look: ARGS=--quick)"
 	@echo "make soak   run everything for ten minutes while its servers fail (shorter: ARGS='--minutes 2')"
-	@echo "make fuzz   send random requests to every operation of the REST API (how many to each: ARGS=200)"
+	@echo "make fuzz   send random requests to every operation of the REST API, and random bytes to a server (more: ARGS=200)"
 	@echo "make rolling  restart two servers behind nginx while updates go on, and count these at each client"
 	@echo "make lock   write requirements.lock and requirements-dev.lock with uv (newer packages: ARGS=--upgrade)"
 
@@ -57,7 +57,7 @@ soak: .venv/installed-dev
 	@$(BIN)/python -m tests.soak $(ARGS)
 
 fuzz: .venv/installed-dev
-	FUZZ_EXAMPLES=$(or $(ARGS),50) FUZZ_SEED=$$(date +%s) $(BIN)/python -m pytest tests/api/test_random_requests.py $(PARALLEL)
+	FUZZ_EXAMPLES=$(or $(ARGS),50) FUZZ_SEED=$$(date +%s) $(BIN)/python -m pytest tests/api/test_random_requests.py tests/delivery/test_random_bytes.py $(PARALLEL)
 
 rolling: .venv/installed-dev
 	@PYTHONPATH=clients/python $(BIN)/python -m tests.soak.rolling $(ARGS)
