@@ -87,9 +87,10 @@ async def exchange(port: int, request: bytes, pieces: list[bytes], end: str) -> 
         if end == "half":
             writer.write_eof()
         answer = await read(reader)
-    if end == "reset":
-        raw = writer.get_extra_info("socket")
-        raw.setsockopt(network.SOL_SOCKET, network.SO_LINGER, struct.pack("ii", 1, 0))
+    with contextlib.suppress(OSError):  # the server may have ended it
+        if end == "reset":
+            raw = writer.get_extra_info("socket")
+            raw.setsockopt(network.SOL_SOCKET, network.SO_LINGER, struct.pack("ii", 1, 0))
     writer.close()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
