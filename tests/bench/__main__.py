@@ -34,6 +34,7 @@ publisher and Redis on another. Prints Markdown tables; the rounds are in var/be
   g  alert rules: an update among 100,000, and from a price to the alert on a socket
   h  attacks by one client: what the readers beside it notice, and what is left of it
   i  publishing over HTTP
+  p  the page in Chromium: 50 symbols at 20 updates a second each, as cards and as a table
 
 `python -m tests.bench fanout` is (a) alone, with the sockets, rate and seconds that you say;
 --keep N goes on with that load for N seconds and prints the server's pids, for a profiler.

@@ -40,10 +40,15 @@ class Finder:
 
     def worst(self, workload: str, name: str) -> float:
         """The largest value over all cases; NaN if none was measured."""
-        found = [
+        return max(self._values(workload, name), default=math.nan)
+
+    def least(self, workload: str, name: str) -> float:
+        return min(self._values(workload, name), default=math.nan)
+
+    def _values(self, workload: str, name: str) -> list[float]:
+        return [
             m[name] for (each, _, _), m in self._middle.items() if each == workload and name in m
         ]
-        return max(found, default=math.nan)
 
     def ratio(self, workload: str, case: str, name: str, base: str, server: str = OURS) -> float:
         return self.value(workload, case, server, name) / self.value(workload, case, base, name)
@@ -109,6 +114,11 @@ def figures(middle: Medians, sockets: int) -> list[Figure]:
          find.ratio("i", "16 at a time", "p99_ms", "fastapi"), 1.2),
         ("(i) CPU us of each of 1,000 updates in a request",
          find.value("i", "1,000 updates", OURS, "cpu_us"), 25.0),
+        ("(p) share of a core that the tab takes, the worse of cards and table",
+         find.worst("p", "tab_share"), 0.25),
+        ("(p) CPU ms of the longest task", find.worst("p", "task_ms"), 100.0),
+        ("(p) ms between two frames", 1000 / find.least("p", "frames"), 1000 / 30),
+        ("(p) layout shift since the page was opened", find.worst("p", "layout_shift"), 0.1),
     ]  # fmt: skip
     return [Figure(*figure) for figure in found if not math.isnan(figure[1])]
 

@@ -143,14 +143,18 @@ PUBLISHERS: dict[str, Any] = {
 
 
 def run_job(publisher: Publisher, job: dict[str, Any]) -> dict[str, Any]:
-    """`times` rounds of one update per symbol, `rate` rounds a second (0: without a pause)."""
+    """`times` rounds of one update per symbol, `rate` rounds a second (0: without a pause).
+
+    `in_turn`: a round is one update of the next symbol.
+    """
     symbols, rate, pad = job["symbols"], job["rate"], "x" * job.get("pad", 0)
+    rounds = [[symbol] for symbol in symbols] if job.get("in_turn") else [symbols]
     began, cpu = time.perf_counter(), time.process_time()
     try:
         for number in range(job["times"]):
             if rate:
                 time.sleep(max(0.0, began + number / rate - time.perf_counter()))
-            publisher.publish(symbols, pad)
+            publisher.publish(rounds[number % len(rounds)], pad)
     except OSError as exc:
         return {"failed": str(exc)}
     return {"wall": time.perf_counter() - began, "cpu": time.process_time() - cpu}

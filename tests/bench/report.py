@@ -33,6 +33,7 @@ TITLES = {
     "g": "Alert rules",
     "h": "Attacks by one client",
     "i": "Publishing over HTTP",
+    "p": "The page in Chromium",
 }
 
 
@@ -141,6 +142,11 @@ COLUMNS: dict[str, list[tuple[str, Cell]]] = {
           ("keys left in Redis", number("redis_keys", 0))],
     "i": [("updates/s", number("rate", 0)), CPU, REDIS, ("p50 ms", number("p50_ms", 2)),
           ("p99 ms", number("p99_ms", 2))],
+    "p": [("updates/s", number("rate", 0)), ("frames/s", number("frames")),
+          ("main thread, share of a core", number("main_share", 3)),
+          ("tab, share of a core", number("tab_share", 3)),
+          ("longest task, CPU ms", number("task_ms")),
+          ("layout shift", number("layout_shift", 3))],
 }  # fmt: skip
 RATIO = {
     "a": "cpu_us",
@@ -193,7 +199,7 @@ def _table(workload: str, case: str, keys: Sequence[Key], middle: Medians) -> st
 
 def _label(key: Key, *, by_case: bool) -> str:
     workload, case, server = key
-    if workload in "eh":
+    if workload in "ehp":
         return case
     return LABELS[server] if by_case else f"{LABELS[server]}: {case}"
 

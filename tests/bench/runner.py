@@ -18,6 +18,7 @@ from tests.bench import quiet
 from tests.bench.alerts import alerts
 from tests.bench.attacks import attacks
 from tests.bench.drive import BenchError
+from tests.bench.page import page
 from tests.bench.posting import posting
 from tests.bench.report import Row
 from tests.bench.servers import Cores, Kind, Place
@@ -45,8 +46,9 @@ WORKLOADS: dict[str, Workload] = {
     "g": alerts,
     "h": attacks,
     "i": posting,
+    "p": page,
 }
-LETTERS = "abcdefghi"
+LETTERS = "abcdefghip"
 # Servers that are left out: others show the same, or they would take minutes.
 LEFT_OUT: dict[str, Sequence[str]] = {
     "a": (),
@@ -176,7 +178,7 @@ def noise(rows: Sequence[Row]) -> float:
 
 
 def takes_part(letter: str, kind: Kind) -> bool:
-    if letter in "efgh":
+    if letter in "efghp":
         return kind.name == "ara"
     if letter == "i":
         return kind.name in ("ara", "fastapi")

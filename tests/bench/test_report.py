@@ -3,6 +3,7 @@
 import math
 
 from tests.bench.figures import figures
+from tests.bench.page import longest_task
 from tests.bench.report import Row, medians, tables
 
 
@@ -41,6 +42,28 @@ def test_what_was_not_measured_has_no_figure() -> None:
 def test_an_interval_without_a_delivery_says_never() -> None:
     rows = [Row("d", "10% do not read", "fastapi", 1, {"p50_ms": math.inf, "p99_ms": math.inf})]
     assert "never" in tables(medians(rows))
+
+
+def test_the_page_is_judged_by_the_worse_of_its_views() -> None:
+    rows = [
+        Row("p", "50 symbols as cards", "ara", 1, {"tab_share": 0.2, "frames": 60.0}),
+        Row("p", "50 symbols as table", "ara", 1, {"tab_share": 0.3, "frames": 20.0}),
+    ]
+    found = {figure.value: figure.reached for figure in figures(medians(rows), 500)}
+    assert found == {0.3: False, 50.0: False}
+
+
+def test_the_longest_task_is_one_of_the_page() -> None:
+    names = {1: "CrRendererMain", 2: "Compositor"}
+    threads = [
+        {"name": "thread_name", "pid": 7, "tid": tid, "args": {"name": name}}
+        for tid, name in names.items()
+    ]
+    tasks = [
+        {"name": "RunTask", "pid": 7, "tid": tid, "tdur": dur}
+        for tid, dur in ((1, 4_000), (1, 9_500), (2, 80_000))
+    ]
+    assert longest_task([*threads, *tasks]) == 9.5
 
 
 def test_a_publish_over_http_is_compared_with_a_handler_of_fastapi() -> None:
