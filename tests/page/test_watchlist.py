@@ -1,11 +1,13 @@
 """The symbols of the page: those of its address, and those that stay in the browser."""
 
+import asyncio
 import re
+from collections.abc import Callable
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import WebSocket, WebSocketRoute, expect
 
-from realtime.broadcast import broadcast_market_data
+from realtime.broadcast import broadcast_market_data, broadcast_prediction_update
 from tests.page.conftest import Publish
 from tests.page.visits import Visit
 from tests.processes import LiveServer
@@ -38,6 +40,35 @@ async def test_symbols_are_there_again_at_the_next_visit(
     await expect(kept).to_have_text(["AAPL", "GOOG", "IBM", "MSFT", "KEPT"])
     await visit.live()
     assert visit.complaints == []
+
+
+async def test_what_one_channel_sends_before_the_other_one_answers_is_shown(
+    visit: Visit, fed_server: LiveServer, publish: Publish
+) -> None:
+    held: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
+
+    def hold(socket: WebSocketRoute) -> None:
+        """The answer about the new symbol waits."""
+
+        def pass_on(text: str | bytes) -> None:
+            if '"subscribed"' in str(text) and "EARLY" in str(text):
+                held.put_nowait(lambda: socket.send(text))
+            else:
+                socket.send(text)
+
+        socket.connect_to_server().on_message(pass_on)
+
+    sockets: list[WebSocket] = []
+    visit.page.on("websocket", lambda socket: sockets.append(socket))
+    await visit.page.route_web_socket(re.compile("/ws/market-data"), hold)
+    await publish(broadcast_prediction_update, "EARLY", {"predicted_price": 150.25})
+    await visit.open(fed_server.port)
+    await visit.live()
+    [predictions] = [socket for socket in sockets if "/ws/predictions" in socket.url]
+    async with predictions.expect_event("framereceived", lambda text: "150.25" in str(text)):
+        card = await visit.add("EARLY")
+    (await held.get())()
+    await expect(card.locator(".point")).to_have_text("150.25")
 
 
 async def test_symbols_that_the_server_has_are_offered_and_those_of_the_page_are_not(

@@ -78,12 +78,17 @@ const panels = [
 
 async function addSymbol(symbol) {
   if (list.has(symbol)) throw new RangeError(`${symbol} is already here.`);
+  list.expect(symbol); // one channel answers, and sends what it has, before the other one
   const channels = [page.market, page.predictions];
   const added = Promise.all(channels.map((channel) => channel.subscribe([symbol])));
-  // Without a connection the symbol waits for it, with its place.
-  if (page.market.state.phase === "live") await added;
-  else added.catch((error) => form.show(error));
-  list.add(symbol);
+  try {
+    // Without a connection the symbol waits for it, with its place.
+    if (page.market.state.phase === "live") await added;
+    else added.catch((error) => form.show(error));
+    list.add(symbol);
+  } finally {
+    list.forget(symbol);
+  }
   saveSymbols(list.symbols);
 }
 

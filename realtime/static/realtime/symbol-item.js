@@ -4,13 +4,11 @@
 import { fromTemplate, setText } from "./dom.js";
 import * as format from "./format.js";
 
-const PRICE_EVERY_MS = 100;
 const DETAILS_EVERY_MS = 300; // the small chart, and all that is not the price
 
 export class SymbolItem {
   #drawn = null; // the price on the screen
   #flashes = 0;
-  #priceAt = -Infinity;
   #detailsAt = -Infinity;
   /** Has the state changed since it was drawn? */
   dirty = true;
@@ -33,11 +31,9 @@ export class SymbolItem {
     }
   }
 
-  /** Is there nothing left to draw? `now` is the time of the frame. */
+  /** The price, and now and then the rest. Is there nothing left to draw? */
   render(now) {
     if (!this.dirty || !this.visible) return true;
-    if (now - this.#priceAt < PRICE_EVERY_MS) return false;
-    this.#priceAt = now;
     if (this.state.quote !== null) this.renderPrice(this.state.quote);
     if (now - this.#detailsAt < DETAILS_EVERY_MS) return false;
     this.#detailsAt = now;

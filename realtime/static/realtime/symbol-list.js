@@ -11,6 +11,7 @@ import { SymbolState } from "./symbol-state.js";
 
 const REPLAY = "replay";
 const BEYOND = "200px"; // that far outside the screen items are drawn
+const DRAW_EVERY_MS = 100; // all at once: a frame for each symbol costs a layout for each
 const SORT_EVERY_MS = 2_000;
 
 export class SymbolList {
@@ -18,8 +19,10 @@ export class SymbolList {
   #actions;
   #controls;
   #states = new Map(); // symbol -> SymbolState, as they were added
+  #expected = new Map(); // the same, of symbols that are not shown yet
   #items = new Map(); // symbol -> SymbolCard or SymbolRow
-  #frame = null;
+  #isDue = false; // a drawing
+  #drawnAt = -Infinity;
   #sorting = null; // the timer
   #watching;
 
@@ -38,7 +41,7 @@ export class SymbolList {
   #listen(market, predictions) {
     const on = (channel, type, apply) => {
       channel.addEventListener(type, ({ detail }) => {
-        const state = this.#states.get(detail.symbol);
+        const state = this.#states.get(detail.symbol) ?? this.#expected.get(detail.symbol);
         if (state !== undefined) apply(state, detail);
       });
     };
@@ -60,11 +63,25 @@ export class SymbolList {
     return this.#states.has(symbol);
   }
 
+  /** Keep what comes of a symbol until it is added, or forgotten. */
+  expect(symbol) {
+    this.#expected.set(symbol, this.#newState(symbol));
+  }
+
+  forget(symbol) {
+    this.#expected.delete(symbol);
+  }
+
   add(symbol) {
-    const state = new SymbolState(symbol, (changed) => this.#changed(changed));
+    const state = this.#expected.get(symbol) ?? this.#newState(symbol);
+    this.forget(symbol);
     this.#states.set(symbol, state);
     this.#show(state);
     this.#sort();
+  }
+
+  #newState(symbol) {
+    return new SymbolState(symbol, (changed) => this.#changed(changed));
   }
 
   remove(symbol) {
@@ -85,6 +102,7 @@ export class SymbolList {
     this.#place(item.element);
     addCopyButtons(item.element);
     this.#watching.observe(item.element);
+    this.#draw();
   }
 
   /** At the end. */
@@ -130,7 +148,9 @@ export class SymbolList {
   // Drawing ---------------------------------------------------------------------------------------
 
   #changed({ symbol }) {
-    this.#items.get(symbol).dirty = true;
+    const item = this.#items.get(symbol);
+    if (item === undefined) return;
+    item.dirty = true;
     this.#draw();
     this.#sortSoon();
   }
@@ -144,12 +164,18 @@ export class SymbolList {
   }
 
   #draw() {
-    this.#frame ??= requestAnimationFrame((now) => {
-      this.#frame = null;
-      const left = [...this.#items.values()].filter((item) => !item.render(now));
-      if (left.length > 0) this.#draw();
-      else this.#drawReplay();
-    });
+    if (this.#isDue) return;
+    this.#isDue = true;
+    const wait = this.#drawnAt + DRAW_EVERY_MS - performance.now();
+    setTimeout(() => requestAnimationFrame(() => this.#drawNow()), Math.max(0, wait));
+  }
+
+  #drawNow() {
+    this.#isDue = false;
+    const now = (this.#drawnAt = performance.now());
+    const left = [...this.#items.values()].filter((item) => !item.render(now));
+    if (left.length > 0) this.#draw();
+    else this.#drawReplay();
   }
 
   #drawReplay() {
