@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final
 
-from playwright.async_api import Browser, CDPSession, Page, async_playwright
+from playwright.async_api import Browser, CDPSession, Page, async_playwright, expect
 
 from tests.bench.drive import Metrics, Session, session
 from tests.bench.processes import BenchError, family, on_cores, usage
@@ -20,6 +20,7 @@ from tests.bench.workloads import SYMBOLS, Rows, Size
 EACH: Final = 20  # updates a second of each symbol, evenly spread over all of them
 VIEWS: Final = ("cards", "table")
 SCREEN: Final = {"width": 1280, "height": 900}
+LIVE_MS: Final = 30_000
 SETTLE_SECONDS: Final = 4.0  # that are not counted
 LONGER: Final = 2.5
 _TASKS: Final = "disabled-by-default-devtools.timeline"  # the category of each task of a thread
@@ -29,7 +30,6 @@ new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
 }).observe({ type: "layout-shift", buffered: true });
 """
-_LIVE: Final = "document.querySelectorAll('.socket[data-phase=live]').length === 3"
 _RECEIVED: Final = "Number(document.querySelector('[data-rate]').textContent)"
 _FRAMES: Final = """(seconds) => new Promise((resolve) => {
   let frames = 0;
@@ -93,7 +93,7 @@ async def _tab(current: Session, browser: Browser, view: str) -> AsyncIterator[P
     await tab.add_init_script(_SHIFTS)
     query = f"view={view}&symbols={','.join(SYMBOLS)}"
     await tab.goto(f"http://127.0.0.1:{current.running.port}/?{query}")
-    await tab.wait_for_function(_LIVE)
+    await expect(tab.locator(".socket[data-phase=live]")).to_have_count(3, timeout=LIVE_MS)
     yield tab
     await tab.close()
 
