@@ -19,6 +19,7 @@ help:
 	@echo "make docs   build the documentation as a site in var/site, warnings are errors"
 	@echo "make dist   build the wheel and the sdist in var/dist, and check them"
 	@echo "make bench  compare this project with others in about ten minutes (a short look: ARGS=--quick)"
+	@echo "            or measure how its costs grow (ARGS=curves; what it can do: ARGS='curves --help')"
 	@echo "make soak   run everything for ten minutes while its servers fail (shorter: ARGS='--minutes 2')"
 	@echo "make fuzz   send random requests to every operation of the REST API, and random bytes to a server (more: ARGS=200)"
 	@echo "make rolling  restart two servers behind nginx while updates go on, and count these at each client"

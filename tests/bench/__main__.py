@@ -38,6 +38,7 @@ publisher and Redis on another. Prints Markdown tables; the rounds are in var/be
 
 `python -m tests.bench fanout` is (a) alone, with the sockets, rate and seconds that you say;
 --keep N goes on with that load for N seconds and prints the server's pids, for a profiler.
+`python -m tests.bench curves` shows how costs grow; --help says more.
 """
 QUICK = Size(many=0, seconds=1.5, connects=300, predictions=50)
 
@@ -135,32 +136,40 @@ def save(about: Mapping[str, Any], rows: Sequence[report.Row], found: Sequence[F
     return path
 
 
-def main() -> None:
-    options = parse_options()
+def compare(options: argparse.Namespace) -> None:
     size = QUICK if options.quick else Size()
     size = replace(
         size, sockets=options.sockets, rate=options.rate,
         many=size.many if options.many is None else options.many,
         seconds=options.seconds or (10.0 if options.workload == "fanout" else size.seconds),
     )  # fmt: skip
+    kinds = available(options.servers.split(","))
+    is_fanout = options.workload == "fanout"
+    keys = size.connects + 1 if "c" in options.only and not is_fanout else 0
+    attacked = "h" in options.only and not is_fanout
+    posted = "i" in options.only and not is_fanout
+    with (
+        quiet.alone(BENCH_DIR / "lock", say),
+        place(keys, attacked=attacked, posted=posted) as where,
+    ):
+        if is_fanout:
+            uvloop.run(fanout(kinds, where, size, options.rounds or 1, options.keep))
+        else:
+            run_all(options, kinds, where, size)
+
+
+def main() -> None:
     # The same as Ctrl-C: everything that was started is ended. A shell's background job ignores
     # Ctrl-C unless it is told otherwise.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    kinds = available(options.servers.split(","))
-    is_fanout = options.workload == "fanout"
     try:
-        keys = size.connects + 1 if "c" in options.only and not is_fanout else 0
-        attacked = "h" in options.only and not is_fanout
-        posted = "i" in options.only and not is_fanout
-        with (
-            quiet.alone(BENCH_DIR / "lock", say),
-            place(keys, attacked=attacked, posted=posted) as where,
-        ):
-            if is_fanout:
-                uvloop.run(fanout(kinds, where, size, options.rounds or 1, options.keep))
-            else:
-                run_all(options, kinds, where, size)
+        if sys.argv[1:2] == ["curves"]:
+            from tests.bench.curves import command  # matplotlib and scipy take long to import
+
+            command.main(sys.argv[2:])
+        else:
+            compare(parse_options())
     except* (BenchError, OSError) as group:
         sys.exit(f"The benchmark failed: {group.exceptions[0]}")
     except* KeyboardInterrupt:

@@ -180,22 +180,24 @@ class Meter:
 
 async def measure(
     current: Session, symbols: Sequence[str], rate: float, seconds: float, *, pad: int = 0,
-    per_socket: int | None = None,
+    per_socket: int | None = None, at_once: int = 0,
 ) -> Metrics:  # fmt: skip
     """Publish at an even pace; count everything that arrives at the sockets.
 
     `per_socket` is how many of the symbols each socket is subscribed to; all, if not said.
+    `at_once` is how many symbols are published by one call; all, if not said.
     """
     # More than one: what arrives from one alone depends on where it fell.
     times = max(2 if rate < 1 else 3, round(rate * seconds))
-    await current.publish(symbols, rate=rate, times=max(1, times // 10), pad=pad)
+    job = {"rate": rate, "pad": pad, "at_once": at_once}
+    await current.publish(symbols, times=max(1, times // 10), **job)
     await asyncio.sleep(0.3)
     gc.collect()
     gc.disable()
     try:
         current.tally.begin()
         meter = Meter(current)
-        await current.publish(symbols, rate=rate, times=times, pad=pad)
+        await current.publish(symbols, times=times, **job)
         expected = times * (per_socket or len(symbols)) * len(current.clients)
         # One update alone may take a slow server seconds.
         patience = 3.0 + 5.0 * len(current.clients) / current.kind.most

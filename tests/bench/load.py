@@ -157,6 +157,7 @@ class Target:
     first: bytes = b""  # a message sent after the handshake
     awaited: bytes = b""  # connected when this has come; b"": when the handshake is done
     headers: Sequence[str] = ("",)  # one of them for each client, in turn
+    paths: Sequence[str] = ()  # in place of `path`: the same
     receive_buffer: int = 0
 
 
@@ -164,8 +165,9 @@ async def connect(target: Target, number: int, tally: Tally) -> Client:
     """One client that has received what it awaits; `number` chooses headers and address."""
     key = base64.b64encode(os.urandom(16)).decode()
     headers = target.headers[number % len(target.headers)]
+    path = target.paths[number % len(target.paths)] if target.paths else target.path
     request = (
-        f"GET {target.path} HTTP/1.1\r\nHost: 127.0.0.1:{target.port}\r\nUpgrade: websocket\r\n"
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{target.port}\r\nUpgrade: websocket\r\n"
         f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
         f"{headers}\r\n"
     ).encode()

@@ -73,11 +73,10 @@ async def _chromium(place: Place) -> AsyncIterator[Browser]:
 async def _publishing(current: Session) -> AsyncIterator[None]:
     """Updates of all symbols in turn, for as long as the block runs."""
     over = asyncio.Event()
-    rate = EACH * len(SYMBOLS)
 
     async def publish() -> None:
         while not over.is_set():
-            await current.publish(SYMBOLS, rate=rate, times=rate, in_turn=True)
+            await current.publish(SYMBOLS, rate=EACH, times=EACH, at_once=1)
 
     task = asyncio.create_task(publish())
     try:

@@ -145,16 +145,18 @@ PUBLISHERS: dict[str, Any] = {
 def run_job(publisher: Publisher, job: dict[str, Any]) -> dict[str, Any]:
     """`times` rounds of one update per symbol, `rate` rounds a second (0: without a pause).
 
-    `in_turn`: a round is one update of the next symbol.
+    A round is cut into calls of `at_once` symbols, evenly spread; 0: one call.
     """
-    symbols, rate, pad = job["symbols"], job["rate"], "x" * job.get("pad", 0)
-    rounds = [[symbol] for symbol in symbols] if job.get("in_turn") else [symbols]
+    symbols, pad = job["symbols"], "x" * job.get("pad", 0)
+    size = job.get("at_once") or len(symbols)
+    calls = [symbols[first : first + size] for first in range(0, len(symbols), size)]
+    rate = job["rate"] * len(calls)
     began, cpu = time.perf_counter(), time.process_time()
     try:
-        for number in range(job["times"]):
+        for number in range(job["times"] * len(calls)):
             if rate:
                 time.sleep(max(0.0, began + number / rate - time.perf_counter()))
-            publisher.publish(rounds[number % len(rounds)], pad)
+            publisher.publish(calls[number % len(calls)], pad)
     except OSError as exc:
         return {"failed": str(exc)}
     return {"wall": time.perf_counter() - began, "cpu": time.process_time() - cpu}
