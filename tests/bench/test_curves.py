@@ -71,6 +71,17 @@ def test_a_model_of_too_few_points_is_refused() -> None:
         fit(curve()[:2])
 
 
+def test_a_model_without_a_second_process_is_refused() -> None:
+    with pytest.raises(TooFewPoints, match="processes"):
+        fit([*curve()[:-1], *curve()[:-1]])
+
+
+def test_a_model_says_how_many_processes_one_redis_serves() -> None:
+    model = fit(curve())
+    most = (0.5 - 0.002 - 500 * 20e-6) / (500 * 2e-6)
+    assert f"serves {most:,.0f} processes" in tables.model_tables(model, [])
+
+
 def test_a_million_sockets_need_as_many_processes_as_their_deliveries_do() -> None:
     need = {each.name: each for each in needs(fit(curve()))}["a million sockets"]
     idle = IDLE + 500 * UPDATE + 100 * CALL

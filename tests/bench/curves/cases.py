@@ -95,7 +95,7 @@ async def symbols(place: Place, scope: Scope) -> Points:
 async def processes(place: Place, scope: Scope) -> Points:
     """Each process reads each update; the deliveries are shared."""
     for count in PROCESSES:
-        load = Load(500, 50, rounds=20, at_once=5, processes=count).within(scope.largest)
+        load = Load(500, 50, rounds=40, at_once=10, processes=count).within(scope.largest)
         yield Point("processes", count, str(load), await deliver(load, place, scope))
 
 

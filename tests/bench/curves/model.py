@@ -96,6 +96,10 @@ def _fit(quantity: str, fitted: Sequence[Metrics]) -> Costs:
     rows = np.array(values) * weights[:, np.newaxis]
     # Of the same size, or the small ones are lost in the solver's tolerance.
     scale = rows.max(axis=0)
+    if np.linalg.matrix_rank(rows / scale) < len(terms):
+        raise TooFewPoints(
+            "the loads do not differ enough; it needs sockets, symbols and processes"
+        )
     found, _ = nnls(rows / scale, used * weights)
     return dict(zip(terms, map(float, found / scale), strict=True))
 

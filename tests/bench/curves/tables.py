@@ -1,5 +1,6 @@
 """The tables that docs/explanation/scaling.md has room for."""
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -119,6 +120,12 @@ def need_table(found: Sequence[Need]) -> str:
     return markdown(["", "processes", "sockets", "memory", "Redis, of a core", "it sends"], rows)
 
 
+def _redis_limit(most: float) -> str:
+    if math.isinf(most):
+        return "What Redis sends to a further process costs it too little to be measured."
+    return f"One Redis with {FULL:.0%} of a core serves {most:,.0f} processes."
+
+
 def model_tables(model: Model, points: Sequence[Point]) -> str:
     parts = ["### The model", cost_table(model)]
     if of_curve(points, CHECK):
@@ -126,6 +133,6 @@ def model_tables(model: Model, points: Sequence[Point]) -> str:
     parts += [
         f"### What is needed (a host has {HOST_CORES} cores, each {FULL:.0%} busy)",
         need_table(needs(model)),
-        f"One Redis with {FULL:.0%} of a core serves {processes_of_a_redis(model):,.0f} processes.",
+        _redis_limit(processes_of_a_redis(model)),
     ]
     return "\n\n".join(parts)
