@@ -96,10 +96,25 @@ def test_every_link_leads_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
+
+
 def test_the_tests_that_pages_name_exist() -> None:
     for page in [*DOCS.rglob("*.md"), *ROOT.glob("*.md")]:
-        for name in re.findall(r"`(tests/[\w/]+\.py)`", page.read_text()):
-            assert (ROOT / name).exists(), f"{page.name} names {name}"
+        for file, name in NAMED_TEST.findall(page.read_text()):
+            assert (ROOT / file).exists(), f"{page.name} names {file}"
+            found = re.search(rf"^(?:async )?def {name}\(", (ROOT / file).read_text(), re.M)
+            assert found or not name, f"{page.name} names {file}::{name}"
+
+
+@pytest.mark.parametrize("page", ["SECURITY.md", "docs/explanation/delivery.md"])
+def test_every_promise_names_a_test_that_holds_it(page: str) -> None:
+    _, _, table = (ROOT / page).read_text().partition("| promise | held by")
+    promises = table.partition("\n\n")[0].splitlines()[2:]
+    assert promises
+    assert [
+        each for each in promises if not re.search(r"`tests/[\w/]*test_", each.split(" | ")[-1])
+    ] == []
 
 
 def test_the_table_of_changes_names_what_exists() -> None:
