@@ -50,8 +50,14 @@ def require(available: object, reason: str) -> None:
 
 def require_program(name: str) -> str:
     """The path of a program, or a skip."""
-    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
-    require(path, f"{name} is not installed")
+    return first_program(name)
+
+
+def first_program(*names: str) -> str:
+    """The path of the first of these programs that is installed, or a skip."""
+    paths = [shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin") for name in names]
+    path = next(filter(None, paths), None)
+    require(path, f"{' or '.join(names)} is not installed")
     assert path is not None
     return path
 

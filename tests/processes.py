@@ -35,11 +35,19 @@ class Valkey:
     TEST_REDIS_SERVER names another compatible program, such as redis-server.
     """
 
-    def __init__(self, directory: Path, *, tcp: bool = False, arguments: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        tcp: bool = False,
+        arguments: tuple[str, ...] = (),
+        program: str | None = None,
+    ):
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.port = free_port() if tcp else 0
         self.arguments = arguments
+        self.program = program or os.environ.get("TEST_REDIS_SERVER") or str(get_binary_path())
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -57,9 +65,8 @@ class Valkey:
             if self.port
             else ["--port", "0", "--unixsocket", str(self.directory / "s")]
         )
-        program = os.environ.get("TEST_REDIS_SERVER") or str(get_binary_path())
         self.process = subprocess.Popen(
-            [program, *where, "--dir", str(self.directory), "--save", "", *self.arguments],
+            [self.program, *where, "--dir", str(self.directory), "--save", "", *self.arguments],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         deadline = time.monotonic() + START_SECONDS

@@ -347,7 +347,7 @@ def _packed(command: Sequence[str | int | bytes]) -> bytes:
 def _tell_away(exc: Exception) -> None:
     if isinstance(exc, NoPermissionError):
         logger.warning(
-            "Redis refuses a subscription (%s): its user lacks rights (docs/how-to/production.md); "
+            "Redis refuses a subscription (%s): its user lacks rights (docs/explanation/redis.md); "
             "sockets stay open, trying again",
             exc,
         )

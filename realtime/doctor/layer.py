@@ -19,7 +19,7 @@ from realtime.streams import Stream
 _SECONDS: Final = 5.0
 _RIGHTS: Final = (
     "Mend what the findings about Redis name; then compare the rights of its user with "
-    "docs/how-to/production.md."
+    "docs/explanation/redis.md."
 )
 _STREAM: Final = Stream("market-data", "DOCTOR")
 

@@ -149,7 +149,7 @@ async def test_a_subscription_that_is_refused_is_asked_for_ever_more_slowly(
         await until(lambda: link._attempt >= 5)
         told = [record.message for record in caplog.records]
         assert len(told) == 1, "one line, however often it is refused"
-        assert "docs/how-to/production.md" in told[0]
+        assert "docs/explanation/redis.md" in told[0]
         control.execute_command("ACL", "SETUSER", "ara", "&asgi__group__market-data.*")
         reader = await asyncio.wait_for(following, PATIENCE)
     assert caplog.records[-1].message == "Redis is back"

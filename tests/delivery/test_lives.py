@@ -1,7 +1,6 @@
 """An epoch ends with the life of its Redis, and the next one goes on with its numbers."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Iterator
 from contextlib import aclosing
@@ -11,15 +10,13 @@ from typing import Any
 import pytest
 
 from realtime.delivery.follow import Lost, subscribe
-from realtime.delivery.history_scripts import Published
 from realtime.delivery.layers import RedisStreamLayer
-from realtime.delivery.publisher import BackendUnavailable
 from realtime.delivery.stream_state import Page
 from realtime.delivery.updates import Update
-from realtime.protocol import Position, market_data_body
+from realtime.protocol import Position
 from realtime.streams import Stream
 from tests.conftest import REDIS
-from tests.delivery.exchange import Make, commands, follow
+from tests.delivery.exchange import Make, commands, follow, prices_of, publish_prices
 from tests.delivery.updates import AAPL
 from tests.delivery.waiting import until
 from tests.patience import PATIENCE
@@ -59,67 +56,15 @@ def restart(server: Valkey, older: dict[Path, bytes] | None = None) -> None:
     server.start()
 
 
-async def publish(
-    layer: RedisStreamLayer, first: int, last: int, stream: Stream = AAPL
-) -> list[Published]:
-    """Numbers as prices, one update each; once Redis takes them again."""
-    answers = []
-    for number in range(first, last + 1):
-        body = market_data_body(stream.symbol, {"price": number})
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                with contextlib.suppress(BackendUnavailable):
-                    answers += await layer.send_updates([(stream, body)])
-                    break
-    return answers
-
-
-class Prices:
-    """A reader that writes down what it got under which number."""
-
-    def __init__(self, epoch: str) -> None:
-        self.epoch = epoch
-        self.got: list[tuple[str, int, int]] = []
-        self.gaps: list[tuple[int, int]] = []
-
-    @property
-    def owner(self) -> object:
-        return self
-
-    @property
-    def prices(self) -> list[int]:
-        return [price for _, _, price in self.got]
-
-    def deliver(self, update: Update) -> None:
-        self.got.append((self.epoch, update.offset, update.data["price"]))
-
-    deliver_snapshot = deliver
-
-    def deliver_gap(self, stream: Stream, first: int, last: int, epoch: str) -> None:
-        self.gaps.append((first, last))
-        self.epoch = epoch
-
-    def deliver_state(self, stream: Stream, text: bytes) -> None:
-        pass
-
-
-async def prices_of(layer: RedisStreamLayer) -> Prices:
-    reader = await follow(layer, AAPL)
-    prices = Prices(reader.at["AAPL"][0])
-    layer.leave(AAPL, reader)
-    layer.join(AAPL, prices)
-    return prices
-
-
 async def test_a_redis_with_all_its_data_goes_on_in_another_epoch(
     pair: tuple[RedisStreamLayer, RedisStreamLayer], own: Valkey
 ) -> None:
     here, there = pair
     reader = await prices_of(here)
-    before = await publish(there, 1, 3)
+    before = await publish_prices(there, 1, 3)
     await until(lambda: len(reader.got) == 3)
     restart(own)
-    after = await publish(there, 4, 5)
+    after = await publish_prices(there, 4, 5)
     await until(lambda: len(reader.got) == 5)
     assert [each.offset for each in (*before, *after)] == [1, 2, 3, 4, 5]
     assert before[0].epoch != after[0].epoch == reader.epoch
@@ -132,14 +77,14 @@ async def test_what_is_published_after_older_data_came_back_reaches_readers(
 ) -> None:
     here, there = pair
     reader = await prices_of(here)
-    await publish(there, 1, 3)
+    await publish_prices(there, 1, 3)
     older = data(own)
-    await publish(there, 4, 8)
+    await publish_prices(there, 4, 8)
     await until(lambda: len(reader.got) == 8)
     restart(own, older)
-    after = await publish(there, 101, 100 + published)
+    after = await publish_prices(there, 101, 100 + published)
     await until(lambda: reader.gaps)
-    after += await publish(there, 201, 201)
+    after += await publish_prices(there, 201, 201)
     await until(lambda: 201 in reader.prices)
     assert reader.prices[8:] == [*range(101, 101 + published), 201]
     assert reader.gaps == [(4, 3)]
@@ -153,13 +98,13 @@ async def test_a_redis_that_went_back_without_dying_is_noticed_as_well(
 ) -> None:
     here, there = pair
     reader = await prices_of(here)
-    await publish(there, 1, 3)
+    await publish_prices(there, 1, 3)
     dumped = {key: commands(own).dump(key) for key in commands(own).keys("asgi:stream*")}
-    await publish(there, 4, 8)
+    await publish_prices(there, 4, 8)
     await until(lambda: len(reader.got) == 8)
     for key, value in dumped.items():
         commands(own).restore(key, 0, value, replace=True)
-    await publish(there, 101, 107)
+    await publish_prices(there, 101, 107)
     await until(lambda: 107 in reader.prices)
     assert reader.prices[8:] == [101, 102, 103, 104, 105, 106, 107]
 
@@ -168,12 +113,12 @@ async def test_who_was_away_meanwhile_gets_what_it_missed_of_both_epochs(
     pair: tuple[RedisStreamLayer, RedisStreamLayer], own: Valkey, make: Make
 ) -> None:
     here, there = pair
-    (first,) = await publish(there, 1, 1)
+    (first,) = await publish_prices(there, 1, 1)
     since = Position(first.epoch, 1)
-    await publish(there, 2, 3)
+    await publish_prices(there, 2, 3)
     for begin in (4, 6, 8):
         restart(own)
-        await publish(there, begin, begin + 1)
+        await publish_prices(there, begin, begin + 1)
     for layer in (here, make(own.url)):
         reader = await follow(layer, AAPL, AAPL=since)
         assert reader.offsets == [2, 3, 4, 5, 6, 7, 8, 9]
@@ -184,11 +129,11 @@ async def test_a_position_behind_the_fork_is_not_recovered(
     pair: tuple[RedisStreamLayer, RedisStreamLayer], own: Valkey
 ) -> None:
     here, there = pair
-    await publish(there, 1, 3)
+    await publish_prices(there, 1, 3)
     older = data(own)
-    (*_, last) = await publish(there, 4, 8)
+    (*_, last) = await publish_prices(there, 4, 8)
     restart(own, older)
-    await publish(there, 101, 109)
+    await publish_prices(there, 101, 109)
     reader = await follow(here, AAPL, AAPL=Position(last.epoch, last.offset))
     assert reader.offsets == []
     assert reader.at["AAPL"] != (last.epoch, last.offset)
@@ -199,9 +144,11 @@ async def test_who_was_there_before_the_first_update_misses_none_of_the_next_lif
 ) -> None:
     here, there = pair
     epoch, offset = (await follow(here, AAPL)).at["AAPL"]
-    await publish(there, 1, 1, Stream("market-data", "MSFT"))  # so that there is something to keep
+    await publish_prices(
+        there, 1, 1, Stream("market-data", "MSFT")
+    )  # so that there is something to keep
     restart(own)
-    await publish(there, 1, 3)
+    await publish_prices(there, 1, 3)
     reader = await follow(make(own.url), AAPL, AAPL=Position(epoch, offset))
     assert reader.offsets == [1, 2, 3]
 
@@ -211,13 +158,13 @@ async def test_a_reader_inside_the_server_sees_no_more_than_the_updates(
 ) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": REDIS, "CONFIG": {"hosts": [own.url]}}}
     there = make(own.url)
-    await publish(there, 1, 1)
+    await publish_prices(there, 1, 1)
     items: list[Update | Lost] = []
     async with aclosing(subscribe([AAPL])) as reading:
         items.append(await anext(reading))
         for begin in (2, 4):
             restart(own)
-            await publish(there, begin, begin + 1)
+            await publish_prices(there, begin, begin + 1)
             items += [await asyncio.wait_for(anext(reading), PATIENCE) for _ in range(2)]
     assert [item.offset for item in items if isinstance(item, Update)] == [1, 2, 3, 4, 5]
     first = items[0]
