@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,12 @@ class Recorder:
     @property
     def ticks(self) -> list[tuple[str, str]]:
         return [(symbol, data["timestamp"]) for symbol, data in self.market]
+
+
+async def come_true(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 (nobody else would set an event)
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -188,6 +194,7 @@ async def test_nothing_new_is_nothing_to_predict(recorder: Recorder) -> None:
             async for tick in replay().ticks(symbols):
                 if tick.backfill:
                     yield tick
+            await come_true(lambda: len(recorder.predictions) >= len(SYMBOLS))
             await asyncio.sleep(0.3)
 
     await runner(recorder, Held(bars={}), predict_every=0.1).run()
@@ -244,10 +251,18 @@ async def test_stop_ends_a_feed_that_loses_a_cancellation(recorder: Recorder) ->
 async def test_prices_that_do_not_suffice_are_told_once(
     recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    feed = replay(bars={"AAPL": bars(20)}, rate=400.0)
-    await runner(recorder, feed, symbols=["AAPL"], predict_every=0.01).run()
-    told = [text for text in caplog.messages if "not enough prices for AAPL" in text]
-    assert len(told) == 1
+    def told() -> list[str]:
+        return [text for text in caplog.messages if "not enough prices for AAPL" in text]
+
+    class Held(Replay):
+        async def ticks(self, symbols: Any, after: Any = None) -> Any:
+            async for tick in replay(bars={"AAPL": bars(20)}).ticks(symbols):
+                yield tick
+            await come_true(told)
+            await asyncio.sleep(0.1)
+
+    await runner(recorder, Held(bars={}), symbols=["AAPL"], predict_every=0.01).run()
+    assert len(told()) == 1
 
 
 async def test_a_feed_that_fails_says_so(recorder: Recorder) -> None:

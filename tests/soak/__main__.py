@@ -83,7 +83,12 @@ async def _settle_alerts(place: Place, inboxes: dict[int, AlertReader]) -> None:
     )
     for user, messages in missing.items():
         account.violated(f"user {user} never had {len(messages)} alerts: {sorted(messages)[:5]}")
+    # An engine sends those of a killed publisher, when it can no longer be about to do so itself.
     stored = await asyncio.to_thread(place.stored_alerts)
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while not all(sent for _, _, sent in stored) and time.monotonic() < deadline:
+        await asyncio.sleep(1)
+        stored = await asyncio.to_thread(place.stored_alerts)
     texts = [(user, message) for user, message, _ in stored]
     for again in {each for each in texts if texts.count(each) > 1}:
         account.violated(f"stored more than once: {again}")
