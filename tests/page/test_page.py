@@ -132,6 +132,7 @@ async def test_a_broken_connection_shows_it_and_recovers_what_was_missed(
     await visit.live()
     newest = visit.page.locator(".alert-message")
     await expect(newest).to_have_text(["during two", "during one", "before"])
+    await card.scroll_into_view_if_needed()  # the tiles of the sockets have lines of advice now
     await expect(card.locator(".price")).to_have_text("123.45")
 
 
