@@ -160,6 +160,32 @@ async def test_json_that_is_written_changes_the_inputs(page: Page) -> None:
     }
 
 
+DESTINATION = """
+from realtime.webhooks.destinations import new_destination
+from tests import personas
+print(new_destination(personas.olga(), "ntfys://ntfy.sh/a-topic").pk)
+"""
+
+
+async def test_the_destinations_of_the_owner_of_a_rule_are_offered(
+    page: Page, live: LiveServer
+) -> None:
+    number = live.shell(DESTINATION).strip()
+    await page.goto("/admin/realtime/alertrule/add/")
+    await expect(page.get_by_text("no e-mail address or chat")).to_be_visible()
+    await page.get_by_label("Symbols").fill("AAPL")
+    await page.locator(".rule-row").get_by_label("Value").fill("1")
+    await page.locator(".field-owner .select2-selection").click()
+    await page.locator(".select2-search__field").fill("olga")
+    await page.get_by_role("option", name=re.compile("olga")).click()
+    await page.get_by_label("ntfy.sh").check()
+    await page.get_by_role("button", name="Save", exact=True).click()
+    await page.locator("#result_list tbody a").first.click()
+    await expect(page.get_by_label("ntfy.sh")).to_be_checked()
+    written = json.loads(await page.locator("#id_definition").input_value())
+    assert written["destinations"] == [int(number)]
+
+
 async def test_what_saving_refuses_is_shown_at_its_row(page: Page) -> None:
     await page.goto("/admin/realtime/alertrule/add/")
     await page.get_by_label("Everybody").check()

@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from realtime.broadcast import broadcast_market_data, send_alert
 from realtime.models import AlertProblem, AlertRule
+from realtime.webhooks.destinations import new_destination
 from tests import personas
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -101,6 +102,20 @@ def test_a_rule_is_tried_before_it_is_saved(olga: Client) -> None:
     assert not AlertRule.objects.exists()
 
 
+def destinations(client: Client, owner: object) -> Any:
+    path = reverse("admin:realtime_alertrule_changelist") + "destinations/"
+    return client.get(path, {"owner": owner})
+
+
+def test_the_destinations_of_one_owner_are_listed(olga: Client) -> None:
+    own = new_destination(personas.olga(), "ntfys://ntfy.sh/a-topic")
+    new_destination(personas.alice(), "ntfys://ntfy.sh/another")
+    assert [each["id"] for each in destinations(olga, personas.olga().pk).json()] == [own.pk]
+    for nobody in ("", "nonsense", "9" * 30, "-1"):
+        answer = destinations(olga, nobody)
+        assert (answer.status_code, answer.json()) == (200, [])
+
+
 @pytest.mark.parametrize("view", ["dry-run/", "preview/"])
 def test_what_is_wrong_with_the_form_is_told_by_field(olga: Client, view: str) -> None:
     answer = ask(olga, view, {**RULE, "cooldown": "soon"})
@@ -118,6 +133,7 @@ def test_rules_are_tried_by_those_who_make_them(
         user.user_permissions.add(Permission.objects.get(codename=f"{permission}_alertrule"))
     client.force_login(user)
     assert ask(client, "preview/", RULE).status_code == status
+    assert destinations(client, user.pk).status_code == status
 
 
 @pytest.mark.parametrize("view", ["dry-run/", "preview/"])

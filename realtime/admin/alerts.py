@@ -224,13 +224,21 @@ class AlertRuleAdmin(GuardedAdmin[AlertRule]):
 
     def get_urls(self) -> list[URLPattern]:
         # Here, not above: it loads the REST framework, which commands and workers do without.
-        from realtime.admin.rule_trial import AdminDryRunView, AdminPreviewView
+        from realtime.admin.rule_trial import (
+            AdminDestinationsView,
+            AdminDryRunView,
+            AdminPreviewView,
+        )
 
         view = self.admin_site.admin_view(self.dry_run_view)
         return [
             *(
-                path(at, self.admin_site.admin_view(tried.as_view(model_admin=self)))
-                for at, tried in (("dry-run/", AdminDryRunView), ("preview/", AdminPreviewView))
+                path(at, self.admin_site.admin_view(asked.as_view(model_admin=self)))
+                for at, asked in (
+                    ("dry-run/", AdminDryRunView),
+                    ("preview/", AdminPreviewView),
+                    ("destinations/", AdminDestinationsView),
+                )
             ),
             path("<path:object_id>/dry-run/", view, name="realtime_alertrule_dry_run"),
             *super().get_urls(),

@@ -1,15 +1,20 @@
-"""The preview and the dry run of what stands in the form of a rule, saved or not."""
+"""What the form of a rule asks for: preview and dry run, and the destinations of its owner."""
 
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.permissions import BasePermission
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
 
 from realtime.admin.base import GuardedAdmin
 from realtime.alerts.rules import Definition
 from realtime.api.alerts import DryRunView, PreviewView, UnsavedRuleView
-from realtime.models import AlertRule
+from realtime.api.destinations import DestinationSerializer
+from realtime.models import AlertRule, Destination
 
 
 class MayMakeRules(BasePermission):
@@ -36,3 +41,20 @@ class AdminDryRunView(_InAdmin, DryRunView):
 
 class AdminPreviewView(_InAdmin, PreviewView):
     """Of the form, as JSON."""
+
+
+class AdminDestinationsView(APIView):
+    """The destinations of one user, `?owner=`, among which those of a rule are chosen."""
+
+    authentication_classes = [SessionAuthentication]
+    permission_classes = [MayMakeRules]
+    renderer_classes = [JSONRenderer]
+    model_admin: GuardedAdmin[AlertRule] | None = None
+
+    def get(self, request: Request) -> Response:
+        owner: Any = request.query_params.get("owner")
+        try:
+            found = list(Destination.objects.filter(owner_id=owner))
+        except (ValueError, OverflowError, ValidationError):  # not a primary key of a user
+            found = []
+        return Response(DestinationSerializer(found, many=True).data)

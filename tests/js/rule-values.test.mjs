@@ -24,12 +24,6 @@ test("symbols are separated by commas or blanks", () => {
   assert.deepEqual(values.symbolsOf("  "), []);
 });
 
-test("ids are numbers, and what is not is left to the server", () => {
-  assert.deepEqual(values.idsOf(" 1, 2;30"), [1, 2, 30]);
-  assert.deepEqual(values.idsOf("1, x"), [1, "x"]);
-  assert.equal(values.idsOf("  "), undefined);
-});
-
 test("an instant is shown in local time and comes back", () => {
   const text = "2030-01-31T12:00:00.000Z";
   assert.equal(values.instantOf(values.localTime(text)), text);

@@ -171,13 +171,48 @@ async def test_what_is_wrong_with_a_rule_is_shown_at_its_field(
     await save.click()
     problem = editor.locator('[data-field="message"] > .problem')
     await expect(problem).to_contain_text("Unknown field 'colour'")
-    await editor.get_by_label("Message", exact=True).fill("")
-    await editor.get_by_label("Send to").fill("99")
-    await save.click()
-    problem = editor.locator('[data-field="destinations"] .problem')
-    await expect(problem).to_contain_text("no such destination")
     await editor.get_by_role("button", name="Cancel").click()
     await expect(visit.page.get_by_role("button", name="New rule")).to_be_focused()
+
+
+async def test_alerts_of_a_rule_are_sent_to_destinations_that_are_ticked(
+    visit: Visit, fed_server: LiveServer, session: str
+) -> None:
+    await arrive(visit, fed_server, session)
+    places = visit.page.locator("[data-destinations]")
+    await places.get_by_label("E-mail address, or URL of a chat").fill("nonsense")
+    await places.get_by_role("button", name="Add").click()
+    await expect(places.locator(".problem")).to_contain_text("neither an e-mail address")
+    await places.get_by_label("E-mail address, or URL of a chat").fill("ntfys://ntfy.sh/topic")
+    await places.get_by_label("Name").fill("Phone")
+    await places.get_by_role("button", name="Add").click()
+    place = places.locator("[data-destination]", has_text="Phone")
+    await expect(place).to_contain_text("chat")
+    await visit.page.get_by_role("button", name="New rule").click()
+    editor = visit.page.locator("[data-rule-editor]")
+    await editor.get_by_label("Name").fill("told")
+    await editor.get_by_label("Symbols").fill("AAPL")
+    await editor.get_by_label("Value", exact=True).fill("1")
+    await editor.get_by_label("Phone (ntfys://ntfy.sh/…)").check()
+    await editor.get_by_role("button", name="Save the rule").click()
+    edit = visit.page.get_by_role("button", name="Edit: told")
+    await edit.click()
+    await expect(editor.get_by_label("Phone (ntfys://ntfy.sh/…)")).to_be_checked()
+    await editor.get_by_role("button", name="Cancel").click()
+
+    await place.get_by_role("button", name="Pause").click()
+    await expect(place).to_contain_text("paused")
+    await place.get_by_role("button", name="Remove").click()
+    await place.get_by_role("button", name="Really remove?").click()
+    await expect(place).to_have_count(0)
+    await edit.click()
+    await expect(editor.get_by_label(re.compile(r"Destination \d+"))).to_be_checked()
+    await editor.get_by_role("button", name="Save the rule").click()
+    problem = editor.locator('[data-field="destinations"] .problem')
+    await expect(problem).to_contain_text("no such destination")
+    await editor.get_by_label(re.compile(r"Destination \d+")).uncheck()
+    await editor.get_by_role("button", name="Save the rule").click()
+    await expect(editor).to_be_hidden()
 
 
 async def test_own_rules_are_paused_changed_and_deleted(

@@ -22,11 +22,13 @@ function enhance(json) {
     },
   });
   const name = document.getElementById("id_name");
+  const owner = document.getElementById("id_owner");
   const whole = (rule) => ({ ...rule, name: name?.value ?? "" });
   const form = new RuleForm({
     named: false,
     preview: (rule) => rest.post("preview/", whole(rule)),
     dryRun: (rule, past) => rest.post("dry-run/", { ...whole(rule), past }),
+    destinations: () => (owner?.value ? rest.get("destinations/", { owner: owner.value }) : []),
     changed: (rule) => {
       json.value = JSON.stringify(rule, null, 2);
     },
@@ -44,6 +46,8 @@ function enhance(json) {
   details.append(json);
   json.addEventListener("input", read);
   read();
+  // By jQuery, since the window in which an owner is chosen tells nobody else.
+  if (owner !== null) globalThis.django.jQuery(owner).on("change", () => form.showDestinations());
   showProblems(form, json.closest(".form-row, .field-definition"));
 }
 

@@ -9,6 +9,7 @@ import { ConnectPanel } from "./connect-panel.js";
 import { ConnectionNotice } from "./connection-notice.js";
 import { ConnectionsPanel } from "./connections-panel.js";
 import { CredentialPanel } from "./credential-panel.js";
+import { DestinationPanel } from "./destination-panel.js";
 import { PageCredential } from "./page-credential.js";
 import { PredictionRequests } from "./prediction-requests.js";
 import { Rest } from "./rest.js";
@@ -71,6 +72,7 @@ const panels = [
   new CredentialPanel(find(".credential"), page),
   new AlertPanel(find(".alerts"), page),
   rules,
+  new DestinationPanel(find("[data-destinations]"), page),
   chart,
   new ConnectPanel(find("[data-connect]"), page),
   new StatusPanel(find("[data-going-on]"), page),

@@ -32,6 +32,18 @@ export class Rest {
     return this.#send("GET", text ? `${path}?${text}` : path);
   }
 
+  /** The results of all pages of a list. */
+  async all(path) {
+    const found = [];
+    let cursor;
+    do {
+      const { results, next } = await this.get(path, { cursor });
+      found.push(...results);
+      cursor = next ? new URL(next, location.href).searchParams.get("cursor") : null;
+    } while (cursor);
+    return found;
+  }
+
   post(path, body) {
     return this.#send("POST", path, body);
   }

@@ -21,6 +21,7 @@ export class RuleEditor {
     this.#form = new RuleForm({
       preview: (rule) => rest.post("alert-rules/preview", { ...rule, for_symbol: this.#example(rule) }),
       dryRun: (rule, past) => rest.post("alert-rules/dry-run", { ...rule, past }),
+      destinations: () => rest.all("destinations"),
     });
     this.#part("[data-form]").append(this.#form.element);
     this.#part("form").addEventListener("submit", (event) => {

@@ -5,11 +5,12 @@
 import { fromTemplate } from "./dom.js";
 import { sentence } from "./format.js";
 import { RuleHours } from "./rule-hours.js";
+import { RuleDestinations } from "./rule-destinations.js";
 import { inputsOf } from "./rule-inputs.js";
 import { RulePreview } from "./rule-preview.js";
 import { RuleRows } from "./rule-rows.js";
 import { RuleTrial } from "./rule-trial.js";
-import { byField, expanded, idsOf, instantOf, localTime, symbolsOf } from "./rule-values.js";
+import { byField, expanded, instantOf, localTime, symbolsOf } from "./rule-values.js";
 
 // Of a field; the rows of conditions show their own problems.
 const OWN_CONTROLS =
@@ -21,12 +22,14 @@ export class RuleForm {
   #changed;
   #rows;
   #hours;
+  #destinations;
   #preview;
   #trial;
 
-  /** `preview(rule)` and `dryRun(rule, past)` ask the server, and reject with `problems`, see rest.js.
+  /** `preview(rule)` and `dryRun(rule, past)` ask the server, and reject with `problems`, see rest.js;
+   * `destinations()` resolves with those of the rule's owner.
    * `changed(rule)` is called after every edit. `named`: the name of a rule is part of the form. */
-  constructor({ preview, dryRun, changed = () => {}, named = true }) {
+  constructor({ preview, dryRun, destinations, changed = () => {}, named = true }) {
     this.#changed = changed;
     const part = (selector) => this.element.querySelector(selector);
     this.#rows = new RuleRows(part("[data-rows]"), () => {
@@ -35,6 +38,10 @@ export class RuleForm {
     });
     this.#hours = new RuleHours(part('[data-field="active_hours"]'), (hours) => {
       this.#set({ active_hours: hours });
+    });
+    this.#destinations = new RuleDestinations(part('[data-field="destinations"]'), {
+      ask: destinations,
+      changed: (ids) => this.#set({ destinations: ids }),
     });
     this.#preview = new RulePreview(part('[data-field="message"]'), {
       ask: () => (this.#isComplete ? preview(this.rule) : null),
@@ -60,12 +67,18 @@ export class RuleForm {
     this.#rule = expanded(rule);
     this.#rows.show(this.#rule.match, listOf(this.#rule.conditions));
     this.#hours.show(this.#rule.active_hours);
+    this.showDestinations();
     for (const { input, read } of this.#inputs()) input.value = read(this.#rule);
     this.#input("once").checked = this.#rule.once === true;
     this.#showDurations();
     this.#trial.clear();
     this.clearProblems();
     this.#preview.ask();
+  }
+
+  /** Those of the owner, who may have become another one. */
+  showDestinations() {
+    this.#destinations.show(this.#rule.destinations);
   }
 
   get #isComplete() {
@@ -121,11 +134,6 @@ export class RuleForm {
         input: this.#input("symbols"),
         read: ({ symbols }) => listOf(symbols).join(", "),
         write: (value) => ({ symbols: symbolsOf(value) }),
-      },
-      {
-        input: this.#input("destinations"),
-        read: ({ destinations }) => listOf(destinations).join(", "),
-        write: (value) => ({ destinations: idsOf(value) }),
       },
       {
         input: this.#input("severity"),

@@ -40,7 +40,7 @@ export class RulePanel {
     this.#explain("");
     this.#rules.clear();
     try {
-      const rules = isUser ? await this.#read() : [];
+      const rules = isUser ? await this.#page.rest.all("alert-rules") : [];
       if (load !== this.#loads) return;
       for (const rule of rules) this.#rules.set(rule.id, rule);
     } catch (error) {
@@ -49,17 +49,6 @@ export class RulePanel {
       this.#explain(error.message);
     }
     this.#draw();
-  }
-
-  async #read() {
-    const found = [];
-    let cursor;
-    do {
-      const { results, next } = await this.#page.rest.get("alert-rules", { cursor });
-      found.push(...results);
-      cursor = next ? new URL(next, location.href).searchParams.get("cursor") : null;
-    } while (cursor);
-    return found;
   }
 
   #saved(rule) {

@@ -23,12 +23,6 @@ export function symbolsOf(text) {
   return text.split(/[\s,;]+/).filter(Boolean).map((symbol) => symbol.toUpperCase());
 }
 
-/** `1, 2` -> [1, 2], undefined for nothing; what is not a number stays for the server to refuse. */
-export function idsOf(text) {
-  const ids = text.split(/[\s,;]+/).filter(Boolean);
-  return ids.length === 0 ? undefined : ids.map((id) => (/^\d+$/.test(id) ? Number(id) : id));
-}
-
 /** An instant as an input of the kind `datetime-local` has it, in the zone of this browser. */
 export function localTime(text) {
   const moment = new Date(text ?? NaN);
