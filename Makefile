@@ -20,7 +20,7 @@ help:
 	@echo "make dist   build the wheel and the sdist in var/dist, and check them"
 	@echo "make bench  compare this project with others in about ten minutes (a short look: ARGS=--quick)"
 	@echo "            or measure how its costs grow (ARGS=curves; what it can do: ARGS='curves --help')"
-	@echo "make soak   run everything for ten minutes while its servers fail (shorter: ARGS='--minutes 2')"
+	@echo "make soak   run everything for twenty minutes while its servers fail (shorter: ARGS='--minutes 3')"
 	@echo "make fuzz   send random requests to every operation of the REST API, and random bytes to a server (more: ARGS=200)"
 	@echo "make rolling  restart two servers behind nginx while updates go on, and count these at each client"
 	@echo "make lock   write requirements.lock and requirements-dev.lock with uv (newer packages: ARGS=--upgrade)"

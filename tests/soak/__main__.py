@@ -1,4 +1,4 @@
-"""`python -m tests.soak --minutes 10 --seed 1`: exits with 1 if anything was lost or hung."""
+"""`python -m tests.soak --minutes 20 --seed 1`: exits with 1 if anything was lost or hung."""
 
 import argparse
 import asyncio
@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.soak.account import Account
 from tests.soak.crowd import AlertReader, Crowd, until_none
 from tests.soak.faults import FAULTS
+from tests.soak.memory import Memory
 from tests.soak.place import SYMBOLS, Place
 
 # Seconds in which everything has to be where it belongs, once nothing fails any more.
@@ -36,7 +37,9 @@ async def soak(
         inboxes = {
             user: AlertReader(urls, key) for user, key in zip(place.users, place.keys, strict=True)
         }
+        memory = Memory(account, place.processes)
         tasks = [asyncio.create_task(inbox.run()) for inbox in inboxes.values()]
+        tasks.append(asyncio.create_task(memory.watch()))
         await place.start_publisher()
         try:
             await crowd.come()
@@ -49,9 +52,9 @@ async def soak(
             await _settle_alerts(place, inboxes)
             for task in tasks:
                 if task.done() and task.exception() is not None:
-                    account.violated(f"a client for alerts gave up: {task.exception()!r}")
+                    account.violated(f"a task gave up: {task.exception()!r}")
             await asyncio.to_thread(place.background.stop)
-            _tell(account, crowd, seconds)
+            _tell(account, crowd, memory, seconds)
         finally:
             for task in tasks:
                 task.cancel()
@@ -97,9 +100,10 @@ async def _settle_alerts(place: Place, inboxes: dict[int, AlertReader]) -> None:
         account.violated(f"stored and not sent: {unsent[:5]}")
 
 
-def _tell(account: Account, crowd: Crowd, seconds: float) -> None:
+def _tell(account: Account, crowd: Crowd, memory: Memory, seconds: float) -> None:
     checkers = [reader.checker for reader in crowd.readers]
     stops = ", ".join(f"{name} {took:.1f} s" for name, took in account.slowest.items())
+    grown = ", ".join(f"{name} {size:.0f} MiB" for name, size in memory.growth.items())
     print(
         f"{seconds / 60:.1f} minutes, {sum(account.faults.values())} faults\n"
         f"{account.confirmed} updates confirmed, {account.failed} refused\n"
@@ -109,14 +113,15 @@ def _tell(account: Account, crowd: Crowd, seconds: float) -> None:
         f"{sum(len(checker.told_lost) for checker in checkers)} told lost\n"
         f"{sum(map(len, account.alerts.values()))} alerts stored and sent, "
         f"{account.unstored} not stored, {len(account.crossings)} of rules\n"
-        f"slowest end after SIGTERM: {stops}",
+        f"slowest end after SIGTERM: {stops}\n"
+        f"most growth of a process after its first half minute: {grown or 'none lived so long'}",
         flush=True,
     )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faults", default=",".join(FAULTS), help="some of %(default)s")

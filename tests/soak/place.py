@@ -128,6 +128,16 @@ class Place:
     def shell(self, code: str) -> str:
         return manage(self.directory, "shell", "-v0", "-c", code, **self.variables).stdout
 
+    def processes(self) -> list[tuple[str, int]]:
+        """Name and pid of those whose memory counts."""
+        running = [("web", web.process) for web in self.webs]
+        running += [
+            (program.name, program.process)
+            for program in (self.background, self.engine)
+            if program.process is not None
+        ]
+        return [(name, process.pid) for name, process in running if process.poll() is None]
+
     def stored_alerts(self) -> list[list[Any]]:
         found: list[list[Any]] = json.loads(self.shell(_STORED))
         return found

@@ -7,10 +7,20 @@ import time
 import django
 
 PAUSE = 0.025
+# Now and then so many updates at once, more than the outbox of a reader of all of them holds.
+BURST = 1_000
+TURNS_BETWEEN_BURSTS = 400
+PADDING = "x" * 1_200
 
 
 def publish_for_ever(symbols: list[str], users: list[int], start: int) -> None:
-    from realtime.broadcast import PublishFailed, broadcast_market_data, send_alert
+    from realtime.broadcast import (
+        PublishFailed,
+        broadcast_many,
+        broadcast_market_data,
+        market_data_update,
+        send_alert,
+    )
 
     numbers = iter(range(start, sys.maxsize))
     low_confirmed = False
@@ -25,7 +35,24 @@ def publish_for_ever(symbols: list[str], users: list[int], start: int) -> None:
         say("update", symbol, sent.epoch, sent.offset, number)
         return True
 
+    def burst() -> None:
+        named = [(symbols[at % len(symbols)], next(numbers)) for at in range(BURST)]
+        updates = [
+            market_data_update(symbol, {"number": number, "text": PADDING})
+            for symbol, number in named
+        ]
+        try:
+            sent = broadcast_many(updates)
+        except PublishFailed as exc:
+            for at in set(range(BURST)) - set(exc.published):
+                say("failed", named[at][0])
+            return
+        for (symbol, number), each in zip(named, sent, strict=True):
+            say("update", symbol, each.epoch, each.offset, number)
+
     for turn, number in enumerate(numbers):
+        if turn % TURNS_BETWEEN_BURSTS == TURNS_BETWEEN_BURSTS // 2:
+            burst()
         market(symbols[turn % len(symbols)], price=number % 100)
         if turn % 40 == 0:
             user = users[turn // 40 % len(users)]
