@@ -127,7 +127,7 @@ def parse_rule(raw: object) -> Definition:
 # Short forms -------------------------------------------------------------------
 
 # {"symbol": "AAPL", "condition": "above", "value": 150} is a whole rule.
-_OF_CONDITION: Final = {name for kind in get_args(Leaf) for name in kind.__struct_fields__} - {
+OF_CONDITION: Final = {name for kind in get_args(Leaf) for name in kind.__struct_fields__} - {
     "rearm"  # may stand beside `conditions`, too
 }
 
@@ -160,7 +160,7 @@ def _single(rule: dict[str, object]) -> object:
     node: dict[str, object] = {"type": condition}
     if "threshold" in rule:
         node["value"] = rule.pop("threshold")
-    node.update({name: rule.pop(name) for name in _OF_CONDITION if name in rule})
+    node.update({name: rule.pop(name) for name in OF_CONDITION if name in rule})
     return node
 
 

@@ -23,6 +23,7 @@ from realtime.alerts.rule_editing import (
     fill,
     save_rule,
 )
+from realtime.alerts.rule_problems import problems_of
 from realtime.alerts.rules import Definition, InvalidRule, parse_rule
 from realtime.api.authentication import HasScope, identity_of
 from realtime.api.base import ApiView, Pages, QuerySerializer, Unavailable
@@ -298,7 +299,7 @@ class PreviewView(UnsavedRuleView):
 
 
 def _definition(raw: object, request: Request) -> Definition:
-    """A rule that this user may have; raises ValidationError with the field."""
+    """A rule that this user may have; raises ValidationError with all fields that are wrong."""
     return _parsed(raw, lambda definition: check_allowed(definition, identity_of(request)))
 
 
@@ -307,6 +308,10 @@ def _parsed(raw: object, check: Callable[[Definition], None]) -> Definition:
         raw = {name: value for name, value in raw.items() if name not in READ_ONLY}
     try:
         definition = parse_rule(raw)
+    except InvalidRule as exc:
+        problems = {field or "rule": [reason] for field, reason in problems_of(raw).items()}
+        raise ValidationError(problems) from exc
+    try:
         check(definition)
     except InvalidRule as exc:
         raise ValidationError({exc.field or "rule": [exc.reason]}) from exc

@@ -77,6 +77,8 @@ def test_a_bad_rule_is_refused_with_its_field(alice: Api) -> None:
     answer = alice("POST", RULES, {**RULE, "conditions": [{"type": "above", "value": "x"}]})
     assert answer.status_code == 400
     assert list(answer.json()) == ["conditions[0].value"]
+    both = alice("POST", RULES, {**RULE, "severity": "loud", "conditions": []}).json()
+    assert sorted(both) == ["conditions", "severity"]
     assert alice("POST", RULES, []).status_code == 400
 
 
