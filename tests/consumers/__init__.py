@@ -1,10 +1,13 @@
 """The three endpoints through the whole ASGI application. These are what their tests share."""
 
+import asyncio
 from typing import Any
 
-from realtime.broadcast import abroadcast_market_data
+from realtime.broadcast import Publication, abroadcast_market_data, asend_alert
+from realtime.delivery.layers import current_layer
 from tests.checker import Checker
 from tests.clients import Open
+from tests.patience import PATIENCE
 from tests.wire import Message
 
 
@@ -14,7 +17,27 @@ def bearer(token: str) -> list[tuple[bytes, bytes]]:
 
 async def publish(symbol: str, *prices: float) -> None:
     for price in prices:
-        await abroadcast_market_data(symbol, {"price": price})
+        await _read_here(await abroadcast_market_data(symbol, {"price": price}))
+
+
+async def publish_alert(data: dict[str, Any], *, user_id: Any = None) -> Publication:
+    sent = await asend_alert(data, user_id=user_id)
+    await _read_here(sent)
+    return sent
+
+
+async def _read_here(sent: Publication) -> None:
+    """Wait until this process has read an update of a stream that it follows.
+
+    Published is not yet read: a client that comes in between is sent the update live, not replayed.
+    """
+    layer, group = current_layer(), sent.stream.group
+    if layer is None or sent.offset is None:
+        return
+    streams = layer.local.fanout.streams
+    async with asyncio.timeout(PATIENCE):
+        while group in streams and streams[group].offset < sent.offset:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
 
 
 def price(message: Message) -> float:

@@ -3,10 +3,9 @@
 from types import SimpleNamespace
 from typing import Any
 
-from realtime.broadcast import asend_alert
 from tests.checker import Checker
 from tests.clients import Open
-from tests.consumers import bearer
+from tests.consumers import bearer, publish_alert
 
 
 async def test_an_alert_for_everybody_reaches_everybody(
@@ -16,7 +15,7 @@ async def test_an_alert_for_everybody_reaches_everybody(
     alice = await connect(f"/ws/alerts?token={people.token}")
     bob = await connect(f"/ws/alerts?token={people.key}")
     data = {"type": "price_alert", "symbol": "AAPL", "message": "x", "severity": "high"}
-    await asend_alert(data)
+    await publish_alert(data)
     alerts = [await client.next() for client in (anonymous, alice, bob)]
     for alert in alerts:
         assert (alert["type"], alert["data"], alert["audience"]) == ("alert", data, "all")
@@ -29,11 +28,11 @@ async def test_an_alert_for_a_user_reaches_all_of_that_users_sockets_alone(
 ) -> None:
     others = [await connect("/ws/alerts"), await connect(f"/ws/alerts?token={people.key}")]
     alices = [await connect(f"/ws/alerts?token={people.token}") for _ in range(2)]
-    await asend_alert({"message": "for Alice"}, user_id=people.alice.pk)
+    await publish_alert({"message": "for Alice"}, user_id=people.alice.pk)
     for client in alices:
         alert = await client.next()
         assert (alert["audience"], alert["offset"]) == ("user", 1)
-    await asend_alert({"message": "for all"})
+    await publish_alert({"message": "for all"})
     for client in (*others, *alices):
         assert (await client.next())["data"] == {"message": "for all"}
 
@@ -44,7 +43,7 @@ async def test_configured_alerts_are_those_severe_enough(each_layer: str, connec
     assert answer["type"] == "alerts_configured"
     assert answer["config"] == {"min_severity": "high"}
     for severity in ("low", "medium", "high", "critical"):
-        await asend_alert({"severity": severity})
+        await publish_alert({"severity": severity})
     alerts = [await client.next(), await client.next()]
     assert [alert["data"]["severity"] for alert in alerts] == ["high", "critical"]
 
@@ -53,7 +52,7 @@ async def test_configured_alerts_are_those_of_the_symbols(each_layer: str, conne
     client = await connect("/ws/alerts")
     await client.ask("configure_alerts", config={"symbols": ["aapl"]})
     for symbol in ("MSFT", "AAPL"):
-        await asend_alert({"symbol": symbol})
+        await publish_alert({"symbol": symbol})
     assert (await client.next())["data"] == {"symbol": "AAPL"}
 
 
@@ -63,7 +62,7 @@ async def test_an_empty_configuration_brings_every_alert_again(
     client = await connect("/ws/alerts")
     await client.ask("configure_alerts", config={"min_severity": "critical"})
     await client.ask("configure_alerts", config={})
-    await asend_alert({"severity": "low"})
+    await publish_alert({"severity": "low"})
     assert (await client.next())["data"] == {"severity": "low"}
 
 
@@ -71,8 +70,8 @@ async def test_filtered_alerts_are_no_gap(each_layer: str, connect: Open) -> Non
     """An offset that a filter passed over must not look like a loss to the client."""
     client = await connect("/ws/alerts")
     await client.ask("configure_alerts", config={"min_severity": "high"})
-    await asend_alert({"severity": "low"})
-    await asend_alert({"severity": "high"})
+    await publish_alert({"severity": "low"})
+    await publish_alert({"severity": "high"})
     alert = await client.next()
     assert (alert["offset"], alert.get("filtered")) == (2, 1)
 
@@ -85,11 +84,11 @@ async def test_what_was_filtered_before_another_configuration_is_no_gap_either(
     low = {"severity": "low", "message": "unwanted, but for the last"}
     for severity in ("high", "medium"):
         await client.ask("configure_alerts", config={"min_severity": severity})
-        await asend_alert(low)
+        await publish_alert(low)
         # Published is not yet read by the server: the next configuration must not meet it.
         await witness.next()
     await client.ask("configure_alerts", config={})
-    await asend_alert(low)
+    await publish_alert(low)
     alert = await client.next()
     assert (alert["offset"], alert["filtered"]) == (3, 2)
 
@@ -100,10 +99,10 @@ async def test_missed_alerts_are_replayed(
     client = await connect("/ws/alerts", headers=bearer(people.token))
     checker = Checker()
     checker.feed(client.seen[0])
-    await asend_alert({"message": "one"})
+    await publish_alert({"message": "one"})
     checker.feed(await client.next())
     await client.leave()
-    await asend_alert({"message": "two"})
+    await publish_alert({"message": "two"})
     client = await connect("/ws/alerts")
     answer = await client.ask("subscribe", symbols=["all"], since={"all": checker.since()["all"]})
     assert answer["streams"]["all"]["recovered"] is True
@@ -121,11 +120,11 @@ async def test_missed_alerts_of_a_user_are_replayed_without_an_inbox_too(
     client = await connect("/ws/alerts", headers=bearer(people.token))
     checker = Checker()
     checker.feed(client.seen[0])
-    await asend_alert({"message": "one"})
+    await publish_alert({"message": "one"})
     checker.feed(await client.next())
     await client.leave()
-    await asend_alert({"message": "two"})
-    await asend_alert({"message": "for Alice"}, user_id=people.alice.pk)
+    await publish_alert({"message": "two"})
+    await publish_alert({"message": "for Alice"}, user_id=people.alice.pk)
     client = await connect("/ws/alerts", headers=bearer(people.token))
     answer = await client.ask("subscribe", symbols=["all", "user"], since=checker.since())
     assert [answer["streams"][name]["recovered"] for name in ("all", "user")] == [True, True]
@@ -140,7 +139,7 @@ async def test_missed_alerts_of_a_user_are_replayed_without_an_inbox_too(
 
 
 async def test_an_old_alert_is_no_snapshot(each_layer: str, connect: Open) -> None:
-    await asend_alert({"message": "old"})
+    await publish_alert({"message": "old"})
     client = await connect("/ws/alerts")
     assert client.seen[0]["streams"]["all"]["offset"] == 1
     await client.assert_quiet()

@@ -10,13 +10,12 @@ from asgiref.sync import sync_to_async
 from rest_framework_simplejwt.tokens import AccessToken
 
 from realtime.access.revocation import key_changed
-from realtime.broadcast import asend_alert
 from realtime.conf import conf
 from realtime.session import credential
 from tests import personas
 from tests.clients import Open, wait_for
 from tests.conftest import REDIS
-from tests.consumers import bearer, price, publish
+from tests.consumers import bearer, price, publish, publish_alert
 from tests.patience import scaled
 from tests.processes import free_port
 
@@ -161,7 +160,7 @@ async def test_an_anonymous_socket_can_become_alices(
     answer = await client.ask("auth", token=people.token)
     assert answer["type"] == "authenticated"
     assert (await client.ask("status"))["credential"]["kind"] == "jwt"
-    await asend_alert({"message": "for Alice"}, user_id=people.alice.pk)
+    await publish_alert({"message": "for Alice"}, user_id=people.alice.pk)
     assert (await client.until("alert"))["audience"] == "user"
 
 

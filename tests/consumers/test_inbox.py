@@ -18,7 +18,7 @@ from realtime.models import Alert, AlertAcknowledgement, WebhookDelivery, Webhoo
 from tests import personas
 from tests.clients import Open
 from tests.conftest import REDIS
-from tests.consumers import bearer
+from tests.consumers import bearer, publish_alert
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -36,9 +36,9 @@ async def read(client: Any) -> list[dict[str, Any]]:
 async def test_who_was_away_gets_the_alerts_oldest_first(
     each_layer: str, connect: Open, people: SimpleNamespace
 ) -> None:
-    await asend_alert({"message": "for Alice"}, user_id=people.alice.pk)
-    await asend_alert({"message": "for all"})
-    await asend_alert({"message": "for Bob"}, user_id=people.key_row.owner_id)
+    await publish_alert({"message": "for Alice"}, user_id=people.alice.pk)
+    await publish_alert({"message": "for all"})
+    await publish_alert({"message": "for Bob"}, user_id=people.key_row.owner_id)
     alerts = await read(await connect("/ws/alerts", headers=bearer(people.token)))
     assert texts(alerts) == ["for Alice", "for all"]
     assert [alert["audience"] for alert in alerts] == ["user", "all"]
@@ -49,7 +49,7 @@ async def test_acknowledged_alerts_do_not_come_again(
     each_layer: str, connect: Open, people: SimpleNamespace
 ) -> None:
     for message in ("one", "two"):
-        await asend_alert({"message": message}, user_id=people.alice.pk)
+        await publish_alert({"message": message}, user_id=people.alice.pk)
     client = await connect("/ws/alerts", headers=bearer(people.token))
     first = (await read(client))[0]["id"]
     answer = await client.ask("ack", ids=[first, first, "unknown", 7, "\x00"])
@@ -61,7 +61,7 @@ async def test_acknowledged_alerts_do_not_come_again(
 async def test_who_acknowledges_an_alert_for_everybody_does_it_alone(
     each_layer: str, connect: Open, people: SimpleNamespace
 ) -> None:
-    await asend_alert({"message": "for all"})
+    await publish_alert({"message": "for all"})
     alice = await connect("/ws/alerts", headers=bearer(people.token))
     await alice.ask("ack", ids=[(await read(alice))[0]["id"]])
     bob = await connect(f"/ws/alerts?token={people.key}")
@@ -71,7 +71,7 @@ async def test_who_acknowledges_an_alert_for_everybody_does_it_alone(
 async def test_nobody_acknowledges_the_alerts_of_another_user(
     each_layer: str, connect: Open, people: SimpleNamespace
 ) -> None:
-    await asend_alert({"message": "for Alice"}, user_id=people.alice.pk)
+    await publish_alert({"message": "for Alice"}, user_id=people.alice.pk)
     uid = (await Alert.objects.aget()).uid
     bob = await connect(f"/ws/alerts?token={people.key}")
     assert (await bob.ask("ack", ids=[uid]))["ids"] == []
@@ -81,7 +81,7 @@ async def test_nobody_acknowledges_the_alerts_of_another_user(
 async def test_an_anonymous_socket_has_no_inbox(
     each_layer: str, connect: Open, people: SimpleNamespace
 ) -> None:
-    await asend_alert({"message": "for all"})
+    await publish_alert({"message": "for all"})
     client = await connect("/ws/alerts")
     await client.assert_quiet()
     assert (await client.ask("ack", ids=["x"]))["code"] == "auth_required"
@@ -90,9 +90,9 @@ async def test_an_anonymous_socket_has_no_inbox(
 async def test_auth_on_an_open_socket_brings_the_inbox(
     each_layer: str, connect: Open, people: SimpleNamespace
 ) -> None:
-    await asend_alert({"message": "before"}, user_id=people.alice.pk)
+    await publish_alert({"message": "before"}, user_id=people.alice.pk)
     client = await connect("/ws/alerts")
-    await asend_alert({"message": "for all"})
+    await publish_alert({"message": "for all"})
     await client.ask("auth", token=people.token)
     await client.until("alert", replayed=True)
     assert sorted(texts(await read(client))) == ["before", "for all"]
@@ -123,7 +123,7 @@ async def test_large_alerts_are_replayed_as_far_as_the_outbox_holds_them(
 async def test_alerts_from_before_a_user_joined_are_not_that_users(
     each_layer: str, connect: Open, people: SimpleNamespace
 ) -> None:
-    await asend_alert({"message": "long ago"})
+    await publish_alert({"message": "long ago"})
     carol = await database_sync_to_async(personas._user)("carol")
     client = await connect("/ws/alerts", headers=bearer(personas.token(carol)))
     await client.assert_quiet()
@@ -136,11 +136,11 @@ async def test_no_alert_is_shown_twice_to_one_socket(
     since = {name: dict(info) for name, info in client.seen[0]["streams"].items()}
     await client.leave()
     for message in ("one", "two"):
-        await asend_alert({"message": message}, user_id=people.alice.pk)
+        await publish_alert({"message": message}, user_id=people.alice.pk)
     client = await connect("/ws/alerts", headers=bearer(people.token))
     answer = await client.ask("subscribe", symbols=["user"], since={"user": since["user"]})
     assert answer["streams"]["user"]["recovered"] is True
-    await asend_alert({"message": "three"}, user_id=people.alice.pk)
+    await publish_alert({"message": "three"}, user_id=people.alice.pk)
     await client.until("alert", audience="user")
     alerts = await read(client)
     assert texts(alerts) == ["one", "two", "three"]
@@ -151,7 +151,7 @@ async def test_an_alert_with_a_character_that_no_database_takes_is_stored_withou
     each_layer: str, people: SimpleNamespace
 ) -> None:
     message = "a\0b \\u0000"
-    assert (await asend_alert({"message": message, "more": [{"\0": "\0"}]})).stored is True
+    assert (await publish_alert({"message": message, "more": [{"\0": "\0"}]})).stored is True
     data = (await Alert.objects.aget()).data
     assert data == {"message": "a\ufffdb \\u0000", "more": [{"\ufffd": "\ufffd"}]}
 
@@ -159,13 +159,13 @@ async def test_an_alert_with_a_character_that_no_database_takes_is_stored_withou
 async def test_an_alert_for_nobody_known_is_sent_and_not_stored(
     each_layer: str, people: SimpleNamespace
 ) -> None:
-    publication = await asend_alert({"message": "to a ghost"}, user_id=10_000_000)
+    publication = await publish_alert({"message": "to a ghost"}, user_id=10_000_000)
     assert (publication.offset, publication.stored) == (1, False)
     assert not await Alert.objects.aexists()
 
 
 async def test_old_alerts_are_deleted(people: SimpleNamespace, settings: Any) -> None:
-    await asend_alert({"message": "old"})
+    await publish_alert({"message": "old"})
     assert await database_sync_to_async(inbox.prune)() == 0
     settings.REALTIME_ALERT_DAYS = 0
     assert await database_sync_to_async(inbox.prune)() == 1
@@ -193,7 +193,7 @@ async def test_an_alert_that_cannot_be_stored_is_sent_all_the_same(
 ) -> None:
     settings.REALTIME_ALERT_STORE = "realtime.alerts.inbox.nothing"
     client = await connect("/ws/alerts")
-    publication = await asend_alert({"message": "hello"})
+    publication = await publish_alert({"message": "hello"})
     assert publication.stored is False
     assert (await client.next())["data"] == {"message": "hello"}
     assert "were sent but not stored" in caplog.text

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from channels.layers import get_channel_layer
 
-from realtime.broadcast import abroadcast_many, asend_alert, market_data_update
+from realtime.broadcast import abroadcast_many, market_data_update
 from realtime.streams import Stream
 from tests.checker import Checker
 from tests.clients import Open
-from tests.consumers import position_after, price, publish
+from tests.consumers import position_after, price, publish, publish_alert
 from tests.wire import Message
 
 
@@ -47,7 +47,7 @@ async def test_a_position_in_the_url_of_alerts_is_one_of_all(
 ) -> None:
     since = (await connect("/ws/alerts")).seen[0]["streams"]["all"]
     for n in range(3):
-        await asend_alert({"n": n})
+        await publish_alert({"n": n})
     for credential in ("", f"&token={people.token}"):
         client = await connect(f"/ws/alerts?epoch={since['epoch']}&offset=1{credential}")
         assert client.seen[0]["streams"]["all"]["replayed"] == 2
