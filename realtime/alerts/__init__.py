@@ -1,8 +1,8 @@
 """Alert rules, from a definition to the alert in an inbox.
 
 - `conditions`: what a rule can ask about a symbol. `messages`: its text.
-- `rules`: the definition, checked. `rule_editing`: rules in the database. `rights`: what they may
-  read.
+- `rules`: the definition, checked. `rule_problems`: all that is wrong with one. `rule_editing`:
+  rules in the database. `rights`: what they may read.
 - `evaluator`: all rules on one symbol, as a state machine. `rule_state`: one rule in it.
 - `watches`: the numbers of a symbol. `levels`: which conditions a new number touches.
 - `engine`: follows the streams, evaluates, stores and sends. `engines`: the engines that are alive.
