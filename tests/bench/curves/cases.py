@@ -140,7 +140,7 @@ async def deliver(load: Load, place: Place, scope: Scope) -> Metrics:
         await current.warm_up(names[:1])
         paths = [kind.path([name]) for name in names]
         costs = await current.connect(load.sockets, names[:1], paths=paths)
-        rss, programs = current.usage().rss, len(current.running.process.pids())
+        rss = current.usage().rss
         with _redis_bytes(current) as redis_bytes:
             metrics = await measure(
                 current, names, load.rounds, scope.seconds, per_socket=1, at_once=load.at_once
@@ -148,7 +148,7 @@ async def deliver(load: Load, place: Place, scope: Scope) -> Metrics:
     return {
         **costs, **metrics, **_rates(load, metrics), **redis_bytes,
         "rss_mib": rss / 2**20, "sockets": load.sockets,
-        "processes": load.processes, "programs": programs,
+        "processes": load.processes, "supervisors": float(load.processes > 1),
     }  # fmt: skip
 
 

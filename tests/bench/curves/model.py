@@ -33,7 +33,8 @@ TERMS: Final[Mapping[str, Mapping[str, Term]]] = {
         "update, for each process": lambda m: m["updates"] * m["processes"],
     },
     "rss_mib": {
-        "process": lambda m: m["programs"],
+        "process": lambda m: m["processes"],
+        "supervisor of several": lambda m: m["supervisors"],
         "socket": lambda m: m["sockets"],
     },
 }
@@ -96,7 +97,7 @@ def _fit(quantity: str, fitted: Sequence[Metrics]) -> Costs:
     rows = np.array(values) * weights[:, np.newaxis]
     # Of the same size, or the small ones are lost in the solver's tolerance.
     scale = rows.max(axis=0)
-    if np.linalg.matrix_rank(rows / scale) < len(terms):
+    if not scale.all() or np.linalg.matrix_rank(rows / scale) < len(terms):
         raise TooFewPoints(
             "the loads do not differ enough; it needs sockets, symbols and processes"
         )
@@ -175,6 +176,6 @@ def _metrics(processes: int, sockets: float) -> Metrics:
     # On each host a supervisor starts them, unless there is only one.
     supervisors = math.ceil(processes / HOST_CORES) if processes > 1 else 0
     return {
-        "processes": processes, "programs": processes + supervisors, "sockets": sockets,
+        "processes": processes, "supervisors": supervisors, "sockets": sockets,
         "deliveries": sockets * PER_SOCKET, "updates": UPDATES, "calls": CALLS,
     }  # fmt: skip
