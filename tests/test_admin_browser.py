@@ -121,7 +121,7 @@ async def test_a_rule_is_composed_tried_and_saved_without_writing_json(page: Pag
 
     # What is wrong stands where it is, and is gone when it is right.
     await page.get_by_role("button", name="How often would it have fired?").click()
-    await expect(row.locator(".problem")).to_have_text("Expected float, got str.")
+    await expect(row.locator(".problem")).to_have_text("Enter a number.")
     await row.get_by_label("Value (%)").fill("2.5")
     await page.get_by_role("button", name="How often would it have fired?").click()
     await expect(page.locator("[data-summary]")).to_contain_text("no such past of these symbols")

@@ -24,6 +24,12 @@ test("symbols are separated by commas or blanks", () => {
   assert.deepEqual(values.symbolsOf("  "), []);
 });
 
+test("a wrong type is said in words", () => {
+  assert.equal(values.problemOf("Expected float, got str"), "Enter a number.");
+  assert.equal(values.problemOf("Expected `int | null`, got `str`"), "Expected `int | null`, got `str`.");
+  assert.equal(values.problemOf("must be positive"), "Must be positive.");
+});
+
 test("an instant is shown in local time and comes back", () => {
   const text = "2030-01-31T12:00:00.000Z";
   assert.equal(values.instantOf(values.localTime(text)), text);

@@ -11,6 +11,7 @@ import pytest
 from playwright.async_api import Locator, Page, Route, expect
 
 from realtime.broadcast import broadcast_market_data
+from tests.clients import wait_for
 from tests.page.conftest import Publish
 from tests.page.visits import Proxy, Visit
 from tests.patience import PATIENCE, STOP_SECONDS, wait_until
@@ -77,6 +78,21 @@ async def test_a_chart_shows_candles_the_band_and_what_came_of_predictions(
         "Days in UTC · historical replay, not live prices"
     )
     assert visit.complaints == []  # of the Content-Security-Policy neither
+
+
+async def test_a_chart_becomes_narrower_with_its_window(
+    visit: Visit, fed_server: LiveServer
+) -> None:
+    await shown(await open_chart(visit, fed_server, "AAPL"))
+    fits = """() => {
+        const [plot] = document.querySelectorAll(".chart-plot");
+        const drawn = plot.querySelector("table").getBoundingClientRect();
+        const inside = drawn.right <= plot.getBoundingClientRect().right + 1;
+        return inside && document.documentElement.scrollWidth <= innerWidth;
+    }"""
+    for width in (1100, 390):
+        await visit.page.set_viewport_size({"width": width, "height": 800})
+        await wait_for(lambda: visit.page.evaluate(fits))
 
 
 async def test_the_library_for_charts_is_loaded_with_the_first_chart(

@@ -28,6 +28,30 @@ async def test_a_silent_network_is_told_and_so_is_its_return(
     await expect(visit.notice).to_be_hidden()
 
 
+async def test_a_page_that_the_browser_keeps_is_not_connected_until_it_is_back(
+    visit: Visit, fed_server: LiveServer
+) -> None:
+    await visit.open(fed_server.port)
+    await visit.live()
+    leave = "dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))"
+    await visit.page.evaluate(leave)
+    await expect(visit.page.locator(".socket[data-phase=idle]")).to_have_count(3)
+    await visit.page.evaluate(leave.replace("pagehide", "pageshow"))
+    await visit.live()
+    price = visit.page.locator("[data-symbol=AAPL] .price")
+    before = await price.inner_text()
+    await expect(price).not_to_have_text(before)
+
+
+async def test_the_links_to_the_code_of_clients_open_its_panel(
+    visit: Visit, fed_server: LiveServer
+) -> None:
+    await visit.open(fed_server.port)
+    panel = visit.page.locator("[data-connect]")
+    await visit.page.get_by_role("link", name="Connect", exact=True).click()
+    await expect(panel.locator("code").first).to_be_visible()
+
+
 async def test_a_server_without_its_redis_says_so(
     visit: Visit, fed_server: LiveServer, own_valkey: Valkey
 ) -> None:

@@ -17,7 +17,7 @@ const ADVICE = new Map([
 
 /** @param {number} code */
 export function adviceFor(code) {
-  return ADVICE.get(code) ?? "The server cannot be reached. Is it running?";
+  return ADVICE.get(code) ?? "Is the server running?";
 }
 
 /** `unauthorized` for 4401; "" for a code that is not of this protocol. @param {number} code */

@@ -92,7 +92,7 @@ export class AlertNotices {
     this.#show("desktop", permission === "granted");
     if (permission === undefined) this.#explain("This browser shows no notifications for this page.");
     if (permission === "denied") {
-      this.#explain("The browser does not allow notifications of this page; its settings can.");
+      this.#explain("The browser blocks notifications of this page. Allow them in its settings.");
     }
   }
 

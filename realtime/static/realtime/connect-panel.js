@@ -29,7 +29,15 @@ export class ConnectPanel {
       if (this.#fields.symbols.value === "") this.#fields.symbols.value = symbols().slice(0, 5).join(", ");
       this.userChanged();
     });
+    for (const link of document.querySelectorAll('a[href="#connect"]')) {
+      link.addEventListener("click", () => this.#open());
+    }
+    if (location.hash === "#connect") this.#open();
     addCopyButtons(element);
+  }
+
+  #open() {
+    this.#element.open = true;
   }
 
   userChanged() {

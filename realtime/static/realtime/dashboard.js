@@ -104,6 +104,14 @@ function removeSymbol(symbol) {
   form.focus();
 }
 
+// A page that the browser keeps for its back button must not count as connected.
+addEventListener("pagehide", ({ persisted }) => {
+  if (persisted) client.close();
+});
+addEventListener("pageshow", ({ persisted }) => {
+  if (persisted && !credential.missing) client.connect();
+});
+
 for (const symbol of symbols) list.add(symbol);
 addCopyButtons(document);
 document.body.dataset.ready = "yes"; // shown at once, and in its place

@@ -5,6 +5,9 @@ import { RuleForm } from "./rule-form.js";
 
 const ON_CHART = "The firings of a dry run are marked on the chart of their symbol, if that is open.";
 
+// Of a new rule: a price that swings around its value is not an alert a second.
+const COOLDOWN_SECONDS = 300;
+
 export class RuleEditor {
   #element;
   #rest;
@@ -37,7 +40,8 @@ export class RuleEditor {
   create({ symbol, price, isUser, note }) {
     const title = symbol ? `Alert me about ${symbol}` : "New alert rule";
     const conditions = conditionsOf([newRow("crosses_above", price)]);
-    if (isUser) this.#open(title, null, { symbols: symbol ? [symbol] : [], conditions });
+    const rule = { symbols: symbol ? [symbol] : [], conditions, cooldown: COOLDOWN_SECONDS };
+    if (isUser) this.#open(title, null, rule);
     else this.#say(title, note.cloneNode(true).childNodes);
   }
 

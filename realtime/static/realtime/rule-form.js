@@ -3,14 +3,13 @@
 // An input changes the field that it shows and nothing else, so what the form does not know stays.
 
 import { fromTemplate } from "./dom.js";
-import { sentence } from "./format.js";
 import { RuleHours } from "./rule-hours.js";
 import { RuleDestinations } from "./rule-destinations.js";
 import { inputsOf } from "./rule-inputs.js";
 import { RulePreview } from "./rule-preview.js";
 import { RuleRows } from "./rule-rows.js";
 import { RuleTrial } from "./rule-trial.js";
-import { byField, expanded, instantOf, localTime, symbolsOf } from "./rule-values.js";
+import { byField, expanded, instantOf, localTime, problemOf, symbolsOf } from "./rule-values.js";
 
 // Of a field; the rows of conditions show their own problems.
 const OWN_CONTROLS =
@@ -115,7 +114,7 @@ export class RuleForm {
     }
     const rest = Object.values(others).flatMap((texts) => Object.entries(texts));
     const texts = rest.map(([path, text]) => (/^(rule)?$/.test(path) ? text : `${path}: ${text}`));
-    this.element.querySelector("[data-problem]").textContent = texts.map(sentence).join(" ");
+    this.element.querySelector("[data-problem]").textContent = texts.map(problemOf).join(" ");
   }
 
   // Inputs ------------------------------------------------------------------------------------------
@@ -182,7 +181,7 @@ export class RuleForm {
 
 function showProblem(field, texts) {
   const problem = field.querySelector(":scope > .problem");
-  problem.textContent = Object.values(texts).map(sentence).join(" ");
+  problem.textContent = Object.values(texts).map(problemOf).join(" ");
   const names = Object.keys(texts).map((path) => path.split(".").at(-1));
   for (const control of field.querySelectorAll(OWN_CONTROLS)) {
     const named = control.dataset.name === undefined || names.includes(control.dataset.name);

@@ -1,7 +1,7 @@
 // The message of a rule: what it would say now, and buttons for the fields that it may contain.
 
 import { make } from "./dom.js";
-import { sentence } from "./format.js";
+import { problemOf } from "./rule-values.js";
 
 const PAUSE_MS = 300; // after the last key, before the server is asked
 const FIELDS = [
@@ -46,7 +46,7 @@ export class RulePreview {
     try {
       return (await this.#ask())?.message ?? "–";
     } catch (error) {
-      return sentence(error.message);
+      return problemOf(error.message);
     }
   }
 

@@ -1,7 +1,7 @@
 // The conditions of a rule as rows of inputs, in groups of all and any.
 
 import { choose, make } from "./dom.js";
-import { sentence } from "./format.js";
+import { problemOf } from "./rule-values.js";
 import * as rules from "./rule-conditions.js";
 import { inputsOf } from "./rule-inputs.js";
 
@@ -54,7 +54,7 @@ export class RuleRows {
   }
 
   #showProblem(element, text, field) {
-    element.querySelector(":scope > .problem").textContent = sentence(text);
+    element.querySelector(":scope > .problem").textContent = problemOf(text);
     for (const control of element.querySelectorAll(":scope > .rule-inputs [data-name]")) {
       control.toggleAttribute("aria-invalid", text !== "" && control.dataset.name === field);
     }

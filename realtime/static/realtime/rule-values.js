@@ -1,5 +1,7 @@
 // The fields of an alert rule as a form shows them, and back. Pure.
 
+import { sentence } from "./format.js";
+
 export const DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 // The fields of a condition that stand in the rule itself where that has only one.
 const OF_CONDITION = ["value", "window", "direction", "seconds", "channel", "rearm"];
@@ -52,4 +54,9 @@ export function byField(problems) {
     (found[field] ??= {})[path] = [texts].flat().join(" ");
   }
   return found;
+}
+
+/** What the server says of a field, for somebody who fills in a form. */
+export function problemOf(text) {
+  return /^Expected (int|float)\b.*, got /.test(text) ? "Enter a number." : sentence(text);
 }
