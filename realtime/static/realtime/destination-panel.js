@@ -2,7 +2,7 @@
 
 import { fromTemplate } from "./dom.js";
 import * as format from "./format.js";
-import { stateOf } from "./rule-destinations.js";
+import { readDestinations, stateOf } from "./rule-destinations.js";
 
 // What came of a test is read again after so long, in milliseconds.
 const TESTED_AFTER_MS = [1_000, 3_000, 10_000];
@@ -31,7 +31,7 @@ export class DestinationPanel {
   /** Without a user there are none, and what is wrong with a credential the rules say. */
   async #load(isUser) {
     const load = ++this.#loads;
-    const found = isUser ? await this.#page.rest.all("destinations").catch(() => null) : null;
+    const found = isUser ? await readDestinations(this.#page).catch(() => null) : null;
     if (load !== this.#loads) return;
     this.#element.hidden = found === null;
     this.#show(found ?? []);

@@ -59,6 +59,12 @@ export class RuleDestinations {
   }
 }
 
+/** The destinations of the user of a page. Keys are for programs, and have none. */
+export async function readDestinations({ rest, credential }) {
+  if (credential.token.startsWith("ara_")) throw new Error("Log in to choose among your e-mail addresses and chats");
+  return rest.all("destinations");
+}
+
 /** The name of a destination and, if nothing is sent to it at present, why. */
 export function nameOf({ description, address, ...rest }) {
   const name = description ? `${description} (${address})` : address;

@@ -1,6 +1,7 @@
 // The section in which a rule is made or changed.
 
 import { newRow, conditionsOf } from "./rule-conditions.js";
+import { readDestinations } from "./rule-destinations.js";
 import { RuleForm } from "./rule-form.js";
 
 const ON_CHART = "The firings of a dry run are marked on the chart of their symbol, if that is open.";
@@ -17,14 +18,14 @@ export class RuleEditor {
   #opener = null; // what had the focus
 
   /** `saved(rule)` is told of a rule as the server has it. */
-  constructor(element, { rest, symbols }, { saved }) {
+  constructor(element, { rest, credential, symbols }, { saved }) {
     this.#element = element;
     this.#rest = rest;
     this.#watched = symbols;
     this.#form = new RuleForm({
       preview: (rule) => rest.post("alert-rules/preview", { ...rule, for_symbol: this.#example(rule) }),
       dryRun: (rule, past) => rest.post("alert-rules/dry-run", { ...rule, past }),
-      destinations: () => rest.all("destinations"),
+      destinations: () => readDestinations({ rest, credential }),
     });
     this.#part("[data-form]").append(this.#form.element);
     this.#part("form").addEventListener("submit", (event) => {
