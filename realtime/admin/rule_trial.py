@@ -5,14 +5,13 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.permissions import BasePermission
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from realtime.admin.base import GuardedAdmin
 from realtime.alerts.rules import Definition
 from realtime.api.alerts import DryRunView, PreviewView, UnsavedRuleView
+from realtime.api.base import ApiView
 from realtime.api.destinations import DestinationSerializer
 from realtime.models import AlertRule, Destination
 
@@ -43,12 +42,11 @@ class AdminPreviewView(_InAdmin, PreviewView):
     """Of the form, as JSON."""
 
 
-class AdminDestinationsView(APIView):
+class AdminDestinationsView(ApiView):
     """The destinations of one user, `?owner=`, among which those of a rule are chosen."""
 
     authentication_classes = [SessionAuthentication]
     permission_classes = [MayMakeRules]
-    renderer_classes = [JSONRenderer]
     model_admin: GuardedAdmin[AlertRule] | None = None
 
     def get(self, request: Request) -> Response:

@@ -28,6 +28,20 @@ async def test_a_silent_network_is_told_and_so_is_its_return(
     await expect(visit.notice).to_be_hidden()
 
 
+async def test_those_who_hear_are_told_when_another_thing_is_wrong(
+    visit: Visit, fed_server: LiveServer, own_valkey: Valkey, proxy: Proxy
+) -> None:
+    await visit.open(proxy.port)
+    await visit.live()
+    own_valkey.signal(signal.SIGSTOP)
+    try:
+        await expect(visit.said).to_contain_text("Is its Redis away?")
+        await proxy.cut()
+        await expect(visit.said).to_have_text("Connection lost. These prices may be old.")
+    finally:
+        own_valkey.signal(signal.SIGCONT)
+
+
 async def test_a_page_that_the_browser_keeps_is_not_connected_until_it_is_back(
     visit: Visit, fed_server: LiveServer
 ) -> None:

@@ -10,7 +10,7 @@ export class ConnectionNotice {
   #client;
   #announce;
   #known = false; // has it ever been live?
-  #lost = false;
+  #told = ""; // what is wrong, as it was announced
   #until = 0; // when the next attempt comes, or "back" goes; on performance.now()'s clock
   #timer;
 
@@ -34,16 +34,16 @@ export class ConnectionNotice {
     const away = phase === "backend_unavailable";
     const broken = this.#known ? "Connection lost. These prices may be old." : "No connection.";
     const what = away ? `No updates: ${reason}. Is its Redis away?` : broken;
-    if (!this.#lost) this.#announce(what, TOPIC);
-    this.#lost = true;
+    if (what !== this.#told) this.#announce(what, TOPIC);
+    this.#told = what;
     this.#show(away ? `${what} They go on when it is back.` : what, away ? "away" : "lost");
     if (!away) this.#count(what);
   }
 
   #back() {
     this.#known = true;
-    if (!this.#lost) return this.#show("");
-    this.#lost = false;
+    if (this.#told === "") return this.#show("");
+    this.#told = "";
     this.#announce("Connection is back.", TOPIC);
     this.#show("Connection is back.", "back");
     this.#timer = setTimeout(() => this.#show(""), BACK_MS);
