@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 
 from realtime.broadcast import recent_updates
 from realtime.loadtest.aims import Aims, InvalidAim, allow_files, checked_site
@@ -84,6 +85,21 @@ def test_a_server_that_refuses_everybody_is_named(server: LiveServer) -> None:
     text = problem(server, "--connections", "2", ARA_API_KEY="ara_0000.wrong")
     assert "no connection was accepted" in text
     assert "Traceback" not in text
+
+
+async def test_a_server_of_something_else_is_named(server: LiveServer) -> None:
+    async def greet(connection: ServerConnection) -> None:
+        await connection.send("hello")
+        await connection.wait_closed()
+
+    async with serve(greet, "127.0.0.1", 0) as other:
+        port = next(iter(other.sockets)).getsockname()[1]
+        command = ("loadtest", "--url", f"http://127.0.0.1:{port}", "--connections", "2")
+        result = await asyncio.to_thread(
+            run_manage, server.directory, *command, **server.environment
+        )
+    assert "not an ARA Realtime server" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 async def test_ctrl_c_brings_the_figures_up_to_then(server: LiveServer, settings: Any) -> None:

@@ -41,7 +41,7 @@ class StreamListQuerySerializer(QuerySerializer):
         default=DEFAULT_LIMIT,
         min_value=1,
         max_value=MAX_LIMIT,
-        help_text="At most so many streams.",
+        help_text="How many streams an answer has at most.",
     )
 
     def validate_after(self, text: str) -> Place:
@@ -63,7 +63,7 @@ class StreamListSerializer(serializers.Serializer[Any]):
 
     streams = ListedStreamSerializer(many=True)
     next = serializers.CharField(
-        allow_null=True, help_text="`after` of the next request; null: there are no more."
+        allow_null=True, help_text="`after` of the next request; null at the end of the list."
     )
 
 

@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
+from msgspec import DecodeError
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
@@ -50,7 +51,7 @@ class Crowd:
             began = time.perf_counter()
             try:
                 await self._open(self._aims.followed_by(number))
-            except (Refused, OSError, TimeoutError, WebSocketException) as exc:
+            except (Refused, OSError, TimeoutError, WebSocketException, DecodeError) as exc:
                 self._tally.refused[_reason(exc)] += 1
             else:
                 self._tally.connected += 1
@@ -97,7 +98,7 @@ class Crowd:
                     await socket.send(_PONG)
         except ConnectionClosed as exc:
             self._tally.closed[_reason(exc)] += 1
-        except msgspec.DecodeError as exc:
+        except DecodeError as exc:
             self._tally.closed[f"a message that is not of the protocol: {exc}"] += 1
 
     async def leave(self) -> None:
@@ -125,6 +126,8 @@ def _reason(exc: Exception) -> str:
     if isinstance(exc, InvalidStatus):
         body = (exc.response.body or b"")[:200].decode(errors="replace").strip()
         return f"HTTP {exc.response.status_code} {body}".strip()
+    if isinstance(exc, DecodeError):
+        return "this is not an ARA Realtime server: its messages are not of the protocol"
     if isinstance(exc, TimeoutError):
         return f"no answer within {_OPEN_SECONDS:.0f} s"
     return str(exc) or type(exc).__name__

@@ -57,6 +57,21 @@ async def test_a_page_that_the_browser_keeps_is_not_connected_until_it_is_back(
     await expect(price).not_to_have_text(before)
 
 
+async def test_nothing_moves_when_a_round_trip_takes_longer(
+    visit: Visit, fed_server: LiveServer
+) -> None:
+    await visit.open(fed_server.port)
+    await visit.live()
+    places = await visit.page.evaluate("""() => {
+        const facts = document.querySelectorAll(".socket-facts");
+        return ["1/s", "110.0/s · 1,228 ms · heartbeat every 30 s"].map((text) => {
+            for (const each of facts) each.textContent = text;
+            return document.querySelector("[data-symbol]").getBoundingClientRect().y;
+        });
+    }""")
+    assert places[0] == places[1]
+
+
 async def test_the_links_to_the_code_of_clients_open_its_panel(
     visit: Visit, fed_server: LiveServer
 ) -> None:

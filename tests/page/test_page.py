@@ -7,7 +7,7 @@ import signal
 
 import httpx
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Locator, expect
 
 from realtime.broadcast import (
     broadcast_market_data,
@@ -68,6 +68,34 @@ async def test_a_card_shows_the_score_of_its_model_and_the_last_outcome(
     assert visit.complaints == []
 
 
+async def test_a_card_with_all_of_its_lines_is_not_higher_than_before(
+    visit: Visit, fed_server: LiveServer, publish: Publish
+) -> None:
+    """Another height would move the cards below it, and the click of somebody."""
+    await visit.open(fed_server.port)
+    await visit.live()
+    card = await visit.add("FILLED")
+    empty = await card.bounding_box()
+    score = {"outcomes": 200, "within_bounds": 0.91, "nominal": 0.9, "directional_accuracy": 0.56}
+    predicted = {
+        "predicted_price": 150.25, "lower_bound": 140.0, "upper_bound": 160.0, "confidence": 0.9,
+        "horizon": 5, "model": "random_walk", "score": score,
+    }  # fmt: skip
+    await publish(broadcast_market_data, "FILLED", {"price": 149.0, "volume": 14_400_000})
+    await publish(broadcast_prediction_update, "FILLED", predicted)
+    outcome = PredictionOutcome(
+        symbol="FILLED", prediction_id="1", predicted_price=150.25, actual_price=151.0,
+        error=0.75, within_bounds=True,
+    )  # fmt: skip
+    await publish(broadcast_prediction_outcomes, [outcome])
+    for line in ("confidence", "held", "outcome", "volume"):
+        await expect(card.locator(f"[data-value={line}]")).to_have_text(re.compile(r"\d"))
+    filled = await card.bounding_box()
+    assert empty is not None
+    assert filled is not None
+    assert filled["height"] == empty["height"]
+
+
 async def test_the_buttons_of_a_card_stay_where_they_are_when_its_price_comes(
     visit: Visit, fed_server: LiveServer, publish: Publish
 ) -> None:
@@ -76,11 +104,20 @@ async def test_the_buttons_of_a_card_stay_where_they_are_when_its_price_comes(
     card = await visit.add("STEADY")
     names = ("Chart of STEADY", "Alert me about STEADY", "Remove STEADY")
     buttons = [card.get_by_role("button", name=name) for name in names]
-    before = [await button.bounding_box() for button in buttons]
+    before = [await place_in_page(button) for button in buttons]
     await publish(broadcast_market_data, "STEADY", {"price": 1.0, "source": "replay"})
     await expect(card.locator(".price")).to_have_text("1.00")
     await expect(card.locator("[data-chip=source]")).to_be_visible()
-    assert [await button.bounding_box() for button in buttons] == before
+    assert [await place_in_page(button) for button in buttons] == before
+
+
+async def place_in_page(button: Locator) -> list[float]:
+    """Not in the window: Chromium scrolls to the focused input when it likes to."""
+    place: list[float] = await button.evaluate("""(button) => {
+        const { x, y, width, height } = button.getBoundingClientRect();
+        return [x + scrollX, y + scrollY, width, height];
+    }""")
+    return place
 
 
 async def test_a_replay_is_labelled_as_one(visit: Visit, fed_server: LiveServer) -> None:

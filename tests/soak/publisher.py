@@ -6,6 +6,14 @@ import time
 
 import django
 
+from realtime.broadcast import (
+    PublishFailed,
+    broadcast_many,
+    broadcast_market_data,
+    market_data_update,
+    send_alert,
+)
+
 PAUSE = 0.025
 # Now and then so many updates at once, more than the outbox of a reader of all of them holds.
 BURST = 1_000
@@ -13,20 +21,31 @@ TURNS_BETWEEN_BURSTS = 400
 PADDING = "x" * 1_200
 
 
-def publish_for_ever(symbols: list[str], users: list[int], start: int) -> None:
-    from realtime.broadcast import (
-        PublishFailed,
-        broadcast_many,
-        broadcast_market_data,
-        market_data_update,
-        send_alert,
-    )
+class Publisher:
+    """Every update has a number of its own."""
 
-    numbers = iter(range(start, sys.maxsize))
-    low_confirmed = False
+    def __init__(self, symbols: list[str], users: list[int], start: int) -> None:
+        self._symbols = symbols
+        self._users = users
+        self._numbers = iter(range(start, sys.maxsize))
+        self._low_confirmed = False
 
-    def market(symbol: str, **data: float) -> bool:
-        number = next(numbers)
+    def run(self) -> None:
+        for turn, number in enumerate(self._numbers):
+            if turn % TURNS_BETWEEN_BURSTS == TURNS_BETWEEN_BURSTS // 2:
+                self._burst()
+            self._market(self._symbols[turn % len(self._symbols)], price=number % 100)
+            if turn % 40 == 0:
+                self._alert(self._users[turn // 40 % len(self._users)], f"direct {number}")
+            elif turn % 40 == 20:
+                self._low_confirmed = self._market("RULE", price=1)
+            # One that was not confirmed may have crossed all the same.
+            elif turn % 40 == 30 and self._low_confirmed and self._market("RULE", price=number):
+                say("crossed", f"rule {number}", time.time())
+            time.sleep(PAUSE)
+
+    def _market(self, symbol: str, **data: float) -> bool:
+        number = next(self._numbers)
         try:
             sent = broadcast_market_data(symbol, {"number": number, **data})
         except PublishFailed:
@@ -35,8 +54,10 @@ def publish_for_ever(symbols: list[str], users: list[int], start: int) -> None:
         say("update", symbol, sent.epoch, sent.offset, number)
         return True
 
-    def burst() -> None:
-        named = [(symbols[at % len(symbols)], next(numbers)) for at in range(BURST)]
+    def _burst(self) -> None:
+        named = [
+            (self._symbols[at % len(self._symbols)], next(self._numbers)) for at in range(BURST)
+        ]
         updates = [
             market_data_update(symbol, {"number": number, "text": PADDING})
             for symbol, number in named
@@ -50,24 +71,14 @@ def publish_for_ever(symbols: list[str], users: list[int], start: int) -> None:
         for (symbol, number), each in zip(named, sent, strict=True):
             say("update", symbol, each.epoch, each.offset, number)
 
-    for turn, number in enumerate(numbers):
-        if turn % TURNS_BETWEEN_BURSTS == TURNS_BETWEEN_BURSTS // 2:
-            burst()
-        market(symbols[turn % len(symbols)], price=number % 100)
-        if turn % 40 == 0:
-            user = users[turn // 40 % len(users)]
-            try:
-                sent = send_alert({"message": f"direct {number}"}, user_id=user)
-            except PublishFailed:
-                say("failed", "alert")
-            else:
-                say("alert", user, f"direct {number}", sent.stored)
-        if turn % 40 == 20:
-            low_confirmed = market("RULE", price=1)
-        # One that was not confirmed may have crossed all the same.
-        if turn % 40 == 30 and low_confirmed and market("RULE", price=number):
-            say("crossed", f"rule {number}", time.time())
-        time.sleep(PAUSE)
+    @staticmethod
+    def _alert(user: int, message: str) -> None:
+        try:
+            sent = send_alert({"message": message}, user_id=user)
+        except PublishFailed:
+            say("failed", "alert")
+        else:
+            say("alert", user, message, sent.stored)
 
 
 def say(*words: object) -> None:
@@ -77,4 +88,4 @@ def say(*words: object) -> None:
 if __name__ == "__main__":
     django.setup()
     options = json.loads(sys.argv[1])
-    publish_for_ever(options["symbols"], options["users"], options["start"])
+    Publisher(options["symbols"], options["users"], options["start"]).run()

@@ -28,7 +28,7 @@ export class DestinationPanel {
     this.#load(false);
   }
 
-  /** Without a user there are none, and what is wrong with a credential the rules say. */
+  /** Hidden without a user. The panel of rules says what is wrong with a credential. */
   async #load(isUser) {
     const load = ++this.#loads;
     const found = isUser ? await readDestinations(this.#page).catch(() => null) : null;
